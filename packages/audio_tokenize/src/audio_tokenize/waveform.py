@@ -1,0 +1,169 @@
+"""Audio files and segments of them as mono float32 waveforms at the rate a codec wants."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float32
+
+from audio_data import InputError
+
+SAMPLE_RATE_HZ = 24_000
+
+# Manifests round their times: an end this far behind the last sample is the last sample.
+END_TOLERANCE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of an audio file says.
+
+    Attributes:
+        seconds: Duration.
+        sample_rate_hz: Samples of one channel per second.
+        num_channels: Channels.
+    """
+
+    seconds: float
+    sample_rate_hz: int
+    num_channels: int
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Says in a few words why `path` cannot be opened as audio."""
+    if not path.exists():
+        return "there is no such file"
+    if path.is_dir():
+        return "it is a folder"
+    if path.stat().st_size == 0:
+        return "the file is empty (0 bytes)"
+    return str(getattr(error, "error_string", error)).rstrip(".")
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    """Opens `path` and refuses a header that no waveform can follow."""
+    try:
+        audio = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InputError(
+            f"`{path}`: expected readable audio (wav, flac, ogg, opus or mp3), got {_reason(path, error)!r}; "
+            "replace or remove the file"
+        ) from error
+    problem = _header_problem(audio)
+    if problem:
+        audio.close()
+        raise InputError(f"`{path}`: expected audio, got {problem}; replace or remove the file")
+    return audio
+
+
+def _header_problem(audio: soundfile.SoundFile) -> str | None:
+    if audio.samplerate <= 0:
+        return f"a sample rate of {audio.samplerate} Hz"
+    if audio.frames <= 0:
+        return "a header without samples (0 s)"
+    return None
+
+
+def audio_info(path: Path | str) -> AudioInfo:
+    """Reads the header of an audio file.
+
+    Args:
+        path: A file in a format of libsndfile: wav, flac, ogg (Vorbis or Opus), mp3.
+
+    Raises:
+        InputError: If the file is missing, unreadable, empty or has no sample rate.
+    """
+    with _open(Path(path)) as audio:
+        return AudioInfo(audio.frames / audio.samplerate, audio.samplerate, audio.channels)
+
+
+def resample(
+    samples: Float32[np.ndarray, "from_samples"], from_hz: int, to_hz: int
+) -> Float32[np.ndarray, "to_samples"]:
+    """Changes the sample rate with soxr's high-quality linear-phase filter.
+
+    Args:
+        samples: Mono waveform.
+        from_hz: Its rate.
+        to_hz: The wanted rate; the input itself is returned where both are equal.
+
+    Raises:
+        InputError: If a rate is not positive.
+    """
+    if from_hz <= 0 or to_hz <= 0:
+        raise InputError(f"`sample_rate_hz`: expected a rate above 0, got {from_hz!r} to {to_hz!r}")
+    if from_hz == to_hz:
+        return samples
+    return soxr.resample(samples, from_hz, to_hz, quality="HQ")
+
+
+def _frame_span(path: Path, seconds: float, rate_hz: int, start: float, end: float | None) -> tuple[int, int]:
+    """Turns times into sample positions inside the file."""
+    stop = seconds if end is None else end
+    if not 0 <= start < stop:
+        raise InputError(f"`{path}`: expected 0 <= start < end in seconds, got start {start!r} and end {stop!r}")
+    if start >= seconds or stop > seconds + END_TOLERANCE_SECONDS:
+        raise InputError(
+            f"`{path}`: expected a segment within its {seconds:.3f} s, got {start!r} to {stop!r}; "
+            "correct the times or give the whole recording"
+        )
+    return round(start * rate_hz), round(min(stop, seconds) * rate_hz)
+
+
+def _read(
+    path: Path, audio: soundfile.SoundFile, start: int, stop: int, *, known_end: bool
+) -> Float32[np.ndarray, "samples"]:
+    """Reads and downmixes; without `known_end` the header's length is a guess, as in an mp3 without an index."""
+    try:
+        audio.seek(start)
+        channels = audio.read(stop - start, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InputError(
+            f"`{path}`: expected audio that can be decoded, got {error.error_string!r} after sample {start}; replace it"
+        ) from error
+    missing = stop - start - len(channels)
+    if len(channels) == 0 or (known_end and missing > END_TOLERANCE_SECONDS * audio.samplerate):
+        raise InputError(
+            f"`{path}`: expected {stop - start} samples from sample {start}, got {len(channels)}; "
+            "the file is cut short, replace it"
+        )
+    return channels.mean(axis=1)
+
+
+def load_audio(
+    path: Path | str,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+) -> Float32[np.ndarray, "samples"]:
+    """Loads a file, or one segment of it, as a mono waveform.
+
+    Channels are averaged. Only the segment is read, so an utterance at the end of an hour costs no more than one at its
+    beginning. Times are of the file, before resampling.
+
+    Args:
+        path: A file in a format of libsndfile: wav, flac, ogg (Vorbis or Opus), mp3.
+        sample_rate_hz: Rate of the result.
+        start_seconds: Where the segment begins; the beginning of the file by default.
+        end_seconds: Where it ends, exclusive; the end of the file by default. It may lie up to 0.05 s behind the end of
+            the file, as rounded times do.
+
+    Returns:
+        Samples, as decoded, nominally within -1 and 1.
+
+    Raises:
+        InputError: If the file is missing, unreadable, empty, damaged or has no sample rate, if the segment is not
+            inside it, or if a sample is not finite.
+    """
+    path = Path(path)
+    with _open(path) as audio:
+        rate_hz = audio.samplerate
+        start, stop = _frame_span(path, audio.frames / rate_hz, rate_hz, start_seconds or 0.0, end_seconds)
+        samples = _read(path, audio, start, stop, known_end=end_seconds is not None or audio.format != "MP3")
+    if not np.isfinite(samples).all():
+        position = int(np.flatnonzero(~np.isfinite(samples))[0])
+        value = float(samples[position])
+        raise InputError(f"`{path}`: expected finite samples, got {value!r} at sample {start + position}")
+    return resample(samples, rate_hz, sample_rate_hz)
