@@ -1,0 +1,127 @@
+"""How long work reports: a bar on a terminal, one plain line every few seconds elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+_LINE_INTERVAL_SECONDS = 5.0
+
+
+class Progress:
+    """Progress of one piece of long work, written to standard error.
+
+    On a terminal this is a bar; in a log file or a pipe it is one plain line every five seconds and one at the end.
+    Standard output is left to the result of the command.
+
+    Args:
+        label: What is being done, e.g. ``"encode"``.
+        total: The amount of work in ``unit``, or None where it is not known (then no remaining time is shown).
+        unit: What is counted, in the plural, e.g. ``"documents"``.
+
+    Example:
+        ```python
+        with Progress("train", total=steps, unit="steps") as progress:
+            for step in range(steps):
+                progress.advance(1, loss=2.31)
+        ```
+    """
+
+    def __init__(self, label: str, total: int | float | None, unit: str = "items"):
+        self.label = label
+        self.total = total
+        self.unit = unit
+        self.done = 0.0
+        self._fields: dict[str, str | int | float] = {}
+        self._bar = None
+        self._task = None
+        self._last_done = -1.0
+        self._start = self._last_line = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        self._start = self._last_line = time.monotonic()
+        if sys.stderr.isatty():
+            self._open_bar()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif kind is not None:
+            self._write_line(" (stopped)")
+        elif self.done != self._last_done:
+            self._write_line("")
+
+    def advance(self, n: int | float = 1, **fields: str | int | float) -> None:
+        """Count ``n`` more units as done.
+
+        Args:
+            n: The amount of work since the last call, in ``unit``.
+            **fields: Values to show beside the rate, e.g. ``loss=2.31``; each stays until it is replaced.
+        """
+        self.done += n
+        self._fields.update(fields)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=n, rate=self._rate_text(), fields=self._fields_text())
+        elif time.monotonic() - self._last_line >= _LINE_INTERVAL_SECONDS:
+            self._write_line("")
+
+    def _open_bar(self) -> None:
+        # rich costs tens of milliseconds to import, which commands that only list things should not pay.
+        from rich import progress
+        from rich.console import Console
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[fields]}"),
+            console=Console(file=sys.stderr),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self.label, total=self.total, rate="", fields="")
+
+    def _write_line(self, ending: str) -> None:
+        self._last_line, self._last_done = time.monotonic(), self.done
+        parts = [f"{self.label}: {self._rate_text()}", f"{_clock(self._last_line - self._start)} elapsed"]
+        remaining = self._remaining_seconds()
+        if remaining is not None:
+            parts.append(f"{_clock(remaining)} left")
+        fields = self._fields_text()
+        print(", ".join(parts + [fields] * bool(fields)) + ending, file=sys.stderr, flush=True)
+
+    def _rate(self) -> float:
+        return self.done / max(time.monotonic() - self._start, 1e-9)
+
+    def _rate_text(self) -> str:
+        total = "" if self.total is None else f"/{_number(self.total)}"
+        return f"{_number(self.done)}{total} {self.unit} ({_number(self._rate())}/s)"
+
+    def _remaining_seconds(self) -> float | None:
+        if self.total is None or not 0 < self.done < self.total:
+            return None
+        return (self.total - self.done) / self._rate()
+
+    def _fields_text(self) -> str:
+        return " ".join(
+            f"{key}={value if isinstance(value, str) else f'{value:.4g}'}" for key, value in self._fields.items()
+        )
+
+
+def _number(value: int | float) -> str:
+    """A count as people read it: 12, 3.4, 12,345, 1.23M."""
+    if value >= 1e6:
+        return f"{value / 1e6:.2f}M"
+    if value >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.2g}" if value < 10 else f"{value:.1f}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as minutes:seconds, with hours where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,297 @@
+"""Documents to rows of fixed length, with segment ids, positions and loss mask.
+
+Two ways to fill a row, both random access: row ``i`` is read without reading the rows before it.
+
+- ``windows``: all documents of a corpus, end to end, are cut into windows of ``seq_len`` tokens; the tail that fills no
+window
+  is dropped. No padding. This is how the study trains.
+- ``best_fit``: whole documents share a row, each a segment of its own, under one fixed plan for the corpus. Rows are
+padded.
+"""
+
+import abc
+import dataclasses
+import functools
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32, Int64
+
+from audio_data.dataset import TokenDataset, split_offsets
+from audio_data.errors import InputError
+
+Row = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """How documents fill rows.
+
+    Attributes:
+        kind: ``"windows"`` or ``"best_fit"``, see the module.
+        positions: ``"continue"`` counts positions through the row, as the study does; ``"reset"`` starts at 0 in each
+            segment.
+        max_segments: Most documents in one row of ``best_fit``.
+
+    Raises:
+        InputError: An unknown name, or no segment at all.
+    """
+
+    kind: Literal["windows", "best_fit"] = "windows"
+    positions: Literal["continue", "reset"] = "continue"
+    max_segments: int = 64
+
+    def __post_init__(self):
+        for name, allowed in (("kind", ("windows", "best_fit")), ("positions", ("continue", "reset"))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"packing `{name}`: expected one of {allowed!r}, got {getattr(self, name)!r}")
+        if self.max_segments < 1:
+            raise InputError(f"packing `max_segments`: expected at least 1, got {self.max_segments!r}")
+
+
+class AbstractRows(abc.ABC):
+    """The rows of one corpus.
+
+    A row holds ``tokens`` int32, ``segment_ids`` int32 (from 1; 0 is padding), ``positions`` int32 and ``loss_mask``
+    bool, each of ``seq_len``. The mask is True where the prediction made at this position, of the next token, counts.
+    """
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """How many rows the corpus fills."""
+
+    @abc.abstractmethod
+    def __getitem__(self, index: int) -> Row:
+        """Reads one row."""
+
+    @abc.abstractmethod
+    def documents(self, index: int) -> list[int]:
+        """The documents that have tokens in a row."""
+
+
+def make_rows(dataset: TokenDataset, packing: Packing, seq_len: int, seed: int) -> AbstractRows:
+    """The rows of a corpus.
+
+    Args:
+        dataset: The corpus.
+        packing: How documents fill rows.
+        seq_len: Tokens in a row, at least 2.
+        seed: Drives the plan of ``best_fit``; ``windows`` ignores it.
+
+    Raises:
+        InputError: The corpus does not fill one row.
+    """
+    if seq_len < 2:
+        raise InputError(f"`seq_len`: expected at least 2, got {seq_len!r}")
+    needed = seq_len if packing.kind == "windows" else 1
+    if dataset.num_tokens < needed:
+        raise InputError(
+            f"dataset `{dataset.path}`: expected at least {needed} tokens to fill a row, got {dataset.num_tokens!r}; "
+            f"shorten `seq_len`, pack with 'best_fit', or leave the corpus out"
+        )
+    if packing.kind == "windows":
+        return Windows(dataset, seq_len, reset_positions=packing.positions == "reset")
+    plan = plan_best_fit(dataset.token_offsets, seq_len, packing.max_segments, seed)
+    return PackedRows(dataset, seq_len, plan, reset_positions=packing.positions == "reset")
+
+
+class Windows(AbstractRows):
+    """Consecutive windows of the token stream of a corpus.
+
+    The segment id grows after every end of text, positions run through the window, and every prediction but that of the
+    last position counts, also the one that leaves a document.
+
+    Args:
+        dataset: The corpus.
+        seq_len: Tokens in a window.
+        reset_positions: Whether positions start again in each segment.
+
+    Source: Levanter `TokenSeqDataset` and `LmExample.causal`; resetting positions is an addition.
+    """
+
+    def __init__(self, dataset: TokenDataset, seq_len: int, *, reset_positions: bool):
+        self._dataset = dataset
+        self._seq_len = seq_len
+        self._reset_positions = reset_positions
+        self._end_of_text = dataset.vocabulary.end_of_text
+        self._arange = np.arange(seq_len, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return self._dataset.num_tokens // self._seq_len
+
+    def __getitem__(self, index: int) -> Row:
+        start = index * self._seq_len
+        tokens, mask = self._dataset.gather(np.array([start]), np.array([start + self._seq_len]))
+        segment_ids = np.ones(self._seq_len, np.int32)
+        np.cumsum(tokens[:-1] == self._end_of_text, out=segment_ids[1:])
+        segment_ids[1:] += 1
+        positions = _positions_in_segments(segment_ids) if self._reset_positions else self._arange
+        return {
+            "tokens": tokens,
+            "segment_ids": segment_ids,
+            "positions": positions,
+            "loss_mask": _next_token_counts(mask, self._seq_len),
+        }
+
+    def documents(self, index: int) -> list[int]:
+        """The documents that have tokens in a window."""
+        start = index * self._seq_len
+        return _documents_between(self._dataset.token_offsets, start, start + self._seq_len)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BestFitPlan:
+    """Which parts of the token stream share a row.
+
+    Attributes:
+        row_offsets: Parts of row ``i`` are ``row_offsets[i] : row_offsets[i + 1]``.
+        starts: Where each part begins in the stream.
+        lengths: Tokens of each part, 1 .. seq_len.
+    """
+
+    row_offsets: Int64[np.ndarray, " rows"]
+    starts: Int64[np.ndarray, " parts"]
+    lengths: Int64[np.ndarray, " parts"]
+
+
+class PackedRows(AbstractRows):
+    """Rows that whole documents share.
+
+    Each document is a segment; predictions across segments and in padding do not count. A document longer than a row is
+    cut into parts of a row each, and its rest is packed like a document.
+
+    Args:
+        dataset: The corpus.
+        seq_len: Tokens in a row.
+        plan: Which parts share a row.
+        reset_positions: Whether positions start again in each segment.
+    """
+
+    def __init__(self, dataset: TokenDataset, seq_len: int, plan: BestFitPlan, *, reset_positions: bool):
+        self._dataset = dataset
+        self._seq_len = seq_len
+        self._plan = plan
+        self._reset_positions = reset_positions
+        self._arange = np.arange(seq_len, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return self._plan.row_offsets.size - 1
+
+    def __getitem__(self, index: int) -> Row:
+        parts = slice(*self._plan.row_offsets[index : index + 2])
+        starts, lengths = self._plan.starts[parts], self._plan.lengths[parts]
+        ids, mask = self._dataset.gather(starts, starts + lengths)
+        tokens = np.zeros(self._seq_len, np.int32)
+        tokens[: ids.size] = ids
+        segment_ids = np.zeros(self._seq_len, np.int32)
+        segment_ids[: ids.size] = np.repeat(np.arange(1, lengths.size + 1), lengths)
+        padded_mask = None if mask is None else np.pad(mask, (0, self._seq_len - mask.size))
+        same_segment = np.zeros(self._seq_len, np.bool_)
+        same_segment[:-1] = (segment_ids[:-1] == segment_ids[1:]) & (segment_ids[:-1] > 0)
+        return {
+            "tokens": tokens,
+            "segment_ids": segment_ids,
+            "positions": _positions_in_segments(segment_ids) if self._reset_positions else self._arange,
+            "loss_mask": _next_token_counts(padded_mask, self._seq_len) & same_segment,
+        }
+
+    def documents(self, index: int) -> list[int]:
+        """The documents that have tokens in a row."""
+        starts = self._plan.starts[slice(*self._plan.row_offsets[index : index + 2])]
+        return (np.searchsorted(self._dataset.token_offsets, starts, "right") - 1).tolist()
+
+
+def plan_best_fit(
+    token_offsets: Int64[np.ndarray, " offsets"], seq_len: int, max_segments: int, seed: int
+) -> BestFitPlan:
+    """Packs documents into rows: longest first, each into the fullest row that still has room.
+
+    A pure function of its arguments. Documents of equal length are placed, and the parts of a row ordered, at random.
+    Empty documents are in no row; no token is lost or doubled.
+
+    Args:
+        token_offsets: Where each document begins in the stream, and where the last ends.
+        seq_len: Tokens in a row.
+        max_segments: Most parts in a row.
+        seed: Drives the random choices.
+
+    Source: best-fit-decreasing packing of Ding et al., "Fewer Truncations Improve Language Modeling" (arXiv
+        2404.10830),
+    section 3.2; the search tree over free space is replaced by a bit set, and the number of parts in a row is limited.
+    """
+    starts, lengths = _cut(token_offsets, seq_len)
+    keys = np.random.PCG64(seed).random_raw(2 * lengths.size).reshape(2, -1)
+    row_of = np.empty(lengths.size, np.int64)
+    order = np.lexsort((keys[0], -lengths))
+    row_of[order] = _best_fit(lengths[order], seq_len, max_segments)
+    by_row = np.lexsort((keys[1], row_of))
+    num_parts = np.bincount(row_of)
+    return BestFitPlan(np.concatenate([[0], np.cumsum(num_parts)]), starts[by_row], lengths[by_row])
+
+
+def _cut(token_offsets: np.ndarray, seq_len: int) -> tuple[Int64[np.ndarray, " parts"], Int64[np.ndarray, " parts"]]:
+    """Start and length of the parts of all documents, none longer than a row, none empty."""
+    parts_per_document = -(-np.diff(token_offsets) // seq_len)
+    first_part = np.concatenate([[0], np.cumsum(parts_per_document)])
+    offsets = split_offsets(token_offsets, first_part, seq_len)
+    return offsets[:-1], np.diff(offsets)
+
+
+def _best_fit(lengths: Int64[np.ndarray, " parts"], seq_len: int, max_segments: int) -> Int64[np.ndarray, " parts"]:
+    """The row of each part, in the order given.
+
+    ``free`` has bit ``s`` set where some row has exactly ``s`` tokens free, so the fullest row with room is the lowest
+    set bit from ``length`` on: a few machine operations on one long integer.
+    """
+    rows_with: list[list[int]] = [[] for _ in range(seq_len + 1)]
+    num_parts: list[int] = []
+    rows = np.empty(lengths.size, np.int64)
+    free = 0
+    for i, length in enumerate(lengths.tolist()):
+        fitting = free >> length
+        if fitting:
+            space = length + (fitting & -fitting).bit_length() - 1
+            row = rows_with[space].pop()
+            if not rows_with[space]:
+                free ^= 1 << space
+        else:
+            space, row = seq_len, len(num_parts)
+            num_parts.append(0)
+        rows[i] = row
+        num_parts[row] += 1
+        left = space - length
+        if left and num_parts[row] < max_segments:
+            rows_with[left].append(row)
+            free |= 1 << left
+    return rows
+
+
+def _positions_in_segments(segment_ids: Int32[np.ndarray, " seq"]) -> Int32[np.ndarray, " seq"]:
+    """Positions that start at 0 where the segment id changes; padding counts as one more segment."""
+    arange = np.arange(segment_ids.size, dtype=np.int32)
+    begins = np.concatenate([[True], segment_ids[1:] != segment_ids[:-1]])
+    return arange - np.maximum.accumulate(np.where(begins, arange, np.int32(0)))
+
+
+def _next_token_counts(mask: Bool[np.ndarray, " seq"] | None, seq_len: int) -> Bool[np.ndarray, " seq"]:
+    """Where the prediction of the next token counts, given which tokens count as targets (None: all)."""
+    if mask is None:
+        return _all_but_last(seq_len)
+    counts = np.zeros(seq_len, np.bool_)
+    counts[:-1] = mask[1:]
+    return counts
+
+
+@functools.lru_cache(maxsize=8)
+def _all_but_last(seq_len: int) -> Bool[np.ndarray, " seq"]:
+    counts = np.ones(seq_len, np.bool_)
+    counts[-1] = False
+    counts.setflags(write=False)
+    return counts
+
+
+def _documents_between(token_offsets: Int[np.ndarray, " offsets"], start: int, stop: int) -> list[int]:
+    """The documents that have tokens in [start, stop) of the stream; empty ones have none."""
+    first = int(np.searchsorted(token_offsets, start, "right")) - 1
+    last = int(np.searchsorted(token_offsets, stop, "left"))
+    return [i for i in range(first, last) if token_offsets[i] < token_offsets[i + 1]]

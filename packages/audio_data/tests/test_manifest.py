@@ -1,0 +1,80 @@
+import dataclasses
+import json
+import os
+
+import pytest
+
+from audio_data import InputError, Manifest, ShardInfo
+from audio_data.manifest import write_atomically
+
+
+@pytest.fixture
+def manifest(vocabulary):
+    shards = (ShardInfo("shard-00000", 2, 10, 500, "a" * 64), ShardInfo("shard-00001", 1, 5, 300, "b" * 64))
+    return Manifest(
+        schema_version=1,
+        corpus="speech",
+        num_documents=3,
+        num_tokens=15,
+        tokens_by_kind={kind: 15 if kind == "text" else 0 for kind in vocabulary.kinds},
+        audio_seconds=1.5,
+        vocabulary=vocabulary,
+        codec={"id": "test-codec", "attention_window_frames": 250},
+        shards=shards,
+        provenance={"command": "made by a test"},
+        tokens_per_record=8192,
+    )
+
+
+def test_a_manifest_comes_back_from_its_file(tmp_path, manifest):
+    manifest.write(tmp_path / "manifest.json")
+    assert Manifest.read(tmp_path / "manifest.json") == manifest
+    assert os.listdir(tmp_path) == ["manifest.json"]
+
+
+def test_the_fingerprint_is_of_content_and_not_of_names(manifest):
+    renamed = tuple(dataclasses.replace(s, name=f"other-{i}") for i, s in enumerate(manifest.shards))
+    assert dataclasses.replace(manifest, shards=renamed, corpus="x").fingerprint == manifest.fingerprint
+    changed = (dataclasses.replace(manifest.shards[0], sha256="c" * 64), manifest.shards[1])
+    assert dataclasses.replace(manifest, shards=changed).fingerprint != manifest.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "`schema_version`: expected 1, got 2"),
+        ({"num_tokens": 16}, "`num_tokens`: expected 15, the sum over shards, got 16"),
+        ({"num_documents": 4}, "`num_documents`: expected 3"),
+        ({"tokens_by_kind": {"text": 14}}, "`tokens_by_kind`: expected a sum of 15"),
+        ({"fingerprint": "0"}, "`fingerprint`"),
+        ({"shards": [{"name": "x"}]}, "`shards`"),
+        ({"vocabulary": {}}, "vocabulary"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(tmp_path, manifest, change, message):
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest.to_json() | change))
+    with pytest.raises(InputError, match=rf"manifest `.*manifest\.json`: .*{message}"):
+        Manifest.read(tmp_path / "manifest.json")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00"])
+def test_a_file_that_is_no_manifest_is_refused(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest `.*manifest\.json`"):
+        Manifest.read(tmp_path / "manifest.json")
+
+
+def test_a_missing_field_is_named(tmp_path, manifest):
+    value = manifest.to_json()
+    del value["corpus"]
+    with pytest.raises(InputError, match=r"missing \['corpus'\]"):
+        Manifest.from_json(value)
+
+
+def test_writing_that_fails_leaves_the_old_content(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    write_atomically(file, b"old")
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("no space left on device")))
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(file, b"new")
+    assert file.read_bytes() == b"old"

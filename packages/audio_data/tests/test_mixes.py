@@ -1,0 +1,70 @@
+import pytest
+
+from audio_data import InputError
+from audio_data.mixes import MIXES, cooldown, named_mixture
+
+# Normalised weights, from the study's own tables.
+EXPECTED = {
+    "soda": {
+        "yodas2/en": 0.51639,
+        "emilia-yodas/en": 0.28776,
+        "emilia/en": 0.14585,
+        "nemotron_cc/hq_actual": 0.05,
+    },
+    "mix2_v1": {"emilia/en": 0.5, "emilia-yodas/en": 0.17892, "yodas2/en": 0.32108},
+    "mix2_v2": {"mls/en": 1 / 3, "emilia-fix/en": 1 / 3, "emilia-yodas-fix/en": 1 / 3},
+    "mix2_v3": {"emilia-fix/en": 0.5, "emilia-yodas-fix/en": 0.26449, "yodas2-asr/en": 0.23551},
+    "mix3_v1": {"mls/en": 1 / 3, "emilia/en": 1 / 3, "emilia-yodas/en": 0.11928, "yodas2/en": 0.21405},
+    "mix3_v2": {"yodas2-asr/en": 0.5, "mls-tts0/en": 0.15455, "emilia-conversational/en": 0.34545},
+    "mix3_v3": {"mls/en": 1 / 3, "emilia-fix/en": 1 / 3, "emilia-yodas-fix/en": 0.11928, "yodas2/en": 0.21405},
+    "mix3_v4": {"mls/en": 1 / 3, "emilia-fix/en": 1 / 3, "emilia-yodas-fix/en": 0.17633, "yodas2-asr/en": 0.15700},
+    "mix3_v5_w0.05": {
+        "mls/en": 0.41850,
+        "emilia-fix/en": 0.41850,
+        "emilia-yodas-fix/en": 0.14955,
+        "yodas2/en": 0.01345,
+    },
+    "emilia_english": {"emilia/en": 0.33669, "emilia-yodas/en": 0.66331},
+    "text_2.5": {"yodas2/en": 0.975, "nemotron_cc/hq_actual": 0.025},
+    "text_0": {"yodas2/en": 1},
+    "text_100": {"nemotron_cc/hq_actual": 1},
+    "dclm_25": {"emilia/en": 0.25252, "emilia-yodas/en": 0.49748, "dclm_baseline": 0.25},
+    "mix3_v3_text": {
+        "mls/en": 0.31667,
+        "emilia-fix/en": 0.31667,
+        "emilia-yodas-fix/en": 0.11332,
+        "yodas2/en": 0.20335,
+        "nemotron_cc/hq_actual": 0.05,
+    },
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_weights_are_those_of_the_study(name):
+    assert named_mixture(name).weights(0) == pytest.approx(EXPECTED[name], abs=1e-5)
+
+
+def test_every_mixture_has_a_source_and_a_place_for_each_corpus():
+    for name, mix in MIXES.items():
+        assert mix.source.endswith(".py")
+        assert mix.use
+        assert min(mix.mixture.shares(0)) >= 1, name
+
+
+def test_families_are_complete():
+    assert sum(name.startswith("text_") for name in MIXES) == 14
+    assert sum(name.startswith("mix3_v5_w") and not name.endswith("_text") for name in MIXES) == 7
+    assert len(MIXES["yodas8"].weights) == 8
+    assert len(MIXES["emilia_all"].weights) == 12
+    assert sum(MIXES["emilia_all"].weights.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_cooldown_moves_weight_and_makes_none(n):
+    assert sum(cooldown(n).values()) == pytest.approx(1.003)
+    assert cooldown(n)["commonvoice17/en"] == pytest.approx(0.01 * n)
+
+
+def test_an_unknown_mixture_is_named_with_the_nearest():
+    with pytest.raises(InputError, match=r"mixture `mix3v1`: expected one of \['mix3_v1'"):
+        named_mixture("mix3v1")

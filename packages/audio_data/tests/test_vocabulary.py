@@ -1,0 +1,120 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audio_data import InputError, Vocabulary
+
+
+def test_the_study_has_its_published_ids(study_vocabulary):
+    assert study_vocabulary.size == 144_644
+    assert study_vocabulary.audio_range(0) == (128_260, 130_308)
+    assert study_vocabulary.audio_range(7)[1] == 144_644
+
+
+def test_compact_has_no_gaps(vocabulary):
+    assert vocabulary.special_ids == (100, 101, 102, 103, 104, 105)
+    assert vocabulary.audio_base == 106
+    assert vocabulary.size == 106 + 4 * 16
+    kinds = vocabulary.kind_of(np.arange(vocabulary.size))
+    assert np.bincount(kinds).tolist() == [100, 6, 16, 16, 16, 16]
+
+
+def test_specials_among_the_text_ids_count_as_special(study_vocabulary):
+    kinds = study_vocabulary.kind_of(np.array([127_999, 128_000, 128_001, 128_002, 128_256, 128_260, 144_643]))
+    assert [study_vocabulary.kinds[k] for k in kinds] == [
+        *("text", "special", "special", "text", "special", "codebook_0", "codebook_7")
+    ]
+
+
+@pytest.mark.parametrize("wrong", [-1, 144_644, 2**23])
+def test_an_id_outside_is_named_with_its_position(study_vocabulary, wrong):
+    with pytest.raises(InputError, match=rf"position `2` of 4.*0\.\.144643.*got {wrong};"):
+        study_vocabulary.kind_of(np.array([1, 2, wrong, 4]))
+
+
+def test_an_id_in_a_gap_is_outside():
+    gap = dataclasses.replace(
+        Vocabulary.compact("gap", 10, "codec", num_codebooks=1, codebook_size=4, text_tokenizer="none"), audio_base=20
+    )
+    assert gap.kind_of(np.array([20])).tolist() == [2]
+    with pytest.raises(InputError, match="got 17"):
+        gap.kind_of(np.array([17]))
+
+
+@given(data=st.data(), frames=st.integers(0, 6), num_codebooks=st.integers(1, 4))
+def test_codes_come_back_from_their_ids(vocabulary, data, frames, num_codebooks):
+    flat = data.draw(st.lists(st.integers(0, 15), min_size=frames * num_codebooks, max_size=frames * num_codebooks))
+    codes = np.array(flat, np.int64).reshape(frames, num_codebooks)
+    ids = vocabulary.audio_ids(codes)
+    expected = [106 + 16 * k + int(codes[t, k]) for t in range(frames) for k in range(num_codebooks)]
+    assert ids.tolist() == expected
+    assert np.array_equal(vocabulary.codes(ids, num_codebooks), codes)
+
+
+def test_wrong_codes_are_named(vocabulary):
+    codes = np.zeros((3, 4), np.int32)
+    codes[1, 2] = 16
+    with pytest.raises(InputError, match=r"0\.\.15, got 16 at frame 1, codebook 2"):
+        vocabulary.audio_ids(codes)
+    with pytest.raises(InputError, match="at most 4 codebooks"):
+        vocabulary.audio_ids(np.zeros((1, 5), np.int32))
+
+
+def test_ids_out_of_codebook_order_are_named(vocabulary):
+    ids = vocabulary.audio_ids(np.zeros((2, 4), np.int32))
+    with pytest.raises(InputError, match=r"position `1` of 8: expected an id of codebook 1 \(122\.\.137\), got 106"):
+        vocabulary.codes(np.concatenate([ids[:1], ids[:7]]))
+    with pytest.raises(InputError, match="position `7`: expected whole frames of 4"):
+        vocabulary.codes(ids[:7])
+    with pytest.raises(InputError, match="`num_codebooks`"):
+        vocabulary.codes(ids, 5)
+    with pytest.raises(InputError, match="`codebook`"):
+        vocabulary.audio_range(4)
+
+
+def test_a_vocabulary_comes_back_from_its_file(tmp_path, study_vocabulary):
+    study_vocabulary.write(tmp_path / "vocabulary.json")
+    again = Vocabulary.read(tmp_path / "vocabulary.json")
+    assert again == study_vocabulary
+    assert again.fingerprint == study_vocabulary.fingerprint
+    assert dataclasses.replace(again, codec_id="other").fingerprint != again.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "exactly the fields"),
+        ('{"name": "x"}', "exactly the fields"),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_named(tmp_path, content, message):
+    file = tmp_path / "vocabulary.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match=rf"vocabulary\.json.*{message}"):
+        Vocabulary.read(file)
+
+
+def test_a_field_of_another_type_is_named(vocabulary):
+    value = json.loads(json.dumps(vocabulary.to_json())) | {"num_text": "100"}
+    with pytest.raises(InputError, match="`num_text`: expected int, got '100'"):
+        Vocabulary.from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text_end": 100}, "different special ids"),
+        ({"text_end": -1}, "different special ids"),
+        ({"audio_base": 99}, "audio_base"),
+        ({"text_end": 110}, "inside the audio ids"),
+        ({"codebook_size": 0}, "codebook size"),
+    ],
+)
+def test_overlapping_ranges_are_refused(vocabulary, change, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(vocabulary, **change)
