@@ -1,0 +1,358 @@
+"""Codes on disk: what `encode` writes once and `build` reads as often as layouts are tried.
+
+    CODES/
+      plan.json                       what was asked for; a second run must ask for the same
+      shard-00000.arrayrecord         one record an utterance and phase
+      shard-00000.json                the shard's counts and skipped utterances; its presence says the shard is whole
+      codes.json                      written last: its presence says that nothing is missing
+
+A record, little-endian (schema version 1): `ACOD`, version (1 byte), codebooks (1), zero (2), frames (4), bytes of
+metadata (4), the codes as frame-major uint16, then the metadata as a UTF-8 JSON object.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from jaxtyping import Integer, UInt16
+
+from audio_data import InputError
+from audio_tokenize.storage import disk_errors, partial_path, publish
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "codes.json"
+_HEADER = struct.Struct("<4sBBHII")
+_MAGIC = b"ACOD"
+# Reading a range costs one call; the bound keeps memory independent of the corpus.
+_RECORDS_PER_READ = 512
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedUtterance:
+    """An utterance and its codes.
+
+    Attributes:
+        id: Unique among the utterances of the corpus.
+        text: Transcript.
+        speaker: Who speaks.
+        language: Code of the language.
+        recording: What it was cut from; utterances of a recording lie side by side, in time order.
+        split: `train` or the name of a held-out part.
+        seconds: Length of the audio, without leading silence.
+        phase: Silence of `phase / num_phases` of a frame was put before the audio.
+        num_phases: Phases that the utterance was encoded at.
+        extra: What else the corpus says of it, by the corpus' own names.
+        codes: Uint16, all codebooks of the codec.
+    """
+
+    id: str
+    text: str
+    speaker: str
+    language: str
+    recording: str
+    split: str
+    seconds: float
+    phase: int
+    num_phases: int
+    extra: Mapping[str, Any]
+    codes: UInt16[np.ndarray, "frames codebooks"]
+
+    @property
+    def record_id(self) -> str:
+        """Unique among the records: `id`, or `id` and phase."""
+        return self.id if self.num_phases == 1 else f"{self.id}+{self.phase}of{self.num_phases}"
+
+
+_METADATA = tuple(field.name for field in dataclasses.fields(EncodedUtterance) if field.name != "codes")
+
+
+def encode_record(utterance: EncodedUtterance) -> bytes:
+    """The bytes of an encoded utterance; `decode_record` is the inverse.
+
+    Args:
+        utterance: Any encoded utterance.
+    """
+    codes = np.ascontiguousarray(utterance.codes, "<u2")
+    metadata = json.dumps(
+        {name: getattr(utterance, name) for name in _METADATA},
+        ensure_ascii=False,
+        separators=(",", ":"),
+        allow_nan=False,
+    ).encode()
+    header = _HEADER.pack(_MAGIC, SCHEMA_VERSION, codes.shape[1], 0, codes.shape[0], len(metadata))
+    return b"".join([header, codes.tobytes(), metadata])
+
+
+def decode_record(record: bytes) -> EncodedUtterance:
+    """The encoded utterance that `encode_record` made into bytes.
+
+    Args:
+        record: The bytes of exactly one record.
+
+    Raises:
+        InputError: Wrong mark, version or length.
+    """
+    if len(record) < _HEADER.size:
+        raise InputError(f"record of codes: expected at least {_HEADER.size} bytes, got {len(record)!r}: encode again")
+    magic, version, num_codebooks, _, num_frames, metadata_bytes = _HEADER.unpack_from(record)
+    if magic != _MAGIC or version != SCHEMA_VERSION:
+        raise InputError(
+            f"record of codes: expected {_MAGIC!r} of version {SCHEMA_VERSION}, "
+            f"got {magic!r} of {version!r}: encode again"
+        )
+    codes_end = _HEADER.size + 2 * num_codebooks * num_frames
+    if len(record) != codes_end + metadata_bytes:
+        raise InputError(
+            f"record of codes: expected {codes_end + metadata_bytes} bytes for {num_frames} frames of {num_codebooks} "
+            f"codes, got {len(record)!r}: encode again"
+        )
+    codes = np.frombuffer(record, "<u2", num_codebooks * num_frames, _HEADER.size).astype(np.uint16)
+    return EncodedUtterance(codes=codes.reshape(num_frames, num_codebooks), **json.loads(record[codes_end:]))
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedShard:
+    """Counts of one shard.
+
+    Attributes:
+        name: File name.
+        num_utterances: Different utterances inside.
+        num_records: Records inside, one a phase.
+        num_frames: Frames of all its records.
+        seconds: Audio of all its records, without leading silence.
+        num_bytes: Size of the file.
+        sha256: Of the file.
+        skipped: Utterances that could not be encoded, as `{"id": ..., "reason": ...}`.
+    """
+
+    name: str
+    num_utterances: int
+    num_records: int
+    num_frames: int
+    seconds: float
+    num_bytes: int
+    sha256: str
+    skipped: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedManifest:
+    """What a folder of codes holds.
+
+    Attributes:
+        schema_version: Of this file and of the records.
+        corpus: Name of the corpus.
+        licence: Of its audio and text.
+        codec: `name` (what `load_codec` takes), `id`, `num_codebooks`, `codebook_size`, `sample_rate_hz`,
+            `frame_rate_hz` and `attention_window_frames` (`None`: unbounded or none).
+        num_phases: Phases of a train utterance; others have one.
+        level: Root mean square that utterances were brought to; `None` leaves them as they were recorded.
+        num_utterances: Different utterances.
+        num_records: Utterances times phases.
+        num_frames: Frames of all records.
+        seconds: Audio of all records, without leading silence.
+        skipped: Utterances left out, as `{"id": ..., "reason": ...}`.
+        shards: In order.
+    """
+
+    schema_version: int
+    corpus: str
+    licence: str
+    codec: Mapping[str, Any]
+    num_phases: int
+    level: float | None
+    num_utterances: int
+    num_records: int
+    num_frames: int
+    seconds: float
+    skipped: tuple[Mapping[str, str], ...]
+    shards: tuple[EncodedShard, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the codec and the checksums of all shards: equal exactly when the codes are."""
+        content = [self.codec["id"], [shard.sha256 for shard in self.shards]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "EncodedManifest":
+        """The manifest that `to_json` described.
+
+        Args:
+            value: A mapping of exactly the fields of this class.
+
+        Raises:
+            InputError: Other fields, or another schema version.
+        """
+        expected = {field.name for field in dataclasses.fields(cls)}
+        if set(value) != expected or value["schema_version"] != SCHEMA_VERSION:
+            raise InputError(
+                f"manifest of codes: expected schema version {SCHEMA_VERSION} with fields {sorted(expected)!r}, "
+                f"got {value.get('schema_version')!r} with {sorted(value)!r}: encode again"
+            )
+        shards = tuple(shard_from_json(shard) for shard in value["shards"])
+        return cls(**{**value, "shards": shards, "skipped": tuple(value["skipped"])})
+
+
+def shard_from_json(value: Mapping[str, Any]) -> EncodedShard:
+    """The shard's counts that `dataclasses.asdict` wrote.
+
+    Args:
+        value: A mapping of exactly the fields of `EncodedShard`.
+    """
+    return EncodedShard(**{**value, "skipped": tuple(value["skipped"])})
+
+
+class EncodedCorpus:
+    """A finished folder of codes, read in order.
+
+    Attributes:
+        path: The folder.
+        manifest: What it holds.
+    """
+
+    def __init__(self, path: Path, manifest: EncodedManifest):
+        """Use `open`."""
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> "EncodedCorpus":
+        """Opens a folder of codes.
+
+        Args:
+            path: What `encode` wrote.
+
+        Raises:
+            InputError: No such folder, an unfinished or damaged one.
+        """
+        path = Path(path)
+        file = path / MANIFEST_NAME
+        if not file.is_file():
+            unfinished = any(path.glob("shard-*.json")) or (path / "plan.json").is_file()
+            hint = (
+                "it is unfinished: run the same `audio-tokenize encode` again"
+                if unfinished
+                else "make them with `audio-tokenize encode`"
+            )
+            raise InputError(f"no codes in `{path}`: {hint}")
+        corpus = cls(path, EncodedManifest.from_json(json.loads(file.read_text(encoding="utf-8"))))
+        for shard in corpus.manifest.shards:
+            found = (path / shard.name).stat().st_size if (path / shard.name).is_file() else None
+            if found != shard.num_bytes:
+                raise InputError(
+                    f"`{path / shard.name}` must have {shard.num_bytes} bytes, got {found!r}: "
+                    f"delete `{path}` and encode again"
+                )
+        return corpus
+
+    def __len__(self) -> int:
+        return self.manifest.num_records
+
+    def __getitem__(self, index: int) -> EncodedUtterance:
+        remaining = index
+        for shard in self.manifest.shards:
+            if 0 <= remaining < shard.num_records:
+                return next(islice(read_shard(self.path / shard.name, shard.num_records), remaining, None))
+            remaining -= shard.num_records
+        raise IndexError(f"record {index} of {len(self)} in `{self.path}`")
+
+    def __iter__(self) -> Iterator[EncodedUtterance]:
+        for shard in self.manifest.shards:
+            yield from read_shard(self.path / shard.name, shard.num_records)
+
+
+def read_shard(path: Path, num_records: int) -> Iterator[EncodedUtterance]:
+    """The records of a shard in order; memory is bounded.
+
+    Args:
+        path: An ArrayRecord file of encoded utterances.
+        num_records: How many it must hold.
+
+    Raises:
+        InputError: The file is damaged; the message names it.
+    """
+    try:
+        reader = ArrayRecordReader(str(path))
+        # A file that is no ArrayRecord opens without an exception, with 0 records.
+        if reader.num_records() != num_records:
+            raise InputError(f"expected {num_records} records, got {reader.num_records()!r}")
+        for start in range(0, num_records, _RECORDS_PER_READ):
+            yield from map(decode_record, reader.read(start, min(start + _RECORDS_PER_READ, num_records)))
+        reader.close()
+    except (RuntimeError, IndexError, InputError) as error:
+        raise InputError(f"`{path}` is damaged ({error}): delete `{path.parent}` and encode again") from error
+
+
+def write_shard(
+    path: Path, utterances: Sequence[EncodedUtterance], skipped: Sequence[Mapping[str, str]] = ()
+) -> EncodedShard:
+    """Writes a shard, whole or not at all.
+
+    Args:
+        path: The ArrayRecord file.
+        utterances: Its records, in order; may be none.
+        skipped: Utterances of the shard that could not be encoded.
+
+    Returns:
+        Its counts.
+
+    Raises:
+        InputError: The disk refuses.
+    """
+    with disk_errors(path):
+        partial = partial_path(path)
+        _write_records(partial, map(encode_record, utterances))
+        content = partial.read_bytes()
+        publish(partial, path)
+    return EncodedShard(
+        name=path.name,
+        num_utterances=sum(utterance.phase == 0 for utterance in utterances),
+        num_records=len(utterances),
+        num_frames=sum(len(utterance.codes) for utterance in utterances),
+        seconds=float(sum(utterance.seconds for utterance in utterances)),
+        num_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        skipped=tuple(skipped),
+    )
+
+
+def _write_records(path: Path, records: Iterator[bytes]) -> None:
+    try:
+        writer = ArrayRecordWriter(str(path), "group_size:1")
+        for record in records:
+            writer.write(record)
+        writer.close()
+    except RuntimeError as error:
+        # ArrayRecord tells the system's reason in its message only.
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+
+
+def codes_uint16(codes: Integer[np.ndarray, "frames codebooks"]) -> UInt16[np.ndarray, "frames codebooks"]:
+    """Codes as they are stored.
+
+    Args:
+        codes: Values 0 to 65,535.
+
+    Raises:
+        InputError: A code is outside.
+    """
+    if codes.size and not 0 <= codes.min() <= codes.max() < 1 << 16:
+        raise InputError(f"codes must be in 0..65535, got {int(codes.min())!r}..{int(codes.max())!r}")
+    return codes.astype(np.uint16)
