@@ -1,0 +1,84 @@
+"""What is evaluated: a model with the vocabulary and the text tokenizer that give its ids meaning."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audio_data import InputError, Vocabulary
+from audio_model import Qwen3x, load_model
+from audio_tokenize import TextTokenizer, VocabularyFolder
+
+_EXPORT = "export"
+_WEIGHTS = "model.safetensors"
+_VOCABULARY = "vocabulary"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model ready to be evaluated.
+
+    Attributes:
+        folder: Folder of the weights.
+        model: The model.
+        vocabulary: What its ids mean.
+        text: Its text tokenizer.
+        provenance: What the run that made it recorded: run, step, data, codec.
+        weights_sha256: SHA-256 of the weights.
+    """
+
+    folder: Path
+    model: Qwen3x
+    vocabulary: Vocabulary
+    text: TextTokenizer
+    provenance: Mapping[str, Any]
+    weights_sha256: str
+
+    @property
+    def grammar_loss(self) -> bool:
+        """Whether it was trained within the allowed sets, so that only those are calibrated."""
+        return self.provenance.get("loss") == "grammar"
+
+
+def find_export(path: Path) -> Path:
+    """Returns the folder of the weights: the path itself, or the export inside a run's folder.
+
+    Raises:
+        InputError: There is neither.
+    """
+    for folder in (path, path / _EXPORT):
+        if (folder / _WEIGHTS).is_file():
+            return folder
+    raise InputError(
+        f"`{path}` must be an exported model or the folder of a finished run, got no `{_WEIGHTS}` in it or in its "
+        f"`{_EXPORT}`: write one with `audio-train export`"
+    )
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Loads an exported model, or that of a run.
+
+    Args:
+        path: Folder with `model.safetensors` and `vocabulary/`, or a run's folder with `export/`.
+
+    Raises:
+        InputError: A part is missing, or model and vocabulary do not belong together.
+    """
+    folder = find_export(path)
+    meaning = VocabularyFolder.load(folder / _VOCABULARY)
+    model = load_model(folder)
+    if model.config.vocab_size < meaning.vocabulary.size:
+        raise InputError(
+            f"`{folder}` must have at least {meaning.vocabulary.size} embedding rows for its vocabulary, "
+            f"got {model.config.vocab_size!r}: it was exported with another vocabulary"
+        )
+    with (folder / _WEIGHTS).open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Checkpoint(folder, model, meaning.vocabulary, meaning.text, _provenance(folder), digest)
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    path = folder / "provenance.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,0 +1,132 @@
+"""`audio-eval`: measure a model, and show what was measured."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="audio-eval")
+def main() -> None:
+    """Evaluate discrete audio language models: likelihoods, recognition, synthesis, reports people can hear."""
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder of data sets.")
+@click.option(
+    "--heldout",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    help="Data set below DATA, repeatable. The first is the main one: controls and speech are measured on it.",
+)
+@click.option("--tasks", default="nll,asr,tts", show_default=True, help="What to measure, separated by commas.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="At most this many documents of each data set, a fair sample."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the evaluation.")
+@click.option(
+    "--judge",
+    default="auto",
+    show_default=True,
+    help="Transcriber of generated speech: auto, none, or whisper:MODEL (a CTranslate2 folder, a size, or a hub id).",
+)
+@click.option(
+    "--recordings",
+    multiple=True,
+    metavar="CORPUS",
+    help="Corpus with the original recordings, by name or path, repeatable: to listen to and to calibrate the judge.",
+)
+@click.option("--seed", default=0, show_default=True, help="Drives sampling and untrained weights.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="TASK.SETTING=VALUE", help="Change a task's setting, repeatable."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+def run(
+    checkpoint: Path,
+    data: Path,
+    heldout: tuple[str, ...],
+    tasks: str,
+    limit: int | None,
+    out: Path,
+    judge: str,
+    recordings: tuple[str, ...],
+    seed: int,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Evaluate CHECKPOINT, an exported model or the folder of a run, on held-out data.
+
+    Finished tasks are kept: the same command goes on where it was stopped.
+    """
+    from audio_eval.report.tables import number
+    from audio_eval.run import evaluate
+    from audio_eval.tasks import make_tasks
+
+    chosen = make_tasks([name.strip() for name in tasks.split(",") if name.strip()], _overrides(settings))
+    evaluation = evaluate(
+        checkpoint, data, heldout, chosen, out, judge=judge, limit=limit, recordings=recordings, seed=seed
+    )
+    if as_json:
+        _print_json({"out": str(out), "provenance": evaluation.provenance, "summary": evaluation.summary()})
+        return
+    for score in evaluation.scores:
+        if score.measure.meaning:
+            interval = (
+                "" if score.low is None else f"  ({number(score.low)} to {number(score.high)}, n {score.num_items:,})"
+            )
+            value = number(score.value) if score.reason is None else f"not measured: {score.reason}"
+            click.echo(f"{score.dataset:<16} {score.name:<36} {value}{interval}")
+    click.echo(f"Everything is in {out}; make a page of it with: audio-eval report {out} --out report.html")
+
+
+@main.command()
+@click.argument("evaluation", type=click.Path(path_type=Path))
+@click.option("--run", "run_folder", type=click.Path(path_type=Path), help="Folder of the training run, for its loss.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The page to write, ending in .html.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+def report(evaluation: Path, run_folder: Path | None, out: Path, as_json: bool) -> None:
+    """Write one self-contained page of EVALUATION, with JSON and Markdown beside it."""
+    from audio_eval.report import make_report
+
+    paths = make_report(evaluation, out, run=run_folder)
+    if as_json:
+        _print_json(paths)
+    else:
+        click.echo(
+            f"Open {paths['html']} in a browser; the same numbers are in {paths['json']} and {paths['markdown']}."
+        )
+
+
+@main.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Compare two evaluations item by item: SECOND minus FIRST, with intervals over the items both scored."""
+    from audio_eval.evaluation import compare as compare_evaluations
+    from audio_eval.evaluation import read_evaluation
+
+    comparisons = compare_evaluations(read_evaluation(first), read_evaluation(second))
+    if as_json:
+        _print_json([comparison.to_json() for comparison in comparisons])
+        return
+    for comparison in comparisons:
+        click.echo(str(comparison))
+
+
+def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
+    from audio_data import InputError
+
+    pairs = [setting.partition("=") for setting in settings]
+    if wrong := [setting for setting, (_, equals, _) in zip(settings, pairs, strict=True) if not equals]:
+        raise InputError(f"`--set` must be TASK.SETTING=VALUE, got {wrong[0]!r}")
+    return {path.strip(): value.strip() for path, _, value in pairs}
+
+
+def _print_json(document: object) -> None:
+    json.dump(document, sys.stdout, ensure_ascii=False)
+    sys.stdout.write("\n")

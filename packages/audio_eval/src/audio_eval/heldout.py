@@ -1,0 +1,120 @@
+"""Held-out speech as the tasks see it: documents and their utterances, read back from token datasets."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audio_data import InputError, TokenDataset, Vocabulary
+from audio_tokenize import Segment, TextTokenizer, layout
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeldoutDocument:
+    """One document.
+
+    Attributes:
+        id: Unique in its data set, and the same whatever the layout it was built in.
+        dataset: Name of the data set.
+        segments: Its utterances in time order.
+        metadata: What the data set's builder recorded.
+    """
+
+    id: str
+    dataset: str
+    segments: tuple[Segment, ...]
+    metadata: Mapping[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Length of its audio."""
+        return float(self.metadata.get("seconds", 0.0))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeldoutUtterance:
+    """One utterance.
+
+    Attributes:
+        id: Unique in its data set; the document's id, with the utterance's index where there are several.
+        dataset: Name of the data set.
+        base_id: Id of the utterance it was encoded from, in its corpus.
+        text: Its transcript.
+        speaker: Who speaks, as the data set names them.
+        segment: Its codes and its text ids.
+    """
+
+    id: str
+    dataset: str
+    base_id: str
+    text: str
+    speaker: str
+    segment: Segment
+
+
+def read_documents(
+    name: str, dataset: TokenDataset, vocabulary: Vocabulary, limit: int | None = None
+) -> list[HeldoutDocument]:
+    """Reads the documents of a data set: each utterance once, whatever orders and phases it was built in.
+
+    Args:
+        name: Name of the data set.
+        dataset: Its records; documents hold both text and audio.
+        vocabulary: Vocabulary of the model, which must be the data set's own.
+        limit: At most this many; which ones is decided by a hash of their ids, so that a limit takes a fair sample of
+            voices and texts, the same at every call, and a larger limit only adds to it.
+
+    Raises:
+        InputError: The data set has another vocabulary, no documents, or documents without text or audio.
+    """
+    if dataset.vocabulary.fingerprint != vocabulary.fingerprint:
+        raise InputError(
+            f"data set `{name}` must have the model's vocabulary {vocabulary.name!r} ({vocabulary.fingerprint[:12]}), "
+            f"got {dataset.vocabulary.name!r} ({dataset.vocabulary.fingerprint[:12]}): build it anew"
+        )
+    if limit is not None and limit < 1:
+        raise InputError(f"`limit` must be at least 1, got {limit!r}")
+    documents: dict[str, HeldoutDocument] = {}
+    for index in range(len(dataset)):
+        document = dataset[index]
+        metadata = document.metadata
+        order = layout(str(metadata.get("layout", "audio_first")))
+        identity = f"{metadata.get('base_id', metadata.get('id', index))}/{metadata.get('speaker', '')}"
+        if identity in documents:
+            continue
+        segments = tuple(order.parse(document.ids, vocabulary))
+        if not all(segment.text_ids.size and segment.codes.size for segment in segments):
+            raise InputError(
+                f"document `{identity}` of data set `{name}` must hold audio and text to be evaluated, got layout "
+                f"{order.name!r}: build it with `--layout audio_first`"
+            )
+        documents[identity] = HeldoutDocument(identity, name, segments, metadata)
+    if not documents:
+        raise InputError(f"data set `{name}` must hold at least one document, got 0")
+    sample = sorted(documents.values(), key=lambda document: hashlib.sha256(document.id.encode()).digest())
+    return sample[:limit]
+
+
+def utterances(documents: Sequence[HeldoutDocument], text: TextTokenizer) -> list[HeldoutUtterance]:
+    """Splits documents into utterances; a document of one utterance gives its recorded transcript.
+
+    Args:
+        documents: Documents.
+        text: Tokenizer that spells the transcripts of documents with several utterances.
+    """
+    found = []
+    for document in documents:
+        several = len(document.segments) > 1
+        for index, segment in enumerate(document.segments):
+            spelled = text.decode(segment.text_ids.tolist())
+            found.append(
+                HeldoutUtterance(
+                    id=f"{document.id}#{index}" if several else document.id,
+                    dataset=document.dataset,
+                    base_id="" if several else str(document.metadata.get("base_id", "")),
+                    text=spelled if several else str(document.metadata.get("text", spelled)),
+                    speaker=str(document.metadata.get("speaker", "")),
+                    segment=segment,
+                )
+            )
+    return found

@@ -1,0 +1,44 @@
+"""The interface of a judge."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+
+@runtime_checkable
+class Transcriber(Protocol):
+    """Turns speech into text. Its errors are part of every score it gives, so scores carry its `judge_id`."""
+
+    @property
+    def judge_id(self) -> str:
+        """Kind, model and revision, enough to find the same judge again."""
+        ...
+
+    def transcribe(self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int) -> list[str]:
+        """Transcribes clips.
+
+        Args:
+            clips: Mono samples in -1..1, each of its own length; an empty clip has an empty transcript.
+            sample_rate_hz: Their sampling rate.
+
+        Returns:
+            One transcript a clip, as the model writes it.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Unavailable:
+    """Why there is no judge.
+
+    Attributes:
+        reason: What is missing and how to get it, in one line.
+    """
+
+    reason: str
+
+
+Judge: TypeAlias = Transcriber | Unavailable

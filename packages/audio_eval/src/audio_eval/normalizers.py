@@ -1,0 +1,205 @@
+"""Named text normalisers: what two transcripts must agree in before their words are compared.
+
+A word error rate means nothing without the name of its normaliser, so every score carries one of the names in
+`NORMALIZERS`. A transcriber writes "9:30" where a corpus of spoken commands says "nine thirty": `spoken_english` brings
+both to words. It also writes "938" for "nine three eight", which no spelling out can tell from "nine hundred thirty
+eight": `spoken_digits` therefore brings all numbers to single digits, and is what transcribers are judged by.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_SCALES = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"), (100, "hundred"))
+_IRREGULAR_ORDINALS = {
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
+}
+_VALUES = {word: value for value, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS) if n > 1}
+_SCALE_OF_NAME = {name: scale for scale, name in _SCALES}
+_LARGEST_SPELLED = 10**12 - 1
+
+# A clock time is only read out of "930" or "9.30" where the words after it say that it is one.
+_CLOCK_CONTEXT = r"(?=\s*(?:am\b|pm\b|in the (?:morning|afternoon|evening)\b|at night\b))"
+_CLOCK = re.compile(
+    rf"\b(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)\b|\b(?P<hour2>\d{{1,2}})\.?(?P<minute2>[0-5]\d)\b{_CLOCK_CONTEXT}"
+)
+_ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_MONEY = re.compile(r"\$(\d+(?:\.\d+)?)")
+_ABBREVIATED_NOON = re.compile(r"\b([ap])\.\s?m\b\.?")
+# Apostrophes stay inside words ("o'clock", "don't"); everything else that is no letter, mark or digit separates words.
+_NOT_A_WORD = re.compile(r"(?<!\w)'|'(?!\w)|[^\w']|_")
+
+_STUDY_PUNCTUATION = re.compile(r"[.,!?;:\"'\-()\[\]{}\u2018\u2019\u201c\u201d]")
+
+
+def spell_cardinal(number: int) -> str:
+    """Returns an English cardinal in words, without "and" or hyphens: 121 is "one hundred twenty one".
+
+    Args:
+        number: 0 to 10**12 - 1. Anything larger is read digit by digit, as people do with long codes.
+    """
+    if number < 0:
+        raise ValueError(f"`number` must not be negative, got {number!r}")
+    if number > _LARGEST_SPELLED:
+        return " ".join(_ONES[int(digit)] for digit in str(number))
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens] + (f" {_ONES[ones]}" if ones else "")
+    scale, name = next(entry for entry in _SCALES if number >= entry[0])
+    count, rest = divmod(number, scale)
+    return f"{spell_cardinal(count)} {name}" + (f" {spell_cardinal(rest)}" if rest else "")
+
+
+def spell_ordinal(number: int) -> str:
+    """Returns an English ordinal in words: 21 is "twenty first"."""
+    *head, last = spell_cardinal(number).split()
+    if last in _IRREGULAR_ORDINALS:
+        last = _IRREGULAR_ORDINALS[last]
+    else:
+        last = (last[:-1] + "ie" if last.endswith("y") else last) + "th"
+    return " ".join([*head, last])
+
+
+def _spell_number(match: re.Match[str]) -> str:
+    whole, _, fraction = match.group().partition(".")
+    digits = " ".join(_ONES[int(digit)] for digit in fraction)
+    leading_zero = whole.startswith("0") and len(whole) > 1
+    spelled = " ".join(_ONES[int(digit)] for digit in whole) if leading_zero else spell_cardinal(int(whole))
+    # Spaces keep "30min" two words; surplus ones are collapsed at the end.
+    return f" {spelled}{' point ' + digits if fraction else ''} "
+
+
+def _spell_clock(match: re.Match[str]) -> str:
+    hour, minute = int(match["hour"] or match["hour2"]), match["minute"] or match["minute2"]
+    if minute == "00":
+        return spell_cardinal(hour)
+    return f"{spell_cardinal(hour)} {'oh ' if minute[0] == '0' else ''}{spell_cardinal(int(minute))}"
+
+
+def spoken_english(text: str) -> str:
+    """Brings English text to lower-case spoken words: digits, clock times, amounts and ordinals are spelled out.
+
+    Punctuation separates words, apostrophes inside a word stay, letters of every script and their marks stay.
+
+    >>> spoken_english("It's 9:30 — set the timer for 32 minutes!")
+    "it's nine thirty set the timer for thirty two minutes"
+    """
+    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    text = _ABBREVIATED_NOON.sub(r"\1m ", text)
+    text = _THOUSANDS.sub("", text)
+    text = _CLOCK.sub(_spell_clock, text)
+    text = _MONEY.sub(r"\1 dollars", text).replace("%", " percent ").replace("&", " and ")
+    text = _ORDINAL.sub(lambda match: spell_ordinal(int(match[1])), text)
+    text = _NUMBER.sub(_spell_number, text)
+    return " ".join(_keep_words(text).split())
+
+
+def _keep_words(text: str) -> str:
+    # `\w` leaves out combining marks (category M), without which Devanagari, Thai and Arabic words fall apart.
+    marks = {mark for mark in text if unicodedata.category(mark).startswith("M")}
+    if not marks:
+        return _NOT_A_WORD.sub(" ", text)
+    return "".join(
+        character if character in marks or character.isalnum() or character == "'" else " " for character in text
+    )
+
+
+def spoken_digits(text: str) -> str:
+    """As `spoken_english`, but every number as single digits, however it was grouped in speech or in writing.
+
+    "Dial 938." and "dial nine three eight" agree, as do "at 10.30" and "at ten thirty". A number of several digits then
+    counts as several words.
+
+    >>> spoken_digits("Dial 610 9 at 10.30"), spoken_digits("dial six ten nine at ten thirty")
+    ('dial 6 1 0 9 at 1 0 3 0', 'dial 6 1 0 9 at 1 0 3 0')
+    """
+    words = spoken_english(text).split()
+    out: list[str] = []
+    position = 0
+    while position < len(words):
+        after_number = bool(out) and out[-1].isdigit()
+        before_number = position + 1 < len(words) and words[position + 1] in _VALUES
+        if words[position] in _VALUES:
+            number, position = _read_number(words, position)
+            out += str(number)
+            continue
+        if after_number and words[position] == "oh":
+            out.append("0")
+        elif not (after_number and before_number and words[position] == "point"):
+            out.append(words[position])
+        position += 1
+    return " ".join(out)
+
+
+def _read_number(words: Sequence[str], position: int) -> tuple[int, int]:
+    """Reads the cardinal that begins at `position`; returns it and the position after it."""
+    value, position = _read_below_hundred(words, position)
+    if 0 < value < 10 and words[position : position + 1] == ["hundred"]:
+        value, position = 100 * value, position + 1
+        if words[position : position + 1] and words[position] in _VALUES:
+            rest, position = _read_below_hundred(words, position)
+            value += rest
+    scale = _SCALE_OF_NAME.get(words[position], 1) if position < len(words) else 1
+    if value and scale > 100:
+        value, position = scale * value, position + 1
+        if position < len(words) and words[position] in _VALUES:
+            rest, after = _read_number(words, position)
+            if 0 < rest < scale:
+                return value + rest, after
+    return value, position
+
+
+def _read_below_hundred(words: Sequence[str], position: int) -> tuple[int, int]:
+    value = _VALUES[words[position]]
+    following = _VALUES.get(words[position + 1], 0) if position + 1 < len(words) else 0
+    if value >= 20 and 0 < following < 10:
+        return value + following, position + 2
+    return value, position + 1
+
+
+def study(text: str) -> str:
+    """The study's own normaliser: sixteen marks deleted (which joins "well-known"), spaces collapsed, lower case.
+
+    Source: study's public ASR script. Kept for comparison with published numbers; it does not spell digits out.
+    """
+    return " ".join(_STUDY_PUNCTUATION.sub("", text).lower().split())
+
+
+NORMALIZERS: Mapping[str, Callable[[str], str]] = {
+    "spoken_english": spoken_english,
+    "spoken_digits": spoken_digits,
+    "study": study,
+}

@@ -1,0 +1,116 @@
+"""A report of an evaluation: one self-contained page, and the same numbers as JSON and Markdown."""
+
+import importlib.resources
+import json
+from pathlib import Path
+
+from audio_data import InputError
+from audio_eval.evaluation import SCHEMA_VERSION, Evaluation, read_evaluation, write_text
+from audio_eval.report import sections
+from audio_eval.report.markup import Markup, join, style_sheet, tag
+from audio_eval.report.tables import cards, markdown
+from audio_eval.report.training import Training, read_training
+
+__all__ = ["make_report"]
+
+# The page may load nothing at all, so that no text in it can reach out, whatever it holds.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+
+
+def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | None = None) -> dict[str, str]:
+    """Writes a report.
+
+    Args:
+        evaluation: Folder of an evaluation.
+        out: The page to write, ending in `.html`; `.json` and `.md` files of the same name are written beside it.
+        run: Folder of the training run, for the course of its loss.
+
+    Returns:
+        Paths of what was written, by kind: "html", "json", "markdown".
+
+    Raises:
+        InputError: There is no evaluation, the run has no metrics, or `out` does not end in `.html`.
+    """
+    page = Path(out)
+    if page.suffix != ".html":
+        raise InputError(f"`out` must end in .html, got {page.name!r}")
+    found = read_evaluation(Path(evaluation))
+    training = read_training(Path(run)) if run is not None else None
+    title = _title(found, Path(run) if run is not None else None)
+    paths = {"html": page, "json": page.with_suffix(".json"), "markdown": page.with_suffix(".md")}
+    write_text(paths["html"], render(title, found, training))
+    write_text(paths["json"], json.dumps(_json(title, found, training), indent=2, ensure_ascii=False) + "\n")
+    write_text(paths["markdown"], markdown(title, found))
+    return {kind: str(path) for kind, path in paths.items()}
+
+
+def render(title: str, evaluation: Evaluation, training: Training | None) -> str:
+    """Returns the page as one HTML document that needs no other file."""
+    parts = _parts(evaluation, training)
+    style = importlib.resources.files("audio_eval.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", attributes={"http-equiv": "Content-Security-Policy"}, content=_POLICY),
+        tag("meta", attributes={"name": "viewport"}, content="width=device-width, initial-scale=1"),
+        tag("meta", attributes={"name": "color-scheme"}, content="light dark"),
+        tag("title", title),
+        style_sheet(style),
+    )
+    links = [tag("a", name, href=f"#{anchor}") for anchor, name, _ in parts]
+    body = tag(
+        "body",
+        tag(
+            "header",
+            tag("div", tag("h1", title), tag("p", _subtitle(evaluation), class_="muted wide"), cards(evaluation)),
+        ),
+        tag("nav", tag("div", links)),
+        tag("main", [part for _, _, part in parts], tag("footer", _footer(evaluation))),
+    )
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _parts(evaluation: Evaluation, training: Training | None) -> list[tuple[str, str, Markup]]:
+    asr, tts, nll = (evaluation.result(task) for task in ("asr", "tts", "nll"))
+    parts: list[tuple[str, str, Markup]] = []
+    if asr is not None:
+        parts.append(("recognition", "Recognition", sections.recognition(asr, evaluation.folder)))
+    if tts is not None:
+        parts.append(("synthesis", "Synthesis", sections.synthesis(tts, evaluation.folder)))
+    if nll is not None:
+        parts.append(("likelihood", "Likelihood", sections.likelihood(nll)))
+    if training is not None and training.steps:
+        parts.append(("training", "Training", sections.training_section(training)))
+    parts.append(("provenance", "Provenance", sections.provenance(evaluation)))
+    return parts
+
+
+def _title(evaluation: Evaluation, run: Path | None) -> str:
+    recorded = evaluation.provenance.get("training", {}).get("run")
+    return f"Evaluation of {recorded or (run or Path(evaluation.provenance['checkpoint'])).resolve().name}"
+
+
+def _subtitle(evaluation: Evaluation) -> str:
+    provenance = evaluation.provenance
+    parts = [f"{provenance['num_parameters'] / 1e6:,.1f} M parameters"]
+    if tokens := provenance.get("training", {}).get("tokens"):
+        parts.append(f"{tokens / 1e6:,.2f} M training tokens")
+    parts.append(f"held out: {', '.join(provenance['datasets'])}")
+    parts.append("95 % intervals by bootstrap over items")
+    return " · ".join(parts)
+
+
+def _footer(evaluation: Evaluation) -> Markup:
+    version = evaluation.provenance.get("versions", {}).get("audio-eval", "")
+    return join(f"Made by audio-eval {version} from ", tag("code", str(evaluation.folder)), ".")
+
+
+def _json(title: str, evaluation: Evaluation, training: Training | None) -> dict[str, object]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "title": title,
+        "provenance": dict(evaluation.provenance),
+        "summary": evaluation.summary(),
+        "scores": [score.to_json() for score in evaluation.scores],
+        "training": training.to_json() if training is not None else None,
+    }

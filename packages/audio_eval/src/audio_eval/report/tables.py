@@ -1,0 +1,128 @@
+"""Scores as cards, tables and Markdown."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from audio_eval.evaluation import Evaluation
+from audio_eval.report.figures import interval_strip
+from audio_eval.report.markup import Markup, join, tag
+from audio_eval.scores import Measure, Score
+
+_NONE = "\u2013"
+# What the top of the page shows, as far as it was measured: name of the score, title, and the score to set beside it.
+_HEADLINES = (
+    ("asr_wer", "Recognition, word error rate", "asr_wer_other_utterance", "with another utterance's audio"),
+    ("text_nll_heard_over_unheard", "Text loss, heard over unheard", None, "1 for a model that does not listen"),
+    ("tts_wer", "Synthesis, word error rate", "tts_wer_other_texts", "against other texts"),
+    ("audio_first.bits_per_audio_second", "Bits a second of audio", None, "Fewer are better"),
+)
+
+
+def cards(evaluation: Evaluation) -> Markup | None:
+    """The few numbers one looks for first."""
+    main = evaluation.provenance.get("main_dataset")
+    scores = {score.name: score for score in evaluation.scores if score.dataset == main}
+    drawn = [
+        _card(scores[name], title, scores.get(beside or ""), note)
+        for name, title, beside, note in _HEADLINES
+        if name in scores
+    ]
+    return tag("div", drawn, class_="cards") if drawn else None
+
+
+def _card(score: Score, title: str, beside: Score | None, note: str) -> Markup:
+    if beside is not None and beside.value is not None:
+        note = f"{number(beside.value)} {note}"
+    interval = f"95 %: {_interval(score)}" if score.low is not None else None
+    if score.value is None:
+        note, interval = "Not measured: the table says why", None
+    parts = (
+        tag("div", title, class_="name"),
+        tag("div", number(score.value), class_="value"),
+        tag("div", interval, class_="note") if interval else None,
+        tag("div", note, class_="note"),
+    )
+    return tag("div", parts, class_="card")
+
+
+def score_table(scores: Sequence[Score], *, strips: bool = False) -> Markup:
+    """A table with one row a measure and one column a data set.
+
+    Args:
+        scores: Scores of one task.
+        strips: Whether to draw each value with its interval on a line from 0.
+    """
+    datasets = list(dict.fromkeys(score.dataset for score in scores))
+    measures = {score.name: score.measure for score in scores}
+    found = {(score.name, score.dataset): score for score in scores}
+    limit = max([1.0, *(score.high or score.value or 0.0 for score in scores)])
+    head = tag("tr", tag("th", "Score", scope="col"), [tag("th", name, scope="col") for name in datasets])
+    rows = [
+        tag("tr", _name_cell(measure), [_cell(found.get((name, d)), limit if strips else None) for d in datasets])
+        for name, measure in measures.items()
+    ]
+    return tag("div", tag("table", tag("thead", head), tag("tbody", rows)), class_="scroll")
+
+
+def _name_cell(measure: Measure) -> Markup:
+    meaning = tag("span", measure.meaning, class_="measure") if measure.meaning else None
+    direction = "" if measure.better == "neither" else f", {measure.better} is better"
+    unit = tag("span", f" {measure.unit}{direction}", class_="muted small")
+    return tag("th", tag("code", measure.name), unit, meaning, scope="row")
+
+
+def _cell(score: Score | None, limit: float | None) -> Markup:
+    if score is None:
+        return tag("td", tag("span", _NONE, class_="muted"), class_="number")
+    if score.value is None:
+        return tag("td", tag("span", "not measured", class_="muted"), tag("span", score.reason, class_="measure"))
+    strip = interval_strip(score.value, score.low, score.high, limit) if limit and score.value >= 0 else None
+    interval = tag("span", join(_interval(score), f" · n {score.num_items:,}"), class_="interval")
+    return tag("td", tag("b", number(score.value)), strip, interval, class_="number")
+
+
+def number(value: float | None) -> str:
+    """A value as people read it: three decimals below 10, fewer above; a dash for none."""
+    if value is None:
+        return _NONE
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _interval(score: Score) -> str:
+    if score.low is None or score.high is None:
+        return "no interval for one item"
+    return f"{number(score.low)} to {number(score.high)}"
+
+
+def markdown(title: str, evaluation: Evaluation) -> str:
+    """The scores as Markdown tables, one a task."""
+    lines = [f"# {_escape(title)}", ""]
+    for result in evaluation.results:
+        lines += [
+            f"## {result.task}",
+            "",
+            "| score | data set | value | 95 % interval | n | unit |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [_markdown_row(score) for score in result.scores]
+        lines.append("")
+    lines += ["## Provenance", ""]
+    lines += [f"- {_escape(key)}: {_escape(str(value))}" for key, value in evaluation.provenance.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(score: Score) -> str:
+    value = number(score.value) if score.reason is None else f"not measured: {score.reason}"
+    interval = _interval(score) if score.low is not None else _NONE
+    cells = (score.name, score.dataset, value, interval, str(score.num_items), score.measure.unit)
+    return "| " + " | ".join(_escape(cell) for cell in cells) + " |"
+
+
+def _escape(text: str) -> str:
+    for character in "\\`*_{}[]<>|#":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split())
+
+
+def definitions(entries: Iterable[tuple[str, object]], show: Callable[[object], Markup | str] = str) -> Markup:
+    """A list of names and values."""
+    return tag("dl", [join(tag("dt", name), tag("dd", tag("code", show(value)))) for name, value in entries])

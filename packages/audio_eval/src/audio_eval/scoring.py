@@ -1,0 +1,176 @@
+"""The likelihood core: log-likelihoods of whole documents, a token at a time, by kind and by codebook.
+
+Documents are scored in batches of a few lengths, so that XLA compiles a few shapes whatever the data; a document's
+numbers do not depend on its neighbours. One forward pass gives both of the questions one can ask of a token:
+
+- over the full vocabulary: how likely is this id among all ids;
+- within the allowed set: how likely is it among the ids that the grammar of frame-major streams allows at its place
+  (one codebook, or text and specials). A model trained with the grammar loss is calibrated only within these sets.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32
+
+from audio_data import InputError, Progress, Vocabulary
+from audio_model import Qwen3x, TokenSets, grammar_cross_entropy, linear_cross_entropy
+
+# Lengths are rounded up to a multiple of this, which leaves the choice of bucket lengths only a few candidates.
+_LENGTH_STEP = 32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Likelihoods:
+    """Log-likelihoods, in nats, of every token of one document but its first.
+
+    Attributes:
+        targets: The tokens that were predicted.
+        full: Log-likelihood of each over the full vocabulary.
+        allowed: Log-likelihood of each within the set of ids that its place allows.
+    """
+
+    targets: Int32[np.ndarray, " targets"]
+    full: Float32[np.ndarray, " targets"]
+    allowed: Float32[np.ndarray, " targets"]
+
+    def nats_by_kind(self, vocabulary: Vocabulary, *, allowed: bool) -> dict[str, tuple[float, int]]:
+        """Adds up negative log-likelihoods by token kind.
+
+        Args:
+            vocabulary: Says which token is of which kind.
+            allowed: Within the allowed sets, or over the full vocabulary.
+
+        Returns:
+            For each of `Vocabulary.kinds`, the sum in nats and the number of tokens.
+        """
+        kinds = vocabulary.kind_of(self.targets)
+        nats = np.bincount(kinds, -(self.allowed if allowed else self.full), minlength=len(vocabulary.kinds))
+        counts = np.bincount(kinds, minlength=len(vocabulary.kinds))
+        return {kind: (float(nats[i]), int(counts[i])) for i, kind in enumerate(vocabulary.kinds)}
+
+
+def token_sets(vocabulary: Vocabulary) -> TokenSets:
+    """The sets of ids that compete where the grammar of frame-major audio streams is known.
+
+    Text and specials; codebook 0 and the end of audio, either of which may follow a whole frame; one set for each
+    further codebook. These are the sets of the trainer's grammar loss.
+    """
+    if not vocabulary.num_codebooks:
+        return TokenSets.build([[(0, vocabulary.size)]])
+    end = (vocabulary.audio_end, vocabulary.audio_end + 1)
+    codebooks = [vocabulary.audio_range(codebook) for codebook in range(vocabulary.num_codebooks)]
+    taken = sorted([end, *codebooks])
+    gaps = zip([0, *(stop for _, stop in taken)], [*(start for start, _ in taken), vocabulary.size], strict=True)
+    rest = [gap for gap in gaps if gap[0] < gap[1]]
+    return TokenSets.build([rest, [codebooks[0], end], *([codebook] for codebook in codebooks[1:])])
+
+
+def bucket_lengths(lengths: Sequence[int], max_buckets: int) -> list[int]:
+    """Chooses the row lengths into which documents are padded, at the least total padding.
+
+    Args:
+        lengths: Lengths of the documents, at least one.
+        max_buckets: How many different row lengths there may be, at least 1.
+
+    Returns:
+        At most `max_buckets` lengths in ascending order, multiples of 32, the last no shorter than the longest
+        document.
+    """
+    rounded = np.array([-(-length // _LENGTH_STEP) * _LENGTH_STEP for length in lengths])
+    candidates, counts = np.unique(rounded, return_counts=True)
+    cumulative = np.concatenate([[0], np.cumsum(counts)])
+
+    @functools.cache
+    def cheapest(stop: int, buckets: int) -> tuple[int, tuple[int, ...]]:
+        """Least number of padded tokens of the candidates before `stop`, and the lengths that give it."""
+        if stop == 0:
+            return 0, ()
+        if buckets == 0:
+            return np.iinfo(np.int64).max, ()
+        options = []
+        for start in range(stop):
+            cost, chosen = cheapest(start, buckets - 1)
+            if cost < np.iinfo(np.int64).max:
+                tokens = int((cumulative[stop] - cumulative[start]) * candidates[stop - 1])
+                options.append((cost + tokens, (*chosen, int(candidates[stop - 1]))))
+        return min(options)
+
+    return list(cheapest(len(candidates), max_buckets)[1])
+
+
+def score_documents(
+    model: Qwen3x,
+    documents: Sequence[Int[np.ndarray, " _"]],
+    sets: TokenSets,
+    *,
+    tokens_per_batch: int = 8_192,
+    max_buckets: int = 2,
+    label: str = "score",
+) -> list[Likelihoods]:
+    """Scores documents token by token; each is a sequence of its own, positions counted from its first token.
+
+    Args:
+        model: The model; its activations are float32, as are all sums.
+        documents: Token ids, each at least 2 long and no longer than the model's `max_seq_len`.
+        sets: Which ids compete at a place, see `token_sets`; every id of every document lies in one.
+        tokens_per_batch: Tokens of a forward pass, padding included; it decides memory and speed, not results.
+        max_buckets: How many row lengths are compiled.
+        label: Name of the progress line.
+
+    Returns:
+        Log-likelihoods of each document, in the given order.
+
+    Raises:
+        InputError: A document is too short or too long; the message names its index.
+    """
+    lengths = [len(document) for document in documents]
+    longest = model.config.max_seq_len
+    for index, length in enumerate(lengths):
+        if not 2 <= length <= longest:
+            raise InputError(f"document `{index}` must have 2 to {longest} tokens to be scored, got {length!r}")
+    if not documents:
+        return []
+    results: dict[int, Likelihoods] = {}
+    with Progress(label, sum(lengths), unit="tokens") as progress:
+        for members, width, rows in _batches(lengths, tokens_per_batch, max_buckets):
+            tokens = np.zeros((rows, width), np.int32)
+            real = np.zeros((rows, width), bool)
+            for row, index in enumerate(members):
+                tokens[row, : lengths[index]] = documents[index]
+                real[row, : lengths[index]] = True
+            full, allowed = (np.asarray(part) for part in _score(model, tokens, real, sets))
+            for row, index in enumerate(members):
+                here = np.s_[row, : lengths[index] - 1]
+                results[index] = Likelihoods(tokens[row, 1 : lengths[index]], full[here], allowed[here])
+            progress.advance(sum(lengths[index] for index in members))
+    return [results[index] for index in range(len(documents))]
+
+
+def _batches(lengths: Sequence[int], tokens_per_batch: int, max_buckets: int) -> Iterator[tuple[list[int], int, int]]:
+    """Yields the documents of a batch, its row length and its number of rows; the last batch is filled with padding."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    shorter = 0
+    for width in bucket_lengths(lengths, max_buckets):
+        members = [index for index in order if shorter < lengths[index] <= width]
+        rows = min(max(1, tokens_per_batch // width), len(members))
+        for start in range(0, len(members), rows):
+            yield members[start : start + rows], width, rows
+        shorter = width
+
+
+@functools.partial(jax.jit, static_argnames="sets")
+def _score(
+    model: Qwen3x, tokens: Int[Array, "batch seq"], real: Bool[Array, "batch seq"], sets: TokenSets
+) -> tuple[Float[Array, "batch targets"], Float[Array, "batch targets"]]:
+    batch, seq = tokens.shape
+    positions = jnp.broadcast_to(jnp.arange(seq, dtype=jnp.int32), (batch, seq))
+    hidden = model(tokens, real.astype(jnp.int32), positions)[:, :-1].reshape(batch * (seq - 1), -1)
+    targets, mask = tokens[:, 1:].reshape(-1), real[:, 1:].reshape(-1)
+    full, _ = linear_cross_entropy(hidden, model.head_matrix, targets)
+    allowed, _ = grammar_cross_entropy(hidden, model.head_matrix, targets, sets, mask=mask)
+    return -full.reshape(batch, seq - 1), -allowed.reshape(batch, seq - 1)

@@ -1,0 +1,158 @@
+"""Speech recognition: the model continues `audio_first` documents after their audio, under a text grammar."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import jax
+
+from audio_data import InputError
+from audio_eval.decoding import continue_prompts
+from audio_eval.grammars import text_automaton
+from audio_eval.heldout import HeldoutUtterance
+from audio_eval.metrics import word_errors
+from audio_eval.normalizers import NORMALIZERS
+from audio_eval.scores import Item, Measure, score_items
+from audio_eval.tasks.base import Context, Findings, Task
+from audio_model import Qwen3x, Sampling, initialize
+from audio_tokenize import layout
+
+WER, OTHER, UNTRAINED = "asr_wer", "asr_wer_other_utterance", "asr_wer_untrained"
+GAIN, EXACT = "asr_wer_gain_over_other_utterance", "asr_exact"
+MEASURES = (
+    Measure(WER, "errors/word", "lower", (WER,), meaning="word error rate, greedy unless sampling is set"),
+    Measure(
+        OTHER,
+        "errors/word",
+        "lower",
+        (OTHER,),
+        meaning="control: the same model given another utterance's audio, scored against this one's text",
+    ),
+    Measure(
+        UNTRAINED, "errors/word", "lower", (UNTRAINED,), meaning="control: the same architecture, untrained weights"
+    ),
+    Measure(
+        GAIN,
+        "errors/word",
+        "higher",
+        (OTHER, WER),
+        "difference",
+        meaning="how many errors a word the right audio saves",
+    ),
+    Measure(EXACT, "fraction", "higher", (EXACT,), meaning="transcripts without any error"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class AsrTask(Task):
+    """Transcribes held-out utterances.
+
+    The prompt is `begin_of_text audio_start A audio_end text_start`; text follows until `text_end`. On the main data
+    set two controls are measured: the same model hears the next utterance (with another text) instead, and a model of
+    the same configuration is left untrained.
+
+    Attributes:
+        normalizer: Name of the text normaliser of both sides.
+        max_tokens: Most text tokens of a transcript; None for a quarter more than the longest reference.
+        temperature: 0 for greedy decoding.
+        top_k: Tokens to sample from, 0 for all.
+        top_p: Probability mass to sample from.
+        controls: Whether to measure the controls.
+        batch_size: Utterances decoded together.
+        num_kept_audio: Utterances of each data set whose audio is kept for the report.
+    """
+
+    name: ClassVar[str] = "asr"
+    normalizer: str = "spoken_english"
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    controls: bool = True
+    batch_size: int = 32
+    num_kept_audio: int = 12
+
+    def run(self, context: Context) -> Findings:
+        """Transcribes all utterances of all data sets."""
+        if self.normalizer not in NORMALIZERS:
+            raise InputError(f"`asr.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")
+        spoken = [utterance for group in context.utterances.values() for utterance in group]
+        max_tokens = self.max_tokens or -(-5 * max(len(utterance.segment.text_ids) for utterance in spoken) // 4)
+        model, main = context.checkpoint.model, context.utterances[context.main_dataset]
+        transcripts = {WER: self._transcribe(context, model, spoken, max_tokens, "asr")}
+        others = other_utterances(main, NORMALIZERS[self.normalizer])
+        if self.controls and others is not None:
+            transcripts[OTHER] = self._transcribe(context, model, others, max_tokens, "asr, other utterance")
+        if self.controls:
+            untrained = initialize(model.config, jax.random.key(context.seed))
+            transcripts[UNTRAINED] = self._transcribe(context, untrained, main, max_tokens, "asr, untrained")
+        items = self._items(context, spoken, transcripts)
+        scores = score_items(self.name, context.main_dataset, MEASURES, items, self._missing(len(main)))
+        for name in list(context.datasets)[1:]:
+            scores += score_items(self.name, name, MEASURES, items)
+        return Findings(tuple(scores), tuple(items), {"max_tokens": max_tokens})
+
+    def _missing(self, num_utterances: int) -> dict[str, str]:
+        """Why a control on the main data set may have no value."""
+        if not self.controls:
+            return dict.fromkeys((OTHER, UNTRAINED, GAIN), "controls were left out: set `asr.controls` to true")
+        alike = f"all {num_utterances} utterances have the same text, so none of them is a control for another"
+        return {OTHER: alike, GAIN: alike}
+
+    def _transcribe(
+        self, context: Context, model: Qwen3x, heard: Sequence[HeldoutUtterance], max_tokens: int, label: str
+    ) -> list[str]:
+        vocabulary, text = context.checkpoint.vocabulary, context.checkpoint.text
+        continued = continue_prompts(
+            model,
+            [layout("audio_first").prompt([utterance.segment], vocabulary) for utterance in heard],
+            automaton=text_automaton(vocabulary, max_tokens=max_tokens, vocab_size=model.config.vocab_size),
+            stop_id=vocabulary.text_end,
+            sampling=Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, seed=context.seed),
+            max_new_tokens=max_tokens + 1,
+            batch_size=self.batch_size,
+            label=label,
+        )
+        return ["" if tokens is None else text.decode(tokens.tolist()) for tokens in continued]
+
+    def _items(
+        self, context: Context, spoken: Sequence[HeldoutUtterance], transcripts: Mapping[str, Sequence[str]]
+    ) -> list[Item]:
+        items = []
+        kept = dict.fromkeys(context.datasets, 0)
+        for index, utterance in enumerate(spoken):
+            # The main data set comes first, so its utterances and the controls' transcripts share indices.
+            hypotheses = {name: texts[index] for name, texts in transcripts.items() if index < len(texts)}
+            detail: dict[str, object] = {
+                "speaker": utterance.speaker,
+                "reference": utterance.text,
+                "hypotheses": hypotheses,
+                "frames": len(utterance.segment.codes),
+            }
+            if kept[utterance.dataset] < self.num_kept_audio:
+                kept[utterance.dataset] += 1
+                detail["audio"] = context.reconstruction(utterance)
+            items.append(Item(utterance.id, utterance.dataset, self._terms(utterance.text, hypotheses), detail))
+        return items
+
+    def _terms(self, reference: str, hypotheses: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+        normalize = NORMALIZERS[self.normalizer]
+        errors = {name: word_errors(normalize(reference), normalize(text)) for name, text in hypotheses.items()}
+        terms: dict[str, tuple[float, float]] = {name: (e.num_errors, e.num_words) for name, e in errors.items()}
+        return {**terms, EXACT: (float(errors[WER].num_errors == 0), 1.0)}
+
+
+def other_utterances(
+    spoken: Sequence[HeldoutUtterance], normalize: Callable[[str], str]
+) -> list[HeldoutUtterance] | None:
+    """Gives each utterance another one to be heard in its place: the next in order whose text differs.
+
+    Returns:
+        As many utterances, or None where all texts are the same, so that no other utterance is a control.
+    """
+    texts = [normalize(utterance.text) for utterance in spoken]
+    if len(set(texts)) < 2:
+        return None
+    size = len(spoken)
+    following = (next(j % size for j in range(i + 1, i + size) if texts[j % size] != texts[i]) for i in range(size))
+    return [spoken[index] for index in following]

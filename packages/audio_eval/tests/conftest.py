@@ -1,0 +1,164 @@
+import os
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from audio_data import DatasetWriter, Document, Vocabulary
+from audio_eval import evaluate, make_tasks
+from audio_model import Qwen3xConfig, initialize, save_model
+from audio_tokenize import AbstractCodec, Segment, SentencePieceText, VocabularyFolder, layout
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+NUM_BOOKS, BOOK_SIZE = 3, 16
+COLOURS, ANIMALS = ("red", "green", "blue", "white"), ("cat", "horse", "bird")
+TEXTS = [f"the {colour} {animal} is in room {room}" for colour in COLOURS for animal in ANIMALS for room in "12"]
+
+
+class ToyCodec(AbstractCodec):
+    """A codec whose decoder hums: frame by frame one tone, higher for a higher code."""
+
+    codec_id: str = "toy-codec"
+    sample_rate_hz: int = 24_000
+    samples_per_frame: int = 1_920
+    num_codebooks: int = NUM_BOOKS
+    codebook_size: int = BOOK_SIZE
+    attention_window_frames: int | None = None
+
+    def encode_batch(self, signals):
+        raise NotImplementedError
+
+    def encoder_stream(self):
+        raise NotImplementedError
+
+    def decoder_stream(self):
+        raise NotImplementedError
+
+    def codebook_vectors(self):
+        return np.zeros((NUM_BOOKS, BOOK_SIZE, 4), np.float32)
+
+    def decode(self, codes):
+        time = np.arange(self.samples_per_frame) / self.sample_rate_hz
+        return np.concatenate([0.3 * np.sin(2 * np.pi * 100 * (1 + c) * time) for c in codes[:, 0]]).astype(np.float32)
+
+
+class EchoJudge:
+    """A transcriber that hears nothing but the length of a clip, in frames."""
+
+    judge_id = "echo:1"
+
+    def transcribe(self, clips, sample_rate_hz):
+        return [f"the red cat is in room {len(clip) // 1_920}" for clip in clips]
+
+
+@pytest.fixture(scope="session")
+def text():
+    return SentencePieceText.train(TEXTS, 24)
+
+
+@pytest.fixture(scope="session")
+def vocabulary(text):
+    return Vocabulary.compact("toy", text.num_ids, "toy-codec", NUM_BOOKS, BOOK_SIZE, text.fingerprint)
+
+
+@pytest.fixture(scope="session")
+def model(vocabulary):
+    # Some rows more than the vocabulary has ids, as padded checkpoints have.
+    config = Qwen3xConfig(
+        vocab_size=vocabulary.size + 5,
+        embed=16,
+        mlp=24,
+        layers=2,
+        heads=2,
+        kv_heads=1,
+        head_dim=8,
+        tied=True,
+        max_seq_len=256,
+    )
+    return initialize(config, jax.random.key(3))
+
+
+def make_segment(rng, text, transcript):
+    frames = int(rng.integers(3, 9))
+    codes = rng.integers(0, BOOK_SIZE, size=(frames, NUM_BOOKS)).astype(np.int32)
+    return Segment(np.array(text.encode(transcript), np.int32), codes)
+
+
+def write_dataset(path, vocabulary, text, transcripts, *, orders=("audio_first",), speaker="ann", segments=1):
+    rng = np.random.default_rng(len(transcripts))
+    codec = {"name": "toy", "id": "toy-codec"}
+    with DatasetWriter(path, corpus=path.name, vocabulary=vocabulary, provenance={}, codec=codec) as writer:
+        for index, transcript in enumerate(transcripts):
+            spoken = [make_segment(rng, text, transcript) for _ in range(segments)]
+            for order in orders:
+                metadata = {
+                    "id": f"{path.name}-{index}-{order}",
+                    "base_id": f"{path.name}-{index}",
+                    "text": transcript,
+                    "speaker": speaker,
+                    "seconds": sum(len(segment.codes) for segment in spoken) / 12.5,
+                    "layout": order,
+                }
+                writer.write(Document(layout(order).build(spoken, vocabulary), None, metadata))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, vocabulary, text):
+    root = tmp_path_factory.mktemp("data")
+    write_dataset(root / "heldout", vocabulary, text, TEXTS[:12], orders=("audio_first", "text_first"))
+    write_dataset(root / "voice", vocabulary, text, TEXTS[12:18], speaker="bob")
+    write_dataset(root / "talks", vocabulary, text, TEXTS[18:21], segments=2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory, model, vocabulary, text):
+    """The folder of a run with its export."""
+    run = tmp_path_factory.mktemp("run")
+    save_model(run / "export", model)
+    codebooks = np.zeros((NUM_BOOKS, BOOK_SIZE, 4), np.float32)
+    VocabularyFolder(vocabulary, text, codebooks).save(run / "export" / "vocabulary")
+    provenance = {"run": "toy-run", "step": 9, "tokens": 1_234, "loss": "grammar"}
+    (run / "export" / "provenance.json").write_text(json.dumps(provenance))
+    kinds = ("text", "special", "codebook_0", "codebook_1", "codebook_2")
+    with (run / "metrics.jsonl").open("w") as stream:
+        for step in range(1, 40):
+            nll = {kind: 5 / (step + index) for index, kind in enumerate(kinds)}
+            line = {
+                "step": step,
+                "tokens": step * 64,
+                "loss": 9 / step,
+                "learning_rate": 1e-3,
+                "nll": nll,
+                "tokens_per_second": 900.0,
+            }
+            stream.write(json.dumps(line) + "\n")
+            if step % 10 == 0:
+                stream.write(json.dumps({"step": step, "evaluation": {"nll": nll, "targets": {}}}) + "\n")
+        stream.write('{"step": 40, "lo')
+    weights = [{"early": 1.0, "asr": 0.0, "tts": 0.0}, {"early": 0.0, "asr": 0.6, "tts": 0.4}]
+    stages = [{"start_step": 20 * index, "weights": parts} for index, parts in enumerate(weights)]
+    (run / "resolved.json").write_text(json.dumps({"derived": {"mixture": stages}}))
+    return run
+
+
+@pytest.fixture
+def toy_codec(monkeypatch):
+    monkeypatch.setattr("audio_eval.tasks.base.load_codec", lambda name: ToyCodec())
+
+
+@pytest.fixture(scope="session")
+def evaluation(tmp_path_factory, export, data):
+    """An evaluation of the toy model by all tasks, with a judge that hears lengths."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("audio_eval.tasks.base.load_codec", lambda name: ToyCodec())
+        patch.setattr("audio_eval.run.find_judge", lambda name: EchoJudge())
+        tasks = make_tasks(["nll", "asr", "tts"], {"tts.num_items": "5", "asr.batch_size": "16", "tts.batch_size": "8"})
+        return evaluate(export, data, ["heldout", "voice"], tasks, tmp_path_factory.mktemp("evaluation"))

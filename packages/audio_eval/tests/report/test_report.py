@@ -1,0 +1,136 @@
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from audio_data import InputError
+from audio_eval import make_report
+from audio_eval.evaluation import write_evaluation
+from audio_eval.report.training import curves, read_training
+from audio_eval.scores import Item
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>\x00\u202e"
+
+
+@pytest.fixture(scope="module")
+def report(evaluation, export, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    return {kind: Path(path) for kind, path in make_report(evaluation.folder, out, run=export).items()}
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return report["html"].read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def hostile_page(evaluation, tmp_path):
+    """A report whose every transcript, speaker and id tries to become markup."""
+    results = []
+    for result in evaluation.results:
+        items = [replace(item, detail={**item.detail, "speaker": HOSTILE}) for item in result.items]
+        if result.task == "asr":
+            said = {"reference": HOSTILE, "hypotheses": {"asr_wer": f"a {HOSTILE}", "asr_wer_other_utterance": HOSTILE}}
+            items = [Item(item.id, item.dataset, item.terms, {**item.detail, **said}) for item in items]
+        results.append(replace(result, items=tuple(items)))
+    provenance = {**evaluation.provenance, "training": {"run": HOSTILE}}
+    write_evaluation(replace(evaluation, folder=tmp_path, provenance=provenance, results=tuple(results)))
+    shutil.copytree(evaluation.folder / "audio", tmp_path / "audio")
+    make_report(tmp_path, tmp_path / "report.html")
+    return tmp_path / "report.html"
+
+
+def rendered(page, tmp_path):
+    """The page's document after a real browser has loaded it."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    flags += ["--disable-component-update", "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [CHROMIUM, *flags, "--dump-dom", page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_page_holds_the_scores_the_sounds_and_the_course_of_training(page, evaluation):
+    (wer,) = (s for s in evaluation.scores if (s.name, s.dataset) == ("asr_wer", "heldout"))
+    assert f"<b>{wer.value:.3f}</b>" in page
+    assert page.count("<audio ") == 12 + 6 + 2 * 5
+    assert page.count('<img src="data:image/png') == 2 * 5
+    for anchor in ("recognition", "synthesis", "likelihood", "training", "provenance"):
+        assert f'<section id="{anchor}">' in page
+        assert f'href="#{anchor}"' in page
+    assert ">asr + tts</text>" in page
+    assert "<title>Evaluation of toy-run</title>" in page
+
+
+def test_page_needs_nothing_from_outside(page):
+    addresses = re.findall(r"(?:src|href)=\"([^\"]*)\"", page)
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "<script" not in page
+
+
+def test_json_and_markdown_hold_the_same_scores(report, evaluation):
+    content = json.loads(report["json"].read_text(encoding="utf-8"))
+    assert content["scores"] == json.loads(json.dumps([score.to_json() for score in evaluation.scores]))
+    assert content["training"]["steps"] == 39
+    assert content["training"]["median_tokens_per_second"] == 900.0
+    lines = report["markdown"].read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("|") and not line.startswith(("|---", "| score"))]
+    assert len(rows) == len(evaluation.scores)
+
+
+def test_hostile_text_stays_text(hostile_page):
+    page = hostile_page.read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert "\x00" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: install it with `apt-get install chromium`")
+def test_browser_shows_everything_and_runs_nothing(hostile_page, tmp_path):
+    document = rendered(hostile_page, tmp_path)
+    assert "<title>taken</title>" not in document
+    assert document.count("<audio ") == 12 + 6 + 2 * 5
+    assert document.count("</section>") == 4
+    assert document.rstrip().endswith("</html>")
+
+
+def test_evaluation_without_audio_or_training_still_makes_a_page(evaluation, tmp_path):
+    write_evaluation(replace(evaluation, folder=tmp_path, results=evaluation.results[:2]))
+    page = Path(make_report(tmp_path, tmp_path / "report.html")["html"]).read_text(encoding="utf-8")
+    assert "<audio " not in page
+    assert "is missing" in page
+    assert 'id="training"' not in page
+
+
+def test_course_of_training(export):
+    training = read_training(export)
+    assert len(training.steps) == 39
+    assert [record["step"] for record in training.evaluations] == [10, 20, 30]
+    assert training.stages == [(0.0, "early"), (20.0, "asr + tts")]
+    assert len(curves(training)) == 5
+
+
+def test_long_courses_are_averaged_to_few_points(tmp_path):
+    lines = [json.dumps({"step": step, "loss": float(step % 2), "nll": {"text": 1.0}}) for step in range(1, 5_001)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    figure = curves(read_training(tmp_path))[1]
+    assert figure.count("L") < 250
+
+
+def test_mistakes_are_named(evaluation, tmp_path):
+    with pytest.raises(InputError, match=r"`out` must end in \.html, got 'report\.pdf'"):
+        make_report(evaluation.folder, tmp_path / "report.pdf")
+    with pytest.raises(InputError, match=r"got no `metrics\.jsonl`"):
+        make_report(evaluation.folder, tmp_path / "report.html", run=tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nbroken\n{"step": 2}\n')
+    with pytest.raises(InputError, match="line 2 of"):
+        make_report(evaluation.folder, tmp_path / "report.html", run=tmp_path)

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from audio_data import InputError
+from audio_eval.heldout import HeldoutUtterance
+from audio_eval.scores import Item
+from audio_eval.tasks import make_tasks
+from audio_eval.tasks.asr import other_utterances
+from audio_eval.tasks.tts import judged_items
+from audio_tokenize import Segment
+
+SILENCE = Segment(np.zeros(0, np.int32), np.zeros((0, 3), np.int32))
+
+
+def utterance(index, text):
+    return HeldoutUtterance(f"u{index}", "heldout", f"u{index}", text, "ann", SILENCE)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"asr.temprature": "1"}, "must name a setting of the task: .*temperature.*, got 'temprature'"),
+        ({"nll.softmax": "full"}, "must begin with one of the tasks that run, asr, tts, got 'nll'"),
+        ({"tts.num_items": "many"}, "`tts.num_items` must be of type int, got 'many'"),
+        ({"asr.controls": "maybe"}, "must be true or false, got 'maybe'"),
+    ],
+)
+def test_wrong_settings_are_refused(overrides, message):
+    with pytest.raises(InputError, match=message):
+        make_tasks(["asr", "tts"], overrides)
+
+
+def test_unknown_tasks_are_refused():
+    with pytest.raises(InputError, match="`tasks` must be of nll, asr, tts, got 'mmlu'"):
+        make_tasks(["mmlu"])
+
+
+def test_settings_are_read_as_the_type_of_their_field():
+    asr, tts = make_tasks(["asr", "tts"], {"asr.max_tokens": "none", "asr.controls": "False", "tts.temperature": "0"})
+    assert (asr.max_tokens, asr.controls, tts.temperature) == (None, False, 0.0)
+    assert tts.settings()["top_k"] == 20
+
+
+def test_other_utterances_have_other_texts_and_each_text_still_gets_one():
+    spoken = [utterance(i, text) for i, text in enumerate(["a", "a", "b", "c", "a"])]
+    others = other_utterances(spoken, str.lower)
+    assert [other.text for other in others] == ["b", "b", "c", "a", "b"]
+    assert other_utterances([utterance(0, "A"), utterance(1, "a")], str.lower) is None
+
+
+def test_judged_items_against_own_and_other_texts_by_hand():
+    texts = ["red cat", "blue horse now", "red cat"]
+    items = [Item(f"u{i}", "heldout", {}, {"reference": text}) for i, text in enumerate(texts)]
+    judged = judged_items(items, {"generated": ["red cat", "", "blue horse"]}, str.lower)
+    assert [item.terms["tts_wer"] for item in judged] == [(0, 2), (3, 3), (2, 2)]
+    # Items of the same text are no control: the first and third have only the second's to be held against.
+    assert [item.terms["tts_wer_other_texts"] for item in judged] == [(3, 3), (2, 2), (1, 3)]
+    assert judged[1].detail["transcripts"] == {"generated": ""}

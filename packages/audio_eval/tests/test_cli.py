@@ -1,0 +1,63 @@
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from audio_eval.cli import main
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_help_is_quick_and_needs_no_accelerator_library():
+    code = "import sys, audio_eval.cli as c; c.main(['--help'], standalone_mode=False); print('jax' in sys.modules)"
+    start = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 5
+    assert found.stdout.splitlines()[-1] == "False"
+    for command in ("run", "report", "compare"):
+        assert command in found.stdout
+
+
+def test_run_then_report_then_compare(export, data, tmp_path):
+    arguments = ("run", export, "--data", data, "--heldout", "voice", "--tasks", "nll", "--judge", "none")
+    ran = invoke(*arguments, "--out", tmp_path / "a", "--json")
+    assert ran.exit_code == 0, ran.output
+    summary = json.loads(ran.stdout)["summary"]["voice"]
+    assert summary["text_nll_heard_over_unheard"]["num_items"] == 6
+    again = invoke(*arguments, "--limit", 4, "--set", "nll.softmax=full", "--out", tmp_path / "b")
+    assert again.exit_code == 0, again.output
+    assert "text_nll_heard_over_unheard" in again.stdout
+    reported = invoke("report", tmp_path / "a", "--run", export, "--out", tmp_path / "report.html", "--json")
+    assert json.loads(reported.stdout)["html"] == str(tmp_path / "report.html")
+    compared = invoke("compare", tmp_path / "a", tmp_path / "b", "--json")
+    entries = {entry["name"]: entry for entry in json.loads(compared.stdout)}
+    assert entries["text_nll_heard_over_unheard"]["num_items"] == 4
+    assert "undecided" in invoke("compare", tmp_path / "a", tmp_path / "a").stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("--set", "nll.softmax"), "must be TASK.SETTING=VALUE, got 'nll.softmax'"),
+        (("--set", "nll.softmax=half"), "must be one of allowed, full, as_trained, got 'half'"),
+        (("--tasks", "nll,sing"), "got 'sing'"),
+        (("--heldout", "nowhere"), "got 'nowhere'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(export, data, tmp_path, change, message):
+    arguments = ("run", export, "--data", data, "--heldout", "voice", "--tasks", "nll", "--judge", "none")
+    failed = invoke(*arguments, "--out", tmp_path, *change)
+    assert failed.exit_code == 2
+    (line,) = [line for line in failed.stderr.splitlines() if line.startswith("Error")]
+    assert message in line
+
+
+def test_a_folder_without_a_model_is_named(tmp_path, data):
+    failed = invoke("run", tmp_path, "--data", data, "--heldout", "voice", "--out", tmp_path / "out")
+    assert failed.exit_code == 2
+    assert "must be an exported model or the folder of a finished run" in failed.stderr

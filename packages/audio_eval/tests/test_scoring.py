@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audio_data import InputError
+from audio_eval.scoring import bucket_lengths, score_documents, token_sets
+
+
+@pytest.fixture(scope="module")
+def documents(vocabulary):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, vocabulary.size, size).astype(np.int32) for size in (2, 7, 33, 60, 41, 12)]
+
+
+@jax.jit
+def logits_of(model, document):
+    seq = document.shape[0]
+    hidden = model(document[None], jnp.ones((1, seq), jnp.int32), jnp.arange(seq, dtype=jnp.int32)[None])
+    return model.logits(hidden[0])
+
+
+def dense(model, document):
+    """Logits of every id at every place of the lone document."""
+    return np.asarray(logits_of(model, jnp.asarray(document)), np.float64)[:-1]
+
+
+def log_sum_exp(logits):
+    top = logits.max(axis=-1, keepdims=True)
+    return (top + np.log(np.exp(logits - top).sum(axis=-1, keepdims=True)))[:, 0]
+
+
+def test_scores_equal_those_of_each_document_alone(model, documents, vocabulary):
+    sets = token_sets(vocabulary)
+    set_of_token = sets.set_of_token(model.config.vocab_size)
+    for document, scored in list(zip(documents, score_documents(model, documents, sets), strict=True))[:4:3]:
+        logits, targets = dense(model, document), document[1:]
+        chosen = logits[np.arange(len(targets)), targets]
+        np.testing.assert_array_equal(scored.targets, targets)
+        np.testing.assert_allclose(scored.full, chosen - log_sum_exp(logits), atol=2e-5)
+        competing = set_of_token[None] == set_of_token[targets][:, None]
+        within = log_sum_exp(np.where(competing, logits, -np.inf))
+        np.testing.assert_allclose(scored.allowed, chosen - within, atol=2e-5)
+
+
+@pytest.mark.parametrize("settings", [{"tokens_per_batch": 64}, {"max_buckets": 1}])
+def test_scores_do_not_depend_on_batches_or_order(model, documents, vocabulary, settings):
+    sets = token_sets(vocabulary)
+    plain = score_documents(model, documents, sets)
+    shuffled = score_documents(model, documents[::-1], sets, **settings)[::-1]
+    for one, other in zip(plain, shuffled, strict=True):
+        np.testing.assert_allclose(one.full, other.full, atol=1e-5)
+        np.testing.assert_allclose(one.allowed, other.allowed, atol=1e-5)
+
+
+def test_sums_by_kind_add_up(model, documents, vocabulary):
+    (scored,) = score_documents(model, documents[3:4], token_sets(vocabulary))
+    for allowed, parts in ((True, scored.allowed), (False, scored.full)):
+        by_kind = scored.nats_by_kind(vocabulary, allowed=allowed)
+        assert sum(count for _, count in by_kind.values()) == len(documents[3]) - 1
+        assert sum(nats for nats, _ in by_kind.values()) == pytest.approx(-parts.sum(), rel=1e-5)
+    audio_0 = vocabulary.kind_of(scored.targets) == vocabulary.kinds.index("codebook_0")
+    assert by_kind["codebook_0"][1] == audio_0.sum()
+
+
+def test_token_sets_part_the_vocabulary_and_let_audio_end(vocabulary):
+    table = token_sets(vocabulary).set_of_token(vocabulary.size)
+    assert (table >= 0).all()
+    assert table[vocabulary.audio_end] == table[vocabulary.audio_base]
+    assert len({table[vocabulary.audio_range(book)[0]] for book in range(vocabulary.num_codebooks)}) == 3
+    assert table[vocabulary.text_end] == table[0] == table[vocabulary.audio_start]
+
+
+@pytest.mark.parametrize("length", [1, 257])
+def test_too_short_or_too_long_documents_are_named(model, vocabulary, length):
+    documents = [np.zeros(3, np.int32), np.zeros(length, np.int32)]
+    with pytest.raises(InputError, match=f"document `1` must have 2 to 256 tokens to be scored, got {length}"):
+        score_documents(model, documents, token_sets(vocabulary))
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(1, 4))
+def test_bucket_lengths_hold_every_document_at_the_least_padding(lengths, max_buckets):
+    buckets = bucket_lengths(lengths, max_buckets)
+    assert len(buckets) <= max_buckets
+    assert buckets == sorted(set(buckets))
+    assert buckets[-1] >= max(lengths)
+
+    def padded(widths):
+        return sum(min(width for width in widths if width >= length) for length in lengths)
+
+    multiples = sorted({-(-length // 32) * 32 for length in lengths})
+    if max_buckets == 2:
+        assert padded(buckets) == min(padded([cut, multiples[-1]]) for cut in multiples)

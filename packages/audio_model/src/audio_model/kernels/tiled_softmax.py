@@ -1,0 +1,174 @@
+"""The tiled softmax over rows of a head that both cross-entropies are made of, in plain JAX.
+
+Rows (hidden states) come in blocks, columns (rows of the head) in tiles; every block belongs to one
+set, every tile to one set, and a block meets the tiles of its own set only. A tile is a contiguous
+slice of the head, so no set is ever gathered. Tiles of one width share one loop body.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int32
+
+
+class Tiles(NamedTuple):
+    """Column tiles of one width.
+
+    Attributes:
+        width: Rows of the head in each tile.
+        starts: First id of each tile.
+        sets: Set of each tile.
+    """
+
+    width: int
+    starts: tuple[int, ...]
+    sets: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TilePlan:
+    """How the head is cut; hashable, hence static.
+
+    Attributes:
+        groups: Tiles by width.
+        block_rows: Rows of a block.
+    """
+
+    groups: tuple[Tiles, ...]
+    block_rows: int
+
+
+class Blocks(NamedTuple):
+    """Which blocks of rows each set owns: those from `first[s]` up to, not including, `stop[s]`."""
+
+    first: Int32[Array, " sets"]
+    stop: Int32[Array, " sets"]
+
+
+def plan_tiles(ranges: Sequence[Sequence[tuple[int, int]]], block_rows: int, block_columns: int) -> TilePlan:
+    """Cut id ranges into tiles of at most `block_columns`.
+
+    Args:
+        ranges: For each set, its half-open id ranges.
+        block_rows: Rows of a block.
+        block_columns: Widest tile.
+
+    Returns:
+        Full tiles and one remainder for each range, grouped by width.
+    """
+    by_width: dict[int, list[tuple[int, int]]] = {}
+    for index, set_ranges in enumerate(ranges):
+        for start, stop in set_ranges:
+            for tile in range(start, stop, block_columns):
+                by_width.setdefault(min(block_columns, stop - tile), []).append((tile, index))
+    groups = tuple(
+        Tiles(width, tuple(start for start, _ in tiles), tuple(index for _, index in tiles))
+        for width, tiles in sorted(by_width.items())
+    )
+    return TilePlan(groups, block_rows)
+
+
+def forward(
+    rows: Float[Array, "rows embed"], head: Float[Array, "vocab embed"], blocks: Blocks, plan: TilePlan
+) -> Float32[Array, " rows"]:
+    """Logsumexp of every row's logits over the tiles of its set; minus infinity for rows of no set.
+
+    Logits and sums are float32; a tile of `block_rows x block_columns` logits is the largest
+    temporary. The running maximum and sum follow the online softmax (arXiv 1805.02867).
+    """
+    running = jnp.full((rows.shape[0],), -jnp.inf, jnp.float32), jnp.zeros((rows.shape[0],), jnp.float32)
+
+    def visit(carry, tile, _, at):
+        peaks, totals = carry
+        logits = _logits(_slice(rows, at, plan.block_rows), tile)
+        old_peak, old_total = _slice(peaks, at, plan.block_rows), _slice(totals, at, plan.block_rows)
+        peak = jnp.maximum(old_peak, jnp.max(logits, axis=-1))
+        total = old_total * jnp.exp(old_peak - peak) + jnp.sum(jnp.exp(logits - peak[:, None]), axis=-1)
+        return _update(peaks, peak, at), _update(totals, total, at)
+
+    for tiles in plan.groups:
+
+        def per_tile(index, carry, tiles=tiles):
+            start, tile = _tile(head, tiles, index)
+            return _over_blocks(carry, tile, start, blocks, jnp.asarray(tiles.sets)[index], plan, visit)
+
+        running = jax.lax.fori_loop(0, len(tiles.starts), per_tile, running)
+    peaks, totals = running
+    return peaks + jnp.log(totals)
+
+
+def backward(
+    rows: Float[Array, "rows embed"],
+    head: Float[Array, "vocab embed"],
+    blocks: Blocks,
+    plan: TilePlan,
+    logsumexp: Float32[Array, " rows"],
+    targets: Int32[Array, " rows"],
+    softmax_weight: Float32[Array, " rows"],
+    target_weight: Float32[Array, " rows"],
+) -> tuple[Float32[Array, "rows embed"], Float32[Array, "vocab embed"]]:
+    """Gradients for `softmax_weight * softmax(logits) - target_weight * onehot(targets)` on the logits.
+
+    Logits are recomputed tile by tile: four products in all instead of three, and no stored logits.
+
+    Returns:
+        Gradients of the rows and of the head, summed in float32.
+    """
+    gradients = jnp.zeros(rows.shape, jnp.float32), jnp.zeros(head.shape, jnp.float32)
+
+    def visit(carry, tile, start, at):
+        row_gradients, tile_gradient = carry
+        block = _slice(rows, at, plan.block_rows)
+        parts = (_slice(x, at, plan.block_rows)[:, None] for x in (logsumexp, targets, softmax_weight, target_weight))
+        block_logsumexp, block_targets, block_softmax, block_target = parts
+        is_target = jnp.arange(tile.shape[0], dtype=jnp.int32)[None] == block_targets - start
+        gradient = jnp.exp(_logits(block, tile) - block_logsumexp) * block_softmax
+        gradient = (gradient - jnp.where(is_target, block_target, 0.0)).astype(rows.dtype)
+        block_gradient = jnp.einsum("rc,ce->re", gradient, tile, preferred_element_type=jnp.float32)
+        row_gradients = _update(row_gradients, _slice(row_gradients, at, plan.block_rows) + block_gradient, at)
+        return row_gradients, tile_gradient + jnp.einsum(
+            "rc,re->ce", gradient, block, preferred_element_type=jnp.float32
+        )
+
+    for tiles in plan.groups:
+
+        def per_tile(index, carry, tiles=tiles):
+            row_gradients, head_gradient = carry
+            start, tile = _tile(head, tiles, index)
+            tile_gradient = jnp.zeros(tile.shape, jnp.float32)
+            row_gradients, tile_gradient = _over_blocks(
+                (row_gradients, tile_gradient), tile, start, blocks, jnp.asarray(tiles.sets)[index], plan, visit
+            )
+            return row_gradients, _update(head_gradient, tile_gradient, start)
+
+        gradients = jax.lax.fori_loop(0, len(tiles.starts), per_tile, gradients)
+    return gradients
+
+
+def _over_blocks(carry, tile, start, blocks: Blocks, set_index, plan: TilePlan, visit):
+    return jax.lax.fori_loop(
+        blocks.first[set_index],
+        blocks.stop[set_index],
+        lambda block, carry: visit(carry, tile, start, block * plan.block_rows),
+        carry,
+    )
+
+
+def _tile(head: Float[Array, "vocab embed"], tiles: Tiles, index: Int32[Array, ""]) -> tuple[Array, Array]:
+    start = jnp.asarray(tiles.starts, jnp.int32)[index]
+    return start, _slice(head, start, tiles.width)
+
+
+def _logits(block: Float[Array, "rows embed"], tile: Float[Array, "columns embed"]) -> Float32[Array, "rows columns"]:
+    return jnp.einsum("re,ce->rc", block, tile, preferred_element_type=jnp.float32)
+
+
+def _slice(x: Array, start: Array, size: int) -> Array:
+    return jax.lax.dynamic_slice_in_dim(x, start, size)
+
+
+def _update(x: Array, new: Array, start: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(x, new, start, 0)

@@ -1,0 +1,102 @@
+"""The Qwen3x decoder: token ids in, hidden states out."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from audio_model.config import Qwen3xConfig, Remat
+from audio_model.kernels.attention import ATTENTION, attention
+from audio_model.layers import MATRIX_PRODUCT, DecoderLayer, rms_norm
+from audio_model.rope import rope_tables
+
+_Block = Callable[[Array, DecoderLayer], tuple[Array, None]]
+
+
+class Qwen3x(eqx.Module):
+    """A decoder-only transformer of the Qwen3 family.
+
+    Blocks are `x + attention(norm(x))` then `x + swiglu(norm(x))`, with RMSNorm over each head's
+    queries and keys before the rotary embedding, grouped key heads, no biases and no dropout. All
+    blocks are one `DecoderLayer` of stacked arrays, scanned over, so compile time does not grow
+    with depth.
+
+    Attributes:
+        config: Shapes and constants (static).
+        embedding: One row for each token id.
+        layers: The blocks, stacked along a leading axis.
+        final_norm: Scale of the last RMSNorm.
+        head: Output rows, or None when the embedding serves as head.
+
+    Source: Qwen3 technical report (arXiv 2505.09388); rotary scaling of Llama 3.1.
+    """
+
+    config: Qwen3xConfig = eqx.field(static=True)
+    embedding: Float[Array, "vocab embed"]
+    layers: DecoderLayer
+    final_norm: Float[Array, " embed"]
+    head: Float[Array, "vocab embed"] | None
+
+    @property
+    def head_matrix(self) -> Float[Array, "vocab embed"]:
+        """The output rows, whichever matrix holds them."""
+        return self.embedding if self.head is None else self.head
+
+    def __call__(
+        self,
+        tokens: Int[Array, "batch seq"],
+        segment_ids: Int[Array, "batch seq"],
+        positions: Int[Array, "batch seq"],
+        *,
+        dtype: DTypeLike = jnp.float32,
+    ) -> Float[Array, "batch seq embed"]:
+        """Hidden states after the final norm.
+
+        Args:
+            tokens: Token ids in [0, vocab).
+            segment_ids: A token sees itself and earlier tokens of its own segment; padding has id 0.
+            positions: Index of each token for the rotary embedding.
+            dtype: Of activations and matrix products; parameters keep theirs, sums of products and
+                norms are taken in float32.
+
+        Returns:
+            One vector a token, ready for the losses and for `logits`.
+        """
+        config = self.config
+        tables = rope_tables(config.rope, config.head_dim, positions)
+
+        def block(x: Array, layer: DecoderLayer) -> tuple[Array, None]:
+            query, key, value = layer.project(x, tables, config.rms_epsilon)
+            attended = attention(query, key, value, segment_ids)
+            return layer.finish(x, attended, config.rms_epsilon), None
+
+        x = jnp.take(self.embedding, tokens, axis=0).astype(dtype)
+        x, _ = jax.lax.scan(_rematerialised(block, config.remat), x, self.layers)
+        return rms_norm(x, self.final_norm, config.rms_epsilon)
+
+    def logits(self, hidden: Float[Array, "... embed"]) -> Float[Array, "... vocab"]:
+        """Unnormalised log-probabilities of every token id.
+
+        For scores of a few positions; training and likelihoods use `audio_model.kernels`, which never
+        hold `tokens x vocab` numbers.
+
+        Args:
+            hidden: What calling the model returned.
+
+        Returns:
+            Logits in float32.
+        """
+        head = self.head_matrix.astype(hidden.dtype)
+        return jnp.einsum("...e,ve->...v", hidden, head, preferred_element_type=jnp.float32)
+
+
+def _rematerialised(block: _Block, remat: Remat) -> _Block:
+    if remat == "none":
+        return block
+    policies = jax.checkpoint_policies
+    policy = policies.save_only_these_names(MATRIX_PRODUCT, ATTENTION) if remat == "dots" else policies.nothing_saveable
+    # Inside a scan nothing can be merged across iterations, so the barrier against it only costs.
+    return jax.checkpoint(block, policy=policy, prevent_cse=False)

@@ -1,0 +1,30 @@
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A grouped-head, untied model of 3 layers whose norms are not all ones."""
+    from audio_model import Qwen3xConfig, initialize
+
+    config = Qwen3xConfig(
+        vocab_size=97, embed=24, mlp=40, layers=3, heads=4, kv_heads=2, head_dim=8, tied=False, max_seq_len=128
+    )
+    model = initialize(config, jax.random.key(0))
+    keys = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(model))))
+    return jax.tree.map(lambda x: x + 0.05 * jax.random.normal(next(keys), x.shape, jnp.float32), model)

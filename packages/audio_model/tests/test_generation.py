@@ -1,0 +1,112 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audio_model import InputError, Qwen3xConfig, Sampling, TokenAutomaton, generate, initialize
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    rng = np.random.default_rng(3)
+    return [rng.integers(0, 97, length) for length in (5, 31, 33, 1, 40)]
+
+
+def _continue(model, prompt, count):
+    """Greedy decoding that runs the whole model again for every token."""
+    row = np.zeros((1, 64), np.int32)
+    row[0, : len(prompt)] = prompt
+    segment_ids = jnp.ones((1, 64), jnp.int32)
+    positions = jnp.arange(64, dtype=jnp.int32)[None]
+    run = jax.jit(lambda model, row: model.logits(model(row, segment_ids, positions)))
+    for end in range(len(prompt), len(prompt) + count):
+        row[0, end] = jnp.argmax(run(model, row)[0, end - 1])
+    return row[0, len(prompt) : len(prompt) + count]
+
+
+def test_greedy_equals_recomputation(tiny, prompts):
+    results = generate(tiny, prompts, max_new_tokens=9, batch_size=3)
+    for prompt, result in zip(prompts, results, strict=True):
+        np.testing.assert_array_equal(result, _continue(tiny, prompt, 9))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0, top_p=0.9, seed=5)])
+def test_neighbours_change_nothing(tiny, prompts, sampling):
+    together = generate(tiny, prompts, max_new_tokens=6, sampling=sampling, batch_size=3)
+    # Sequence 0 keeps its index, so it must keep its draws, whoever stands beside it.
+    alone = generate(tiny, prompts[:1], max_new_tokens=6, sampling=sampling, batch_size=3)
+    np.testing.assert_array_equal(together[0], alone[0])
+
+
+def test_sequences_and_seeds_draw_differently(tiny, prompts):
+    sampling = Sampling(temperature=3.0, seed=1)
+    same = generate(tiny, [prompts[0]] * 3, max_new_tokens=8, sampling=sampling, batch_size=3)
+    other = generate(
+        tiny, [prompts[0]] * 3, max_new_tokens=8, sampling=dataclasses.replace(sampling, seed=2), batch_size=3
+    )
+    assert len({tuple(x) for x in same + other}) == 6
+
+
+def test_a_stop_id_ends_its_own_sequence_only(tiny, prompts):
+    free = generate(tiny, prompts, max_new_tokens=9, batch_size=3)
+    stop = int(free[0][3])
+    stopped = generate(tiny, prompts, max_new_tokens=9, stop_ids=[stop], batch_size=3)
+    for whole, cut in zip(free, stopped, strict=True):
+        hits = np.flatnonzero(whole == stop)
+        np.testing.assert_array_equal(cut, whole[: hits[0] + 1] if hits.size else whole)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_a_grammar_is_never_left(tiny, prompts, temperature):
+    grammar = TokenAutomaton.cycles(97, [[(0, 20)], [(20, 40), (60, 61)], [(40, 60)]], end=96, minimum=1, maximum=2)
+    results = generate(
+        tiny, prompts, max_new_tokens=20, sampling=Sampling(temperature), automaton=grammar, batch_size=3
+    )
+    for result in results:
+        assert len(result) in (4, 7)
+        assert not grammar.allowed(grammar.read(result)).any()
+
+
+def test_max_new_tokens_cuts_a_grammar(tiny, prompts):
+    grammar = TokenAutomaton.cycles(97, [[(0, 20)]], end=96, minimum=9, maximum=9)
+    results = generate(tiny, prompts[:1], max_new_tokens=4, automaton=grammar, batch_size=3)
+    assert results[0].shape == (4,)
+    assert results[0].max() < 20
+
+
+def test_bfloat16_runs_under_strict_promotion(tiny, prompts):
+    results = generate(tiny, prompts[:2], max_new_tokens=3, batch_size=2, dtype=jnp.bfloat16)
+    assert [x.shape for x in results] == [(3,), (3,)]
+
+
+def test_nothing_to_do(tiny):
+    assert generate(tiny, [], max_new_tokens=3) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "arguments", "message"),
+    [
+        ([], {}, "prompt 0 .* at least one token"),
+        ([97], {}, r"ids in \[0, 97\), got 97 to 97"),
+        ([1] * 120, {}, "context of 128 tokens, got 120 tokens"),
+        ([1], {"max_new_tokens": 0}, "`max_new_tokens`"),
+        ([1], {"stop_ids": [97]}, "`stop_ids`"),
+        (
+            [1],
+            {"automaton": TokenAutomaton.cycles(9, [[(0, 2)]], end=3, maximum=1)},
+            "must be for 97 token ids, got one for 9",
+        ),
+    ],
+)
+def test_mistakes_are_refused(tiny, prompt, arguments, message):
+    with pytest.raises(InputError, match=message):
+        generate(tiny, [np.array(prompt, np.int64)], **({"max_new_tokens": 9} | arguments))
+
+
+def test_tied_weights_generate_too(prompts):
+    config = Qwen3xConfig(vocab_size=97, embed=16, mlp=16, layers=1, heads=2, kv_heads=2, head_dim=8, tied=True)
+    model = initialize(config, jax.random.key(0))
+    result = generate(model, prompts[:1], max_new_tokens=4, batch_size=1)
+    np.testing.assert_array_equal(result[0], _continue(model, prompts[0], 4))

@@ -1,0 +1,212 @@
+"""The loop around the compiled step: batches in, metrics out, checkpoints and evaluations when they are due.
+
+There is no arithmetic on losses here. One step is always in flight: while the device works on it the loop fetches the
+next batch and writes the metrics of the step before, so the device does not wait for Python.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import click
+import jax
+
+from audio_data import Progress
+from audio_train.checkpoint import Checkpoints
+from audio_train.config import Cadence
+from audio_train.state import TrainState
+from audio_train.step import Batch, LossSums, StepMetrics
+from audio_train.tracking import Tracker
+
+
+class DivergenceError(click.ClickException, ArithmeticError):
+    """The loss or the gradient was not finite for too many steps in a row."""
+
+
+class StopRequest:
+    """Whether a signal asked the run to stop; a second one ends the process at once.
+
+    SIGTERM and SIGINT set `signal` and restore the default action, so that the same signal sent again is not handled at
+    all. Outside the main thread, where Python delivers no signals, nothing is installed.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.signal = signal.Signals(number)
+        for other in self._previous:
+            signal.signal(other, signal.SIG_DFL)
+        # `print` may hold the lock of the stream that the signal interrupted; a bare write does not.
+        os.write(2, f"\n{self.signal.name}: saving; send it again to quit at once\n".encode())
+
+
+@dataclass
+class Timing:
+    """Seconds since the last line of metrics, and the part spent waiting for batches."""
+
+    start_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    steps: int = 0
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.start_seconds, self.wait_seconds, self.steps = time.monotonic(), 0.0, 0
+
+
+@dataclass
+class Loop:
+    """A run in progress.
+
+    Attributes:
+        step: the compiled step.
+        batches: batches on their devices, from the first step to take.
+        evaluate: held-out loss by kind of a state, or None.
+        describe: ids of the records in the batch of a step, for messages.
+        checkpoints: where states are saved.
+        metrics: where metrics go.
+        progress: what the user sees.
+        cadence: when to do what.
+        kinds: names of the token kinds.
+        num_steps: steps of the whole run.
+        tokens_per_step: tokens in a batch, padding included.
+        stop: asked between steps.
+    """
+
+    step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+    batches: Iterator[Batch]
+    evaluate: Callable[[TrainState], LossSums] | None
+    describe: Callable[[int], Any]
+    checkpoints: Checkpoints
+    metrics: Tracker
+    progress: Progress
+    cadence: Cadence
+    kinds: tuple[str, ...]
+    num_steps: int
+    tokens_per_step: int
+    stop: StopRequest
+
+    def run(self, state: TrainState, taken: int) -> tuple[TrainState, int]:
+        """Take steps until the run is complete or asked to stop, and save the state reached.
+
+        Args:
+            state: where to go on from; it is donated.
+            taken: steps it has taken.
+
+        Returns:
+            The state reached and the steps it has taken.
+
+        Raises:
+            DivergenceError: too many steps in a row were skipped.
+        """
+        saved, self._saved_at = taken, time.monotonic()
+        self._timing = Timing()
+        self._timing.reset()
+        in_flight: tuple[int, StepMetrics] | None = None
+        batch = self._next_batch() if taken < self.num_steps else None
+        while batch is not None and self.stop.signal is None:
+            state, metrics = self.step(state, batch)
+            taken += 1
+            batch = self._next_batch() if taken < self.num_steps else None
+            self._report(in_flight)
+            in_flight = (taken, metrics)
+            if self._evaluation_due(taken) or self._save_due(taken):
+                self._report(in_flight)
+                in_flight = None
+                saved = self._pause(state, taken, saved)
+        self._report(in_flight)
+        if saved < taken:
+            self._save(state, taken)
+        self.checkpoints.wait()
+        return state, taken
+
+    def _next_batch(self) -> Batch:
+        start = time.monotonic()
+        batch = next(self.batches)
+        self._timing.wait_seconds += time.monotonic() - start
+        return batch
+
+    def _pause(self, state: TrainState, taken: int, saved: int) -> int:
+        """Evaluate and save what is due after a step whose metrics are written; returns the newest saved step."""
+        if self._evaluation_due(taken) and self.evaluate is not None:
+            self.metrics.log(taken, {"evaluation": self._by_kind(jax.device_get(self.evaluate(state)))})
+        if self._save_due(taken):
+            self._save(state, taken)
+            saved = taken
+        self._timing.reset()
+        return saved
+
+    def _evaluation_due(self, taken: int) -> bool:
+        evaluation = self.cadence.evaluation
+        return evaluation is not None and (taken % evaluation.every_steps == 0 or taken == self.num_steps)
+
+    def _save_due(self, taken: int) -> bool:
+        steps, seconds = self.cadence.checkpoint_steps, self.cadence.checkpoint_seconds
+        by_steps = steps is not None and taken % steps == 0
+        by_time = seconds is not None and time.monotonic() - self._saved_at >= seconds
+        return by_steps or by_time or taken == self.num_steps
+
+    def _save(self, state: TrainState, taken: int) -> None:
+        # Metrics first: a checkpoint on disk promises that every line up to its step is there.
+        self.metrics.flush()
+        self.checkpoints.save(state, taken)
+        self._saved_at = time.monotonic()
+
+    def _report(self, finished: tuple[int, StepMetrics] | None) -> None:
+        """Write and show the metrics of a step; waits for the device to finish it."""
+        if finished is None:
+            return
+        taken, on_device = finished
+        self._timing.steps += 1
+        if taken % self.cadence.log_steps and taken != self.num_steps:
+            jax.block_until_ready(on_device.loss)  # keeps Python one step ahead of the device, not thousands
+            self.progress.advance(1)
+            return
+        metrics = jax.device_get(on_device)
+        seconds = max(time.monotonic() - self._timing.start_seconds, 1e-9)
+        tokens_per_second = self._timing.steps * self.tokens_per_step / seconds
+        line = {
+            "tokens": taken * self.tokens_per_step,
+            "loss": metrics.loss,
+            "learning_rate": metrics.learning_rate,
+            "grad_norm": metrics.grad_norm,
+            **self._by_kind(metrics.sums),
+            "tokens_per_second": round(tokens_per_second, 1),
+            "data_wait_fraction": round(self._timing.wait_seconds / seconds, 4),
+        }
+        self.metrics.log(taken, line | ({"skipped": True} if metrics.bad_run else {}))
+        self.progress.advance(1, loss=float(metrics.loss), tokens_per_second=tokens_per_second)
+        self._timing.reset()
+        if metrics.bad_run >= self.cadence.max_bad_steps:
+            raise self._diverged(taken, int(metrics.bad_run))
+
+    def _by_kind(self, sums: LossSums) -> dict[str, dict[str, float]]:
+        """Mean loss and number of targets of every kind that occurred."""
+        present = [(kind, i) for i, kind in enumerate(self.kinds) if sums.num_targets[i] > 0]
+        means = {kind: float(sums.nll[i] / sums.num_targets[i]) for kind, i in present}
+        return {"nll": means, "targets": {kind: int(sums.num_targets[i]) for kind, i in present}}
+
+    def _diverged(self, taken: int, bad_run: int) -> DivergenceError:
+        self.metrics.flush()
+        return DivergenceError(
+            f"step {taken}: the loss or its gradient was not finite for {bad_run} steps in a row, though each was "
+            f"skipped; the last batch held {self.describe(taken - 1)!r}. Look at these records, or lower the learning "
+            "rate."
+        )

@@ -1,0 +1,267 @@
+"""The miniature of everything: from recordings to a trained model and a report, as the commands a user would type.
+
+Nothing here computes. `commands` is the list of command lines, a pure function of the options; `main` prints each one and
+runs it in a process of its own, so that what is shown is what happens. Every command goes on where it was stopped and does
+nothing where it has finished, therefore so does the whole.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import join
+from types import FrameType
+from typing import Any
+
+import click
+
+from audio_data import InputError
+
+STEPS_PER_MINUTE = 170
+"""Training steps that two idle cores take in a minute; a time budget becomes a number of steps by it, so that two runs
+with one seed do the same work whatever else the machine does."""
+
+DEFAULT_MINUTES = 6.0
+SAMPLE = "sample"
+SYNTHESIS_VOICE = "slt"
+UNHEARD_VOICES = ("awb", "f4")
+OWN_HOLDOUT_FRACTION = 0.1
+PACKAGES = {"audio-tokenize": "audio-tokenize", "audio-train": "audio-train", "audio-eval": "audio-eval"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command line and what it is for."""
+
+    purpose: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return join(self.words)
+
+
+def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) -> tuple[Command, ...]:
+    """The command lines of the quickstart in order.
+
+    Args:
+        out: work folder.
+        audio: the user's own recordings, or None for the sample corpus.
+        minutes: minutes of training on two idle cores, or None for the recipe's own number of steps.
+        seed: of weights and data order.
+    """
+    codes, data = str(out / "codes"), out / "data"
+    corpus = SAMPLE if audio is None else str(audio)
+    run, evaluation = str(out / "run"), str(out / "evaluation")
+    heldout = tuple(_heldout_selections(audio))
+    settings = [] if minutes is None else ["--set", f"steps={max(1, round(minutes * STEPS_PER_MINUTE))}"]
+    return (
+        Command(
+            "Speech to codes: eight numbers for every 80 ms, each utterance at three shifts of the frames",
+            ("audio-tokenize", "encode", corpus, "--out", codes, "--phases", "3"),
+        ),
+        Command(
+            "Transcripts to text pieces; with the codes they make the vocabulary",
+            ("audio-tokenize", "vocabulary", codes, "--out", str(data / "vocabulary"), "--pieces", "128"),
+        ),
+        *(
+            Command(f"Documents: {purpose}", ("audio-tokenize", "build", codes, *_build(data, name, options)))
+            for name, purpose, options in (*_train_selections(audio), *heldout)
+        ),
+        Command(
+            "Train a decoder to hear and to speak",
+            ("audio-train", "run", "quickstart", "--data", str(data), "--out", run, "--set", f"seed={seed}", *settings),
+        ),
+        Command(
+            "Score it on sentences it never met, beside controls that must fail",
+            (
+                *("audio-eval", "run", run, "--data", str(data), "--out", evaluation, "--recordings", corpus),
+                *(word for name, _, _ in heldout for word in ("--heldout", name)),
+            ),
+        ),
+        Command(
+            "A page to look at and to listen to",
+            ("audio-eval", "report", evaluation, "--run", run, "--out", str(out / "report.html")),
+        ),
+    )
+
+
+Selection = tuple[str, str, tuple[str, ...]]
+"""Name of a dataset, what it is for, and its build options."""
+
+
+def _train_selections(audio: Path | None) -> tuple[Selection, ...]:
+    """`(dataset, purpose, build options)` of what is trained on."""
+    if audio is None:
+        part: tuple[str, ...] = ("--split", "train")
+        voice: tuple[str, ...] = (*part, "--speaker", SYNTHESIS_VOICE, "--phase", "0")
+    else:
+        part = ("--holdout", str(OWN_HOLDOUT_FRACTION))
+        voice = (*part, "--phase", "0")
+    first_books = ("--codebooks", "2")
+    return (
+        ("asr", "sound, then text", ("--layout", "audio_first", *part)),
+        ("asr-2book", "the same with two codebooks, to begin with", ("--layout", "audio_first", *first_books, *part)),
+        ("tts", "text, then the sound of one voice", ("--layout", "text_first", *voice)),
+        ("tts-2book", "the same with two codebooks", ("--layout", "text_first", *first_books, *voice)),
+    )
+
+
+def _heldout_selections(audio: Path | None) -> tuple[Selection, ...]:
+    """`(dataset, purpose, build options)` of what is only scored; the first is the main one."""
+    if audio is not None:
+        options = ("--holdout", str(OWN_HOLDOUT_FRACTION), "--heldout", "--phase", "0")
+        return (("heldout", "utterances set apart", options),)
+    voices = tuple(
+        (f"heldout-{voice}", f"unseen sentences, unheard voice {voice}", ("--split", f"heldout-{voice}"))
+        for voice in UNHEARD_VOICES
+    )
+    return (("heldout", "unseen sentences, known voices", ("--split", "heldout")), *voices)
+
+
+def _build(data: Path, name: str, options: Sequence[str]) -> tuple[str, ...]:
+    return ("--vocabulary", str(data / "vocabulary"), "--out", str(data / name), *options)
+
+
+def main(*, out: Path, audio: Path | None, minutes: float | None, seed: int, as_json: bool) -> None:
+    """Run the quickstart.
+
+    Args:
+        out: work folder.
+        audio: the user's own recordings, or None for the sample corpus.
+        minutes: minutes of training on two idle cores, or None for the recipe's own number of steps.
+        seed: of weights and data order.
+        as_json: print one JSON document on standard output at the end; all else goes to standard error.
+
+    Raises:
+        InputError: a package whose command is needed is not installed, or `audio` is no folder or file.
+    """
+    if audio is not None and not audio.exists():
+        raise InputError(
+            f"`--audio` must be a folder of recordings or a manifest, got {str(audio)!r}: it does not exist"
+        )
+    programs = _programs()
+    log = sys.stderr if as_json else sys.stdout
+    _warn_if_loaded()
+    start = time.monotonic()
+    chain = commands(out, audio, minutes, seed)
+    for number, command in enumerate(chain, 1):
+        click.secho(f"\n[{number}/{len(chain)}] {command.purpose}", bold=True, file=log)
+        click.secho(f"$ {command}", fg="cyan", file=log)
+        _run([programs[command.words[0]], *command.words[1:]], as_json)
+    seconds = time.monotonic() - start
+    outcome = _outcome(out, seconds)
+    click.echo(_closing(out, outcome), file=log)
+    if as_json:
+        click.echo(json.dumps(outcome))
+
+
+def _programs() -> dict[str, str]:
+    """Path of every program the commands name: beside this interpreter, or on the path."""
+    beside = str(Path(sys.executable).parent)
+    found = {name: shutil.which(name, path=beside) or shutil.which(name) for name in PACKAGES}
+    if missing := [PACKAGES[name] for name, path in found.items() if path is None]:
+        raise InputError(
+            f"the quickstart runs the command lines of its siblings; not installed: {', '.join(missing)}. "
+            f"Install them beside audio-train: pip install {' '.join(missing)}"
+        )
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def _warn_if_loaded() -> None:
+    """Say at the start that the machine is busy: one other busy process costs the training nearly half its speed."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > 0.5 * cores:
+        click.secho(
+            f"note: this machine is already busy (load {load:.1f} on {cores} cores); expect it to take longer.",
+            fg="yellow",
+            err=True,
+        )
+
+
+def _run(words: Sequence[str], as_json: bool) -> None:
+    """Run one command; its messages are its own, and so is the exit status where it fails.
+
+    A terminal's Ctrl-C reaches the command by itself; SIGTERM is passed on. Either way the command gets to save first.
+    """
+    process = subprocess.Popen(words, stdout=sys.stderr if as_json else None)
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGTERM:
+            process.terminate()
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if code:
+        click.echo("quickstart stopped here; the same command goes on from this point.", err=True)
+        sys.exit(code if code > 0 else 128 - code)
+
+
+def _outcome(out: Path, seconds: float) -> dict[str, Any]:
+    """The closing JSON line, read from the evaluation on disk."""
+    summary = _read_summary(out / "report.json")
+    main, *voices = summary
+    scores = summary[main]
+    value = _values(scores)
+    return {
+        "seconds": round(seconds, 1),
+        "asr_wer": value["asr_wer"],
+        "asr_wer_interval": _interval(scores, "asr_wer"),
+        "asr_wer_other_utterance": value["asr_wer_other_utterance"],
+        "asr_wer_other_utterance_interval": _interval(scores, "asr_wer_other_utterance"),
+        "asr_wer_untrained": value["asr_wer_untrained"],
+        "asr_wer_untrained_interval": _interval(scores, "asr_wer_untrained"),
+        "asr_wer_unheard_voices": {voice: _values(summary[voice])["asr_wer"] for voice in voices},
+        "text_nll_heard_over_unheard": value["text_nll_heard_over_unheard"],
+        "tts_wer": value.get("tts_wer"),
+        "tts_wer_other_texts": value.get("tts_wer_other_texts"),
+        "nll": {name.split("nll_", 1)[1]: value[name] for name in value if name.startswith("audio_first.nll_")},
+        "report": str(out / "report.html"),
+        "checkpoint": str(out / "run" / "export"),
+    }
+
+
+def _read_summary(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    return json.loads(path.read_text())["summary"]
+
+
+def _values(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: None if score["value"] is None else round(score["value"], 4) for name, score in scores.items()}
+
+
+def _interval(scores: Mapping[str, Any], name: str) -> list[float] | None:
+    score = scores[name]
+    return None if score["low"] is None else [round(score["low"], 4), round(score["high"], 4)]
+
+
+def _closing(out: Path, outcome: Mapping[str, Any]) -> str:
+    """Where everything lies and what to try next."""
+    voices = ", ".join(f"{voice} {wer}" for voice, wer in outcome["asr_wer_unheard_voices"].items()) or "none set apart"
+    return f"""
+Done in {outcome["seconds"] / 60:.1f} minutes.
+
+  word error rate on unseen sentences   {outcome["asr_wer"]}
+  ... given another utterance's audio   {outcome["asr_wer_other_utterance"]}
+  ... with untrained weights            {outcome["asr_wer_untrained"]}
+  ... in unheard voices                 {voices}
+
+  report to look at and listen to       {out / "report.html"}
+  the model (Hugging Face format)       {out / "run" / "export"}
+  tokens                                {out / "data"}
+
+Try next:
+  audio-train quickstart --audio DIR --out my-run      your own recordings
+  audio-train quickstart --minutes 20 --out longer     it keeps learning
+  audio-tokenize inspect {out / "data" / "asr"}              what a document looks like
+  audio-train show quickstart --data {out / "data"}      every number of the run
+  audio-train recipes                                  the study's experiments"""

@@ -1,0 +1,249 @@
+"""From a run to every number it implies: steps, peak learning rate, schedule boundaries, model shape, loss weights.
+
+A `ResolvedRun` is complete: with the datasets it names it determines every loss of the run. Its canonical JSON is what
+a run's folder holds, and its fingerprint tells one run from another.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from audio_data import InputError, Manifest, Mixture, Packing, Stage, Vocabulary
+from audio_model import Qwen3xConfig, RopeConfig, TokenSets, named_config
+from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
+from audio_train.overrides import parse, to_json
+from audio_train.scaling import learning_rate
+from audio_train.schedules import WarmupStableDecay, schedule, step_counts
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A run with every derived number.
+
+    Attributes:
+        run: the run as written.
+        vocabulary: what the ids mean.
+        model: configuration of the model.
+        num_steps: updates of the whole run.
+        peak_learning_rate: highest learning rate.
+        datasets: fingerprint of each corpus the run reads, by name; empty where no data was given.
+    """
+
+    run: TrainRun
+    vocabulary: Vocabulary
+    model: Qwen3xConfig
+    num_steps: int
+    peak_learning_rate: float
+    datasets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens the run reads, padding included."""
+        return self.num_steps * self.run.data.tokens_per_step
+
+    @property
+    def training_flops(self) -> float:
+        """Floating-point operations of the run: three forward passes for each token, full attention."""
+        return 3 * self.model.forward_flops_per_token(self.run.data.seq_len) * self.num_tokens
+
+    @property
+    def learning_rate(self) -> WarmupStableDecay:
+        """The schedule of the run."""
+        return schedule(self.run.schedule, self.peak_learning_rate, self.num_steps)
+
+    @property
+    def mixture(self) -> Mixture:
+        """The mixture with its stages at steps; a stage begins at its fraction of the run, truncated.
+
+        In a run so short that stages begin at the same step, the last of them holds.
+        """
+        data = self.run.data
+        weights = {int(stage.start_fraction * self.num_steps): stage.weights for stage in data.mixture}
+        stages = tuple(Stage(start, dict(weights[start])) for start in sorted(weights))
+        return Mixture(self.run.name, stages, block=data.block, permutation=data.permutation)
+
+    @property
+    def packing(self) -> Packing:
+        """How documents become rows."""
+        data = self.run.data
+        return Packing(data.packing, data.positions, max_segments=data.max_segments)
+
+    @property
+    def loss_weights(self) -> Float32[np.ndarray, " kinds"]:
+        """Weight of a target by its token kind, in the order of `Vocabulary.kinds`."""
+        return loss_weights(self.run.loss.kind_weights, self.vocabulary)
+
+    @property
+    def token_sets(self) -> TokenSets | None:
+        """The sets among which the grammar loss compares; None for the full softmax."""
+        return token_sets(self.vocabulary) if self.run.loss.kind == "grammar" else None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that determines the losses: all but the cadence."""
+        identity = self._content()
+        del identity["run"]["cadence"]
+        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def with_steps(self, num_steps: int) -> "ResolvedRun":
+        """The same run with another length."""
+        run = replace(self.run, steps=num_steps, tokens=None)
+        return replace(resolve(run, self.vocabulary), datasets=self.datasets)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every given and derived number, and the fingerprint; `from_json` reads it back."""
+        return {"fingerprint": self.fingerprint, **self._content()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "ResolvedRun":
+        """The run that `to_json` described, its numbers derived afresh.
+
+        Raises:
+            InputError: the value is no resolved run, or this version derives other numbers from the same run.
+        """
+        missing = {"run", "vocabulary", "datasets", "fingerprint"} - set(value)
+        if missing:
+            raise InputError(
+                f"a resolved run has {', '.join(f'`{name}`' for name in sorted(missing))}, which are missing."
+            )
+        resolved = resolve(parse(TrainRun, value["run"]), Vocabulary.from_json(value["vocabulary"]))
+        resolved = replace(resolved, datasets=dict(value["datasets"]))
+        if resolved.fingerprint != value["fingerprint"]:
+            raise InputError(
+                f"the saved run has `fingerprint` {value['fingerprint'][:12]}, but this version derives "
+                f"{resolved.fingerprint[:12]} from it; use the version that wrote it."
+            )
+        return resolved
+
+    def _content(self) -> dict[str, Any]:
+        warmup, decay_start, decay = step_counts(self.run.schedule, self.num_steps)
+        mixture = self.mixture
+        flops_per_token = self.model.forward_flops_per_token(self.run.data.seq_len)
+        derived = {
+            "model": to_json(self.model),
+            "num_parameters": self.model.num_parameters,
+            "num_steps": self.num_steps,
+            "num_tokens": self.num_tokens,
+            "tokens_per_step": self.run.data.tokens_per_step,
+            "peak_learning_rate": self.peak_learning_rate,
+            "warmup_steps": warmup,
+            "decay_start_step": decay_start,
+            "decay_steps": decay,
+            "mixture": [
+                {"start_step": stage.start_step, "weights": mixture.weights(index)}
+                for index, stage in enumerate(mixture.stages)
+            ],
+            "loss_weights": dict(zip(self.vocabulary.kinds, self.loss_weights.tolist(), strict=True)),
+            "forward_flops_per_token": flops_per_token,
+            "training_flops": 3 * flops_per_token * self.num_tokens,
+        }
+        return {
+            "run": to_json(self.run),
+            "vocabulary": self.vocabulary.to_json(),
+            "datasets": dict(sorted(self.datasets.items())),
+            "derived": derived,
+        }
+
+
+def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manifest] | None = None) -> ResolvedRun:
+    """Derive every number of a run.
+
+    Args:
+        run: the run.
+        vocabulary: vocabulary of the data.
+        manifests: manifest of each corpus at hand; None resolves without data.
+
+    Returns:
+        The resolved run.
+
+    Raises:
+        InputError: a corpus the run reads is not there, a weight names no kind of the vocabulary, or the schedule does
+            not fit into the run.
+    """
+    model = model_config(run.model, vocabulary)
+    num_steps = run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
+    peak = run.optimizer.learning_rate
+    if isinstance(peak, LearningRateRule):
+        peak = learning_rate(peak, batch_size=run.data.batch_size, width=model.embed)
+    resolved = ResolvedRun(run, vocabulary, model, num_steps, peak)
+    resolved.to_json()  # derives everything once, so that a wrong run is refused here and not while it starts
+    return resolved if manifests is None else replace(resolved, datasets=_fingerprints(resolved, manifests))
+
+
+def model_config(model: NamedModel | ModelShape, vocabulary: Vocabulary) -> Qwen3xConfig:
+    """The configuration of a model over a vocabulary."""
+    if isinstance(model, NamedModel):
+        return replace(named_config(model.size, vocabulary.size, tied=model.tied), max_seq_len=model.max_seq_len)
+    rope = RopeConfig(theta=model.rope_theta, **({} if model.rope_scaling == "llama3" else {"scaling": None}))
+    return Qwen3xConfig(
+        vocab_size=vocabulary.size,
+        embed=model.embed,
+        mlp=model.mlp,
+        layers=model.layers,
+        heads=model.heads,
+        kv_heads=model.kv_heads,
+        head_dim=model.head_dim,
+        tied=model.tied,
+        rope=rope,
+        max_seq_len=model.max_seq_len,
+    )
+
+
+def loss_weights(kind_weights: Mapping[str, float], vocabulary: Vocabulary) -> Float32[np.ndarray, " kinds"]:
+    """Weight of a target by kind.
+
+    Args:
+        kind_weights: weights by kind, or `"audio"` for every codebook; a codebook's own entry goes before `"audio"`.
+        vocabulary: whose kinds these are.
+
+    Returns:
+        One weight a kind; 1 where nothing is said.
+
+    Raises:
+        InputError: a name is no kind of the vocabulary.
+    """
+    unknown = sorted(set(kind_weights) - {*vocabulary.kinds, "audio"})
+    if unknown:
+        kinds = ", ".join([*vocabulary.kinds, "audio"])
+        raise InputError(f"`loss.kind_weights` has {unknown[0]!r}, which is no token kind; the kinds are {kinds}.")
+    audio = kind_weights.get("audio", 1.0)
+    defaults = [audio if kind.startswith("codebook_") else 1.0 for kind in vocabulary.kinds]
+    return np.array([kind_weights.get(k, d) for k, d in zip(vocabulary.kinds, defaults, strict=True)], np.float32)
+
+
+def token_kinds(vocabulary: Vocabulary) -> Int32[np.ndarray, " vocab"]:
+    """Index into `Vocabulary.kinds` of every id; an id that means nothing counts as special."""
+    table = np.full(vocabulary.size, vocabulary.kinds.index("special"), np.int32)
+    table[: vocabulary.num_text] = vocabulary.kinds.index("text")
+    table[list(vocabulary.special_ids)] = vocabulary.kinds.index("special")
+    for codebook in range(vocabulary.num_codebooks):
+        table[slice(*vocabulary.audio_range(codebook))] = vocabulary.kinds.index(f"codebook_{codebook}")
+    return table
+
+
+def token_sets(vocabulary: Vocabulary) -> TokenSets:
+    """The sets of ids that compete where the grammar of frame-major audio streams is known.
+
+    Text and specials; codebook 0 and the end of audio, either of which may follow a whole frame; one set for each
+    further codebook. Streams with fewer codebooks than the vocabulary obey the same sets.
+    """
+    if not vocabulary.num_codebooks:
+        return TokenSets.build([[(0, vocabulary.size)]])
+    end = (vocabulary.audio_end, vocabulary.audio_end + 1)
+    codebooks = [vocabulary.audio_range(codebook) for codebook in range(vocabulary.num_codebooks)]
+    taken = sorted([end, *codebooks])
+    gaps = zip([0, *(stop for _, stop in taken)], [*(start for start, _ in taken), vocabulary.size], strict=True)
+    rest = [(start, stop) for start, stop in gaps if start < stop]
+    return TokenSets.build([rest, [codebooks[0], end], *([codebook] for codebook in codebooks[1:])])
+
+
+def _fingerprints(resolved: ResolvedRun, manifests: Mapping[str, Manifest]) -> dict[str, str]:
+    resolved.mixture.check_corpora(manifests)
+    return {name: manifests[name].fingerprint for name in resolved.mixture.corpora}

@@ -1,0 +1,105 @@
+"""The learning rate over a run: linear warm-up, a constant stretch, and a linear or cosine decay.
+
+The numbers of a schedule are pytree leaves, not constants of the compiled step. A run of another length therefore
+reuses the same program, and a run can be timed before its length is fixed.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from audio_data import InputError
+from audio_train.config import ScheduleSpec
+
+
+class WarmupStableDecay(eqx.Module):
+    """A learning rate as a function of the number of updates made before.
+
+    Rises linearly from 0 over `warmup_steps`, stays at `peak`, and from `decay_start` on falls over `decay_steps` to
+    `min_ratio * peak`, where it stays. A decay that starts inside the warm-up overrides it.
+
+    Attributes:
+        peak: highest learning rate.
+        warmup_steps: updates of the warm-up.
+        decay_start: first update of the decay.
+        decay_steps: updates of the decay.
+        min_ratio: final learning rate over `peak`.
+        shape: of the decay, `"linear"` or `"cosine"`.
+
+    Source: the study's learning-rate schedule (Levanter `optim/config.py`, `lr_scheduler`): warm-up, constant and decay
+    joined at step boundaries, where the last piece whose boundary has been reached applies.
+    """
+
+    peak: Float[Array | np.ndarray, ""]
+    warmup_steps: Int[Array | np.ndarray, ""]
+    decay_start: Int[Array | np.ndarray, ""]
+    decay_steps: Int[Array | np.ndarray, ""]
+    min_ratio: Float[Array | np.ndarray, ""]
+    shape: Literal["linear", "cosine"] = eqx.field(static=True, default="linear")
+
+    def __call__(self, count: ArrayLike) -> Float[Array, "..."]:
+        """The float32 learning rate of the update after `count` updates."""
+        step = jnp.asarray(count, jnp.float32)
+        warm = step / jnp.maximum(jnp.float32(1), jnp.float32(self.warmup_steps))
+        elapsed = (step - jnp.float32(self.decay_start)) / jnp.maximum(jnp.float32(1), jnp.float32(self.decay_steps))
+        elapsed = jnp.clip(elapsed, 0.0, 1.0)
+        remaining = 1 - elapsed if self.shape == "linear" else 0.5 * (1 + jnp.cos(jnp.pi * elapsed))
+        decayed = self.min_ratio + (1 - self.min_ratio) * remaining
+        before_decay = jnp.where(step < jnp.float32(self.warmup_steps), warm, 1.0)
+        return jnp.asarray(self.peak) * jnp.where(step >= jnp.float32(self.decay_start), decayed, before_decay)
+
+    def scaled(self, factor: float) -> "WarmupStableDecay":
+        """The same shape with the peak multiplied by `factor`."""
+        return replace(self, peak=jnp.asarray(self.peak) * factor)
+
+
+def step_counts(spec: ScheduleSpec, num_steps: int) -> tuple[int, int, int]:
+    """Whole steps of a schedule.
+
+    A length above 1 is a number of steps, any other a fraction of `num_steps` truncated to an integer. With
+    `overlap="skip_warmup"` the decay starts at `max(0, num_steps - decay)` even where the warm-up has not ended.
+
+    Args:
+        spec: the schedule.
+        num_steps: steps of the run.
+
+    Returns:
+        warm-up steps, the first step of the decay, decay steps.
+
+    Raises:
+        InputError: the warm-up or the decay is longer than the run.
+    """
+    warmup = _length("warmup", spec.warmup, num_steps)
+    decay = num_steps - warmup if spec.decay is None else _length("decay", spec.decay, num_steps)
+    if spec.overlap == "shorten_decay":
+        decay = min(decay, num_steps - warmup)
+    return warmup, num_steps - decay, decay
+
+
+def schedule(spec: ScheduleSpec, peak: float, num_steps: int) -> WarmupStableDecay:
+    """The learning rate of a run of `num_steps` steps whose highest value is `peak`.
+
+    Raises:
+        InputError: the warm-up or the decay is longer than the run.
+    """
+    warmup, decay_start, decay = step_counts(spec, num_steps)
+    return WarmupStableDecay(
+        peak=np.asarray(peak, np.float32),
+        warmup_steps=np.asarray(warmup, np.int32),
+        decay_start=np.asarray(decay_start, np.int32),
+        decay_steps=np.asarray(decay, np.int32),
+        min_ratio=np.asarray(spec.min_ratio, np.float32),
+        shape=spec.shape,
+    )
+
+
+def _length(name: str, length: float, num_steps: int) -> int:
+    steps = int(length) if length > 1 else int(length * num_steps)
+    if steps > num_steps:
+        raise InputError(f"`schedule.{name}` is at most the run's {num_steps} steps, got {length!r}.")
+    return steps

@@ -1,0 +1,122 @@
+"""The metrics of a run as JSON lines: one object a logged step, in order, none twice and none missing.
+
+A line is appended with one write, so a kill leaves at most one torn line, at the end. Lines up to a checkpoint's step
+are on disk before that checkpoint is, and a resumed run first cuts the file back to the step it restored: what follows
+is written again by the steps taken again.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from audio_data import InputError
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Where metrics go."""
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """Record the metrics of a step, which never decreases."""
+        ...
+
+    def flush(self) -> None:
+        """Return once everything logged is durable."""
+        ...
+
+    def close(self) -> None:
+        """Release what the tracker holds."""
+        ...
+
+
+class JsonLines:
+    """A tracker that writes `metrics.jsonl`.
+
+    Args:
+        path: the file; created where it is not there.
+        start_step: step the run goes on from: lines of later steps, and a torn last line, are cut off.
+    """
+
+    def __init__(self, path: Path, start_step: int):
+        self.path = path
+        end = _end_of_step(path, start_step) if path.exists() else 0
+        self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """Append one line; numbers that are not finite become null."""
+        line = json.dumps({"step": step, **_plain(values)}, separators=(",", ":"), allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+
+    def flush(self) -> None:
+        """Return once every line is durable."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> "JsonLines":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a metrics file, oldest first; a torn last line is left out.
+
+    Args:
+        path: `RUN/metrics.jsonl`.
+
+    Yields:
+        One object a line.
+
+    Raises:
+        InputError: a line other than the last is not JSON.
+    """
+    for _, record in _records(path):
+        yield record
+
+
+def _end_of_step(path: Path, step: int) -> int:
+    """Byte after the last line whose step is at most `step`."""
+    end = 0
+    for stop, record in _records(path):
+        if record["step"] > step:
+            break
+        end = stop
+    return end
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every whole line with the byte after it."""
+    end = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            end += len(line)
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield end, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"`{path}` line {number} is not JSON ({error}); remove that line to go on.") from error
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and NumPy numbers as JSON numbers, exactly."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

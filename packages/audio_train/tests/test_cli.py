@@ -1,0 +1,175 @@
+"""The command line, in this process where that is enough, and in processes that are killed where it is not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file
+
+from audio_train import TrainRun, launch, read_metrics
+from audio_train.cli import main
+from audio_train.overrides import to_json
+
+PROGRAM = [sys.executable, "-c", "from audio_train.cli import main; main()"]
+
+
+@pytest.fixture
+def invoke():
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+    return run
+
+
+def toy_settings(toy_run: TrainRun, **changes: object) -> list[str]:
+    """The toy run as overrides of a recipe, so that it can be named on a command line."""
+    values = {**to_json(toy_run), **changes}
+    return [word for name, value in values.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+
+
+def test_help_is_fast_and_imports_no_jax():
+    start = time.monotonic()
+    code = (
+        "import sys; from audio_train.cli import main\ntry: main(['--help'])\nfinally: assert 'jax' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "quickstart" in done.stdout
+    # Half a second is the promise on an idle machine; tests run beside others.
+    assert time.monotonic() - start < 5
+
+
+def test_recipes_are_listed(invoke):
+    listed = json.loads(invoke("recipes", "--json").stdout)
+    assert {row["name"] for row in listed} >= {"quickstart", "exp2.1-135m", "exp2.1-4b"}
+    assert "exp2.1-4b" in invoke("recipes").stdout
+
+
+def test_show_prints_every_number_and_its_overrides(invoke):
+    shown = json.loads(invoke("show", "exp2.1-0.6b", "--set", "data.batch_size=256", "--json").stdout)
+    assert shown["derived"]["num_steps"] == 476_838
+    assert shown["derived"]["peak_learning_rate"] == pytest.approx(0.003)
+    lines = invoke("show", "exp2.1-0.6b").stdout.splitlines()
+    assert "derived.num_parameters = 736698368" in lines
+    assert "run.optimizer.beta1 = 0.98" in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "exp2.1"], "there is no recipe `exp2.1`; did you mean"),
+        (["show", "exp2.1-4b", "--set", "optimizer.beta_2=0.9"], "has no `beta_2`; did you mean beta2"),
+        (["show", "quickstart"], "takes its vocabulary from the data; give --data"),
+        (["resume", "nowhere"], "holds no run"),
+        (["export", "nowhere"], "holds no run"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(invoke, words: list[str], message: str):
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    invoke, toy_run: TrainRun, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_device
+):
+    take, taken = launch.Trainer.step, iter(range(1, 100))
+
+    def step(self, state, batch):
+        if next(taken) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return take(self, state, batch)
+
+    monkeypatch.setattr(launch.Trainer, "step", step)
+    monkeypatch.setattr(launch, "Placement", lambda: one_device)
+    settings = toy_settings(toy_run)
+    stopped = invoke("run", "quickstart", "--data", data_root, "--out", tmp_path / "run", *settings)
+    assert stopped.exit_code == 130
+    assert f"saved step 4 of 12; go on with: audio-train resume {tmp_path / 'run'}" in stopped.stdout
+    finished = invoke("resume", tmp_path / "run")
+    assert finished.exit_code == 0
+    assert "finished step 12" in finished.stdout
+    again = invoke("export", tmp_path / "run", "--out", tmp_path / "model")
+    assert again.stdout.strip() == str(tmp_path / "model")
+
+
+class Runs:
+    """Runs of the toy recipe in processes of their own, on one device each."""
+
+    def __init__(self, data_root: Path, settings: list[str], environment: dict[str, str]):
+        self._start = [*PROGRAM, "run", "quickstart", "--data", str(data_root), *settings]
+        self._environment = environment
+
+    def start(self, folder: Path) -> subprocess.Popen:
+        command = [*self._start, "--out", str(folder)]
+        return subprocess.Popen(
+            command, env=self._environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def finish(self, folder: Path) -> None:
+        process = self.start(folder)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+
+    def interrupt(self, folder: Path, number: int, *, after_lines: int) -> int:
+        """Send a signal once so many lines of metrics are there; returns the exit status."""
+        process, metrics = self.start(folder), folder / "metrics.jsonl"
+        while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= after_lines):
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode in (0, -signal.SIGKILL), errors
+        return process.returncode
+
+
+@pytest.fixture
+def runs(toy_run: TrainRun, data_root: Path) -> Runs:
+    cadence = {"checkpoint_steps": 40, "checkpoint_seconds": None, "keep_last": 2}
+    settings = toy_settings(toy_run, steps=400, cadence={**to_json(toy_run.cadence), **cadence})
+    return Runs(data_root, settings, {**os.environ, "XLA_FLAGS": ""})
+
+
+def assert_same(folder: Path, undisturbed: Path, num_steps: int) -> None:
+    names = ("step", "loss", "nll", "grad_norm")
+    ours, theirs = (
+        [[line[n] for n in names] for line in read_metrics(f / "metrics.jsonl")] for f in (folder, undisturbed)
+    )
+    assert [line[0] for line in ours] == list(range(1, num_steps + 1))
+    assert ours == theirs
+    weights, expected = (load_file(f / "export" / "model.safetensors") for f in (folder, undisturbed))
+    for name, array in expected.items():
+        np.testing.assert_array_equal(weights[name], array, err_msg=name)
+
+
+def test_killed_and_terminated_runs_go_on_bit_for_bit(runs: Runs, tmp_path: Path):
+    runs.finish(tmp_path / "undisturbed")
+    killed = tmp_path / "killed"
+    assert runs.interrupt(killed, signal.SIGKILL, after_lines=130) == -signal.SIGKILL
+    assert runs.interrupt(killed, signal.SIGTERM, after_lines=220) == 0
+    runs.finish(killed)
+    assert_same(killed, tmp_path / "undisturbed", 400)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_any_moment_change_nothing(runs: Runs, tmp_path: Path):
+    """SIGKILL at random times, during start, steps, saves and export; a compiled step is never shared."""
+    runs._environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    runs.finish(tmp_path / "undisturbed")
+    killed, rng = tmp_path / "killed", np.random.default_rng(0)
+    for _ in range(20):
+        process, metrics = runs.start(killed), killed / "metrics.jsonl"
+        before = metrics.stat().st_mtime_ns if metrics.exists() else 0
+        while process.poll() is None and not (metrics.exists() and metrics.stat().st_mtime_ns > before):
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0.0, 0.4))
+        process.kill()
+        process.communicate()
+    runs.finish(killed)
+    assert_same(killed, tmp_path / "undisturbed", 400)

@@ -1,0 +1,35 @@
+"""Every example runs, and says what it promises."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import soundfile
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def output_of(name: str, *arguments: str) -> str:
+    finished = subprocess.run([sys.executable, EXAMPLES / name, *arguments], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_every_example_is_run_here() -> None:
+    tested = set(re.findall(r'"(\w+\.py)"', Path(__file__).read_text()))
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+    assert all(len(path.read_text().splitlines()) <= 100 for path in EXAMPLES.glob("*.py"))
+
+
+def test_any_integers(tmp_path: Path) -> None:
+    """A model that sees the rule predicts the next number far better than one in thirty-two."""
+    last = float(re.search(r"-> ([\d.]+) nats", output_of("any_integers.py", str(tmp_path))).group(1))
+    assert last < 1.0
+
+
+def test_codec_round_trip(tmp_path: Path) -> None:
+    wav = tmp_path / "decoded.wav"
+    frames = int(re.search(r"-> (\d+) frames x 8 codebooks", output_of("codec_round_trip.py", str(wav))).group(1))
+    samples, rate = soundfile.read(wav)
+    assert (len(samples), rate) == (frames * 1920, 24_000)

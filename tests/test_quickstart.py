@@ -1,0 +1,82 @@
+"""The quickstart's chain of commands, from a folder of recordings to a report, in processes of their own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from audio_tokenize import load_audio, open_corpus
+from audio_train.quickstart import commands
+
+NUM_RECORDINGS = 40
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: one voice's sentences as wav files with a transcript beside each, and one that lacks it."""
+    folder = tmp_path_factory.mktemp("speech")
+    chosen = open_corpus("sample").select(split="train", speaker="slt").utterances[:NUM_RECORDINGS]
+    for utterance in chosen:
+        samples = load_audio(
+            utterance.audio_path, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds
+        )
+        soundfile.write(folder / f"{utterance.id}.wav", samples, 24_000)
+        (folder / f"{utterance.id}.txt").write_text(utterance.text)
+    soundfile.write(folder / "unlabelled.wav", samples, 24_000)
+    return folder
+
+
+def quickstart(recordings: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    program = str(Path(sys.executable).with_name("audio-train"))
+    minutes = str(STEPS / 170)
+    return subprocess.run(
+        [program, "quickstart", "--audio", str(recordings), "--out", str(out), "--minutes", minutes, *options],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_own_recordings_reach_the_report_and_a_second_call_does_nothing_again(recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "work"
+    first = quickstart(recordings, out, "--json")
+    assert first.returncode == 0, first.stderr
+    outcome = json.loads(first.stdout)
+    lines = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert "unlabelled" in first.stderr
+    # Six steps teach nothing: the model hears no more than it would in another utterance.
+    assert outcome["asr_wer"] > 0.5
+    assert outcome["nll"]["codebook_0"] > 0
+    assert "</html>" in Path(outcome["report"]).read_text()
+    assert (Path(outcome["checkpoint"]) / "model.safetensors").is_file()
+
+    weights = (out / "run" / "export" / "model.safetensors").read_bytes()
+    second = quickstart(recordings, out, "--json")
+    assert second.returncode == 0, second.stderr
+    again = json.loads(second.stdout)
+    assert {**again, "seconds": 0} == {**outcome, "seconds": 0}
+    assert (out / "run" / "export" / "model.safetensors").read_bytes() == weights
+    assert again["seconds"] < outcome["seconds"]
+
+
+def test_a_folder_without_audio_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "speech").mkdir()
+    finished = quickstart(tmp_path / "speech", tmp_path / "work")
+    assert finished.returncode == 2
+    assert "no audio" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_the_commands_are_those_of_the_siblings(tmp_path: Path) -> None:
+    """Every command line parses: its command exists and knows its options."""
+    import importlib
+
+    for command in commands(tmp_path, None, 2.0, 0) + commands(tmp_path, tmp_path, None, 1):
+        program, name, *rest = command.words
+        main = importlib.import_module(f"{program.replace('-', '_')}.cli").main
+        parameters = {option for parameter in main.commands[name].params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= parameters
