@@ -4,7 +4,8 @@
     EVAL/items/<task>.jsonl     one JSON object an item: what it contributes to each score, transcripts, audio paths
     EVAL/audio/...              sounds, as 16-bit wav
 
-A task's items are written before the summary that names them, so a kill leaves the previous summary or the new one.
+The summary is written last and holds the SHA-256 of each file of items, so what a kill leaves between the two is found
+out, not believed.
 """
 
 import contextlib
@@ -80,16 +81,22 @@ class Evaluation:
 
 def fingerprint(content: Mapping[str, Any]) -> str:
     """Returns the SHA-256 of a JSON object's canonical form."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return _sha256(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_evaluation(evaluation: Evaluation) -> None:
     """Writes the items of every task, then the summary; each file is replaced whole or not at all."""
     for result in evaluation.results:
-        lines = (json.dumps(item.to_json(), ensure_ascii=False) for item in result.items)
-        write_text(_items_path(evaluation.folder, result.task), "".join(f"{line}\n" for line in lines))
+        write_text(_items_path(evaluation.folder, result.task), _json_lines(result.items))
     write_text(evaluation.folder / SUMMARY_NAME, json.dumps(to_json(evaluation), indent=2, ensure_ascii=False) + "\n")
+
+
+def _json_lines(items: Iterable[Item]) -> str:
+    return "".join(json.dumps(item.to_json(), ensure_ascii=False) + "\n" for item in items)
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -102,6 +109,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
                 "fingerprint": result.fingerprint,
                 "settings": dict(result.settings),
                 "seconds": round(result.seconds, 2),
+                "items_sha256": _sha256(_json_lines(result.items)),
                 "scores": [score.to_json() for score in result.scores],
             }
             for result in evaluation.results
@@ -113,7 +121,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Reads an evaluation's folder.
 
     Raises:
-        InputError: There is none, or it was written by another version of the format.
+        InputError: There is none, it was written by another version of the format, or a file of it was changed.
     """
     path = folder / SUMMARY_NAME
     if not path.is_file():
@@ -130,14 +138,16 @@ def _read_result(folder: Path, task: str, record: Mapping[str, Any]) -> TaskResu
     path = _items_path(folder, task)
     if not path.is_file():
         raise InputError(f"`{path}` is missing, though `{SUMMARY_NAME}` speaks of it: run the evaluation again")
-    lines = path.read_text(encoding="utf-8").split("\n")
+    content = path.read_text(encoding="utf-8")
+    if _sha256(content) != record.get("items_sha256"):
+        raise InputError(f"`{path}` must be as `{SUMMARY_NAME}` was made from, got other content: run it again")
     return TaskResult(
         task=task,
         fingerprint=record["fingerprint"],
         settings=record["settings"],
         seconds=record["seconds"],
         scores=tuple(Score.from_json(score) for score in record["scores"]),
-        items=tuple(Item.from_json(json.loads(line)) for line in lines if line),
+        items=tuple(Item.from_json(json.loads(line)) for line in content.split("\n") if line),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import jax
 
 from audio_data import InputError, TokenDataset, open_root
@@ -103,7 +104,11 @@ def _earlier(folder: Path, context: Context) -> dict[str, TaskResult]:
     """Results of the same model on the same data that are in the folder; those of others are replaced."""
     if not (folder / SUMMARY_NAME).is_file():
         return {}
-    found, provenance = read_evaluation(folder), _provenance(context)
+    try:
+        found, provenance = read_evaluation(folder), _provenance(context)
+    except InputError as error:
+        click.echo(f"starting anew: {error.message}", err=True)
+        return {}
     same = all(found.provenance[key] == provenance[key] for key in ("weights_sha256", "datasets", "main_dataset"))
     return {result.task: result for result in found.results} if same else {}
 

@@ -138,7 +138,7 @@ class AsrTask(Task):
     def _terms(self, reference: str, hypotheses: Mapping[str, str]) -> dict[str, tuple[float, float]]:
         normalize = NORMALIZERS[self.normalizer]
         errors = {name: word_errors(normalize(reference), normalize(text)) for name, text in hypotheses.items()}
-        terms: dict[str, tuple[float, float]] = {name: (e.num_errors, e.num_words) for name, e in errors.items()}
+        terms = {name: (float(e.num_errors), float(e.num_words)) for name, e in errors.items()}
         return {**terms, EXACT: (float(errors[WER].num_errors == 0), 1.0)}
 
 
