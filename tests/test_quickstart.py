@@ -67,7 +67,7 @@ def test_a_folder_without_audio_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "speech").mkdir()
     finished = quickstart(tmp_path / "speech", tmp_path / "work")
     assert finished.returncode == 2
-    assert "no audio" in finished.stderr
+    assert "metadata.csv" in finished.stderr
     assert "Traceback" not in finished.stderr
 
 

@@ -11,7 +11,7 @@ from audio_model import InputError, Qwen3xConfig, Sampling, TokenAutomaton, gene
 @pytest.fixture(scope="module")
 def prompts():
     rng = np.random.default_rng(3)
-    return [rng.integers(0, 97, length) for length in (5, 31, 33, 1, 40)]
+    return [rng.integers(0, 97, length) for length in (5, 31, 1, 17)]
 
 
 def _continue(model, prompt, count):
@@ -27,24 +27,25 @@ def _continue(model, prompt, count):
 
 
 def test_greedy_equals_recomputation(tiny, prompts):
-    results = generate(tiny, prompts, max_new_tokens=9, batch_size=3)
-    for prompt, result in zip(prompts, results, strict=True):
+    longer = [*prompts, np.random.default_rng(4).integers(0, 97, 40)]
+    results = generate(tiny, longer, max_new_tokens=9, batch_size=3)
+    for prompt, result in zip(longer, results, strict=True):
         np.testing.assert_array_equal(result, _continue(tiny, prompt, 9))
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0, top_p=0.9, seed=5)])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=3.0, seed=5)])
 def test_neighbours_change_nothing(tiny, prompts, sampling):
-    together = generate(tiny, prompts, max_new_tokens=6, sampling=sampling, batch_size=3)
+    together = generate(tiny, prompts, max_new_tokens=9, sampling=sampling, batch_size=3)
     # Sequence 0 keeps its index, so it must keep its draws, whoever stands beside it.
-    alone = generate(tiny, prompts[:1], max_new_tokens=6, sampling=sampling, batch_size=3)
+    alone = generate(tiny, prompts[:1], max_new_tokens=9, sampling=sampling, batch_size=3)
     np.testing.assert_array_equal(together[0], alone[0])
 
 
 def test_sequences_and_seeds_draw_differently(tiny, prompts):
     sampling = Sampling(temperature=3.0, seed=1)
-    same = generate(tiny, [prompts[0]] * 3, max_new_tokens=8, sampling=sampling, batch_size=3)
+    same = generate(tiny, [prompts[0]] * 3, max_new_tokens=9, sampling=sampling, batch_size=3)
     other = generate(
-        tiny, [prompts[0]] * 3, max_new_tokens=8, sampling=dataclasses.replace(sampling, seed=2), batch_size=3
+        tiny, [prompts[0]] * 3, max_new_tokens=9, sampling=dataclasses.replace(sampling, seed=2), batch_size=3
     )
     assert len({tuple(x) for x in same + other}) == 6
 
@@ -61,24 +62,22 @@ def test_a_stop_id_ends_its_own_sequence_only(tiny, prompts):
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
 def test_a_grammar_is_never_left(tiny, prompts, temperature):
     grammar = TokenAutomaton.cycles(97, [[(0, 20)], [(20, 40), (60, 61)], [(40, 60)]], end=96, minimum=1, maximum=2)
-    results = generate(
-        tiny, prompts, max_new_tokens=20, sampling=Sampling(temperature), automaton=grammar, batch_size=3
-    )
+    results = generate(tiny, prompts, max_new_tokens=9, sampling=Sampling(temperature), automaton=grammar, batch_size=3)
     for result in results:
         assert len(result) in (4, 7)
         assert not grammar.allowed(grammar.read(result)).any()
 
 
 def test_max_new_tokens_cuts_a_grammar(tiny, prompts):
-    grammar = TokenAutomaton.cycles(97, [[(0, 20)]], end=96, minimum=9, maximum=9)
-    results = generate(tiny, prompts[:1], max_new_tokens=4, automaton=grammar, batch_size=3)
-    assert results[0].shape == (4,)
+    grammar = TokenAutomaton.cycles(97, [[(0, 20)]], end=96, minimum=12, maximum=12)
+    results = generate(tiny, prompts[:1], max_new_tokens=9, automaton=grammar, batch_size=3)
+    assert results[0].shape == (9,)
     assert results[0].max() < 20
 
 
 def test_bfloat16_runs_under_strict_promotion(tiny, prompts):
-    results = generate(tiny, prompts[:2], max_new_tokens=3, batch_size=2, dtype=jnp.bfloat16)
-    assert [x.shape for x in results] == [(3,), (3,)]
+    results = generate(tiny, prompts[:1], max_new_tokens=3, batch_size=1, dtype=jnp.bfloat16)
+    assert [x.shape for x in results] == [(3,)]
 
 
 def test_nothing_to_do(tiny):

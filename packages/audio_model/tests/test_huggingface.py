@@ -12,7 +12,6 @@ from audio_model import (
     Qwen3xConfig,
     RopeConfig,
     RopeScaling,
-    initialize,
     linear_cross_entropy,
     load_model,
     save_model,
@@ -48,20 +47,13 @@ CONFIGS = {
 }
 
 
-def _perturbed(config):
-    """Random weights whose norms are not all ones."""
-    model = initialize(config, jax.random.key(0))
-    keys = iter(jax.random.split(jax.random.key(1), 100))
-    return jax.tree.map(lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape, jnp.float32), model)
-
-
 def _theirs(folder):
     return transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
 
 
 @pytest.fixture(params=CONFIGS)
-def pair(request, tmp_path):
-    ours = _perturbed(CONFIGS[request.param])
+def pair(request, tmp_path, random_model):
+    ours = random_model(CONFIGS[request.param])
     save_model(tmp_path, ours)
     return ours, _theirs(tmp_path), np.random.default_rng(0).integers(0, 97, (2, 40))
 
@@ -124,5 +116,13 @@ def test_greedy_generation_agrees(pair):
     ours, theirs, tokens = pair
     result = generate(ours, [tokens[0]], max_new_tokens=8, batch_size=1)[0]
     prompt = torch.tensor(tokens[:1])
-    expected = theirs.generate(prompt, max_new_tokens=8, do_sample=False, pad_token_id=0, eos_token_id=None)
+    # Without a mask of its own, generate() would take every token 0 of the prompt for padding.
+    expected = theirs.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=8,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=None,
+    )
     np.testing.assert_array_equal(result, expected[0, 40:].numpy())

@@ -1,18 +1,18 @@
 import os
-import tempfile
+import resource
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Many tests, and the processes they start, compile the same small step: all but the first read it from here.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("JAX_COMPILATION_CACHE_DIR") or tempfile.mkdtemp()
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from safetensors.numpy import save_file
 
 from audio_data import DatasetWriter, Document, Manifest, TokenDataset, Vocabulary
@@ -29,9 +29,18 @@ from audio_train import (
     TrainRun,
     resolve,
 )
+from audio_train.mesh import make_mesh
+from audio_train.state import TrainState, abstract_state, initial_state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compiling takes most of the time here: what is tested does not depend on fast code, and many tests, and the processes
+# that they start, compile the same small step, which all but the first then read from a folder.
+QUICK_COMPILATION = {
+    "jax_disable_most_optimizations": True,
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+}
 
 VOCABULARY = Vocabulary.compact("toy", 12, "toy-codec", num_codebooks=2, codebook_size=16, text_tokenizer="toy")
 
@@ -52,6 +61,27 @@ RUN = TrainRun(
     steps=12,
     cadence=Cadence(checkpoint_steps=5, checkpoint_seconds=None, keep_last=2),
 )
+
+
+@pytest.fixture(scope="session")
+def compiled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(compiled_folder: Path) -> Iterator[None]:
+    """Compile quickly in this package's tests, and leave the settings as they were for those of others."""
+    settings = {**QUICK_COMPILATION, "jax_compilation_cache_dir": str(compiled_folder)}
+    before = {name: jax.config.values[name] for name in settings}
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings.items():
+            environment.setenv(name.upper(), str(value))
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # whether there is one is looked up once a process
+        yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +139,28 @@ def manifests(data_root: Path) -> dict[str, Manifest]:
 @pytest.fixture(scope="session")
 def toy(manifests: dict[str, Manifest]) -> ResolvedRun:
     return resolve(RUN, VOCABULARY, manifests)
+
+
+@pytest.fixture
+def small_files() -> Callable[[int], AbstractContextManager[None]]:
+    """Let no file grow beyond some bytes, which fails as a full disk does."""
+
+    @contextmanager
+    def limited(num_bytes: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
+
+
+@pytest.fixture(scope="session")
+def fresh_state(one_device: Placement) -> Callable[[ResolvedRun], TrainState]:
+    """The state of a run before its first step, on one device."""
+    return lambda resolved: initial_state(resolved, abstract_state(resolved, make_mesh(one_device), one_device), None)
 
 
 @pytest.fixture

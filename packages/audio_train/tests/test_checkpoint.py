@@ -9,12 +9,12 @@ import pytest
 from audio_data import InputError
 from audio_train import Checkpoints, ResolvedRun
 from audio_train.checkpoint import flat_paths
-from audio_train.state import TrainState, initial_state
+from audio_train.state import TrainState
 
 
 @pytest.fixture
-def state(toy: ResolvedRun) -> TrainState:
-    return initial_state(toy, None)
+def state(toy: ResolvedRun, fresh_state) -> TrainState:
+    return fresh_state(toy)
 
 
 def add_one(state: TrainState) -> TrainState:
@@ -69,6 +69,17 @@ def test_a_half_written_checkpoint_is_not_listed_and_is_cleared_away(state: Trai
         checkpoints.wait()
         assert checkpoints.steps() == [1, 2]
     assert not half.exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(state: TrainState, tmp_path: Path, small_files):
+    with Checkpoints(tmp_path, "f", keep_last=2) as checkpoints:
+        checkpoints.save(state, 1)
+        checkpoints.wait()
+        with small_files(100):
+            checkpoints.save(state, 2)
+            with pytest.raises(InputError, match=r"cannot write a checkpoint .*audio-train resume"):
+                checkpoints.wait()
+        assert checkpoints.steps() == [1]
 
 
 def test_arrays_are_named_by_their_place(state: TrainState):

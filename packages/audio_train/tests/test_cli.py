@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
-from audio_train import TrainRun, launch, read_metrics
+from audio_train import Placement, Trainer, TrainRun, launch, read_metrics
 from audio_train.cli import main
 from audio_train.overrides import to_json
 
@@ -78,17 +79,17 @@ def test_a_mistake_is_one_line_and_exit_status_2(invoke, words: list[str], messa
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(
-    invoke, toy_run: TrainRun, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_device
+    invoke, toy_run: TrainRun, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    take, taken = launch.Trainer.step, iter(range(1, 100))
+    take, taken = Trainer.step, iter(range(1, 100))
 
     def step(self, state, batch):
         if next(taken) == 4:
             signal.raise_signal(signal.SIGINT)
         return take(self, state, batch)
 
-    monkeypatch.setattr(launch.Trainer, "step", step)
-    monkeypatch.setattr(launch, "Placement", lambda: one_device)
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(launch, "Placement", partial(Placement, data=1))
     settings = toy_settings(toy_run)
     stopped = invoke("run", "quickstart", "--data", data_root, "--out", tmp_path / "run", *settings)
     assert stopped.exit_code == 130
@@ -105,12 +106,12 @@ class Runs:
 
     def __init__(self, data_root: Path, settings: list[str], environment: dict[str, str]):
         self._start = [*PROGRAM, "run", "quickstart", "--data", str(data_root), *settings]
-        self._environment = environment
+        self.environment = environment
 
     def start(self, folder: Path) -> subprocess.Popen:
         command = [*self._start, "--out", str(folder)]
         return subprocess.Popen(
-            command, env=self._environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=self.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def finish(self, folder: Path) -> None:
@@ -160,7 +161,8 @@ def test_killed_and_terminated_runs_go_on_bit_for_bit(runs: Runs, tmp_path: Path
 @pytest.mark.slow
 def test_twenty_kills_at_any_moment_change_nothing(runs: Runs, tmp_path: Path):
     """SIGKILL at random times, during start, steps, saves and export; a compiled step is never shared."""
-    runs._environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    for shortcut in ("JAX_COMPILATION_CACHE_DIR", "JAX_DISABLE_MOST_OPTIMIZATIONS"):
+        runs.environment.pop(shortcut, None)
     runs.finish(tmp_path / "undisturbed")
     killed, rng = tmp_path / "killed", np.random.default_rng(0)
     for _ in range(20):

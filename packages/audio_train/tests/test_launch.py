@@ -18,8 +18,8 @@ from audio_train import (
     Placement,
     ResolvedRun,
     StartSpec,
+    Trainer,
     export,
-    launch,
     read_metrics,
     run,
 )
@@ -41,14 +41,14 @@ def stopping_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Have the next run receive SIGTERM while it takes the given step of its own."""
 
     def arrange(num_steps: int) -> None:
-        take, taken = launch.Trainer.step, iter(range(1, 10**6))
+        take, taken = Trainer.step, iter(range(1, 10**6))
 
         def step(self, state, batch):
             if next(taken) == num_steps:
                 signal.raise_signal(signal.SIGTERM)
             return take(self, state, batch)
 
-        monkeypatch.setattr(launch.Trainer, "step", step)
+        monkeypatch.setattr(Trainer, "step", step)
 
     return arrange
 
@@ -127,8 +127,17 @@ def test_a_folder_of_another_run_is_refused_with_both_fingerprints(toy, varied, 
 
 def test_a_finished_run_is_left_as_it_is(toy, data_root: Path, undisturbed: Path, one_device):
     before = losses(undisturbed)
-    assert run(toy, data_root, undisturbed, placement=one_device).finished
+    again = run(toy, data_root, undisturbed, placement=one_device)
+    assert again.finished
+    assert again.compile_seconds == 0
     assert losses(undisturbed) == before
+
+
+def test_an_export_that_a_kill_prevented_is_made_up_for(toy, data_root: Path, undisturbed: Path, tmp_path: Path):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "export")
+    assert run(toy, data_root, tmp_path / "run", placement=Placement(data=1)).finished
+    assert_same_run(tmp_path / "run", undisturbed)
 
 
 def test_changed_data_are_refused(toy, data_root: Path, tmp_path: Path, varied):
@@ -140,18 +149,17 @@ def test_changed_data_are_refused(toy, data_root: Path, tmp_path: Path, varied):
 def test_minutes_become_steps_that_a_resumed_run_keeps(
     toy, data_root: Path, tmp_path: Path, one_device, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(launch.Trainer, "seconds_per_step", lambda self, state: 15.0)
+    monkeypatch.setattr(Trainer, "seconds_per_step", lambda self: 15.0)
     assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).num_steps == 8
-    monkeypatch.setattr(launch.Trainer, "seconds_per_step", lambda self, state: 1.0)
+    monkeypatch.setattr(Trainer, "seconds_per_step", lambda self: 1.0)
     assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).num_steps == 8
     assert json.loads((tmp_path / "resolved.json").read_text())["run"]["steps"] == 8
 
 
 def test_time_for_a_step_is_measured_on_every_stage(toy, data_root: Path, one_device):
-    trainer = launch.Trainer(toy, data_root, one_device)
-    state = trainer.initial_state()
-    trainer.compile(state)
-    assert 0 < trainer.seconds_per_step(state) < 10
+    trainer = Trainer(toy, data_root, one_device)
+    trainer.compile()
+    assert 0 < trainer.seconds_per_step() < 10
 
 
 def test_held_out_loss_is_logged_with_the_step_it_belongs_to(varied, data_root: Path, tmp_path: Path, one_device):
@@ -180,8 +188,8 @@ def test_any_checkpoint_can_be_exported(toy, data_root: Path, undisturbed: Path,
 
 
 def test_audio_rows_can_begin_as_the_codec_s_centroids(varied, data_root: Path, one_device):
-    plain = launch.Trainer(varied(), data_root, one_device).initial_state().model.embedding
-    from_codec = launch.Trainer(varied(start=StartSpec(audio_rows="codebooks")), data_root, one_device)
+    plain = Trainer(varied(), data_root, one_device).initial_state().model.embedding
+    from_codec = Trainer(varied(start=StartSpec(audio_rows="codebooks")), data_root, one_device)
     rows = from_codec.initial_state().model.embedding
     base = 18
     np.testing.assert_array_equal(rows[:base], plain[:base])
@@ -194,6 +202,6 @@ def test_audio_rows_can_begin_as_the_codec_s_centroids(varied, data_root: Path, 
 def test_missing_centroids_are_named(varied, manifests, data_root: Path, tmp_path: Path, one_device):
     for name in manifests:
         shutil.copytree(data_root / name, tmp_path / name)
-    trainer = launch.Trainer(varied(start=StartSpec(audio_rows="codebooks")), tmp_path, one_device)
+    trainer = Trainer(varied(start=StartSpec(audio_rows="codebooks")), tmp_path, one_device)
     with pytest.raises(InputError, match=r"codebooks\.safetensors` is not there"):
         trainer.initial_state()

@@ -5,7 +5,7 @@ from pathlib import Path
 import equinox as eqx
 import pytest
 
-from audio_train import DivergenceError, launch, read_metrics, run
+from audio_train import DivergenceError, read_metrics, run, trainer
 from audio_train.loop import StopRequest
 
 
@@ -13,8 +13,8 @@ def test_a_run_that_cannot_go_on_names_the_step_and_its_records(
     varied, data_root: Path, tmp_path: Path, one_device, monkeypatch: pytest.MonkeyPatch
 ):
     resolved = varied()
-    good = launch.objective
-    monkeypatch.setattr(launch, "objective", lambda run: _infinite(good(run)))
+    good = trainer.objective
+    monkeypatch.setattr(trainer, "objective", lambda run: _infinite(good(run)))
     with pytest.raises(DivergenceError, match=r"step 8: .*not finite for 8 steps in a row.*utterance-\d+"):
         run(resolved, data_root, tmp_path, placement=one_device)
     lines = list(read_metrics(tmp_path / "metrics.jsonl"))

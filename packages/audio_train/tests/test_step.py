@@ -13,13 +13,16 @@ from audio_data import Vocabulary
 from audio_train import LossSpec, Objective, OptimizerSpec, ResolvedRun, objective, train_step
 from audio_train.checkpoint import flat_paths
 from audio_train.resolved import token_sets
-from audio_train.state import TrainState, initial_state
+from audio_train.state import TrainState
 from audio_train.step import Batch
+
+# One rule for all tests that take steps, so that it is compiled once.
+UNCLIPPED = OptimizerSpec("adamw", 1e-2, beta1=0.9, max_grad_norm=1e9)
 
 
 @pytest.fixture
-def state(toy: ResolvedRun) -> TrainState:
-    return initial_state(toy, None)
+def state(toy: ResolvedRun, fresh_state) -> TrainState:
+    return fresh_state(toy)
 
 
 def random_batch(vocabulary: Vocabulary, seed: int = 0) -> Batch:
@@ -71,10 +74,10 @@ def test_loss_and_sums_by_kind(kind: str, varied, state: TrainState, vocabulary:
         assert int(sums.num_targets[index]) == chosen.sum()
 
 
-def test_the_step_learns_and_reports_the_gradient_it_applies(varied, state: TrainState, vocabulary: Vocabulary):
-    resolved = varied(optimizer=OptimizerSpec("adamw", 1e-2, beta1=0.9, max_grad_norm=1e9))
+def test_the_step_learns_and_reports_the_gradient_it_applies(varied, fresh_state, vocabulary: Vocabulary):
+    resolved = varied(optimizer=UNCLIPPED)
     step, loss_of, rate = compiled_step(resolved), objective(resolved), resolved.learning_rate
-    state, batch = initial_state(resolved, None), random_batch(vocabulary)
+    state, batch = fresh_state(resolved), random_batch(vocabulary)
     state, first = step(state, batch, loss_of, rate)
     first_moment = [leaf for path, leaf in flat_paths(state.optimizer).items() if ".mu." in path]
     norm = np.sqrt(sum(np.sum(np.square(leaf / 0.1)) for leaf in first_moment))
@@ -85,10 +88,10 @@ def test_the_step_learns_and_reports_the_gradient_it_applies(varied, state: Trai
     assert [float(first.learning_rate), int(state.step), int(state.skipped)] == [0.0, 6, 0]
 
 
-def test_a_step_without_a_finite_gradient_changes_nothing_but_the_counts(
-    toy: ResolvedRun, state: TrainState, vocabulary: Vocabulary
-):
-    step, batch, rate, good = compiled_step(toy), random_batch(vocabulary), toy.learning_rate, objective(toy)
+def test_a_step_without_a_finite_gradient_changes_nothing_but_the_counts(varied, fresh_state, vocabulary: Vocabulary):
+    resolved = varied(optimizer=UNCLIPPED)
+    state, batch, rate = fresh_state(resolved), random_batch(vocabulary), resolved.learning_rate
+    step, good = compiled_step(resolved), objective(resolved)
     bad = eqx.tree_at(lambda o: o.weight_of_kind, good, good.weight_of_kind * jnp.inf)
     after, metrics = step(state, batch, bad, rate)
     again, more = step(after, batch, bad, rate)

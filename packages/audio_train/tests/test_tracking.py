@@ -37,6 +37,12 @@ def test_a_torn_last_line_is_not_read(tmp_path: Path):
     assert list(read_metrics(path)) == [{"step": 1}]
 
 
+def test_a_full_disk_is_one_line(tmp_path: Path, small_files):
+    message = r"cannot write .*metrics\.jsonl.*audio-train resume"
+    with JsonLines(tmp_path / "metrics.jsonl", 0) as metrics, small_files(10), pytest.raises(InputError, match=message):
+        metrics.log(1, {"loss": 1.0})
+
+
 def test_a_damaged_line_is_named(tmp_path: Path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')

@@ -1,5 +1,6 @@
 """Generation: prefill, a cache of keys and values, and a loop that ends when every sequence has ended."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -56,7 +57,9 @@ def generate(
             `max_new_tokens` of the context, or if the automaton is for another vocabulary.
     """
     _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size)
-    plan = _GrammarTables.of(automaton, model.config.vocab_size)
+    grammar = _GrammarTables.of(automaton, model.config.vocab_size)
+    # Keys carry the seed; a program is not compiled anew for another one.
+    method = dataclasses.replace(sampling, seed=0)
     stops = np.zeros(model.config.vocab_size, bool)
     stops[list(stop_ids)] = True
     results: list[np.ndarray] = [np.empty(0, np.int32)] * len(prompts)
@@ -64,7 +67,7 @@ def generate(
         for start in range(0, len(members), batch_size):
             rows = members[start : start + batch_size]
             batch = _Batch.of([prompts[row] for row in rows], rows, bucket, batch_size, sampling.seed)
-            tokens, lengths = _run(model, batch, plan, jnp.asarray(stops), sampling, max_new_tokens, jnp.dtype(dtype))
+            tokens, lengths = _run(model, batch, grammar, jnp.asarray(stops), method, max_new_tokens, jnp.dtype(dtype))
             for row, new, length in zip(rows, np.asarray(tokens), np.asarray(lengths), strict=False):
                 results[row] = new[:length]
     return results

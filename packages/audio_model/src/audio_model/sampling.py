@@ -57,20 +57,36 @@ def choose(
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     logits = logits / sampling.temperature
-    # Sorting costs more than the rest together, so it is done once and only when asked for.
-    if sampling.top_k or sampling.top_p < 1:
-        count = min(sampling.top_k or logits.shape[-1], logits.shape[-1])
-        values, tokens = jax.lax.top_k(logits, count)
-        drawn = _draw(jnp.where(_nucleus(values, sampling.top_p), values, -jnp.inf), keys, step)
-        return jnp.take_along_axis(tokens, drawn[:, None], axis=-1)[:, 0].astype(jnp.int32)
-    return _draw(logits, keys, step)
+    if sampling.top_k:
+        values, tokens = jax.lax.top_k(logits, min(sampling.top_k, logits.shape[-1]))
+        drawn = _draw(_nucleus(values, sampling.top_p), keys, step)
+        return jnp.take_along_axis(tokens, drawn[:, None], axis=-1)[:, 0]
+    return _draw(_nucleus(logits, sampling.top_p), keys, step)
 
 
-def _nucleus(descending: Float32[Array, "batch kept"], top_p: float) -> Array:
-    probabilities = jax.nn.softmax(descending, axis=-1)
-    before = jnp.cumsum(probabilities, axis=-1) - probabilities
-    # The first is kept whatever rounding says, so that a row never loses its last token.
-    return (before < top_p).at[:, 0].set(True)
+def _nucleus(logits: Float32[Array, "batch kept"], top_p: float) -> Float32[Array, "batch kept"]:
+    """Logits of the fewest likeliest tokens that together reach `top_p`, minus infinity elsewhere; ties stay together.
+
+    The smallest probability that stays is found by bisection over the bit patterns of non-negative
+    floats, which are ordered like the floats: exact after 31 halvings, and several times faster
+    than sorting on a CPU.
+    """
+    if top_p >= 1:
+        return logits
+    probabilities = jax.nn.softmax(logits, axis=-1)
+
+    def halve(_, bounds):
+        reached, missed = bounds
+        middle = reached + (missed - reached) // 2
+        least = jax.lax.bitcast_convert_type(middle, jnp.float32)[:, None]
+        enough = jnp.sum(jnp.where(probabilities >= least, probabilities, 0.0), axis=-1) >= top_p
+        return jnp.where(enough, middle, reached), jnp.where(enough, missed, middle)
+
+    most = jax.lax.bitcast_convert_type(jnp.max(probabilities, axis=-1), jnp.int32)
+    # The likeliest token stays whatever `top_p` is, so bisection ends at most there.
+    reached, _ = jax.lax.fori_loop(0, 31, halve, (jnp.zeros_like(most), most + 1))
+    least = jax.lax.bitcast_convert_type(jnp.minimum(reached, most), jnp.float32)[:, None]
+    return jnp.where(probabilities >= least, logits, -jnp.inf)
 
 
 def _draw(

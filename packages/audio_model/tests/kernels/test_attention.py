@@ -43,11 +43,12 @@ def _both(implementation, segment_ids, arrays):
 @pytest.mark.parametrize("implementation", ["reference", "xla"])
 def test_values_equal_the_definition(implementation, rng):
     (query, key, value, _), segment_ids = _inputs(CASES[1], rng)
-    actual = attention(query, key, value, segment_ids, implementation=implementation)
+    run = jax.jit(lambda *x: attention(*x, implementation=implementation))
+    actual = run(query, key, value, segment_ids)
     np.testing.assert_allclose(actual, _by_definition(query, key, value, segment_ids), atol=2e-6)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.reason)
+@pytest.mark.parametrize("case", [case for case in CASES if not case.timed], ids=lambda case: case.reason)
 def test_xla_equals_reference_with_gradients(case, rng):
     arrays, segment_ids = _inputs(case, rng)
     expected, actual = (_both(name, segment_ids, arrays) for name in ("reference", "xla"))

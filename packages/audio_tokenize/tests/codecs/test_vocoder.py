@@ -4,7 +4,6 @@ import numpy as np
 
 from audio_tokenize.codecs.embedded import features, vocoder
 
-
 step = jax.jit(vocoder.step)
 
 
@@ -42,11 +41,11 @@ def test_magnitudes_fit_their_mel_powers():
     powers = np.exp(rng.normal(0, 1, (8, features.NUM_BINS)))
     mels = np.log(powers @ features.mel_filters()).astype(np.float32)
     found = np.asarray(vocoder.magnitudes(jnp.asarray(mels.reshape(-1))))
-    errors = np.abs(np.log(found**2 @ features.mel_filters()) - mels)
+    errors = np.abs(np.log(found**2 @ features.mel_filters() + features.FLOOR) - mels)
     assert errors.mean() < 0.02
     assert errors.max() < 0.6
 
 
 def test_silence_stays_silent():
     silence = np.full((4, features.NUM_FEATURES), np.log(features.FLOOR), np.float32)
-    assert np.abs(synthesize(silence)).max() < 1e-3
+    assert np.sqrt(np.mean(synthesize(silence) ** 2)) < 0.07 / 100

@@ -35,3 +35,4 @@ from .step import Objective as Objective
 from .step import objective as objective
 from .step import train_step as train_step
 from .tracking import read_metrics as read_metrics
+from .trainer import Trainer as Trainer

@@ -6,6 +6,8 @@ there as a whole or is not listed; folders that a kill left behind are removed a
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -30,7 +32,8 @@ class Checkpoints:
     def __init__(self, run_folder: Path, fingerprint: str, keep_last: int | None = None):
         self.folder = run_folder / FOLDER
         self.fingerprint = fingerprint
-        logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax reports every phase of every save there.
+        # Orbax reports every phase of every save there; what fails is raised as well.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep_last,
             create=keep_last is not None,
@@ -54,14 +57,16 @@ class Checkpoints:
         Args:
             state: the state; it may be donated to the next step right after.
             step: `state.step`, known to the caller without waiting for the device.
+
+        Raises:
+            InputError: this save, or the one before, could not be written.
         """
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(flat_paths(state)),
-                run=ocp.args.JsonSave({"fingerprint": self.fingerprint, "step": step}),
-            ),
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(flat_paths(state)),
+            run=ocp.args.JsonSave({"fingerprint": self.fingerprint, "step": step}),
         )
+        with self._writing():
+            self._manager.save(step, args=items)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Read a state.
@@ -94,8 +99,27 @@ class Checkpoints:
                 self._manager.delete(later)
 
     def wait(self) -> None:
-        """Return once every save is on disk."""
-        self._manager.wait_until_finished()
+        """Return once every save is on disk.
+
+        Raises:
+            InputError: one of them could not be written.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            # TensorStore raises a ValueError that carries the number of the system's error in its text.
+            if isinstance(error, ValueError) and "os_error_code" not in str(error):
+                raise
+            reason = str(error).rsplit(": ", 1)[-1]
+            raise InputError(
+                f"cannot write a checkpoint to `{self.folder}` ({reason}); free some space, then go on from the newest "
+                f"whole one with `audio-train resume {self.folder.parent}`."
+            ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self

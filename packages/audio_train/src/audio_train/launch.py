@@ -1,19 +1,13 @@
-"""From a resolved run to a trained model: data, devices, start or resume, the loop, the export."""
+"""From a resolved run to a trained model: claim the folder, start or resume, run the loop, export."""
 
-import itertools
-import statistics
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
-import jax
-import numpy as np
 
-from audio_data import BatchLoader, InputError, Mixture, Progress, TokenBatch, TokenDataset, open_root
+from audio_data import InputError, Progress, open_root
 from audio_train.checkpoint import FOLDER as CHECKPOINTS_FOLDER
 from audio_train.checkpoint import Checkpoints
 from audio_train.folder import (
@@ -28,14 +22,15 @@ from audio_train.folder import (
     saved_run,
 )
 from audio_train.loop import Loop, StopRequest
-from audio_train.mesh import Placement, batch_sharding, make_mesh, replicated
-from audio_train.model_folder import VOCABULARY_FOLDER, export_model
+from audio_train.mesh import Placement, make_mesh
+from audio_train.model_folder import PROVENANCE_FILE, VOCABULARY_FOLDER, export_model
 from audio_train.resolved import ResolvedRun
-from audio_train.state import TrainState, initial_state, place_state, read_codebooks, state_sharding
-from audio_train.step import Batch, LossSums, StepMetrics, evaluation_step, objective, train_step
+from audio_train.state import TrainState, abstract_state
 from audio_train.tracking import JsonLines
+from audio_train.trainer import Trainer
 
-TIMED_STEPS = 5
+CheckpointPath = tuple[Path, int]
+"""Folder of a run and step of one of its checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -47,123 +42,21 @@ class Outcome:
         step: steps taken in all.
         num_steps: steps of the whole run.
         stopped_by: name of the signal that stopped it, or None.
-        compile_seconds: time to compile the step.
+        compile_seconds: time to compile the step; 0 where the run was finished before.
         training_seconds: time in the loop, this start only.
     """
 
     folder: Path
     step: int
     num_steps: int
-    stopped_by: str | None
-    compile_seconds: float
-    training_seconds: float
+    stopped_by: str | None = None
+    compile_seconds: float = 0.0
+    training_seconds: float = 0.0
 
     @property
     def finished(self) -> bool:
         """Whether every step was taken, after which the model is exported."""
         return self.step == self.num_steps
-
-
-class Trainer:
-    """A run's data and compiled step on its devices.
-
-    Args:
-        resolved: the run.
-        data_root: folder of its datasets.
-        placement: devices along each mesh axis.
-
-    Raises:
-        InputError: the datasets are not those of the run, or batch or model do not divide among the devices.
-    """
-
-    def __init__(self, resolved: ResolvedRun, data_root: Path, placement: Placement):
-        self.data_root = data_root
-        self.datasets = open_root(data_root)
-        check_datasets(resolved, self.datasets)
-        self._placement = placement
-        self._mesh = make_mesh(placement)
-        self._batch_sharding = batch_sharding(self._mesh, resolved.run.data.batch_size)
-        self._objective = jax.device_put(objective(resolved), replicated(self._mesh))
-        self.set_run(resolved)
-
-    def set_run(self, resolved: ResolvedRun) -> None:
-        """Take up a run that differs from the one before in its length only; the compiled step serves both."""
-        self.resolved = resolved
-        self.loader = self._loader(resolved.mixture)
-        self._schedule = jax.device_put(resolved.learning_rate, replicated(self._mesh))
-
-    @property
-    def devices(self) -> dict[str, Any]:
-        """What the run runs on."""
-        kinds = sorted({device.device_kind for device in self._mesh.devices.flat})
-        return {"kinds": kinds, "count": self._mesh.size, "mesh": dict(self._mesh.shape)}
-
-    def initial_state(self) -> TrainState:
-        """The state before the first step, on its devices."""
-        from_codebooks = self.resolved.run.start.audio_rows == "codebooks"
-        codebooks = read_codebooks(self.data_root / VOCABULARY_FOLDER) if from_codebooks else None
-        return place_state(initial_state(self.resolved, codebooks), self.resolved, self._mesh, self._placement)
-
-    def compile(self, state: TrainState) -> float:
-        """Compile the step for the shapes of the run; returns the seconds it took."""
-        start = time.monotonic()
-        step = jax.jit(partial(train_step, spec=self.resolved.run.optimizer), donate_argnums=0)
-        self._compiled = step.lower(state, self._place(self.loader.batch(0)), self._objective, self._schedule).compile()
-        return time.monotonic() - start
-
-    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        """Take a step; returns before the device has finished it. The state is donated."""
-        return self._compiled(state, batch, self._objective, self._schedule)
-
-    def batches(self, start: int) -> Iterator[Batch]:
-        """The run's batches from a step on, on their devices, read ahead of their use."""
-        return map(self._place, self.loader.iterate(start))
-
-    def evaluation(self) -> Callable[[TrainState], LossSums] | None:
-        """Held-out loss by kind, on the same batches each time; None where the run evaluates nothing."""
-        spec = self.resolved.run.cadence.evaluation
-        if spec is None:
-            return None
-        loader = self._loader(Mixture.constant("evaluation", dict.fromkeys(spec.corpora, 1.0)))
-        batches = [self._place(loader.batch(index)) for index in range(spec.num_batches)]
-        one_batch = jax.jit(evaluation_step)
-
-        def evaluate(state: TrainState) -> LossSums:
-            sums = jax.device_get([one_batch(state.model, batch, self._objective) for batch in batches])
-            return jax.tree.map(lambda *parts: np.sum(parts, axis=0), *sums)
-
-        return evaluate
-
-    def seconds_per_step(self, state: TrainState) -> float:
-        """Time the step on batches of each stage, and weight by the stages' lengths; the state is donated."""
-        stages, num_steps = self.resolved.mixture.stages, self.resolved.num_steps
-        ends = [*(stage.start_step for stage in stages[1:]), num_steps]
-        seconds = 0.0
-        for stage, end in zip(stages, ends, strict=True):
-            times = []
-            for batch in itertools.islice(self.batches(stage.start_step), TIMED_STEPS + 1):
-                start = time.monotonic()
-                state, metrics = self.step(state, batch)
-                jax.block_until_ready(metrics)
-                times.append(time.monotonic() - start)
-            # The first step after a pause pays for cold caches.
-            seconds += statistics.median(times[1:]) * (end - stage.start_step) / num_steps
-        return seconds
-
-    def _loader(self, mixture: Mixture) -> BatchLoader:
-        run = self.resolved.run
-        return BatchLoader(
-            self.datasets,
-            mixture,
-            seq_len=run.data.seq_len,
-            batch_size=run.data.batch_size,
-            seed=run.seed,
-            packing=self.resolved.packing,
-        )
-
-    def _place(self, batch: TokenBatch) -> Batch:
-        arrays = (batch.tokens, batch.segment_ids, batch.positions, batch.loss_mask)
-        return Batch(*jax.device_put(arrays, self._batch_sharding))
 
 
 def run(
@@ -198,17 +91,57 @@ def run(
     with locked(out_dir), StopRequest() as stop:
         saved = saved_run(out_dir)
         if saved is not None and minutes is not None:
+            click.echo(f"`{out_dir}` was begun with {saved.num_steps} steps, which --minutes does not change", err=True)
             resolved, minutes = resolved.with_steps(saved.num_steps), None
         check_claim(out_dir, resolved, saved)
+        point = resume_point(out_dir, resolved, resume)
+        if resume == "auto" and _is_exported(out_dir, resolved):
+            return Outcome(out_dir, resolved.num_steps, resolved.num_steps)
         trainer = Trainer(resolved, data_root, placement or Placement())
-        state = trainer.initial_state()
-        compile_seconds = trainer.compile(state)
+        compile_seconds = trainer.compile()
         if minutes is not None:
-            num_steps = max(1, int(60 * minutes / trainer.seconds_per_step(state)))
-            trainer.set_run(resolved.with_steps(num_steps))
-            state = trainer.initial_state()
+            trainer.set_run(resolved.with_steps(max(1, int(60 * minutes / trainer.seconds_per_step()))))
         claim(out_dir, trainer.resolved)
-        return _train(trainer, state, out_dir, resume, stop, compile_seconds)
+        with Checkpoints(out_dir, trainer.resolved.fingerprint, resolved.run.cadence.keep_last) as checkpoints:
+            return _train(trainer, checkpoints, point, out_dir, stop, compile_seconds)
+
+
+def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> CheckpointPath | None:
+    """Which checkpoint a run goes on from, or None for its beginning.
+
+    Args:
+        out_dir: the run's folder.
+        resolved: the run.
+        resume: as in `run`.
+
+    Raises:
+        InputError: `resume` is `"never"` and there is progress, or it names no checkpoint.
+    """
+    if resume in ("auto", "never"):
+        steps = checkpoint_steps(out_dir, resolved)
+        if steps and resume == "never":
+            raise InputError(
+                f"`{out_dir}` holds step {steps[-1]} of this run and `resume` is 'never'; give another folder with "
+                "--out, or remove it."
+            )
+        return (out_dir, steps[-1]) if steps else None
+    path = Path(resume)
+    if not (path.is_dir() and path.name.isdigit() and path.parent.name == CHECKPOINTS_FOLDER):
+        raise InputError(f"`resume` is 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got {resume!r}.")
+    source, step = path.parent.parent, int(path.name)
+    if step not in checkpoint_steps(source, resolved):
+        raise InputError(
+            f"`{path}` is not a complete checkpoint; `{source}` has {checkpoint_steps(source, resolved)!r}."
+        )
+    return source, step
+
+
+def checkpoint_steps(run_dir: Path, resolved: ResolvedRun) -> list[int]:
+    """Steps of the complete checkpoints in a run's folder, ascending."""
+    if not (run_dir / CHECKPOINTS_FOLDER).exists():
+        return []
+    with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
+        return checkpoints.steps()
 
 
 def export(
@@ -229,122 +162,86 @@ def export(
         InputError: the folder holds no run, or no such checkpoint.
     """
     resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
+    steps, alone = checkpoint_steps(run_dir, resolved), Placement(data=1)
+    chosen = steps[-1] if step is None and steps else step
+    if chosen not in steps:
+        raise InputError(
+            f"`{run_dir}` has checkpoints at steps {steps!r}, got {step!r}; train on, or choose another step."
+        )
     with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
-        chosen = checkpoints.latest() if step is None else step
-        if chosen is None or chosen not in checkpoints.steps():
-            raise InputError(f"`{run_dir}` has checkpoints at steps {checkpoints.steps()!r}, got {step!r}.")
-        mesh = make_mesh(Placement(data=1))
-        shapes = jax.eval_shape(partial(initial_state, resolved, None))
-        places = state_sharding(shapes, resolved, mesh, Placement(data=1))
-        state = checkpoints.restore(chosen, jax.tree.map(lambda s, p: s.update(sharding=p), shapes, places))
+        state = checkpoints.restore(chosen, abstract_state(resolved, make_mesh(alone), alone))
+    codec = open_root(data_root)[resolved.mixture.corpora[0]].manifest.codec
     folder = out_dir or run_dir / EXPORT_FOLDER
-    _export(folder, state, resolved, chosen, data_root, open_root(data_root))
+    vocabulary = data_root / VOCABULARY_FOLDER
+    export_model(folder, state.model, resolved, step=chosen, vocabulary_folder=vocabulary, codec=codec)
     return folder
 
 
-def check_datasets(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> None:
-    """Check that datasets are those a run was resolved with.
-
-    Raises:
-        InputError: another vocabulary, or another content under the same name; both fingerprints are named.
-    """
-    resolved.mixture.check_corpora(datasets)
-    for name, fingerprint in resolved.datasets.items():
-        found = datasets[name].fingerprint if name in datasets else None
-        if found != fingerprint:
-            raise InputError(
-                f"corpus `{name}` has fingerprint {fingerprint[:12]} in run `{resolved.run.name}`, got "
-                f"{found[:12] if found else 'no such corpus'!r}; use the data the run began with, or start a new run."
-            )
-    for name in resolved.mixture.corpora:
-        vocabulary = datasets[name].manifest.vocabulary
-        if vocabulary.fingerprint != resolved.vocabulary.fingerprint:
-            raise InputError(
-                f"corpus `{name}` has vocabulary `{vocabulary.name}` ({vocabulary.size} ids, fingerprint "
-                f"{vocabulary.fingerprint[:12]}), not the run's `{resolved.vocabulary.name}` "
-                f"({resolved.vocabulary.size} ids, {resolved.vocabulary.fingerprint[:12]}); build the data with that."
-            )
-
-
 def _train(
-    trainer: Trainer, state: TrainState, out_dir: Path, resume: str, stop: StopRequest, compile_seconds: float
+    trainer: Trainer,
+    checkpoints: Checkpoints,
+    point: CheckpointPath | None,
+    out_dir: Path,
+    stop: StopRequest,
+    compile_seconds: float,
 ) -> Outcome:
-    resolved = trainer.resolved
-    cadence, num_steps = resolved.run.cadence, resolved.num_steps
-    with Checkpoints(out_dir, resolved.fingerprint, cadence.keep_last) as checkpoints:
-        state, taken = _start(checkpoints, state, resume)
-        record_launch(out_dir, step=taken, data_root=trainer.data_root, devices=trainer.devices)
-        click.echo(
-            f"{resolved.run.name}: {resolved.model.num_parameters:,} parameters, step {taken} of {num_steps}, "
-            f"compiled in {compile_seconds:.1f} s",
-            err=True,
+    resolved, num_steps = trainer.resolved, trainer.resolved.num_steps
+    state, taken = _start(trainer, checkpoints, point)
+    record_launch(out_dir, step=taken, data_root=trainer.data_root, devices=trainer.devices)
+    click.echo(
+        f"{resolved.run.name}: {resolved.model.num_parameters:,} parameters, step {taken} of {num_steps}, "
+        f"compiled in {compile_seconds:.1f} s",
+        err=True,
+    )
+    began = time.monotonic()
+    with (
+        JsonLines(out_dir / METRICS_FILE, taken) as metrics,
+        Progress(f"train {resolved.run.name}", total=num_steps - taken, unit="steps") as progress,
+    ):
+        loop = Loop(
+            step=trainer.step,
+            batches=trainer.batches(taken),
+            evaluate=trainer.evaluation(),
+            describe=trainer.loader.describe,
+            checkpoints=checkpoints,
+            metrics=metrics,
+            progress=progress,
+            cadence=resolved.run.cadence,
+            kinds=resolved.vocabulary.kinds,
+            num_steps=num_steps,
+            tokens_per_step=resolved.run.data.tokens_per_step,
+            stop=stop,
         )
-        began = time.monotonic()
-        with (
-            JsonLines(out_dir / METRICS_FILE, taken) as metrics,
-            Progress(f"train {resolved.run.name}", total=num_steps - taken, unit="steps") as progress,
-        ):
-            loop = Loop(
-                step=trainer.step,
-                batches=trainer.batches(taken),
-                evaluate=trainer.evaluation(),
-                describe=trainer.loader.describe,
-                checkpoints=checkpoints,
-                metrics=metrics,
-                progress=progress,
-                cadence=cadence,
-                kinds=resolved.vocabulary.kinds,
-                num_steps=num_steps,
-                tokens_per_step=resolved.run.data.tokens_per_step,
-                stop=stop,
-            )
-            state, taken = loop.run(state, taken)
-        seconds = time.monotonic() - began
+        state, taken = loop.run(state, taken)
+    seconds = time.monotonic() - began
     if taken == num_steps:
-        _export(out_dir / EXPORT_FOLDER, state, resolved, taken, trainer.data_root, trainer.datasets)
+        export_model(
+            out_dir / EXPORT_FOLDER,
+            state.model,
+            resolved,
+            step=taken,
+            vocabulary_folder=trainer.data_root / VOCABULARY_FOLDER,
+            codec=trainer.datasets[resolved.mixture.corpora[0]].manifest.codec,
+        )
     stopped_by = stop.signal.name if stop.signal is not None and taken < num_steps else None
     return Outcome(out_dir, taken, num_steps, stopped_by, compile_seconds, seconds)
 
 
-def _start(checkpoints: Checkpoints, state: TrainState, resume: str) -> tuple[TrainState, int]:
-    """The state to go on from, and its steps; the fresh `state` gives the shapes and where they lie."""
-    latest = checkpoints.latest()
-    if resume == "never":
-        if latest is not None:
-            raise InputError(
-                f"`{checkpoints.folder.parent}` holds step {latest} of this run and `resume` is 'never'; give another "
-                "folder with --out, or remove it."
-            )
-        return state, 0
-    if resume == "auto":
-        return (state, 0) if latest is None else (checkpoints.restore(latest, state), latest)
-    source, step = checkpoint_path(Path(resume))
+def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:
+    """The state to go on from, and its steps."""
+    if point is None:
+        return trainer.initial_state(), 0
+    source, step = point
     with Checkpoints(source, checkpoints.fingerprint) as others:
-        if step not in others.steps():
-            raise InputError(f"`{source}` has checkpoints at steps {others.steps()!r}, got {step!r}.")
-        state = others.restore(step, state)
+        state = others.restore(step, trainer.abstract_state)
     checkpoints.discard_after(step)
     return state, step
 
 
-def checkpoint_path(path: Path) -> tuple[Path, int]:
-    """Run folder and step of a path such as `RUN/checkpoints/400`.
-
-    Raises:
-        InputError: the path is not of that form, or not there.
-    """
-    if not (path.is_dir() and path.name.isdigit() and path.parent.name == CHECKPOINTS_FOLDER):
-        raise InputError(f"`resume` is 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got {str(path)!r}.")
-    return path.parent.parent, int(path.name)
-
-
-def _export(
-    folder: Path,
-    state: TrainState,
-    resolved: ResolvedRun,
-    step: int,
-    data_root: Path,
-    datasets: Mapping[str, TokenDataset],
-) -> None:
-    codec = datasets[resolved.mixture.corpora[0]].manifest.codec
-    export_model(folder, state.model, resolved, step=step, vocabulary_folder=data_root / VOCABULARY_FOLDER, codec=codec)
+def _is_exported(out_dir: Path, resolved: ResolvedRun) -> bool:
+    """Whether the folder's export is the finished run."""
+    path = out_dir / EXPORT_FOLDER / PROVENANCE_FILE
+    if not path.exists():
+        return False
+    exported = json.loads(path.read_text(encoding="utf-8"))
+    return (exported["run_fingerprint"], exported["step"]) == (resolved.fingerprint, resolved.num_steps)

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -60,7 +60,13 @@ class StopRequest:
 
 @dataclass
 class Timing:
-    """Seconds since the last line of metrics, and the part spent waiting for batches."""
+    """What happened since the last line of metrics.
+
+    Attributes:
+        start_seconds: when that was, on the monotonic clock.
+        wait_seconds: time spent waiting for batches, which costs speed only where it exceeds the device's work.
+        steps: steps taken.
+    """
 
     start_seconds: float = 0.0
     wait_seconds: float = 0.0
@@ -102,6 +108,8 @@ class Loop:
     num_steps: int
     tokens_per_step: int
     stop: StopRequest
+    _timing: Timing = field(init=False, default_factory=Timing)
+    _saved_seconds: float = field(init=False, default=0.0)
 
     def run(self, state: TrainState, taken: int) -> tuple[TrainState, int]:
         """Take steps until the run is complete or asked to stop, and save the state reached.
@@ -116,8 +124,7 @@ class Loop:
         Raises:
             DivergenceError: too many steps in a row were skipped.
         """
-        saved, self._saved_at = taken, time.monotonic()
-        self._timing = Timing()
+        saved, self._saved_seconds = taken, time.monotonic()
         self._timing.reset()
         in_flight: tuple[int, StepMetrics] | None = None
         batch = self._next_batch() if taken < self.num_steps else None
@@ -160,14 +167,14 @@ class Loop:
     def _save_due(self, taken: int) -> bool:
         steps, seconds = self.cadence.checkpoint_steps, self.cadence.checkpoint_seconds
         by_steps = steps is not None and taken % steps == 0
-        by_time = seconds is not None and time.monotonic() - self._saved_at >= seconds
+        by_time = seconds is not None and time.monotonic() - self._saved_seconds >= seconds
         return by_steps or by_time or taken == self.num_steps
 
     def _save(self, state: TrainState, taken: int) -> None:
         # Metrics first: a checkpoint on disk promises that every line up to its step is there.
         self.metrics.flush()
         self.checkpoints.save(state, taken)
-        self._saved_at = time.monotonic()
+        self._saved_seconds = time.monotonic()
 
     def _report(self, finished: tuple[int, StepMetrics] | None) -> None:
         """Write and show the metrics of a step; waits for the device to finish it."""

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from safetensors import SafetensorError
 
 from audio_data import InputError
 from audio_model import Qwen3x, save_model
 from audio_train.resolved import ResolvedRun
 
 VOCABULARY_FOLDER = "vocabulary"
+PROVENANCE_FILE = "provenance.json"
 
 
 def export_model(
@@ -45,13 +47,13 @@ def export_model(
         partial.mkdir(parents=True)
         save_model(partial, jax.device_get(model))
         _write_vocabulary(partial / VOCABULARY_FOLDER, resolved, vocabulary_folder)
-        _write_json(partial / "provenance.json", provenance(resolved, step, codec))
+        _write_json(partial / PROVENANCE_FILE, provenance(resolved, step, codec))
         if folder.exists():
             folder.rename(previous)
         partial.rename(folder)
         if previous.exists():
             shutil.rmtree(previous)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(
             f"cannot write the export `{folder}` ({error}); free some space or give another folder."
         ) from error

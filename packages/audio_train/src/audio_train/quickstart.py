@@ -1,8 +1,8 @@
 """The miniature of everything: from recordings to a trained model and a report, as the commands a user would type.
 
-Nothing here computes. `commands` is the list of command lines, a pure function of the options; `main` prints each one and
-runs it in a process of its own, so that what is shown is what happens. Every command goes on where it was stopped and does
-nothing where it has finished, therefore so does the whole.
+Nothing here computes. `commands` is the list of command lines, a pure function of the options; `main` prints each one
+and runs it in a process of its own, so that what is shown is what happens. Every command goes on where it was stopped
+and does nothing where it has finished, therefore so does the whole.
 """
 
 import json
@@ -31,8 +31,16 @@ DEFAULT_MINUTES = 6.0
 SAMPLE = "sample"
 SYNTHESIS_VOICE = "slt"
 UNHEARD_VOICES = ("awb", "f4")
-OWN_HOLDOUT_FRACTION = 0.1
-PACKAGES = {"audio-tokenize": "audio-tokenize", "audio-train": "audio-train", "audio-eval": "audio-eval"}
+OWN_HOLDOUT_FRACTION = "0.1"
+OWN_LEVEL = "0.07"
+"""Root mean square that recordings are brought to: the sample corpus' own, at which the codec was trained."""
+OWN_ROWS = ("--set", "data.seq_len=2048", "--set", "data.batch_size=1", "--set", "model.max_seq_len=4096")
+"""Rows long enough for a recording of twenty seconds; the sample corpus' sentences take two."""
+PROGRAMS = ("audio-tokenize", "audio-train", "audio-eval")
+
+
+Selection = tuple[str, str, tuple[str, ...]]
+"""Name of a dataset, what it is for, and its build options."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,12 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
     corpus = SAMPLE if audio is None else str(audio)
     run, evaluation = str(out / "run"), str(out / "evaluation")
     heldout = tuple(_heldout_selections(audio))
-    settings = [] if minutes is None else ["--set", f"steps={max(1, round(minutes * STEPS_PER_MINUTE))}"]
+    settings = () if minutes is None else ("--set", f"steps={max(1, round(minutes * STEPS_PER_MINUTE))}")
+    level, rows = ((), ()) if audio is None else (("--level", OWN_LEVEL), OWN_ROWS)
     return (
         Command(
             "Speech to codes: eight numbers for every 80 ms, each utterance at three shifts of the frames",
-            ("audio-tokenize", "encode", corpus, "--out", codes, "--phases", "3"),
+            ("audio-tokenize", "encode", corpus, "--out", codes, "--phases", "3", *level),
         ),
         Command(
             "Transcripts to text pieces; with the codes they make the vocabulary",
@@ -75,7 +84,10 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
         ),
         Command(
             "Train a decoder to hear and to speak",
-            ("audio-train", "run", "quickstart", "--data", str(data), "--out", run, "--set", f"seed={seed}", *settings),
+            (
+                *("audio-train", "run", "quickstart", "--data", str(data), "--out", run),
+                *("--set", f"seed={seed}", *settings, *rows),
+            ),
         ),
         Command(
             "Score it on sentences it never met, beside controls that must fail",
@@ -91,17 +103,13 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
     )
 
 
-Selection = tuple[str, str, tuple[str, ...]]
-"""Name of a dataset, what it is for, and its build options."""
-
-
 def _train_selections(audio: Path | None) -> tuple[Selection, ...]:
     """`(dataset, purpose, build options)` of what is trained on."""
     if audio is None:
         part: tuple[str, ...] = ("--split", "train")
         voice: tuple[str, ...] = (*part, "--speaker", SYNTHESIS_VOICE, "--phase", "0")
     else:
-        part = ("--holdout", str(OWN_HOLDOUT_FRACTION))
+        part = ("--holdout", OWN_HOLDOUT_FRACTION, "--grouping", "recording")
         voice = (*part, "--phase", "0")
     first_books = ("--codebooks", "2")
     return (
@@ -115,8 +123,8 @@ def _train_selections(audio: Path | None) -> tuple[Selection, ...]:
 def _heldout_selections(audio: Path | None) -> tuple[Selection, ...]:
     """`(dataset, purpose, build options)` of what is only scored; the first is the main one."""
     if audio is not None:
-        options = ("--holdout", str(OWN_HOLDOUT_FRACTION), "--heldout", "--phase", "0")
-        return (("heldout", "utterances set apart", options),)
+        options = ("--holdout", OWN_HOLDOUT_FRACTION, "--heldout", "--grouping", "recording", "--phase", "0")
+        return (("heldout", "recordings set apart", options),)
     voices = tuple(
         (f"heldout-{voice}", f"unseen sentences, unheard voice {voice}", ("--split", f"heldout-{voice}"))
         for voice in UNHEARD_VOICES
@@ -164,8 +172,8 @@ def main(*, out: Path, audio: Path | None, minutes: float | None, seed: int, as_
 def _programs() -> dict[str, str]:
     """Path of every program the commands name: beside this interpreter, or on the path."""
     beside = str(Path(sys.executable).parent)
-    found = {name: shutil.which(name, path=beside) or shutil.which(name) for name in PACKAGES}
-    if missing := [PACKAGES[name] for name, path in found.items() if path is None]:
+    found = {name: shutil.which(name, path=beside) or shutil.which(name) for name in PROGRAMS}
+    if missing := [name for name, path in found.items() if path is None]:
         raise InputError(
             f"the quickstart runs the command lines of its siblings; not installed: {', '.join(missing)}. "
             f"Install them beside audio-train: pip install {' '.join(missing)}"
@@ -203,7 +211,8 @@ def _run(words: Sequence[str], as_json: bool) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if code:
-        click.echo("quickstart stopped here; the same command goes on from this point.", err=True)
+        if code != InputError.exit_code:
+            click.echo("quickstart stopped here; the same command goes on from this point.", err=True)
         sys.exit(code if code > 0 else 128 - code)
 
 
@@ -225,7 +234,11 @@ def _outcome(out: Path, seconds: float) -> dict[str, Any]:
         "text_nll_heard_over_unheard": value["text_nll_heard_over_unheard"],
         "tts_wer": value.get("tts_wer"),
         "tts_wer_other_texts": value.get("tts_wer_other_texts"),
-        "nll": {name.split("nll_", 1)[1]: value[name] for name in value if name.startswith("audio_first.nll_")},
+        "nll": {
+            name.split("nll_", 1)[1]: value[name]
+            for name in value
+            if name.startswith("audio_first.nll_") and name.count(".") == 1
+        },
         "report": str(out / "report.html"),
         "checkpoint": str(out / "run" / "export"),
     }

@@ -38,34 +38,42 @@ class TrainState(eqx.Module):
     optimizer: PyTree
 
 
-def initial_state(
-    resolved: ResolvedRun, codebooks: Float32[np.ndarray, "codebooks codebook_size dim"] | None
-) -> TrainState:
-    """The state before the first step.
+def abstract_state(resolved: ResolvedRun, mesh: Mesh, placement: Placement) -> TrainState:
+    """Shapes, dtypes and places of a run's state, at no cost in memory.
 
     Args:
-        resolved: the run; its seed drives the draw of the weights.
-        codebooks: centroids of the codec, where the run starts its audio rows from them.
+        resolved: the run.
+        mesh: the devices.
+        placement: whose rules say which axes of a parameter are cut.
 
     Returns:
-        The state on the default device.
-    """
-    return jax.jit(partial(_initial_state, resolved))(jax.random.key(resolved.run.seed), codebooks)
-
-
-def place_state(state: TrainState, resolved: ResolvedRun, mesh: Mesh, placement: Placement) -> TrainState:
-    """The state laid out on a mesh.
+        A state of `jax.ShapeDtypeStruct`s with shardings.
 
     Raises:
         InputError: the model does not divide among the devices.
     """
-    return jax.device_put(state, state_sharding(state, resolved, mesh, placement))
-
-
-def state_sharding(state: PyTree, resolved: ResolvedRun, mesh: Mesh, placement: Placement) -> PyTree:
-    """A sharding for every leaf of a state, given as arrays or shapes."""
+    shapes = jax.eval_shape(partial(_initial_state, resolved), jax.random.key(0), None)
     shardings = model_sharding(resolved.model, mesh, placement.rules)
-    return like_parameters(state, state.model, shardings, replicated(mesh))
+    places = like_parameters(shapes, shapes.model, shardings, replicated(mesh))
+    return jax.tree.map(lambda shape, place: shape.update(sharding=place), shapes, places)
+
+
+def initial_state(
+    resolved: ResolvedRun, like: TrainState, codebooks: Float32[np.ndarray, "codebooks codebook_size dim"] | None
+) -> TrainState:
+    """The state before the first step, made where it is to lie.
+
+    Args:
+        resolved: the run; its seed drives the draw of the weights.
+        like: what `abstract_state` gave.
+        codebooks: centroids of the codec, where the run starts its audio rows from them.
+
+    Returns:
+        The state; the same numbers on any mesh.
+    """
+    places = jax.tree.map(lambda leaf: leaf.sharding, like)
+    make = jax.jit(partial(_initial_state, resolved), out_shardings=places)
+    return make(jax.random.key(resolved.run.seed), codebooks)
 
 
 def read_codebooks(folder: Path) -> Float32[np.ndarray, "codebooks codebook_size dim"]:

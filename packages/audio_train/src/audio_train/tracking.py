@@ -5,10 +5,12 @@ are on disk before that checkpoint is, and a resumed run first cuts the file bac
 is written again by the steps taken again.
 """
 
+import errno
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -50,13 +52,35 @@ class JsonLines:
         self._file.seek(end)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Append one line; numbers that are not finite become null."""
-        line = json.dumps({"step": step, **_plain(values)}, separators=(",", ":"), allow_nan=False)
-        self._file.write(line.encode() + b"\n")
+        """Append one line; numbers that are not finite become null.
+
+        Raises:
+            InputError: the disk does not take it.
+        """
+        record = {"step": step, **_plain(values)}
+        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        with self._writing():
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def flush(self) -> None:
-        """Return once every line is durable."""
-        os.fsync(self._file.fileno())
+        """Return once every line is durable.
+
+        Raises:
+            InputError: the disk does not take them.
+        """
+        with self._writing():
+            os.fsync(self._file.fileno())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"cannot write `{self.path}` ({error}); free some space, then go on with "
+                f"`audio-train resume {self.path.parent}`."
+            ) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from audio_data import InputError
-
-from .base import AbstractCodec
+from audio_tokenize.codecs.base import AbstractCodec
 
 
 def load_codec(name: str) -> AbstractCodec:
@@ -17,7 +16,7 @@ def load_codec(name: str) -> AbstractCodec:
     Raises:
         InputError: If there is no such codec, or its weights cannot be read.
     """
-    from .embedded import load_embedded
+    from audio_tokenize.codecs.embedded import load_embedded
 
     if name == "embedded":
         return load_embedded()

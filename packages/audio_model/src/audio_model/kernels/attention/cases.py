@@ -14,7 +14,7 @@ class Case:
         heads: Query heads.
         kv_heads: Key heads.
         head_dim: Width of a head.
-        timed: Whether benchmarks run it.
+        timed: Whether benchmarks run it instead of tests.
     """
 
     reason: str

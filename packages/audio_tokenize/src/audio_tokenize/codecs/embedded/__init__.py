@@ -5,6 +5,6 @@ network and Griffin-Lim. Its speech is intelligible and buzzy. Its tokens are it
 other codec's tokens.
 """
 
-from .codec import EmbeddedCodec, load_embedded
+from audio_tokenize.codecs.embedded.codec import EmbeddedCodec, load_embedded
 
 __all__ = ["EmbeddedCodec", "load_embedded"]

@@ -4,8 +4,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from audio_data import InputError
-
-from .weights import restore_rows, round_rows
+from audio_tokenize.codecs.embedded.weights import restore_rows, round_rows
 
 _BLOCK_ROWS = 4096
 

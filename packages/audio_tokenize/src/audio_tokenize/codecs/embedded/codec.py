@@ -14,12 +14,11 @@ from jaxtyping import Array, Float, Float32, Int, Int32
 from threadpoolctl import ThreadpoolController
 
 from audio_data import InputError
-
-from ..base import AbstractCodec, AbstractDecoderStream, AbstractEncoderStream
-from . import features, vocoder
-from .decoder import Block, MelDecoder
-from .quantizer import ResidualQuantizer
-from .weights import Weights, read_weights, write_weights
+from audio_tokenize.codecs.base import AbstractCodec, AbstractDecoderStream, AbstractEncoderStream
+from audio_tokenize.codecs.embedded import features, vocoder
+from audio_tokenize.codecs.embedded.decoder import Block, MelDecoder
+from audio_tokenize.codecs.embedded.quantizer import ResidualQuantizer
+from audio_tokenize.codecs.embedded.weights import Weights, read_weights, write_weights
 
 SHIPPED_WEIGHTS = Path(__file__).with_name("embedded.safetensors")
 _BLOCK_FRAMES = 128

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
-from . import features
+from audio_tokenize.codecs.embedded import features
 
 COORDINATE_ERROR = 1e-4
 """Bound of a frame's float32 rounding error in coordinates, Euclidean. Measured on speech: at most 2e-5."""

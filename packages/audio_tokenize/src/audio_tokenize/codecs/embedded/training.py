@@ -12,20 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import soundfile
 import soxr
 from jaxtyping import Array, Float32
 
 from audio_data import InputError, Progress
+from audio_tokenize.codecs.embedded import features
+from audio_tokenize.codecs.embedded.clustering import residual_kmeans
+from audio_tokenize.codecs.embedded.codec import EmbeddedCodec, load_embedded, save_codec
+from audio_tokenize.codecs.embedded.decoder import MelDecoder
+from audio_tokenize.codecs.embedded.quantizer import ResidualQuantizer
+from audio_tokenize.waveform import load_audio
 
-from . import features
-from .clustering import residual_kmeans
-from .codec import EmbeddedCodec, load_embedded, save_codec
-from .decoder import MelDecoder
-from .quantizer import ResidualQuantizer
-
-_AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
+_AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 _GAIN_SECONDS = 4.0
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class CodecRecipe:
 
 def training_features(
     recipe: CodecRecipe, data: Path, rng: np.random.Generator
-) -> list[Float32[np.ndarray, "_ features"]]:
+) -> Float32[np.ndarray, "frames features"]:
     """Return the log-mel features of every file below `data` at every speed, from a random phase, at random gains.
 
     Raises:
-        InputError: If there is no audio below `data`.
+        InputError: If there is no audio below `data`, or some of it cannot be read.
     """
     paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in _AUDIO_SUFFIXES)
     if not paths:
@@ -89,37 +89,42 @@ def training_features(
     clips = []
     with Progress("features", len(paths) * len(recipe.speeds), "clips") as progress:
         for path in paths:
-            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            samples = load_audio(path, features.SAMPLE_RATE_HZ)
             for speed in recipe.speeds:
-                varied = soxr.resample(samples.mean(axis=1), rate, features.SAMPLE_RATE_HZ / speed)
+                varied = soxr.resample(samples, features.SAMPLE_RATE_HZ, features.SAMPLE_RATE_HZ / speed)
                 varied = varied[rng.integers(features.SAMPLES_PER_TOKEN) :]
-                clips.append(_log_mel(vary_level(varied, recipe, rng)))
+                clips += _log_mels(vary_level(varied, recipe, rng))
                 progress.advance()
-    return clips
+    return np.concatenate(clips) if clips else np.zeros((0, features.NUM_FEATURES), np.float32)
 
 
 def vary_level(
     samples: Float32[np.ndarray, " samples"], recipe: CodecRecipe, rng: np.random.Generator
 ) -> Float32[np.ndarray, " samples"]:
     """Bring samples to the recipe's level, then to a random gain every 4 s, as speakers and microphones vary it."""
-    level = recipe.rms / np.sqrt(np.mean(samples**2) + 1e-12)
+    level = recipe.rms / np.sqrt(np.mean(samples**2) + 1e-12) if len(samples) else 1.0
     length = int(_GAIN_SECONDS * features.SAMPLE_RATE_HZ)
     gains = np.exp(rng.uniform(-recipe.gain_nats, recipe.gain_nats, len(samples) // length + 1))
     return (samples * level * np.repeat(gains, length)[: len(samples)]).astype(np.float32)
 
 
-def _log_mel(samples: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "frames features"]:
+def _log_mels(samples: Float32[np.ndarray, " samples"]) -> list[Float32[np.ndarray, "_ features"]]:
     windows = features.token_windows(samples)
-    return np.concatenate([features.log_mel(windows[start : start + 256]) for start in range(0, len(windows), 256)])
+    return [features.log_mel(windows[start : start + _BLOCK]) for start in range(0, len(windows), _BLOCK)]
 
 
 def fit_quantizer(
-    recipe: CodecRecipe, clips: list[Float32[np.ndarray, "_ features"]], rng: np.random.Generator
+    recipe: CodecRecipe, mels: Float32[np.ndarray, "frames features"], rng: np.random.Generator
 ) -> ResidualQuantizer:
-    """Fit principal components and the residual codebooks."""
-    mels = np.concatenate(clips)
-    if len(mels) > recipe.kmeans_tokens:
-        mels = mels[rng.choice(len(mels), recipe.kmeans_tokens, replace=False)]
+    """Fit principal components and the residual codebooks.
+
+    Raises:
+        InputError: If there are fewer distinct tokens than centroids in a codebook.
+    """
+    if len(mels) < recipe.codebook_size:
+        raise InputError(f"expected at least {recipe.codebook_size} distinct tokens, got {len(mels)}: add audio")
+    num_drawn = min(len(mels), recipe.kmeans_tokens)
+    mels = mels[rng.choice(len(mels), num_drawn, replace=False)] if num_drawn < len(mels) else mels.copy()
     mean = mels.mean(axis=0, dtype=np.float64).astype(np.float32)
     mels -= mean
     eigenvalues, directions = np.linalg.eigh((mels.T @ mels).astype(np.float64) / len(mels))
@@ -132,17 +137,17 @@ def fit_quantizer(
 
 
 def fit_decoder(
-    recipe: CodecRecipe,
-    quantizer: ResidualQuantizer,
-    clips: list[Float32[np.ndarray, "_ features"]],
+    recipe: CodecRecipe, quantizer: ResidualQuantizer, mels: Float32[np.ndarray, "frames features"]
 ) -> MelDecoder:
     """Train the decoder network to correct the features that the frozen codes restore.
 
     Loss: mean |error| + 0.5 error^2 + 0.3 |error of the change from hop to hop| of the log-mel features.
     """
     rng = np.random.default_rng(recipe.seed)
-    mels = np.concatenate(clips)
-    coded = np.concatenate([_coded(quantizer, clip) for clip in clips])
+    starts = range(0, len(mels), _BLOCK)
+    coded = np.concatenate(
+        [quantizer.coordinates(quantizer.encode_features(mels[start : start + _BLOCK])) for start in starts]
+    )
     decoder = MelDecoder.initialize(
         recipe.num_components,
         mels.shape[1],
@@ -167,22 +172,15 @@ def fit_decoder(
             updates, state = optimizer.update(gradients, state, eqx.filter(decoder, eqx.is_array))
         return eqx.apply_updates(decoder, updates), state, loss
 
-    last_start = len(mels) - recipe.decoder_frames
+    length = min(recipe.decoder_frames, len(mels))
     with Progress("decoder", recipe.decoder_steps, "steps") as progress:
         for _ in range(recipe.decoder_steps):
-            starts = rng.integers(0, last_start + 1, recipe.decoder_batch)
-            rows = starts[:, None] + np.arange(recipe.decoder_frames)
+            starts = rng.integers(0, len(mels) - length + 1, recipe.decoder_batch)
+            rows = starts[:, None] + np.arange(length)
             wanted = mels[rows] - (coded[rows] @ quantizer.inverse + quantizer.mean)
             decoder, state, loss = update(decoder, state, jnp.asarray(coded[rows]), jnp.asarray(wanted))
             progress.advance(loss=float(loss))
     return decoder
-
-
-def _coded(
-    quantizer: ResidualQuantizer, mels: Float32[np.ndarray, "frames features"]
-) -> Float32[np.ndarray, "frames dim"]:
-    blocks = range(0, len(mels), 256)
-    return np.concatenate([quantizer.coordinates(quantizer.encode_features(mels[i : i + 256])) for i in blocks])
 
 
 def _decoder_loss(
@@ -203,7 +201,7 @@ def train_codec(recipe: CodecRecipe, data: Path, out: Path) -> EmbeddedCodec:
 
     Args:
         recipe: What to train.
-        data: Folder with .wav, .flac, .ogg or .mp3 files at any depth.
+        data: Folder with .wav, .flac, .ogg, .opus or .mp3 files at any depth.
         out: Weights file to write, `.safetensors`.
 
     Returns:
@@ -213,9 +211,9 @@ def train_codec(recipe: CodecRecipe, data: Path, out: Path) -> EmbeddedCodec:
         InputError: If there is no audio below `data`, or too little of it for the codebooks.
     """
     rng = np.random.default_rng(recipe.seed)
-    clips = training_features(recipe, data, rng)
-    quantizer = fit_quantizer(recipe, clips, rng)
-    decoder = fit_decoder(recipe, quantizer, clips)
+    mels = training_features(recipe, data, rng)
+    quantizer = fit_quantizer(recipe, mels, rng)
+    decoder = fit_decoder(recipe, quantizer, mels)
     codec_id = recipe.codec_id or f"embedded-{quantizer.fingerprint[:12]}"
     save_codec(EmbeddedCodec(codec_id, quantizer, decoder), asdict(recipe), recipe.attribution, out)
     return load_embedded(out)

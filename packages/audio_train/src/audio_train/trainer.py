@@ -1,0 +1,156 @@
+"""A run's data, devices and compiled step: everything the loop is made of, before it runs."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from audio_data import BatchLoader, InputError, Mixture, TokenBatch, TokenDataset, open_root
+from audio_train.mesh import Placement, batch_sharding, make_mesh, replicated
+from audio_train.model_folder import VOCABULARY_FOLDER
+from audio_train.resolved import ResolvedRun
+from audio_train.state import TrainState, abstract_state, initial_state, read_codebooks
+from audio_train.step import Batch, LossSums, StepMetrics, evaluation_step, objective, train_step
+
+TIMED_STEPS = 5
+
+
+class Trainer:
+    """A run's data and compiled step on its devices.
+
+    Args:
+        resolved: the run.
+        data_root: folder of its datasets.
+        placement: devices along each mesh axis.
+
+    Attributes:
+        resolved: the run.
+        data_root: folder of its datasets.
+        datasets: every dataset below it, by corpus.
+        loader: the run's batches.
+        abstract_state: shapes of the state and where its arrays lie.
+
+    Raises:
+        InputError: the datasets are not those of the run, or batch or model do not divide among the devices.
+    """
+
+    def __init__(self, resolved: ResolvedRun, data_root: Path, placement: Placement):
+        self.data_root = data_root
+        self.datasets = open_root(data_root)
+        check_datasets(resolved, self.datasets)
+        self._mesh = make_mesh(placement)
+        self.abstract_state = abstract_state(resolved, self._mesh, placement)
+        self._batch_sharding = batch_sharding(self._mesh, resolved.run.data.batch_size)
+        self._objective = jax.device_put(objective(resolved), replicated(self._mesh))
+        self.set_run(resolved)
+
+    def set_run(self, resolved: ResolvedRun) -> None:
+        """Take up a run that differs from the one before in its length only; the compiled step serves both."""
+        self.resolved = resolved
+        self.loader = self._loader(resolved.mixture)
+        self._schedule = jax.device_put(resolved.learning_rate, replicated(self._mesh))
+
+    @property
+    def devices(self) -> dict[str, Any]:
+        """What the run runs on."""
+        kinds = sorted({device.device_kind for device in self._mesh.devices.flat})
+        return {"kinds": kinds, "count": self._mesh.size, "mesh": dict(self._mesh.shape)}
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step, on its devices."""
+        from_codebooks = self.resolved.run.start.audio_rows == "codebooks"
+        codebooks = read_codebooks(self.data_root / VOCABULARY_FOLDER) if from_codebooks else None
+        return initial_state(self.resolved, self.abstract_state, codebooks)
+
+    def compile(self) -> float:
+        """Compile the step for the shapes of the run; returns the seconds it took."""
+        start = time.monotonic()
+        step = jax.jit(partial(train_step, spec=self.resolved.run.optimizer), donate_argnums=0)
+        batch = self._place(self.loader.batch(0))
+        self._compiled = step.lower(self.abstract_state, batch, self._objective, self._schedule).compile()
+        return time.monotonic() - start
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        """Take a step; returns before the device has finished it. The state is donated."""
+        return self._compiled(state, batch, self._objective, self._schedule)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """The run's batches from a step on, on their devices, read ahead of their use."""
+        return map(self._place, self.loader.iterate(start))
+
+    def evaluation(self) -> Callable[[TrainState], LossSums] | None:
+        """Held-out loss by kind, on the same batches each time; None where the run evaluates nothing."""
+        spec = self.resolved.run.cadence.evaluation
+        if spec is None:
+            return None
+        loader = self._loader(Mixture.constant("evaluation", dict.fromkeys(spec.corpora, 1.0)))
+        batches = [self._place(loader.batch(index)) for index in range(spec.num_batches)]
+        one_batch = jax.jit(evaluation_step)
+
+        def evaluate(state: TrainState) -> LossSums:
+            sums = jax.device_get([one_batch(state.model, batch, self._objective) for batch in batches])
+            return jax.tree.map(lambda *parts: np.sum(parts, axis=0), *sums)
+
+        return evaluate
+
+    def seconds_per_step(self) -> float:
+        """Time the compiled step on batches of each stage, weighted by the stages' lengths."""
+        state = self.initial_state()
+        stages, num_steps = self.resolved.mixture.stages, self.resolved.num_steps
+        ends = [*(stage.start_step for stage in stages[1:]), num_steps]
+        seconds = 0.0
+        for stage, end in zip(stages, ends, strict=True):
+            times = []
+            for batch in itertools.islice(self.batches(stage.start_step), TIMED_STEPS + 1):
+                start = time.monotonic()
+                state, metrics = self.step(state, batch)
+                jax.block_until_ready(metrics)
+                times.append(time.monotonic() - start)
+            # The first step after a pause pays for cold caches.
+            seconds += statistics.median(times[1:]) * (end - stage.start_step) / num_steps
+        return seconds
+
+    def _loader(self, mixture: Mixture) -> BatchLoader:
+        run = self.resolved.run
+        return BatchLoader(
+            self.datasets,
+            mixture,
+            seq_len=run.data.seq_len,
+            batch_size=run.data.batch_size,
+            seed=run.seed,
+            packing=self.resolved.packing,
+        )
+
+    def _place(self, batch: TokenBatch) -> Batch:
+        arrays = (batch.tokens, batch.segment_ids, batch.positions, batch.loss_mask)
+        return Batch(*jax.device_put(arrays, self._batch_sharding))
+
+
+def check_datasets(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> None:
+    """Check that datasets are those a run was resolved with.
+
+    Raises:
+        InputError: another vocabulary, or another content under the same name; both fingerprints are named.
+    """
+    resolved.mixture.check_corpora(datasets)
+    for name, fingerprint in resolved.datasets.items():
+        found = datasets[name].fingerprint if name in datasets else None
+        if found != fingerprint:
+            raise InputError(
+                f"corpus `{name}` has fingerprint {fingerprint[:12]} in run `{resolved.run.name}`, got "
+                f"{found[:12] if found else 'no such corpus'!r}; use the data the run began with, or start a new run."
+            )
+    for name in resolved.mixture.corpora:
+        vocabulary = datasets[name].manifest.vocabulary
+        if vocabulary.fingerprint != resolved.vocabulary.fingerprint:
+            raise InputError(
+                f"corpus `{name}` has vocabulary `{vocabulary.name}` ({vocabulary.size} ids, fingerprint "
+                f"{vocabulary.fingerprint[:12]}), not the run's `{resolved.vocabulary.name}` "
+                f"({resolved.vocabulary.size} ids, {resolved.vocabulary.fingerprint[:12]}); build the data with that."
+            )
