@@ -6,6 +6,8 @@ there as a whole or is not listed; folders that a kill left behind are removed a
 """
 
 import logging
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,9 +115,10 @@ class Checkpoints:
             yield
         except (OSError, ValueError) as error:
             # TensorStore raises a ValueError that carries the number of the system's error in its text.
-            if isinstance(error, ValueError) and "os_error_code" not in str(error):
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            if isinstance(error, ValueError) and code is None:
                 raise
-            reason = str(error).rsplit(": ", 1)[-1]
+            reason = error if code is None else os.strerror(int(code.group(1)))
             raise InputError(
                 f"cannot write a checkpoint to `{self.folder}` ({reason}); free some space, then go on from the newest "
                 f"whole one with `audio-train resume {self.folder.parent}`."
@@ -125,7 +128,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._manager.close()
+        with self._writing():  # closing waits for what is being saved
+            self._manager.close()
 
 
 def flat_paths(tree: PyTree) -> dict[str, PyTree]:
