@@ -1,6 +1,7 @@
 """The quickstart's chain of commands, from a folder of recordings to a report, in processes of their own."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,10 @@ import pytest
 import soundfile
 
 from audio_tokenize import load_audio, open_corpus
-from audio_train.quickstart import commands
+from audio_train.quickstart import STEPS_PER_MINUTE, commands
 
 NUM_RECORDINGS = 40
-STEPS = 6
+STEPS = 24
 
 
 @pytest.fixture(scope="module")
@@ -30,37 +31,51 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def quickstart(recordings: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def quickstart_words(audio: Path, out: Path) -> list[str]:
     program = str(Path(sys.executable).with_name("audio-train"))
-    minutes = str(STEPS / 170)
-    return subprocess.run(
-        [program, "quickstart", "--audio", str(recordings), "--out", str(out), "--minutes", minutes, *options],
-        capture_output=True,
-        text=True,
-    )
+    minutes = str(STEPS / STEPS_PER_MINUTE)
+    return [program, "quickstart", "--audio", str(audio), "--out", str(out), "--minutes", minutes, "--json"]
 
 
-def test_own_recordings_reach_the_report_and_a_second_call_does_nothing_again(recordings: Path, tmp_path: Path) -> None:
+def quickstart(audio: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(quickstart_words(audio, out), capture_output=True, text=True)
+
+
+def stop_when_training_begins(audio: Path, out: Path) -> tuple[int, str]:
+    """Run the quickstart, send SIGTERM as soon as the training step is compiled; returns exit code and messages."""
+    process = subprocess.Popen(quickstart_words(audio, out), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if "compiled in" in line:
+            process.send_signal(signal.SIGTERM)
+    process.communicate()
+    return process.returncode, said
+
+
+def test_own_recordings_reach_the_report_across_a_stop_and_a_repeat(recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "work"
-    first = quickstart(recordings, out, "--json")
-    assert first.returncode == 0, first.stderr
-    outcome = json.loads(first.stdout)
+    code, said = stop_when_training_begins(recordings, out)
+    assert code == 0, said
+    assert "the same command goes on" in said
+    assert not (out / "evaluation").exists()
+
+    finished = quickstart(recordings, out)
+    assert finished.returncode == 0, finished.stderr
+    outcome = json.loads(finished.stdout)
     lines = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    assert "unlabelled" in first.stderr
-    # Six steps teach nothing: the model hears no more than it would in another utterance.
+    assert "unlabelled" in said
+    # So few steps teach nothing: the model hears no more than it would in another utterance.
     assert outcome["asr_wer"] > 0.5
     assert outcome["nll"]["codebook_0"] > 0
     assert "</html>" in Path(outcome["report"]).read_text()
-    assert (Path(outcome["checkpoint"]) / "model.safetensors").is_file()
+    weights = (Path(outcome["checkpoint"]) / "model.safetensors").read_bytes()
 
-    weights = (out / "run" / "export" / "model.safetensors").read_bytes()
-    second = quickstart(recordings, out, "--json")
-    assert second.returncode == 0, second.stderr
-    again = json.loads(second.stdout)
+    again = json.loads(quickstart(recordings, out).stdout)
     assert {**again, "seconds": 0} == {**outcome, "seconds": 0}
-    assert (out / "run" / "export" / "model.safetensors").read_bytes() == weights
-    assert again["seconds"] < outcome["seconds"]
+    assert (Path(outcome["checkpoint"]) / "model.safetensors").read_bytes() == weights
 
 
 def test_a_folder_without_audio_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -110,6 +110,21 @@ def test_killed_at_any_file_it_is_as_if_never_killed(tmp_path: Path, speech, cor
     assert contents[0] == contents[1]
 
 
+def test_later_phases_are_played_at_other_speeds(tmp_path: Path, corpus, codec):
+    """The first phase is the recording itself; the length of the others follows from a speed inside the spread."""
+    encode_corpus(corpus, codec, tmp_path / "plain", num_phases=3)
+    encode_corpus(corpus, codec, tmp_path / "varied", num_phases=3, speed_spread=0.2)
+    plain, varied = (list(EncodedCorpus.open(tmp_path / name)) for name in ("plain", "varied"))
+    speeds = [before.seconds / after.seconds for before, after in zip(plain, varied, strict=True) if before.phase]
+    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(plain, varied, strict=True) if a.phase == 0)
+    assert all(0.8 <= speed <= 1.2 for speed in speeds)
+    assert len({round(speed, 6) for speed in speeds}) == len(speeds)
+    for utterance in varied:
+        shift_seconds = utterance.phase / 3 / codec.frame_rate_hz
+        expected_frames = (utterance.seconds + shift_seconds) * codec.frame_rate_hz
+        assert 0 <= len(utterance.codes) - expected_frames < 1.01
+
+
 def test_another_plan_is_refused_by_what_differs(tmp_path: Path, corpus, codec):
     encode_corpus(corpus, codec, tmp_path)
     with pytest.raises(InputError, match="was begun with `num_phases` 1, now it is 3: choose another folder"):
@@ -140,6 +155,8 @@ def test_wrong_arguments_are_refused(tmp_path: Path, corpus, codec):
         encode_corpus(corpus, codec, tmp_path, num_phases=0)
     with pytest.raises(InputError, match=r"`level` must be a root mean square between 0 and 1, got 7\.0"):
         encode_corpus(corpus, codec, tmp_path, level=7.0)
+    with pytest.raises(InputError, match=r"`speed_spread` must be in \[0, 0\.5\), got 0\.6"):
+        encode_corpus(corpus, codec, tmp_path, speed_spread=0.6)
     with pytest.raises(InputError, match="has no utterance"):
         encode_corpus(Corpus("empty", "none", ()), codec, tmp_path)
     assert not list(tmp_path.iterdir()), "nothing is begun for a wrong argument"

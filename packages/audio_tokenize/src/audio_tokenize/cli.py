@@ -54,9 +54,20 @@ def corpora(corpus: str | None, as_json: bool) -> None:
 @click.option(
     "--phases", default=1, show_default=True, help="Encode each train utterance that often, at shifted frames."
 )
+@click.option(
+    "--speed-spread", default=0.0, show_default=True, help="Play later phases at speeds within 1 plus or minus this."
+)
 @click.option("--level", type=float, help="Bring each utterance to this RMS first, e.g. 0.07; as recorded by default.")
 @click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
-def encode(corpus: str, out: Path, codec: str, phases: int, level: float | None, splits: tuple[str, ...]) -> None:
+def encode(
+    corpus: str,
+    out: Path,
+    codec: str,
+    phases: int,
+    speed_spread: float,
+    level: float | None,
+    splits: tuple[str, ...],
+) -> None:
     """Encode CORPUS, a name that `corpora` lists or your own folder or manifest, to codes on disk.
 
     Stopped or killed, the same command goes on where it was.
@@ -67,7 +78,16 @@ def encode(corpus: str, out: Path, codec: str, phases: int, level: float | None,
     state = "already encoded, nothing to do" if (out / MANIFEST_NAME).is_file() else "encoded"
     opened, loaded = open_corpus(corpus), load_codec(codec)
     try:
-        manifest = encode_corpus(opened, loaded, out, codec_name=codec, num_phases=phases, level=level, splits=splits)
+        manifest = encode_corpus(
+            opened,
+            loaded,
+            out,
+            codec_name=codec,
+            num_phases=phases,
+            speed_spread=speed_spread,
+            level=level,
+            splits=splits,
+        )
     except KeyboardInterrupt as error:
         click.echo(f"stopped; run the same command again to go on in {out}", err=True)
         raise click.Abort from error

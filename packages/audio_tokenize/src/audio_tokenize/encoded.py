@@ -155,6 +155,7 @@ class EncodedManifest:
         codec: `name` (what `load_codec` takes), `id`, `num_codebooks`, `codebook_size`, `sample_rate_hz`,
             `frame_rate_hz` and `attention_window_frames` (`None`: unbounded or none).
         num_phases: Phases of a train utterance; others have one.
+        speed_spread: How far the speed of phases after the first is from 1, at most.
         level: Root mean square that utterances were brought to; `None` leaves them as they were recorded.
         num_utterances: Different utterances.
         num_records: Utterances times phases.
@@ -169,6 +170,7 @@ class EncodedManifest:
     licence: str
     codec: Mapping[str, Any]
     num_phases: int
+    speed_spread: float
     level: float | None
     num_utterances: int
     num_records: int

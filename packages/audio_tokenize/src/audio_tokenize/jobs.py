@@ -37,6 +37,7 @@ from audio_tokenize.encoded import (
     write_shard,
 )
 from audio_tokenize.storage import sole_writer, write_json
+from audio_tokenize.waveform import resample
 
 PLAN_NAME = "plan.json"
 # Clips are sorted by length within a window, which also bounds what is held in memory.
@@ -55,6 +56,7 @@ class EncodePlan:
         corpus_fingerprint: Of its utterances, with their texts and the sizes of their audio files.
         codec_id: Of the codec.
         num_phases: Phases of a train utterance.
+        speed_spread: How far the speed of later phases may be from 1.
         level: Root mean square that utterances are brought to; `None` leaves them as they were recorded.
         splits: Splits to encode; none means all.
         utterances_per_shard: Grain of resuming.
@@ -66,6 +68,7 @@ class EncodePlan:
     corpus_fingerprint: str
     codec_id: str
     num_phases: int
+    speed_spread: float
     level: float | None
     splits: tuple[str, ...]
     utterances_per_shard: int
@@ -79,6 +82,7 @@ def encode_corpus(
     *,
     codec_name: str = "embedded",
     num_phases: int = 1,
+    speed_spread: float = 0.0,
     level: float | None = None,
     splits: Sequence[str] = (),
     utterances_per_shard: int = 256,
@@ -92,6 +96,9 @@ def encode_corpus(
         codec_name: What `load_codec` takes to load `codec`; recorded.
         num_phases: Each utterance of split `train` is encoded that often, with silence of 0, 1, ... of `num_phases`
             parts of a frame before it; frames of 80 ms make codes depend on where they begin.
+        speed_spread: Phases after the first are played at a speed within 1 ± this, drawn by a hash of the utterance's
+            id and the phase. Pitch and formants move along, as if another voice spoke: speed perturbation, a common
+            augmentation for recognition (Ko et al., Interspeech 2015).
         level: Root mean square that each utterance is brought to, full scale being 1; `None` leaves it as it was
             recorded. The embedded codec expects speech near 0.07.
         splits: Splits to encode; none means all.
@@ -108,6 +115,8 @@ def encode_corpus(
         raise InputError(f"`num_phases` must be at least 1, got {num_phases!r}")
     if level is not None and not 0 < level < 1:
         raise InputError(f"`level` must be a root mean square between 0 and 1, got {level!r}")
+    if not 0 <= speed_spread < 0.5:
+        raise InputError(f"`speed_spread` must be in [0, 0.5), got {speed_spread!r}")
     utterances = _select(corpus, splits)
     plan = EncodePlan(
         schema_version=SCHEMA_VERSION,
@@ -115,6 +124,7 @@ def encode_corpus(
         corpus_fingerprint=_fingerprint(utterances),
         codec_id=codec.codec_id,
         num_phases=num_phases,
+        speed_spread=speed_spread,
         level=level,
         splits=tuple(sorted(splits)),
         utterances_per_shard=utterances_per_shard,
@@ -221,19 +231,29 @@ def _encode_window(
 ) -> list[EncodedUtterance]:
     """Encodes all phases of a few clips, those of similar length together; keeps their order."""
     jobs = [(clip, phase) for clip in window for phase in range(_num_phases(clip.utterance, plan))]
+    waveforms = [_waveform(clip, phase, plan, codec) for clip, phase in jobs]
     encoded: dict[int, EncodedUtterance] = {}
-    lengths = [len(clip.samples) for clip, _ in jobs]
+    lengths = [len(waveform) for waveform in waveforms]
     for batch in batches_by_length(lengths, round(_BATCH_SECONDS * codec.sample_rate_hz)):
-        waveforms = [_shifted(*jobs[i], plan.num_phases, codec.samples_per_frame) for i in batch]
-        for i, codes in zip(batch, codec.encode_batch(waveforms), strict=True):
+        for i, codes in zip(batch, codec.encode_batch([waveforms[i] for i in batch]), strict=True):
             encoded[i] = _record(*jobs[i], plan, np.asarray(codes), codec.sample_rate_hz)
-        meter.advance(sum(lengths[i] for i in batch) / codec.sample_rate_hz)
+        meter.advance(sum(len(jobs[i][0].samples) for i in batch) / codec.sample_rate_hz)
     return [encoded[i] for i in range(len(jobs))]
 
 
-def _shifted(clip: Clip, phase: int, num_phases: int, samples_per_frame: int) -> Float32[np.ndarray, " samples"]:
-    silence = np.zeros(samples_per_frame * phase // num_phases, np.float32)
-    return np.concatenate([silence, clip.samples])
+def _waveform(clip: Clip, phase: int, plan: EncodePlan, codec: AbstractCodec) -> Float32[np.ndarray, " samples"]:
+    """A phase of a clip: the silence that shifts its frames, then its samples at the phase's speed."""
+    rate = codec.sample_rate_hz
+    silence = np.zeros(codec.samples_per_frame * phase // plan.num_phases, np.float32)
+    return np.concatenate([silence, resample(clip.samples, rate, round(rate / _speed(clip.utterance, phase, plan)))])
+
+
+def _speed(utterance: Utterance, phase: int, plan: EncodePlan) -> float:
+    """Speed of a phase, 1 being as recorded."""
+    if phase == 0 or not plan.speed_spread:
+        return 1.0
+    drawn = int.from_bytes(hashlib.sha256(f"{utterance.id}/{phase}".encode()).digest()[:8]) / 2**64
+    return 1.0 + plan.speed_spread * (2.0 * drawn - 1.0)
 
 
 def _record(clip: Clip, phase: int, plan: EncodePlan, codes: np.ndarray, sample_rate_hz: int) -> EncodedUtterance:
@@ -245,7 +265,7 @@ def _record(clip: Clip, phase: int, plan: EncodePlan, codes: np.ndarray, sample_
         language=utterance.language,
         recording=utterance.recording,
         split=utterance.split,
-        seconds=len(clip.samples) / sample_rate_hz,
+        seconds=len(clip.samples) / sample_rate_hz / _speed(utterance, phase, plan),
         phase=phase,
         num_phases=_num_phases(utterance, plan),
         extra=dict(utterance.extra),
@@ -286,6 +306,7 @@ def _manifest(
             "attention_window_frames": codec.attention_window_frames,
         },
         num_phases=plan.num_phases,
+        speed_spread=plan.speed_spread,
         level=plan.level,
         num_utterances=sum(shard.num_utterances for shard in shards),
         num_records=sum(shard.num_records for shard in shards),

@@ -20,8 +20,8 @@ from audio_train.config import (
 )
 from audio_train.recipes.study import Study
 
-# Recognition needs more voices and more rows than the one voice that synthesis learns.
-ASR_SHARE = 0.6
+# Recognition of all voices and synthesis of one learn from as many rows each.
+ASR_SHARE = 0.5
 
 RUN = TrainRun(
     name="quickstart",
@@ -59,7 +59,7 @@ RUN = TrainRun(
     ),
     schedule=ScheduleSpec(shape="linear", warmup=0.05, decay=0.3, min_ratio=0.0),
     loss=LossSpec(kind="grammar", kind_weights={"text": 8.0}),
-    steps=850,
+    steps=2000,
     start=StartSpec(audio_rows="codebooks"),
     cadence=Cadence(checkpoint_seconds=60.0, keep_last=2),
 )
