@@ -32,7 +32,7 @@ def helps(command: click.Command, context: click.Context) -> Iterator[tuple[str,
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             assert child is not None
-            yield from helps(child, click.Context(child, parent=context, info_name=name, max_content_width=100))
+            yield from helps(child, click.Context(child, parent=context, info_name=name))
 
 
 def page() -> str:
@@ -40,7 +40,7 @@ def page() -> str:
     sections = [INTRODUCTION]
     for name in COMMANDS:
         main = importlib.import_module(f"{name.replace('-', '_')}.cli").main
-        root = click.Context(main, info_name=name, max_content_width=100, terminal_width=100)
+        root = click.Context(main, info_name=name, terminal_width=100, **main.context_settings)
         for path, text in helps(main, root):
             marks = "##" if path == name else "###"
             sections.append(f"{marks} `{path}`\n\n```text\n{text}\n```\n")

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,13 @@ def test_changed_data_are_refused(toy, data_root: Path, tmp_path: Path, varied):
     stale = ResolvedRun(**{**vars(toy), "datasets": {**toy.datasets, "short": "0" * 64}})
     with pytest.raises(InputError, match="corpus `short` has fingerprint 000000000000 in run `toy`"):
         run(stale, data_root, tmp_path)
+
+
+def test_as_many_devices_are_used_as_share_the_batch(toy, varied, data_root: Path, tmp_path: Path):
+    """Rows that the devices cannot share evenly leave devices idle instead of refusing the run."""
+    run(varied(data=replace(toy.run.data, batch_size=6), steps=1), data_root, tmp_path)
+    launch = json.loads((tmp_path / "launches.jsonl").read_text())
+    assert launch["devices"]["mesh"] == {"data": 2, "fsdp": 1, "tensor": 1}
 
 
 def test_minutes_become_steps_that_a_resumed_run_keeps(

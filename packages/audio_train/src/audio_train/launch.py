@@ -1,11 +1,13 @@
 """From a resolved run to a trained model: claim the folder, start or resume, run the loop, export."""
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import jax
 
 from audio_data import InputError, Progress, open_root
 from audio_train.checkpoint import FOLDER as CHECKPOINTS_FOLDER
@@ -79,7 +81,7 @@ def run(
             the later ones of `out_dir`.
         minutes: choose the number of steps so that they take about this long on this machine. It is measured once, at
             the first start, and becomes the run's `steps`, so that a resumed run keeps it.
-        placement: devices along each mesh axis; None for all devices on `data`.
+        placement: devices along each mesh axis; None for as many on `data` as share the batch evenly.
 
     Returns:
         How it ended.
@@ -97,7 +99,8 @@ def run(
         point = resume_point(out_dir, resolved, resume)
         if resume == "auto" and _is_exported(out_dir, resolved):
             return Outcome(out_dir, resolved.num_steps, resolved.num_steps)
-        trainer = Trainer(resolved, data_root, placement or Placement())
+        placement = placement or Placement(data=math.gcd(resolved.run.data.batch_size, jax.device_count()))
+        trainer = Trainer(resolved, data_root, placement)
         compile_seconds = trainer.compile()
         if minutes is not None:
             trainer.set_run(resolved.with_steps(max(1, int(60 * minutes / trainer.seconds_per_step()))))
