@@ -121,6 +121,9 @@ def test_building_again_does_nothing_and_another_choice_is_refused(tmp_path: Pat
 def test_what_cannot_be_built_is_refused(tmp_path: Path, codes, vocabulary):
     with pytest.raises(InputError, match=r"no utterance .* fits .*; it has .*speaker: ann, bob, eve"):
         build_dataset(codes, vocabulary, tmp_path / "x", selection=Selection(speakers=("zoe",)))
+    tiny = Selection(speakers=("eve",), holdout_fraction=1e-9, heldout=True)
+    with pytest.raises(InputError, match=r"sets none apart of the 1 utterances .*: the corpus is too short for it"):
+        build_dataset(codes, vocabulary, tmp_path / "x", selection=tiny)
     build_dataset(codes, vocabulary, tmp_path / "x", selection=Selection(speakers=("ann",)))
     with pytest.raises(InputError, match=r"`codebooks` must be in 1\.\.8, .* got 9"):
         build_dataset(codes, vocabulary, tmp_path / "y", num_codebooks=9)

@@ -254,6 +254,13 @@ def _text_ids(utterance: EncodedUtterance, speaker: int, folder: VocabularyFolde
 def _nothing(corpus: EncodedCorpus, selection: Selection) -> str:
     """Why no document came out, with what there is to choose from."""
     utterances = list(corpus)
+    chosen = {utterance.id for utterance in utterances if selection.takes(utterance)}
+    if chosen and selection.holdout_fraction:
+        part = "sets none apart" if selection.heldout else "sets all apart"
+        return (
+            f"`holdout` {selection.holdout_fraction} {part} of the {len(chosen)} utterances chosen from "
+            f"`{corpus.path}`: the corpus is too short for it; add recordings, or choose another fraction"
+        )
     known = {
         "split": {utterance.split for utterance in utterances},
         "speaker": {utterance.speaker for utterance in utterances},
