@@ -15,6 +15,15 @@ def test_the_study_has_its_published_ids(study_vocabulary):
     assert study_vocabulary.audio_range(7)[1] == 144_644
 
 
+def test_every_id_can_stand_at_exactly_one_kind_of_place(study_vocabulary):
+    sets = [[id_ for start, stop in ranges for id_ in range(start, stop)] for ranges in study_vocabulary.allowed_sets]
+    assert sorted(id_ for members in sets for id_ in members) == list(range(144_644))
+    assert sorted(sets[1]) == [study_vocabulary.audio_end, *range(128_260, 130_308)]
+    assert [len(members) for members in sets[2:]] == [2048] * 7
+    text_only = Vocabulary.compact("text", 8, "none", num_codebooks=0, codebook_size=0, text_tokenizer="none")
+    assert text_only.allowed_sets == (((0, text_only.size),),)
+
+
 def test_compact_has_no_gaps(vocabulary):
     assert vocabulary.special_ids == (100, 101, 102, 103, 104, 105)
     assert vocabulary.audio_base == 106

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_data import InputError
-from audio_eval.scoring import bucket_lengths, score_documents, token_sets
+from audio_eval.scoring import bucket_lengths, score_documents
+from audio_model import TokenSets
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def log_sum_exp(logits):
 
 
 def test_scores_equal_those_of_each_document_alone(model, documents, vocabulary):
-    sets = token_sets(vocabulary)
+    sets = TokenSets.build(vocabulary.allowed_sets)
     set_of_token = sets.set_of_token(model.config.vocab_size)
     for document, scored in list(zip(documents, score_documents(model, documents, sets), strict=True))[:4:3]:
         logits, targets = dense(model, document), document[1:]
@@ -47,7 +48,7 @@ def test_scores_equal_those_of_each_document_alone(model, documents, vocabulary)
 
 @pytest.mark.parametrize("settings", [{"tokens_per_batch": 64}, {"max_buckets": 1}])
 def test_scores_do_not_depend_on_batches_or_order(model, documents, vocabulary, settings):
-    sets = token_sets(vocabulary)
+    sets = TokenSets.build(vocabulary.allowed_sets)
     plain = score_documents(model, documents, sets)
     shuffled = score_documents(model, documents[::-1], sets, **settings)[::-1]
     for one, other in zip(plain, shuffled, strict=True):
@@ -56,7 +57,7 @@ def test_scores_do_not_depend_on_batches_or_order(model, documents, vocabulary, 
 
 
 def test_sums_by_kind_add_up(model, documents, vocabulary):
-    (scored,) = score_documents(model, documents[3:4], token_sets(vocabulary))
+    (scored,) = score_documents(model, documents[3:4], TokenSets.build(vocabulary.allowed_sets))
     for allowed, parts in ((True, scored.allowed), (False, scored.full)):
         by_kind = scored.nats_by_kind(vocabulary, allowed=allowed)
         assert sum(count for _, count in by_kind.values()) == len(documents[3]) - 1
@@ -66,7 +67,7 @@ def test_sums_by_kind_add_up(model, documents, vocabulary):
 
 
 def test_token_sets_part_the_vocabulary_and_let_audio_end(vocabulary):
-    table = token_sets(vocabulary).set_of_token(vocabulary.size)
+    table = TokenSets.build(vocabulary.allowed_sets).set_of_token(vocabulary.size)
     assert (table >= 0).all()
     assert table[vocabulary.audio_end] == table[vocabulary.audio_base]
     assert len({table[vocabulary.audio_range(book)[0]] for book in range(vocabulary.num_codebooks)}) == 3
@@ -77,7 +78,7 @@ def test_token_sets_part_the_vocabulary_and_let_audio_end(vocabulary):
 def test_too_short_or_too_long_documents_are_named(model, vocabulary, length):
     documents = [np.zeros(3, np.int32), np.zeros(length, np.int32)]
     with pytest.raises(InputError, match=f"document `1` must have 2 to 256 tokens to be scored, got {length}"):
-        score_documents(model, documents, token_sets(vocabulary))
+        score_documents(model, documents, TokenSets.build(vocabulary.allowed_sets))
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(1, 4))

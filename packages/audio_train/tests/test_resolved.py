@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from audio_data import InputError, Vocabulary
+from audio_model import TokenSets
 from audio_train import LossSpec, ResolvedRun, TrainRun, resolve
-from audio_train.resolved import loss_weights, token_kinds, token_sets
+from audio_train.resolved import loss_weights, token_kinds
 
 
 def test_json_round_trip_keeps_every_number(toy: ResolvedRun):
@@ -68,7 +69,7 @@ def test_kinds_agree_with_the_vocabulary(vocabulary: Vocabulary):
 
 
 def test_sets_are_disjoint_cover_all_ids_and_let_audio_end_after_a_frame(vocabulary: Vocabulary):
-    set_of = token_sets(vocabulary).set_of_token(vocabulary.size)
+    set_of = TokenSets.build(vocabulary.allowed_sets).set_of_token(vocabulary.size)
     assert set_of.min() == 0
     assert set_of[vocabulary.audio_end] == set_of[vocabulary.audio_range(0)[0]]
     for codebook in range(vocabulary.num_codebooks):
@@ -80,4 +81,4 @@ def test_sets_are_disjoint_cover_all_ids_and_let_audio_end_after_a_frame(vocabul
 
 def test_without_audio_all_ids_compete():
     text = Vocabulary.compact("text", 20, "none", num_codebooks=0, codebook_size=0, text_tokenizer="x")
-    assert token_sets(text).ranges == (((0, text.size),),)
+    assert TokenSets.build(text.allowed_sets).ranges == (((0, text.size),),)

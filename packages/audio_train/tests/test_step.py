@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from audio_data import Vocabulary
+from audio_model import TokenSets
 from audio_train import LossSpec, Objective, OptimizerSpec, ResolvedRun, objective, train_step
 from audio_train.checkpoint import flat_paths
-from audio_train.resolved import token_sets
 from audio_train.state import TrainState
 from audio_train.step import Batch
 
@@ -62,7 +62,7 @@ def test_loss_and_sums_by_kind(kind: str, varied, state: TrainState, vocabulary:
     loss, sums = compiled_loss(objective(resolved))(state.model, batch)
 
     full = np.zeros(vocabulary.size, int)
-    sets = token_sets(vocabulary).set_of_token(vocabulary.size) if kind == "grammar" else full
+    sets = TokenSets.build(vocabulary.allowed_sets).set_of_token(vocabulary.size) if kind == "grammar" else full
     nll, logsumexp = token_losses(state, batch, sets)
     mask = np.asarray(batch.loss_mask)[:, :-1]
     kinds = vocabulary.kind_of(np.asarray(batch.tokens)[:, 1:].reshape(-1)).reshape(mask.shape)

@@ -164,6 +164,23 @@ class Vocabulary:
         start = self.audio_base + codebook * self.codebook_size
         return start, start + self.codebook_size
 
+    @property
+    def allowed_sets(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """The sets of ids that can stand at one place of a frame-major stream, each as half-open ranges.
+
+        Text and specials; codebook 0 and the end of audio, either of which may follow a whole frame; one set for each
+        further codebook. The sets part the vocabulary: an id belongs to exactly one. Streams that keep fewer codebooks
+        obey the same sets.
+        """
+        if not self.num_codebooks:
+            return (((0, self.size),),)
+        end = (self.audio_end, self.audio_end + 1)
+        codebooks = [self.audio_range(codebook) for codebook in range(self.num_codebooks)]
+        taken = sorted([end, *codebooks])
+        gaps = zip([0, *(stop for _, stop in taken)], [*(start for start, _ in taken), self.size], strict=True)
+        rest = tuple((start, stop) for start, stop in gaps if start < stop)
+        return (rest, (codebooks[0], end), *((codebook,) for codebook in codebooks[1:]))
+
     def audio_ids(self, codes: Int[np.ndarray, "frames codebooks"]) -> Int32[np.ndarray, " seq"]:
         """Codes as ids, frame by frame: all codebooks of a frame, then the next frame.
 

@@ -23,7 +23,6 @@ from .scores import Measure as Measure
 from .scores import Score as Score
 from .scoring import Likelihoods as Likelihoods
 from .scoring import score_documents as score_documents
-from .scoring import token_sets as token_sets
 from .tasks import TASKS as TASKS
 from .tasks import AsrTask as AsrTask
 from .tasks import Context as Context

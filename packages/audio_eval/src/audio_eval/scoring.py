@@ -54,22 +54,6 @@ class Likelihoods:
         return {kind: (float(nats[i]), int(counts[i])) for i, kind in enumerate(vocabulary.kinds)}
 
 
-def token_sets(vocabulary: Vocabulary) -> TokenSets:
-    """The sets of ids that compete where the grammar of frame-major audio streams is known.
-
-    Text and specials; codebook 0 and the end of audio, either of which may follow a whole frame; one set for each
-    further codebook. These are the sets of the trainer's grammar loss.
-    """
-    if not vocabulary.num_codebooks:
-        return TokenSets.build([[(0, vocabulary.size)]])
-    end = (vocabulary.audio_end, vocabulary.audio_end + 1)
-    codebooks = [vocabulary.audio_range(codebook) for codebook in range(vocabulary.num_codebooks)]
-    taken = sorted([end, *codebooks])
-    gaps = zip([0, *(stop for _, stop in taken)], [*(start for start, _ in taken), vocabulary.size], strict=True)
-    rest = [gap for gap in gaps if gap[0] < gap[1]]
-    return TokenSets.build([rest, [codebooks[0], end], *([codebook] for codebook in codebooks[1:])])
-
-
 def bucket_lengths(lengths: Sequence[int], max_buckets: int) -> list[int]:
     """Chooses the row lengths into which documents are padded, at the least total padding.
 
@@ -117,7 +101,7 @@ def score_documents(
     Args:
         model: The model; its activations are float32, as are all sums.
         documents: Token ids, each at least 2 long and no longer than the model's `max_seq_len`.
-        sets: Which ids compete at a place, see `token_sets`; every id of every document lies in one.
+        sets: Which ids compete at a place, such as `Vocabulary.allowed_sets`; every id of every document lies in one.
         tokens_per_batch: Tokens of a forward pass, padding included; it decides memory and speed, not results.
         max_buckets: How many row lengths are compiled.
         label: Name of the progress line.

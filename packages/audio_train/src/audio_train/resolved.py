@@ -82,7 +82,7 @@ class ResolvedRun:
     @property
     def token_sets(self) -> TokenSets | None:
         """The sets among which the grammar loss compares; None for the full softmax."""
-        return token_sets(self.vocabulary) if self.run.loss.kind == "grammar" else None
+        return TokenSets.build(self.vocabulary.allowed_sets) if self.run.loss.kind == "grammar" else None
 
     @property
     def fingerprint(self) -> str:
@@ -226,22 +226,6 @@ def token_kinds(vocabulary: Vocabulary) -> Int32[np.ndarray, " vocab"]:
     for codebook in range(vocabulary.num_codebooks):
         table[slice(*vocabulary.audio_range(codebook))] = vocabulary.kinds.index(f"codebook_{codebook}")
     return table
-
-
-def token_sets(vocabulary: Vocabulary) -> TokenSets:
-    """The sets of ids that compete where the grammar of frame-major audio streams is known.
-
-    Text and specials; codebook 0 and the end of audio, either of which may follow a whole frame; one set for each
-    further codebook. Streams with fewer codebooks than the vocabulary obey the same sets.
-    """
-    if not vocabulary.num_codebooks:
-        return TokenSets.build([[(0, vocabulary.size)]])
-    end = (vocabulary.audio_end, vocabulary.audio_end + 1)
-    codebooks = [vocabulary.audio_range(codebook) for codebook in range(vocabulary.num_codebooks)]
-    taken = sorted([end, *codebooks])
-    gaps = zip([0, *(stop for _, stop in taken)], [*(start for start, _ in taken), vocabulary.size], strict=True)
-    rest = [(start, stop) for start, stop in gaps if start < stop]
-    return TokenSets.build([rest, [codebooks[0], end], *([codebook] for codebook in codebooks[1:])])
 
 
 def _fingerprints(resolved: ResolvedRun, manifests: Mapping[str, Manifest]) -> dict[str, str]:

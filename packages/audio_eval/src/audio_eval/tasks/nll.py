@@ -8,8 +8,9 @@ from typing import ClassVar
 from audio_data import InputError, Vocabulary
 from audio_eval.heldout import HeldoutDocument
 from audio_eval.scores import Item, Measure, score_items
-from audio_eval.scoring import Likelihoods, score_documents, token_sets
+from audio_eval.scoring import Likelihoods, score_documents
 from audio_eval.tasks.base import Context, Findings, Task
+from audio_model import TokenSets
 from audio_tokenize import layout
 
 ORDERS = ("audio_first", "text_first")
@@ -43,7 +44,7 @@ class NllTask(Task):
         likelihoods = score_documents(
             model,
             [layout(order).build(document.segments, vocabulary) for document in fitting for order in ORDERS],
-            token_sets(vocabulary),
+            TokenSets.build(vocabulary.allowed_sets),
             tokens_per_batch=self.tokens_per_batch,
             label="nll",
         )
