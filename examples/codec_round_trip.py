@@ -14,7 +14,7 @@ if len(sys.argv) > 2:
     samples = load_audio(sys.argv[2])
 else:
     utterance = open_corpus("sample").utterances[0]
-    samples = load_audio(utterance.audio_path, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
+    samples = load_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
     print(f"{utterance.speaker} says: {utterance.text!r}")
 
 codes = codec.encode(samples)

@@ -24,7 +24,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chosen = open_corpus("sample").select(split="train", speaker="slt").utterances[:NUM_RECORDINGS]
     for utterance in chosen:
         samples = load_audio(
-            utterance.audio_path, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds
+            utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds
         )
         soundfile.write(folder / f"{utterance.id}.wav", samples, 24_000)
         (folder / f"{utterance.id}.txt").write_text(utterance.text)

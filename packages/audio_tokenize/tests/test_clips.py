@@ -16,12 +16,12 @@ def test_clips_come_in_order_at_the_rate_asked_for(corpus):
     assert [clip.utterance for clip in clips] == list(corpus)
     for clip, utterance in zip(clips, corpus, strict=True):
         assert isinstance(clip, Clip)
-        expected = load_audio(utterance.audio_path, 24000, utterance.start_seconds, utterance.end_seconds)
+        expected = load_audio(utterance.audio, 24000, utterance.start_seconds, utterance.end_seconds)
         assert np.array_equal(clip.samples, expected)
 
 
 def test_what_cannot_be_read_says_why_in_its_place(corpus, tmp_path: Path):
-    gone = replace(corpus.utterances[0], audio_path=tmp_path / "gone.wav")
+    gone = replace(corpus.utterances[0], audio=tmp_path / "gone.wav")
     _, second, _ = read_ahead([corpus.utterances[0], gone, corpus.utterances[1]], 8000)
     assert isinstance(second, Unreadable)
     assert "there is no such file" in second.reason
@@ -35,7 +35,7 @@ def test_a_level_is_reached_without_changing_the_shape(corpus):
 
 def test_silence_has_no_level(tmp_path: Path, corpus):
     soundfile.write(tmp_path / "silence.wav", np.zeros(800), 8000)
-    silent = replace(corpus.utterances[0], audio_path=tmp_path / "silence.wav", end_seconds=0.1)
+    silent = replace(corpus.utterances[0], audio=tmp_path / "silence.wav", end_seconds=0.1)
     [clip] = read_ahead([silent], 8000, level=0.07)
     assert np.array_equal(clip.samples, np.zeros(800, np.float32))
 

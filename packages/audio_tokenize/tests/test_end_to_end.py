@@ -37,7 +37,7 @@ def test_the_sample_is_encoded_laid_out_and_heard(tmp_path: Path):
         run("decode", data / "tts", "--index", index, "--out", tmp_path / "heard.wav")
         heard, sample_rate_hz = soundfile.read(tmp_path / "heard.wav", dtype="float32")
         utterance = heldout.utterances[index]
-        said = load_audio(utterance.audio_path, 24000, utterance.start_seconds, utterance.end_seconds)
+        said = load_audio(utterance.audio, 24000, utterance.start_seconds, utterance.end_seconds)
         assert sample_rate_hz == 24000
         assert len(heard) == -(-len(said) // 1920) * 1920
         before = loudness(said)

@@ -22,7 +22,7 @@ def test_codes_are_those_of_each_utterance_alone(tmp_path: Path, corpus, codec):
     encoded = {(u.id, u.phase): u for u in EncodedCorpus.open(tmp_path)}
     assert len(encoded) == manifest.num_records == 6 * 3 + 1
     for utterance in corpus:
-        samples = load_audio(utterance.audio_path, 8000, utterance.start_seconds, utterance.end_seconds)
+        samples = load_audio(utterance.audio, 8000, utterance.start_seconds, utterance.end_seconds)
         for phase in range(3 if utterance.split == "train" else 1):
             shifted = np.concatenate([np.zeros(640 * phase // 3, np.float32), samples])
             got = encoded[utterance.id, phase]
@@ -138,7 +138,7 @@ def test_another_plan_is_refused_by_what_differs(tmp_path: Path, corpus, codec):
 
 def test_what_cannot_be_read_is_listed_and_the_rest_is_encoded(tmp_path: Path, speech, corpus, codec):
     (tmp_path / "bad.wav").write_bytes(b"RIFF nonsense")
-    bad = replace(corpus.utterances[1], id="bad", audio_path=tmp_path / "bad.wav")
+    bad = replace(corpus.utterances[1], id="bad", audio=tmp_path / "bad.wav")
     mixed = replace(corpus, utterances=(*corpus.utterances, bad), skipped=(Skipped("mute", "no text"),))
     manifest = encode_corpus(mixed, codec, tmp_path / "codes")
     assert manifest.num_records == 7

@@ -76,7 +76,7 @@ def read_ahead(
 
 def _read(utterance: Utterance, sample_rate_hz: int, level: float | None) -> Clip | Unreadable:
     try:
-        samples = load_audio(utterance.audio_path, sample_rate_hz, utterance.start_seconds, utterance.end_seconds)
+        samples = load_audio(utterance.audio, sample_rate_hz, utterance.start_seconds, utterance.end_seconds)
     except InputError as error:
         return Unreadable(utterance, error.message)
     if not samples.size:

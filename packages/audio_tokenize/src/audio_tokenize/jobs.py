@@ -37,7 +37,7 @@ from audio_tokenize.encoded import (
     write_shard,
 )
 from audio_tokenize.storage import sole_writer, write_json
-from audio_tokenize.waveform import resample
+from audio_tokenize.waveform import AudioBytes, AudioSource, resample
 
 PLAN_NAME = "plan.json"
 # Clips are sorted by length within a window, which also bounds what is held in memory.
@@ -153,14 +153,21 @@ def _select(corpus: Corpus, splits: Sequence[str]) -> list[Utterance]:
 def _fingerprint(utterances: Iterable[Utterance]) -> str:
     """Changes with texts, cuts and audio files, but not with the folder that the corpus lies in."""
     digest = hashlib.sha256()
-    sizes: dict[Path, int | None] = {}
+    sizes: dict[AudioSource, int | None] = {}
     for utterance in utterances:
-        path = Path(utterance.audio_path)
-        if path not in sizes:
-            sizes[path] = path.stat().st_size if path.is_file() else None
-        fields = vars(utterance) | {"audio_path": path.name, "audio_bytes": sizes[path]}
+        audio = utterance.audio
+        if audio not in sizes:
+            sizes[audio] = _num_bytes(audio)
+        name = audio.name if isinstance(audio, AudioBytes) else Path(audio).name
+        fields = vars(utterance) | {"audio": name, "audio_bytes": sizes[audio]}
         digest.update(json.dumps(fields, sort_keys=True, default=dict).encode())
     return digest.hexdigest()
+
+
+def _num_bytes(audio: AudioSource) -> int | None:
+    if isinstance(audio, AudioBytes):
+        return len(audio.content)
+    return audio.stat().st_size if audio.is_file() else None
 
 
 def _agree(plan: EncodePlan, out: Path) -> None:

@@ -1,6 +1,7 @@
 """Audio files and segments of them as mono float32 waveforms at the rate a codec wants."""
 
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,30 @@ class AudioInfo:
     num_channels: int
 
 
-def _reason(path: Path, error: Exception) -> str:
-    """Says in a few words why `path` cannot be opened as audio."""
+@dataclass(frozen=True)
+class AudioBytes:
+    """An audio file that lies in memory, as a member of an archive or a cell of a table does.
+
+    Attributes:
+        name: Where it came from, for messages and for people.
+        content: The file's bytes.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+AudioSource = Path | AudioBytes
+
+
+def _reason(source: AudioSource, error: Exception) -> str:
+    """Says in a few words why `source` cannot be opened as audio."""
+    if isinstance(source, AudioBytes):
+        return str(getattr(error, "error_string", error)).rstrip(".") if source.content else "no bytes at all"
+    path = source
     if not path.exists():
         return "there is no such file"
     if path.is_dir():
@@ -42,10 +65,10 @@ def _reason(path: Path, error: Exception) -> str:
     return str(getattr(error, "error_string", error)).rstrip(".")
 
 
-def _open(path: Path) -> soundfile.SoundFile:
+def _open(path: AudioSource) -> soundfile.SoundFile:
     """Opens `path` and refuses a header that no waveform can follow."""
     try:
-        audio = soundfile.SoundFile(path)
+        audio = soundfile.SoundFile(io.BytesIO(path.content) if isinstance(path, AudioBytes) else path)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(
             f"`{path}`: expected readable audio (wav, flac, ogg, opus or mp3), got {_reason(path, error)!r}; "
@@ -66,16 +89,16 @@ def _header_problem(audio: soundfile.SoundFile) -> str | None:
     return None
 
 
-def audio_info(path: Path | str) -> AudioInfo:
+def audio_info(path: AudioSource | str) -> AudioInfo:
     """Reads the header of an audio file.
 
     Args:
-        path: A file in a format of libsndfile: wav, flac, ogg (Vorbis or Opus), mp3.
+        path: A file, or its bytes, in a format of libsndfile: wav, flac, ogg (Vorbis or Opus), mp3.
 
     Raises:
         InputError: If the file is missing, unreadable, empty or has no sample rate.
     """
-    with _open(Path(path)) as audio:
+    with _open(_source(path)) as audio:
         return AudioInfo(audio.frames / audio.samplerate, audio.samplerate, audio.channels)
 
 
@@ -99,7 +122,11 @@ def resample(
     return soxr.resample(samples, from_hz, to_hz, quality="HQ")
 
 
-def _frame_span(path: Path, seconds: float, rate_hz: int, start: float, end: float | None) -> tuple[int, int]:
+def _source(path: AudioSource | str) -> AudioSource:
+    return Path(path) if isinstance(path, str) else path
+
+
+def _frame_span(path: AudioSource, seconds: float, rate_hz: int, start: float, end: float | None) -> tuple[int, int]:
     """Turns times into sample positions inside the file."""
     stop = seconds if end is None else end
     if not 0 <= start < stop:
@@ -113,7 +140,7 @@ def _frame_span(path: Path, seconds: float, rate_hz: int, start: float, end: flo
 
 
 def _read(
-    path: Path, audio: soundfile.SoundFile, start: int, stop: int, *, known_end: bool
+    path: AudioSource, audio: soundfile.SoundFile, start: int, stop: int, *, known_end: bool
 ) -> Float32[np.ndarray, "samples"]:
     """Reads and downmixes; without `known_end` the header's length is a guess, as in an mp3 without an index."""
     try:
@@ -133,7 +160,7 @@ def _read(
 
 
 def load_audio(
-    path: Path | str,
+    path: AudioSource | str,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
@@ -144,7 +171,7 @@ def load_audio(
     beginning. Times are of the file, before resampling.
 
     Args:
-        path: A file in a format of libsndfile: wav, flac, ogg (Vorbis or Opus), mp3.
+        path: A file, or its bytes, in a format of libsndfile: wav, flac, ogg (Vorbis or Opus), mp3.
         sample_rate_hz: Rate of the result.
         start_seconds: Where the segment begins; the beginning of the file by default.
         end_seconds: Where it ends, exclusive; the end of the file by default. It may lie up to 0.05 s behind the end of
@@ -157,7 +184,7 @@ def load_audio(
         InputError: If the file is missing, unreadable, empty, damaged or has no sample rate, if the segment is not
             inside it, or if a sample is not finite.
     """
-    path = Path(path)
+    path = _source(path)
     with _open(path) as audio:
         rate_hz = audio.samplerate
         start, stop = _frame_span(path, audio.frames / rate_hz, rate_hz, start_seconds or 0.0, end_seconds)

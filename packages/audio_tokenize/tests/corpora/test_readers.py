@@ -55,7 +55,7 @@ every_form = pytest.mark.parametrize("make", [_folder, _ljspeech, _manifest])
 def test_texts_and_audio_come_together(tmp_path, make: Make):
     corpus = open_corpus(make(tmp_path, TEXTS))
     assert {utterance.id: utterance.text for utterance in corpus} == TEXTS
-    assert all(utterance.audio_path.stem == utterance.id for utterance in corpus)
+    assert all(utterance.audio.stem == utterance.id for utterance in corpus)
     assert corpus.skipped == ()
     assert corpus.seconds == pytest.approx(1.5)
     assert corpus.splits == ("train",)

@@ -41,8 +41,8 @@ def test_no_held_out_word_sequence_is_trained_on(shipped):
 def test_utterances_of_a_recording_do_not_overlap_and_lie_within_it(shipped):
     end_of = defaultdict(float)
     for utterance in shipped:
-        assert utterance.start_seconds >= end_of[utterance.audio_path] + 0.09
-        end_of[utterance.audio_path] = utterance.end_seconds
+        assert utterance.start_seconds >= end_of[utterance.audio] + 0.09
+        end_of[utterance.audio] = utterance.end_seconds
     for path, end in end_of.items():
         assert end == pytest.approx(audio_info(path).seconds - 0.1, abs=0.02)
 
@@ -57,8 +57,8 @@ def test_a_recording_holds_one_split(shipped):
 def test_segments_hold_speech_at_one_loudness_between_silences(shipped):
     for utterance in shipped.utterances[:: len(shipped) // 8]:
         start, end = utterance.start_seconds, utterance.end_seconds
-        speech = load_audio(utterance.audio_path, 24_000, start, end)
-        before = load_audio(utterance.audio_path, 24_000, start - 0.06, start)
+        speech = load_audio(utterance.audio, 24_000, start, end)
+        before = load_audio(utterance.audio, 24_000, start - 0.06, start)
         assert np.sqrt(np.mean(speech**2)) == pytest.approx(0.07, rel=0.15)
         assert np.sqrt(np.mean(before**2)) < 0.004
 
@@ -109,7 +109,7 @@ def test_parallel_sources_lead_to_their_translation():
 
 
 def test_shipped_data_is_small():
-    folder = Path(open_corpus("sample").utterances[0].audio_path).parents[1]
+    folder = Path(open_corpus("sample").utterances[0].audio).parents[1]
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     assert sum(sizes) <= 16_000_000
     assert max(sizes) <= 8_000_000
@@ -150,6 +150,6 @@ def test_the_program_makes_the_shipped_sound(monkeypatch, english):
     spec.loader.exec_module(voices)
     utterance = english.select(speaker="slt").utterances[0]
     made = voices.speak(voices.TRAIN_VOICES[0], utterance.text, 1.0)
-    shipped = load_audio(utterance.audio_path, 24_000, utterance.start_seconds, utterance.end_seconds)
+    shipped = load_audio(utterance.audio, 24_000, utterance.start_seconds, utterance.end_seconds)
     assert len(made) == len(shipped)
     assert np.corrcoef(made[1:], shipped[:-1])[0, 1] > 0.95

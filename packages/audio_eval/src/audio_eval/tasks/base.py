@@ -113,7 +113,7 @@ class Context:
         if recording is None:
             return None
         rate_hz = int(self.codec.sample_rate_hz)
-        return load_audio(recording.audio_path, rate_hz, recording.start_seconds, recording.end_seconds)
+        return load_audio(recording.audio, rate_hz, recording.start_seconds, recording.end_seconds)
 
     def save_audio(self, name: str, samples: Float[np.ndarray, " samples"]) -> str:
         """Writes samples as 16-bit wav.

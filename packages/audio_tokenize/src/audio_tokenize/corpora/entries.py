@@ -77,7 +77,7 @@ def _resolve(entry: Entry, duration: float | str) -> Utterance | Skipped:
     return Utterance(
         id=entry.id,
         text=text,
-        audio_path=entry.audio_path,
+        audio=entry.audio_path,
         recording=entry.recording,
         seconds=min(duration if end is None else end, duration) - entry.start_seconds,
         start_seconds=entry.start_seconds,

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from audio_data import InputError
+from audio_tokenize.waveform import AudioSource
 
 UNKNOWN_SPEAKER = "unknown"
 UNDETERMINED_LANGUAGE = "und"  # BCP 47's code for a language nobody stated
@@ -30,7 +30,7 @@ class Utterance:
     Attributes:
         id: Unique in its corpus.
         text: Transcript, as given but for white space at its ends; never empty.
-        audio_path: The file that holds it.
+        audio: The file that holds it, or that file's bytes.
         recording: Id of the recording it is part of; utterances of one recording can form one document.
         seconds: Its duration.
         start_seconds: Where it begins in the file.
@@ -43,7 +43,7 @@ class Utterance:
 
     id: str
     text: str
-    audio_path: Path
+    audio: AudioSource
     recording: str
     seconds: float
     start_seconds: float = 0.0
