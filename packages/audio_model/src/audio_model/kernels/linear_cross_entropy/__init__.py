@@ -2,11 +2,16 @@
 
 from typing import Literal
 
+import jax
 from jaxtyping import Array, Float, Float32, Int
 
 from audio_model.errors import InputError
+from audio_model.kernels.choice import log_choice, on_one_tpu_core
+from audio_model.kernels.linear_cross_entropy.pallas_tpu import pallas_tpu_linear_cross_entropy
 from audio_model.kernels.linear_cross_entropy.reference import reference_linear_cross_entropy
 from audio_model.kernels.linear_cross_entropy.xla import xla_linear_cross_entropy
+
+Implementation = Literal["reference", "xla", "pallas_tpu"]
 
 
 def linear_cross_entropy(
@@ -14,7 +19,7 @@ def linear_cross_entropy(
     head: Float[Array, "vocab embed"],
     targets: Int[Array, " tokens"],
     *,
-    implementation: Literal["reference", "xla"] | None = None,
+    implementation: Implementation | None = None,
     block_rows: int = 512,
     block_columns: int = 2048,
 ) -> tuple[Float32[Array, " tokens"], Float32[Array, " tokens"]]:
@@ -27,7 +32,8 @@ def linear_cross_entropy(
         hidden: Hidden states; products take operands of their dtype.
         head: Output rows; cast to `hidden`'s dtype.
         targets: Expected ids in [0, vocab).
-        implementation: Which one to run; None takes "xla".
+        implementation: Which one to run; None takes "pallas_tpu" where the operands lie on one TPU core
+            (on several, inside `shard_map`), and "xla" elsewhere.
         block_rows: Tokens of a tile of logits ("xla").
         block_columns: Ids of a tile of logits ("xla").
 
@@ -35,14 +41,24 @@ def linear_cross_entropy(
         Loss and logsumexp of every token in float32.
 
     Raises:
-        InputError: If `implementation` is unknown or a block size is below 1.
+        InputError: If `implementation` is unknown or cannot run here, or a block size is below 1.
     """
-    if implementation == "reference":
-        return reference_linear_cross_entropy(hidden, head, targets)
-    if implementation not in (None, "xla"):
-        raise InputError(f"`implementation` must be 'reference' or 'xla', got {implementation!r}")
     if block_rows < 1 or block_columns < 1:
         raise InputError(f"`block_rows` and `block_columns` must be at least 1, got {block_rows!r}, {block_columns!r}")
-    return xla_linear_cross_entropy(
-        hidden, head, targets, block_rows=block_rows, block_columns=min(block_columns, head.shape[0])
-    )
+    chosen = implementation or ("pallas_tpu" if on_one_tpu_core() else "xla")
+    log_choice("linear_cross_entropy", chosen)
+    match chosen:
+        case "reference":
+            return reference_linear_cross_entropy(hidden, head, targets)
+        case "xla":
+            return xla_linear_cross_entropy(
+                hidden, head, targets, block_rows=block_rows, block_columns=min(block_columns, head.shape[0])
+            )
+        case "pallas_tpu":
+            if jax.default_backend() != "tpu":
+                raise InputError(
+                    f"`implementation` 'pallas_tpu' runs on a TPU, got the platform {jax.default_backend()!r}: "
+                    "take 'xla', or None to let the platform decide"
+                )
+            return pallas_tpu_linear_cross_entropy(hidden, head, targets)
+    raise InputError(f"`implementation` must be 'reference', 'xla' or 'pallas_tpu', got {implementation!r}")

@@ -1,0 +1,32 @@
+"""Which implementation of an operation runs here, said once."""
+
+import functools
+import logging
+
+import jax
+from jax.sharding import AxisType
+
+_LOG = logging.getLogger(__name__)
+
+
+def on_one_tpu_core() -> bool:
+    """Whether what is being traced runs on one TPU core: a single device, or the inside of `shard_map`.
+
+    The compiler partitions plain operations over a mesh by itself, but not a kernel of ours.
+    """
+    if jax.default_backend() != "tpu":
+        return False
+    mesh = jax.sharding.get_abstract_mesh()
+    manual = bool(mesh.axis_names) and all(kind == AxisType.Manual for kind in mesh.axis_types)
+    return manual or jax.device_count() == 1
+
+
+@functools.cache
+def log_choice(operation: str, implementation: str) -> None:
+    """Log, once a process, which implementation of an operation runs.
+
+    Args:
+        operation: Name of the operation.
+        implementation: Name of the implementation.
+    """
+    _LOG.info("%s: %s on %s", operation, implementation, jax.default_backend())
