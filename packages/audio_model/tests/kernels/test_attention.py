@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,16 @@ import pytest
 from audio_model import InputError
 from audio_model.kernels.attention import attention
 from audio_model.kernels.attention.cases import CASES
+from audio_model.kernels.attention.splash import splash_attention
+
+OPTIMISED = ["xla", "splash"]
+
+
+def _attend(implementation):
+    """An implementation as a function; the TPU kernel operation by operation."""
+    if implementation == "splash":
+        return functools.partial(splash_attention, interpret=True)
+    return functools.partial(attention, implementation=implementation)
 
 
 def _inputs(case, rng, dtype=jnp.float32):
@@ -34,37 +46,59 @@ def _both(implementation, segment_ids, arrays):
 
     @jax.jit
     def run(inputs, cotangent):
-        output, pull = jax.vjp(lambda *x: attention(*x, segment_ids, implementation=implementation), *inputs)
+        output, pull = jax.vjp(lambda *x: _attend(implementation)(*x, segment_ids), *inputs)
         return output, pull(cotangent)
 
     return run(inputs, cotangent)
 
 
-@pytest.mark.parametrize("implementation", ["reference", "xla"])
+@pytest.mark.parametrize("implementation", ["reference", *OPTIMISED])
 def test_values_equal_the_definition(implementation, rng):
     (query, key, value, _), segment_ids = _inputs(CASES[1], rng)
-    run = jax.jit(lambda *x: attention(*x, implementation=implementation))
-    actual = run(query, key, value, segment_ids)
+    actual = jax.jit(_attend(implementation))(query, key, value, segment_ids)
     np.testing.assert_allclose(actual, _by_definition(query, key, value, segment_ids), atol=2e-6)
 
 
+@pytest.mark.parametrize("implementation", OPTIMISED)
 @pytest.mark.parametrize("case", [case for case in CASES if not case.timed], ids=lambda case: case.reason)
-def test_xla_equals_reference_with_gradients(case, rng):
+def test_values_and_gradients_equal_the_reference(case, implementation, rng):
     arrays, segment_ids = _inputs(case, rng)
-    expected, actual = (_both(name, segment_ids, arrays) for name in ("reference", "xla"))
+    expected, actual = (_both(name, segment_ids, arrays) for name in ("reference", implementation))
     # Rounding grows with the root of the number of keys summed over.
     tolerance = 4e-7 * (case.seq**0.5 + case.head_dim)
     for left, right in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(left, right, atol=tolerance)
 
 
-def test_bfloat16_is_close_to_float32(rng):
+@pytest.mark.parametrize("implementation", OPTIMISED)
+def test_bfloat16_is_close_to_float32(implementation, rng):
     arrays, segment_ids = _inputs(CASES[3], rng)
     exact = _both("reference", segment_ids, arrays)
-    rounded = _both("xla", segment_ids, [x.astype(jnp.bfloat16) for x in arrays])
+    rounded = _both(implementation, segment_ids, [x.astype(jnp.bfloat16) for x in arrays])
     for left, right in zip(jax.tree.leaves(rounded), jax.tree.leaves(exact), strict=True):
         assert left.dtype == jnp.bfloat16
         np.testing.assert_allclose(left.astype(jnp.float32), right, atol=0.06)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(8, 8, 64), (16, 8, 128), (32, 8, 128), (2, 2, 96)])
+def test_the_tpu_kernel_lowers_for_the_sizes_of_the_study(heads, kv_heads, head_dim):
+    query = jax.ShapeDtypeStruct((2, 4096, heads, head_dim), jnp.bfloat16)
+    key = jax.ShapeDtypeStruct((2, 4096, kv_heads, head_dim), jnp.bfloat16)
+    segment_ids = jax.ShapeDtypeStruct((2, 4096), jnp.int32)
+
+    def total(query, key, value, segment_ids):
+        return jnp.sum(splash_attention(query, key, value, segment_ids).astype(jnp.float32))
+
+    gradients = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
+    text = jax.export.export(gradients, platforms=["tpu"])(query, key, key, segment_ids).mlir_module()
+    assert text.count("tpu_custom_call") == 2
+    assert "4096x4096" not in text
+
+
+def test_a_kernel_that_cannot_run_here_says_so(rng):
+    (query, key, value, _), segment_ids = _inputs(CASES[1], rng)
+    with pytest.raises(InputError, match="runs on a TPU"):
+        attention(query, key, value, segment_ids, implementation="splash")
 
 
 def test_mistakes_are_refused(rng):

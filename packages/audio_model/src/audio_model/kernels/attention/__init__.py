@@ -2,14 +2,19 @@
 
 from typing import Literal
 
+import jax
 from jaxtyping import Array, Float, Int
 
 from audio_model.errors import InputError
 from audio_model.kernels.attention.reference import reference_attention
+from audio_model.kernels.attention.splash import splash_attention
 from audio_model.kernels.attention.xla import ATTENTION as ATTENTION
 from audio_model.kernels.attention.xla import xla_attention
+from audio_model.kernels.choice import log_choice, on_one_tpu_core
 
-_IMPLEMENTATIONS = {"reference": reference_attention, "xla": xla_attention}
+Implementation = Literal["reference", "xla", "splash"]
+
+_IMPLEMENTATIONS = {"reference": reference_attention, "xla": xla_attention, "splash": splash_attention}
 
 
 def attention(
@@ -18,7 +23,7 @@ def attention(
     value: Float[Array, "batch seq kv_heads head_dim"],
     segment_ids: Int[Array, "batch seq"],
     *,
-    implementation: Literal["reference", "xla"] | None = None,
+    implementation: Implementation | None = None,
 ) -> Float[Array, "batch seq heads head_dim"]:
     """Attend from every token to itself and the earlier tokens of its segment.
 
@@ -27,16 +32,24 @@ def attention(
         key: Rotated keys; each serves `heads / kv_heads` query heads.
         value: Values.
         segment_ids: Tokens of different ids never see one another; padding is a segment like any other.
-        implementation: Which one to run; None takes "xla".
+        implementation: Which one to run; None takes "splash" where the operands lie on one TPU core (on several,
+            inside `shard_map`), and "xla" elsewhere.
 
     Returns:
         The attended values in `query`'s dtype; softmax and sums are float32.
 
     Raises:
-        InputError: If `implementation` is unknown or `kv_heads` does not divide `heads`.
+        InputError: If `implementation` is unknown or cannot run here, or `kv_heads` does not divide `heads`.
     """
     if query.shape[2] % key.shape[2]:
         raise InputError(f"`kv_heads` must divide the {query.shape[2]} query heads, got {key.shape[2]}")
     if implementation is not None and implementation not in _IMPLEMENTATIONS:
         raise InputError(f"`implementation` must be one of {', '.join(_IMPLEMENTATIONS)}, got {implementation!r}")
-    return _IMPLEMENTATIONS[implementation or "xla"](query, key, value, segment_ids)
+    chosen = implementation or ("splash" if on_one_tpu_core() else "xla")
+    if chosen == "splash" and jax.default_backend() != "tpu":
+        raise InputError(
+            f"`implementation` 'splash' runs on a TPU, got the platform {jax.default_backend()!r}: "
+            "take 'xla', or None to let the platform decide"
+        )
+    log_choice("attention", chosen)
+    return _IMPLEMENTATIONS[chosen](query, key, value, segment_ids)
