@@ -64,6 +64,20 @@ def test_rematerialisation_trades_memory_for_nothing_else(rng):
         np.testing.assert_allclose(dots, none, rtol=1e-4, atol=1e-5)
 
 
+def test_block_inputs_can_wait_in_host_memory(rng):
+    config = Qwen3xConfig(vocab_size=11, embed=64, mlp=96, layers=3, heads=2, kv_heads=2, head_dim=32, remat="full")
+    inputs = _row(rng, 16, vocab=11)
+    gradients = []
+    for remat in ("full", "offload"):
+        model = initialize(dataclasses.replace(config, remat=remat), jax.random.key(0))
+        gradient = jax.jit(jax.grad(lambda model: jnp.mean(model(*inputs) ** 3)))
+        # What every block keeps, by where it is kept: `f32<host>[layers, batch, seq, embed]`.
+        assert ("f32<host>[3,1,16,64]" in str(jax.make_jaxpr(gradient)(model))) == (remat == "offload")
+        gradients.append(jax.tree.leaves(gradient(model)))
+    for full, offloaded in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(offloaded, full)
+
+
 def test_bfloat16_activations(tiny, run, rng):
     inputs = _row(rng, 20)
     rounded = run(tiny, *inputs, dtype=jnp.bfloat16)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
@@ -12,6 +13,9 @@ from audio_model.config import Qwen3xConfig, Remat
 from audio_model.kernels.attention import ATTENTION, attention
 from audio_model.layers import MATRIX_PRODUCT, DecoderLayer, rms_norm
 from audio_model.rope import rope_tables
+
+BLOCK_INPUT = "block_input"
+"""Name under which a block's input can wait in the host's memory for the backward pass."""
 
 _Block = Callable[[Array, DecoderLayer], tuple[Array, None]]
 
@@ -69,6 +73,7 @@ class Qwen3x(eqx.Module):
         tables = rope_tables(config.rope, config.head_dim, positions)
 
         def block(x: Array, layer: DecoderLayer) -> tuple[Array, None]:
+            x = checkpoint_name(x, BLOCK_INPUT)
             query, key, value = layer.project(x, tables, config.rms_epsilon)
             attended = attention(query, key, value, segment_ids)
             return layer.finish(x, attended, config.rms_epsilon), None
@@ -94,9 +99,20 @@ class Qwen3x(eqx.Module):
 
 
 def _rematerialised(block: _Block, remat: Remat) -> _Block:
-    if remat == "none":
-        return block
     policies = jax.checkpoint_policies
-    policy = policies.save_only_these_names(MATRIX_PRODUCT, ATTENTION) if remat == "dots" else policies.nothing_saveable
+    match remat:
+        case "none":
+            return block
+        case "dots":
+            policy = policies.save_only_these_names(MATRIX_PRODUCT, ATTENTION)
+        case "full":
+            policy = policies.nothing_saveable
+        case "offload":
+            policy = policies.save_and_offload_only_these_names(
+                names_which_can_be_saved=[],
+                names_which_can_be_offloaded=[BLOCK_INPUT],
+                offload_src="device",
+                offload_dst="pinned_host",
+            )
     # Inside a scan nothing can be merged across iterations, so the barrier against it only costs.
     return jax.checkpoint(block, policy=policy, prevent_cse=False)

@@ -1,6 +1,7 @@
 """Attention on a TPU core: the splash kernel that ships with JAX, behind this project's door."""
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +51,10 @@ def splash_attention(
     segments = jnp.pad(segment_ids.astype(jnp.int32), ((0, 0), (0, padding)))
     kernel = _kernel(seq + padding, heads, block, interpret)
 
-    def attend(query, key, value, segments):
-        return kernel(query, key, value, segment_ids=splash_attention_kernel.SegmentIds(segments, segments))
+    def attend(query: Array, key: Array, value: Array, segments: Array) -> Array:
+        segment_ids = splash_attention_kernel.SegmentIds(segments, segments)
+        # Residuals come along only where they are asked for.
+        return cast(Array, kernel(query, key, value, segment_ids=segment_ids))
 
     return jnp.swapaxes(jax.vmap(attend)(query, key, value, segments), 1, 2)[:, :seq]
 
