@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audio_model import InputError, Qwen3xConfig, Sampling, TokenAutomaton, generate, initialize
+from audio_model import InputError, Qwen3xConfig, Sampling, TokenAutomaton, generate, initialize, stream
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,76 @@ def test_a_grammar_is_never_left(tiny, prompts, temperature):
     for result in results:
         assert len(result) in (4, 7)
         assert not grammar.allowed(grammar.read(result)).any()
+
+
+def _under_grammar(model, prompt, grammar, count):
+    """Greedy decoding under a grammar that runs the whole model again and reads the whole head for every token."""
+    run = jax.jit(
+        lambda model, row: model.logits(model(row, jnp.ones_like(row), jnp.arange(64, dtype=jnp.int32)[None]))
+    )
+    row, state, made = np.zeros((1, 64), np.int32), grammar.initial_state, []
+    row[0, : len(prompt)] = prompt
+    while len(made) < count and grammar.allowed(state).any():
+        logits = np.asarray(run(model, row)[0, len(prompt) + len(made) - 1])
+        made.append(int(np.argmax(np.where(grammar.allowed(state), logits, -np.inf))))
+        row[0, len(prompt) + len(made) - 1] = made[-1]
+        state = int(grammar.next_state[state, grammar.class_of_token[made[-1]]])
+    return made
+
+
+# Text of ids 0 to 39, closed by 40, then frames of two codes (50 to 65, 66 to 81), closed by 90: rows of a batch leave
+# the text, whose states are wide, at different steps.
+def _text_then_frames():
+    masks = np.zeros((5, 97), bool)
+    for mask, (start, stop) in zip(masks, [(0, 40), (40, 41), (50, 66), (66, 82), (90, 91)], strict=True):
+        mask[start:stop] = True
+    class_of_token = np.where(masks.any(axis=0), masks.argmax(axis=0), 5).astype(np.int32)
+    next_state = np.full((11, 6), -1, np.int32)
+    for place in range(4):
+        next_state[place, :2] = place + 1, 4
+    next_state[3, :2] = 4, 4
+    for frame in range(3):
+        next_state[4 + 2 * frame, 2], next_state[5 + 2 * frame, 3] = 5 + 2 * frame, 6 + 2 * frame
+        next_state[6 + 2 * frame, 4] = 10
+    return TokenAutomaton(class_of_token, next_state[:11])
+
+
+def test_reading_few_rows_of_the_head_chooses_the_same(tiny, prompts):
+    grammar = _text_then_frames()
+    results = generate(tiny, prompts, max_new_tokens=12, automaton=grammar, batch_size=4)
+    for prompt, result in zip(prompts, results, strict=True):
+        assert result.tolist() == _under_grammar(tiny, prompt, grammar, 12)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 3.0])
+def test_neighbours_in_other_states_change_nothing(tiny, prompts, temperature):
+    arguments = {"max_new_tokens": 12, "automaton": _text_then_frames(), "sampling": Sampling(temperature, seed=2)}
+    together = generate(tiny, prompts, batch_size=4, **arguments)
+    alone = generate(tiny, prompts[:1], batch_size=4, **arguments)
+    np.testing.assert_array_equal(together[0], alone[0])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=2.0, top_p=0.9, repetition_penalty=1.3, seed=4)])
+@pytest.mark.parametrize("tokens_per_piece", [1, 4, 50])
+def test_pieces_of_a_stream_are_what_generate_gives(tiny, prompts, sampling, tokens_per_piece):
+    arguments = {"max_new_tokens": 10, "stop_ids": [3], "sampling": sampling}
+    (whole,) = generate(tiny, prompts[1:2], batch_size=1, **arguments)
+    pieces = list(stream(tiny, prompts[1], tokens_per_piece=tokens_per_piece, **arguments))
+    assert all(len(piece) == tokens_per_piece for piece in pieces[:-1])
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_a_stream_ends_with_its_grammar(tiny, prompts):
+    grammar = _text_then_frames()
+    (whole,) = generate(tiny, prompts[:1], max_new_tokens=12, automaton=grammar, batch_size=1)
+    pieces = list(stream(tiny, prompts[0], max_new_tokens=12, automaton=grammar, tokens_per_piece=2))
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_a_large_penalty_forbids_repetition(tiny, prompts):
+    sampling = Sampling(repetition_penalty=1e6)
+    for prompt, result in zip(prompts, generate(tiny, prompts, max_new_tokens=20, sampling=sampling), strict=True):
+        assert len({*prompt.tolist(), *result.tolist()}) == len(set(prompt.tolist())) + 20
 
 
 def test_max_new_tokens_cuts_a_grammar(tiny, prompts):

@@ -28,6 +28,8 @@ LOGITS = np.log([0.05, 0.4, 0.15, 0.3, 0.1])
         (Sampling(temperature=1.0, top_p=0.71), [0, 0.4, 0.15, 0.3, 0]),
         (Sampling(temperature=1.0, top_k=3, top_p=0.5), [0, 0.4, 0, 0.3, 0]),
         (Sampling(temperature=1.0, top_p=1e-9), [0, 1, 0, 0, 0]),
+        (Sampling(temperature=1.0, min_p=0.35), [0, 0.4, 0.15, 0.3, 0]),
+        (Sampling(temperature=1.0, min_p=0.74, top_k=4), [0, 0.4, 0, 0.3, 0]),
         (Sampling(temperature=1.0, top_k=99), [0.05, 0.4, 0.15, 0.3, 0.1]),
         (Sampling(), [0, 1, 0, 0, 0]),
     ],
@@ -37,6 +39,39 @@ def test_shares_are_the_filtered_probabilities(sampling, weights):
     shares = _draws(LOGITS, sampling)
     assert np.all(shares[expected == 0] == 0)
     np.testing.assert_allclose(shares, expected, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0.7, top_k=20, top_p=0.8, min_p=0.03, repetition_penalty=1.4),
+        Sampling(temperature=1.5, min_p=0.1, repetition_penalty=0.8),
+        Sampling(temperature=1.0, top_p=0.5),
+    ],
+)
+def test_filters_equal_those_of_transformers(sampling, rng):
+    torch = pytest.importorskip("torch", reason="parity needs torch and transformers, see CONTRIBUTING")
+    transformers = pytest.importorskip("transformers", reason="parity needs torch and transformers, see CONTRIBUTING")
+    logits, prompt = 3 * rng.normal(size=(1, 50)).astype(np.float32), rng.integers(0, 50, (1, 12))
+    warpers = [
+        transformers.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty),
+        transformers.TemperatureLogitsWarper(sampling.temperature),
+        transformers.TopKLogitsWarper(sampling.top_k or 50),
+        transformers.TopPLogitsWarper(sampling.top_p),
+        transformers.MinPLogitsWarper(sampling.min_p),
+    ]
+    expected = torch.tensor(logits)
+    for warper in warpers:
+        expected = warper(torch.tensor(prompt), expected)
+    seen = jnp.zeros((1, 50), bool).at[0, jnp.asarray(prompt[0])].set(True)
+    count = 4000
+    keys = jax.random.split(jax.random.key(0), count)
+    rows = jnp.broadcast_to(jnp.asarray(logits), (count, 50))
+    draw = jax.jit(choose, static_argnums=3)
+    tokens = draw(rows, keys, jnp.int32(0), sampling, jnp.broadcast_to(seen, (count, 50)))
+    shares = np.bincount(tokens, minlength=50) / count
+    np.testing.assert_allclose(shares, torch.softmax(expected, -1)[0].numpy(), atol=0.035)
+    assert np.all(shares[np.isneginf(expected[0].numpy())] == 0)
 
 
 def test_forbidden_tokens_are_never_drawn():
@@ -52,7 +87,10 @@ def test_steps_draw_anew_and_repeatably():
     assert tokens[0] == tokens[3]
 
 
-@pytest.mark.parametrize("bad", [{"temperature": -0.1}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"temperature": -0.1}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}, {"min_p": 1.5}, {"repetition_penalty": 0.0}],
+)
 def test_bad_values_are_refused(bad):
     with pytest.raises(InputError, match=f"`{next(iter(bad))}`"):
         Sampling(**bad)

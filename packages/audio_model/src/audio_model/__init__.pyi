@@ -8,6 +8,7 @@ from .config import grid_config as grid_config
 from .config import named_config as named_config
 from .errors import InputError as InputError
 from .generation import generate as generate
+from .generation import stream as stream
 from .initialization import initialize as initialize
 from .initialization import initialize_audio_rows as initialize_audio_rows
 from .kernels.grammar_cross_entropy import TokenSets as TokenSets

@@ -1,23 +1,21 @@
-"""Generation: prefill, a cache of keys and values, and a loop that ends when every sequence has ended."""
+"""Generation: prompts in, their continuations out, whole or as they are made."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Int32, Key
+from jaxtyping import Array, Int, Int32
 
 from audio_model.automaton import TokenAutomaton
+from audio_model.decoding import Prompts, Rules, State, advance, begin
 from audio_model.errors import InputError
-from audio_model.kernels.attention import attention
-from audio_model.layers import DecoderLayer, rms_norm
+from audio_model.grammar_tables import GrammarTables
 from audio_model.qwen3x import Qwen3x
-from audio_model.rope import rope_tables
-from audio_model.sampling import GREEDY, Sampling, choose
+from audio_model.sampling import GREEDY, Sampling
 
 _SMALLEST_BUCKET = 32
 
@@ -57,20 +55,64 @@ def generate(
             `max_new_tokens` of the context, or if the automaton is for another vocabulary.
     """
     _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size)
-    grammar = _GrammarTables.of(automaton, model.config.vocab_size)
-    # Keys carry the seed; a program is not compiled anew for another one.
-    method = dataclasses.replace(sampling, seed=0)
-    stops = np.zeros(model.config.vocab_size, bool)
-    stops[list(stop_ids)] = True
+    rules = _rules(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
     results: list[np.ndarray] = [np.empty(0, np.int32)] * len(prompts)
     for bucket, members in _buckets(prompts).items():
         for start in range(0, len(members), batch_size):
             rows = members[start : start + batch_size]
-            batch = _Batch.of([prompts[row] for row in rows], rows, bucket, batch_size, sampling.seed)
-            tokens, lengths = _run(model, batch, grammar, jnp.asarray(stops), method, max_new_tokens, jnp.dtype(dtype))
+            batch = _batch([prompts[row] for row in rows], rows, bucket, batch_size, sampling.seed)
+            tokens, lengths = _whole(model, batch, rules)
             for row, new, length in zip(rows, np.asarray(tokens), np.asarray(lengths), strict=False):
                 results[row] = new[:length]
     return results
+
+
+def stream(
+    model: Qwen3x,
+    prompt: Int[np.ndarray, "..."],
+    *,
+    max_new_tokens: int,
+    tokens_per_piece: int = 8,
+    stop_ids: Sequence[int] = (),
+    sampling: Sampling = GREEDY,
+    automaton: TokenAutomaton | None = None,
+    dtype: DTypeLike = jnp.float32,
+) -> Iterator[Int32[np.ndarray, " new"]]:
+    """Continue one prompt and hand tokens out as they are made: a frame of audio at a time, say.
+
+    The pieces together are what `generate` gives for the same prompt alone at `batch_size` 1.
+
+    Args:
+        model: The model.
+        prompt: Token ids, at least one.
+        max_new_tokens: Most tokens to add.
+        tokens_per_piece: Tokens of a piece; the last one may be shorter.
+        stop_ids: As for `generate`.
+        sampling: As for `generate`.
+        automaton: As for `generate`.
+        dtype: As for `generate`.
+
+    Yields:
+        The next tokens.
+
+    Raises:
+        InputError: As `generate`, at the first piece, or if `tokens_per_piece` is below 1.
+    """
+    _check(model, [prompt], max_new_tokens, stop_ids, automaton, 1)
+    if tokens_per_piece < 1:
+        raise InputError(f"`tokens_per_piece` must be at least 1, got {tokens_per_piece!r}")
+    rules = _rules(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
+    state = _begin(model, _batch([prompt], [0], _bucket(prompt), 1, sampling.seed), rules)
+    given = 0
+    while True:
+        until = min(given + tokens_per_piece, max_new_tokens)
+        state = _advance((model, rules, jnp.asarray(until, jnp.int32)), state)
+        length = int(state.lengths[0])
+        if length > given:
+            yield np.asarray(state.tokens[0, given:length])
+        if bool(state.ended[0]) or length == max_new_tokens:
+            return
+        given = length
 
 
 def _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size) -> None:
@@ -103,189 +145,50 @@ def _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size) -> N
 def _buckets(prompts: Sequence[np.ndarray]) -> dict[int, list[int]]:
     buckets: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
-        bucket = max(_SMALLEST_BUCKET, 1 << (prompt.size - 1).bit_length())
-        buckets.setdefault(bucket, []).append(index)
+        buckets.setdefault(_bucket(prompt), []).append(index)
     return dict(sorted(buckets.items()))
 
 
-class _Batch(NamedTuple):
-    tokens: Int32[np.ndarray, "batch prompt"]
-    lengths: Int32[np.ndarray, " batch"]
-    keys: Key[Array, " batch"]
-    real: Bool[np.ndarray, " batch"]
-
-    @staticmethod
-    def of(prompts: list[np.ndarray], indices: list[int], bucket: int, batch_size: int, seed: int) -> "_Batch":
-        tokens = np.zeros((batch_size, bucket), np.int32)
-        lengths = np.ones(batch_size, np.int32)
-        for row, prompt in enumerate(prompts):
-            tokens[row, bucket - prompt.size :] = prompt
-            lengths[row] = prompt.size
-        padded = np.zeros(batch_size, np.uint32)
-        padded[: len(indices)] = indices
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), jnp.asarray(padded))
-        return _Batch(tokens, lengths, keys, np.arange(batch_size) < len(prompts))
+def _bucket(prompt: np.ndarray) -> int:
+    return max(_SMALLEST_BUCKET, 1 << (prompt.size - 1).bit_length())
 
 
-class _GrammarTables(NamedTuple):
-    """An automaton as arrays of the device; rows of `masks` are shared by states that allow the same."""
-
-    masks: Bool[Array, "rows vocab"]
-    row_of_state: Int32[Array, " states"]
-    next_state: Int32[Array, "states classes"]
-    class_of_token: Int32[Array, " vocab"]
-    initial_state: Int32[Array, ""]
-
-    @staticmethod
-    def of(automaton: TokenAutomaton | None, vocab_size: int) -> "_GrammarTables | None":
-        if automaton is None:
-            return None
-        allowed, row_of_state = np.unique(automaton.next_state >= 0, axis=0, return_inverse=True)
-        return _GrammarTables(
-            masks=jnp.asarray(allowed[:, automaton.class_of_token]),
-            row_of_state=jnp.asarray(row_of_state.reshape(-1), jnp.int32),
-            next_state=jnp.asarray(automaton.next_state),
-            class_of_token=jnp.asarray(automaton.class_of_token),
-            initial_state=jnp.asarray(automaton.initial_state, jnp.int32),
-        )
+def _batch(prompts: list[np.ndarray], indices: list[int], bucket: int, batch_size: int, seed: int) -> Prompts:
+    tokens = np.zeros((batch_size, bucket), np.int32)
+    lengths = np.ones(batch_size, np.int32)
+    for row, prompt in enumerate(prompts):
+        tokens[row, bucket - prompt.size :] = prompt
+        lengths[row] = prompt.size
+    padded = np.zeros(batch_size, np.uint32)
+    padded[: len(indices)] = indices
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), jnp.asarray(padded))
+    real = jnp.asarray(np.arange(batch_size) < len(prompts))
+    return Prompts(jnp.asarray(tokens), jnp.asarray(lengths), keys, real)
 
 
-class _Cache(NamedTuple):
-    """Keys and values of every layer; slot j of a row holds its token j places after the row's left edge."""
-
-    keys: Float[Array, "layers batch kv_heads slots head_dim"]
-    values: Float[Array, "layers batch kv_heads slots head_dim"]
-
-
-class _State(NamedTuple):
-    step: Int32[Array, ""]
-    tokens: Int32[Array, "batch new"]
-    lengths: Int32[Array, " batch"]
-    ended: Bool[Array, " batch"]
-    grammar_state: Int32[Array, " batch"]
-    cache: _Cache
+def _rules(model, stop_ids, sampling, automaton, max_new_tokens: int, dtype: DTypeLike) -> Rules:
+    stops = np.zeros(model.config.vocab_size, bool)
+    stops[list(stop_ids)] = True
+    return Rules(
+        stops=jnp.asarray(stops),
+        grammar=None if automaton is None else GrammarTables.of(automaton),
+        # Keys carry the seed; a program is not compiled anew for another one.
+        sampling=dataclasses.replace(sampling, seed=0),
+        room=max_new_tokens,
+        dtype=jnp.dtype(dtype),
+    )
 
 
 @eqx.filter_jit
-def _run(model, batch: _Batch, grammar, stops, sampling: Sampling, max_new_tokens: int, dtype):
-    bucket = batch.tokens.shape[1]
-    padding = bucket - jnp.asarray(batch.lengths)
-    hidden, cache = _prefill(model, jnp.asarray(batch.tokens), padding, max_new_tokens, dtype)
-
-    def emit(state: _State, hidden: Array) -> _State:
-        logits = model.logits(hidden)
-        if grammar is not None:
-            logits = jnp.where(grammar.masks[grammar.row_of_state[state.grammar_state]], logits, -jnp.inf)
-        chosen = choose(logits, batch.keys, state.step, sampling)
-        return _record(state, chosen, grammar, stops)
-
-    def advance(state: _State) -> _State:
-        last = jax.lax.dynamic_index_in_dim(state.tokens, state.step - 1, axis=1, keepdims=False)
-        hidden, cache = _decode(model, last, state.cache, bucket + state.step - 1, padding, dtype)
-        return emit(state._replace(cache=cache), hidden)
-
-    rows = batch.tokens.shape[0]
-    state = _State(
-        step=jnp.zeros((), jnp.int32),
-        tokens=jnp.zeros((rows, max_new_tokens), jnp.int32),
-        lengths=jnp.zeros(rows, jnp.int32),
-        ended=jnp.asarray(~batch.real),
-        grammar_state=jnp.zeros(rows, jnp.int32)
-        if grammar is None
-        else jnp.broadcast_to(grammar.initial_state, (rows,)),
-        cache=cache,
-    )
-    state = jax.lax.while_loop(
-        lambda state: (state.step < max_new_tokens) & ~jnp.all(state.ended), advance, emit(state, hidden)
-    )
+def _whole(model: Qwen3x, prompts: Prompts, rules: Rules):
+    state = advance(model, begin(model, prompts, rules), rules, jnp.asarray(rules.room, jnp.int32))
     return state.tokens, state.lengths
 
 
-def _record(state: _State, chosen: Int32[Array, " batch"], grammar, stops: Bool[Array, " vocab"]) -> _State:
-    chosen = jnp.where(state.ended, 0, chosen)
-    ended = state.ended | stops[chosen]
-    grammar_state = state.grammar_state
-    if grammar is not None:
-        following = grammar.next_state[grammar_state, grammar.class_of_token[chosen]]
-        grammar_state = jnp.where(state.ended, grammar_state, following)
-        ended = ended | (grammar.next_state[grammar_state] < 0).all(axis=-1)
-    return _State(
-        step=state.step + 1,
-        tokens=jax.lax.dynamic_update_index_in_dim(state.tokens, chosen, state.step, axis=1),
-        lengths=state.lengths + (~state.ended).astype(jnp.int32),
-        ended=ended,
-        grammar_state=grammar_state,
-        cache=state.cache,
-    )
+_begin = eqx.filter_jit(begin)
 
 
-def _prefill(
-    model: Qwen3x, tokens: Int32[Array, "batch prompt"], padding: Int32[Array, " batch"], room: int, dtype
-) -> tuple[Float[Array, "batch embed"], _Cache]:
-    """Hidden states of the last prompt tokens, and a cache with `room` free slots after the prompts."""
-    config = model.config
-    slots = jnp.arange(tokens.shape[1])[None]
-    segment_ids = (slots >= padding[:, None]).astype(jnp.int32)
-    tables = rope_tables(config.rope, config.head_dim, jnp.maximum(slots - padding[:, None], 0))
-
-    def block(x: Array, layer: DecoderLayer):
-        query, key, value = layer.project(x, tables, config.rms_epsilon)
-        x = layer.finish(x, attention(query, key, value, segment_ids), config.rms_epsilon)
-        return x, (_with_room(key, room), _with_room(value, room))
-
-    x = jnp.take(model.embedding, tokens, axis=0).astype(dtype)
-    x, (keys, values) = jax.lax.scan(block, x, model.layers)
-    return rms_norm(x[:, -1], model.final_norm, config.rms_epsilon), _Cache(keys, values)
-
-
-def _with_room(x: Float[Array, "batch prompt kv_heads head_dim"], room: int) -> Array:
-    return jnp.pad(jnp.swapaxes(x, 1, 2), ((0, 0), (0, 0), (0, room), (0, 0)))
-
-
-def _decode(
-    model: Qwen3x,
-    tokens: Int32[Array, " batch"],
-    cache: _Cache,
-    slot: Int32[Array, ""],
-    padding: Int32[Array, " batch"],
-    dtype,
-) -> tuple[Float[Array, "batch embed"], _Cache]:
-    """Hidden states of one more token a row, which takes `slot` in the cache."""
-    config = model.config
-    tables = rope_tables(config.rope, config.head_dim, (slot - padding)[:, None])
-    slots = jnp.arange(cache.keys.shape[3])[None]
-    visible = (slots >= padding[:, None]) & (slots <= slot)
-
-    def block(carry, layer_and_index):
-        x, cache = carry
-        layer, index = layer_and_index
-        query, key, value = layer.project(x, tables, config.rms_epsilon)
-        # The cache is carried, not scanned over, so that one slot is written instead of all of it.
-        cache = _Cache(_store(cache.keys, key, index, slot), _store(cache.values, value, index, slot))
-        attended = _attend(query, cache.keys[index], cache.values[index], visible)
-        return (layer.finish(x, attended, config.rms_epsilon), cache), None
-
-    x = jnp.take(model.embedding, tokens, axis=0).astype(dtype)[:, None]
-    (x, cache), _ = jax.lax.scan(block, (x, cache), (model.layers, jnp.arange(config.layers)))
-    return rms_norm(x[:, 0], model.final_norm, config.rms_epsilon), cache
-
-
-def _store(cache: Array, new: Float[Array, "batch 1 kv_heads head_dim"], layer: Array, slot: Array) -> Array:
-    zero = jnp.zeros((), slot.dtype)
-    return jax.lax.dynamic_update_slice(
-        cache, jnp.swapaxes(new, 1, 2)[None], (layer.astype(slot.dtype), zero, zero, slot, zero)
-    )
-
-
-def _attend(
-    query: Float[Array, "batch 1 heads head_dim"],
-    keys: Float[Array, "batch kv_heads slots head_dim"],
-    values: Float[Array, "batch kv_heads slots head_dim"],
-    visible: Bool[Array, "batch slots"],
-) -> Float[Array, "batch 1 heads head_dim"]:
-    batch, _, heads, head_dim = query.shape
-    grouped = query.reshape(batch, keys.shape[1], heads // keys.shape[1], head_dim)
-    scores = jnp.einsum("bkgd,bksd->bkgs", grouped, keys, preferred_element_type=jnp.float32) * head_dim**-0.5
-    weights = jax.nn.softmax(jnp.where(visible[:, None, None], scores, -jnp.inf), axis=-1).astype(values.dtype)
-    attended = jnp.einsum("bkgs,bksd->bkgd", weights, values, preferred_element_type=jnp.float32)
-    return attended.astype(query.dtype).reshape(batch, 1, heads, head_dim)
+@eqx.filter_jit(donate="all-except-first")
+def _advance(kept: tuple[Qwen3x, Rules, Int32[Array, ""]], state: State) -> State:
+    model, rules, until = kept
+    return advance(model, state, rules, until)

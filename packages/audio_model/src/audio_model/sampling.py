@@ -1,10 +1,11 @@
-"""From logits to a token: temperature, top-k, top-p, with a key of its own for every sequence."""
+"""From logits to a token: repetition penalty, temperature, top-k, top-p, min-p, with a key for every sequence."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float32, Int32, Key
+from jaxtyping import Array, Bool, Float32, Int32, Key
 
 from audio_model.errors import InputError
 
@@ -13,16 +14,24 @@ from audio_model.errors import InputError
 class Sampling:
     """How the next token is chosen.
 
+    Source: nucleus sampling (arXiv 1904.09751), min-p (arXiv 2407.01082), the repetition penalty of CTRL (arXiv
+    1909.05858); applied in the order of Hugging Face transformers.
+
     Attributes:
         temperature: Logits are divided by it; 0 takes the likeliest token.
         top_k: Keep only the k likeliest tokens; 0 keeps all.
         top_p: Then keep the fewest likeliest tokens whose probability reaches this share; 1 keeps all.
+        min_p: Then keep only tokens at least this fraction as likely as the likeliest; 0 keeps all.
+        repetition_penalty: Positive logits of ids that the sequence holds already, prompt included, are divided by it,
+            negative ones multiplied; 1 changes nothing.
         seed: With a sequence's index, fixes all its draws.
     """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -32,6 +41,10 @@ class Sampling:
             raise InputError(f"`top_k` must be at least 0, got {self.top_k!r}")
         if not 0 < self.top_p <= 1:
             raise InputError(f"`top_p` must lie in (0, 1], got {self.top_p!r}")
+        if not 0 <= self.min_p <= 1:
+            raise InputError(f"`min_p` must lie in [0, 1], got {self.min_p!r}")
+        if self.repetition_penalty <= 0:
+            raise InputError(f"`repetition_penalty` must be above 0, got {self.repetition_penalty!r}")
 
 
 GREEDY = Sampling()
@@ -39,7 +52,11 @@ GREEDY = Sampling()
 
 
 def choose(
-    logits: Float32[Array, "batch vocab"], keys: Key[Array, " batch"], step: Int32[Array, ""], sampling: Sampling
+    logits: Float32[Array, "batch vocab"],
+    keys: Key[Array, " batch"],
+    step: Int32[Array, ""],
+    sampling: Sampling,
+    seen: Bool[Array, "batch ids"] | None = None,
 ) -> Int32[Array, " batch"]:
     """One token for every row.
 
@@ -50,18 +67,30 @@ def choose(
         keys: One key a row, the same at every step.
         step: Number of tokens generated before.
         sampling: How to choose; a static argument.
+        seen: Which of the tokens the row holds already; looked at only where repetition is penalised.
 
     Returns:
-        Token ids.
+        Indices into the row's logits.
     """
+    if sampling.repetition_penalty != 1 and seen is not None:
+        penalty = jnp.where(logits > 0, 1 / sampling.repetition_penalty, sampling.repetition_penalty)
+        logits = jnp.where(seen, logits * penalty, logits)
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     logits = logits / sampling.temperature
     if sampling.top_k:
         values, tokens = jax.lax.top_k(logits, min(sampling.top_k, logits.shape[-1]))
-        drawn = _draw(_nucleus(values, sampling.top_p), keys, step)
+        drawn = _draw(_filtered(values, sampling), keys, step)
         return jnp.take_along_axis(tokens, drawn[:, None], axis=-1)[:, 0]
-    return _draw(_nucleus(logits, sampling.top_p), keys, step)
+    return _draw(_filtered(logits, sampling), keys, step)
+
+
+def _filtered(logits: Float32[Array, "batch kept"], sampling: Sampling) -> Float32[Array, "batch kept"]:
+    logits = _nucleus(logits, sampling.top_p)
+    if sampling.min_p == 0:
+        return logits
+    least = jnp.max(logits, axis=-1, keepdims=True) + math.log(sampling.min_p)
+    return jnp.where(logits >= least, logits, -jnp.inf)
 
 
 def _nucleus(logits: Float32[Array, "batch kept"], top_p: float) -> Float32[Array, "batch kept"]:
