@@ -1,11 +1,12 @@
 """Small vocabularies and datasets that the tests of this package share."""
 
-from pathlib import Path
+import os
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from audio_data import DatasetWriter, Document, TokenDataset, Vocabulary
+from audio_data import DatasetWriter, Document, StoragePath, TokenDataset, Vocabulary
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +55,7 @@ def make_documents(vocabulary):
 def write_dataset(vocabulary):
     """Writes documents as a dataset and opens it."""
 
-    def write(path: Path, documents, **options) -> TokenDataset:
+    def write(path: StoragePath, documents, **options) -> TokenDataset:
         settings = {"corpus": path.name, "vocabulary": vocabulary, "provenance": {"made": "by a test"}, **options}
         with DatasetWriter(path, **settings) as writer:
             for document in documents:
@@ -62,3 +63,30 @@ def write_dataset(vocabulary):
         return TokenDataset.open(path)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server on this machine; the environment leads clients to it."""
+    pytest.importorskip("s3fs", reason="the client of S3 is the extra `s3`")
+    server_of = pytest.importorskip("moto.server", reason="the test server of S3 is moto[server]")
+    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield os.environ["AWS_ENDPOINT_URL"]
+    server.stop()
+
+
+@pytest.fixture
+def s3_folder(s3_server, request) -> str:
+    """The URL of an empty folder of a bucket."""
+    import s3fs
+
+    bucket = f"bucket-{abs(hash(request.node.nodeid))}"
+    s3fs.S3FileSystem().mkdir(bucket)
+    return f"s3://{bucket}/data"

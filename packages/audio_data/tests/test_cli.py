@@ -3,9 +3,12 @@ import subprocess
 import sys
 import time
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from pyarrow import parquet
 
+from audio_data import read_bytes, storage_path, write_bytes
 from audio_data.cli import main
 
 
@@ -52,6 +55,67 @@ def test_build_keeps_what_is_there(built):
     run(*arguments, "--overwrite")
 
 
+def test_build_reads_parquet_and_leaves_out_what_it_may(tmp_path, vocabulary):
+    vocabulary.write(tmp_path / "vocabulary.json")
+    rows = [{"tokens": [100, 1, 101]}, {"tokens": [1, 999]}, {"tokens": [2, 101]}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    options = ("--vocabulary", tmp_path / "vocabulary.json", "--out", tmp_path / "a", "--ids-column", "tokens")
+    message = run("build", tmp_path / "a.parquet", *options, status=2).stderr
+    assert "document 1 (id None): position `1` of 2" in message
+    message = run("build", tmp_path / "a.parquet", *options, "--max-quarantined", "10%", status=2).stderr
+    assert f"at most 0 unusable documents, got 1, first `{tmp_path / 'a.parquet'}` row 1" in message
+    text = run("build", tmp_path / "a.parquet", *options, "--max-quarantined", 1).stdout
+    assert text == f"dataset {tmp_path / 'a'}: 2 documents, 5 tokens, 1 left out\n"
+    assert "row 1" in (tmp_path / "a" / "quarantine.jsonl").read_text()
+    assert "1 documents left out" in run("stats", tmp_path / "a").stdout
+    assert "got 'all'" in run("build", tmp_path, *options, "--max-quarantined", "all", status=2).stderr
+
+
+def test_every_command_takes_urls(built, s3_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUDIO_DATA_CACHE", str(tmp_path / "cache"))
+    data, _ = built
+    for file in (tmp_path / "ids.jsonl", tmp_path / "vocabulary.json"):
+        write_bytes(storage_path(f"{s3_folder}/{file.name}"), file.read_bytes())
+    options = ("--vocabulary", f"{s3_folder}/vocabulary.json", "--out", f"{s3_folder}/d/a")
+    assert "2 documents, 6 tokens" in run("build", f"{s3_folder}/ids.jsonl", *options).stdout
+    assert "document 1: 2 tokens, 1 targets" in run("inspect", f"{s3_folder}/d/a").stdout
+    assert f"{s3_folder}/d/a: sound" in run("verify", f"{s3_folder}/d").stdout
+    local, there = (json.loads(run("stats", path, "--json").stdout) for path in (data, f"{s3_folder}/d"))
+    assert there == local
+    run("stats", data, "--html", f"{s3_folder}/stats.html")
+    assert "<svg" in read_bytes(storage_path(f"{s3_folder}/stats.html")).decode()
+    missing = run("stats", "s3://nowhere-at-all/d", status=2).stderr
+    assert "s3://nowhere-at-all/d" in missing
+
+
+def test_inspect_shows_windows(built):
+    data, _ = built
+    text = run("inspect", data / "a", "--windows", 6).stdout
+    assert "window 0: 2 segments, 4 targets\n  segment 1: tokens 0..3, positions 0..3, 3 targets, of x" in text
+    report = json.loads(run("inspect", data / "a", "--windows", 3, "--start", 1, "--json").stdout)
+    assert [w["window"] for w in report["windows"]] == [1]
+    message = run("inspect", data / "a", "--windows", 4, "--start", 1, status=2).stderr
+    assert "`--start`: expected 0..0, got 1" in message
+    packed = run("inspect", data / "a", "--windows", 8, "--packing", "best_fit", "--positions", "reset").stdout
+    assert "2 of padding" in packed
+    assert "expected at least 9 tokens" in run("inspect", data / "a", "--windows", 9, status=2).stderr
+
+
+def test_inspect_shows_text_where_a_tokenizer_lies_beside_the_data(built, monkeypatch):
+    pytest.importorskip("tokenizers", reason="text is decoded by the extra `text`")
+    data, _ = built
+    tokenizer = data / "vocabulary" / "tokenizer.json"
+    model = {"type": "WordLevel", "vocab": {f"w{i}": i for i in range(4)}, "unk_token": "w0"}
+    (data / "vocabulary").mkdir()
+    tokenizer.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    assert "<|begin_of_text|>w1 w2<|end_of_text|>" in run("inspect", data / "a").stdout
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    result = run("inspect", data / "a")
+    assert "<text 2 tokens>" in result.stdout
+    assert "text is shown as marks: tokenizer" in result.stderr
+    assert "audio-data[text]" in run("inspect", data / "a", "--tokenizer", tokenizer, status=2).stderr
+
+
 def test_inspect_shows_documents(built):
     data, _ = built
     text = run("inspect", data / "a").stdout
@@ -78,6 +142,19 @@ def test_verify_tells_sound_from_damaged(built):
     assert "1 problems" in run("verify", data, status=1).stdout
     report = json.loads(run("verify", data, "--json", status=1).stdout)
     assert "got 0" in report["problems"][str(data / "a")][0]
+
+
+def test_verify_lists_what_readers_may_leave_out(built):
+    data, _ = built
+    file = data / "a" / "shard-00000.arrayrecord"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"ATOK") + 17] ^= 1
+    file.write_bytes(bytes(content))
+    assert "at most 0 unusable documents, got 1" in run("verify", data, "--max-quarantined", 0, status=1).stdout
+    assert "sound but for 1 documents, listed\n  shard `" in run("verify", data, "--max-quarantined", "50%").stdout
+    assert list(json.loads((data / "a" / "damaged.json").read_text())["documents"]) == ["0"]
+    report = json.loads(run("verify", data, "--max-quarantined", 1, "--json").stdout)
+    assert list(report["quarantined"][str(data / "a")]) == ["0"]
 
 
 def test_mixes_lists_and_shows():

@@ -1,12 +1,24 @@
 import concurrent.futures
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_data import Document, InputError, TokenDataset, open_root
+from audio_data import (
+    DatasetWriter,
+    Document,
+    InputError,
+    TokenDataset,
+    Vocabulary,
+    open_records,
+    open_root,
+    quarantine_damage,
+    storage_path,
+    verify_dataset,
+)
 
 LENGTHS = [5, 0, 30, 1, 0, 17, 8, 16, 9, 0]
 
@@ -112,6 +124,58 @@ def test_an_undamaged_record_of_a_damaged_shard_is_read(tmp_path, make_documents
     assert TokenDataset.open(tmp_path / "a")[1] == documents[1]
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, make_documents, write_dataset):
+    documents = make_documents([4000] * 60)
+    dataset = write_dataset(tmp_path_factory.mktemp("large") / "a", documents)
+    return documents, dataset, (dataset.path / "shard-00000.arrayrecord").read_bytes()
+
+
+def read_all(dataset):
+    """Every document that can be read, and how many cannot and are named."""
+    found, messages = {}, []
+    for index in range(len(dataset)):
+        try:
+            found[index] = dataset[index]
+        except InputError as error:
+            messages.append((f"(document {index} of the shard)", error.message))
+    assert all(name in message for name, message in messages)
+    return found, len(messages)
+
+
+def test_zeros_in_the_middle_cost_the_records_they_hit_and_no_other(large, tmp_path):
+    documents, dataset, content = large
+    middle = len(content) // 2
+    damaged = content[:middle] + bytes(65536) + content[middle + 65536 :]
+    copy = shutil.copytree(dataset.path, tmp_path / "a")
+    (copy / "shard-00000.arrayrecord").write_bytes(damaged)
+    found, num_damaged = read_all(TokenDataset.open(copy))
+    assert 0 < num_damaged <= 65536 // 8000 + 2
+    assert all(document == documents[index] for index, document in found.items())
+
+
+def test_no_flipped_bit_is_read_as_a_token(large, tmp_path):
+    documents, dataset, content = large
+    copy = shutil.copytree(dataset.path, tmp_path / "a")
+    first = content.index(b"ATOK")
+    for position in np.random.default_rng(0).integers(first, len(content) - 65536, 12).tolist():
+        flipped = bytes([content[position] ^ 1 << position % 8])
+        (copy / "shard-00000.arrayrecord").write_bytes(content[:position] + flipped + content[position + 1 :])
+        open_records.cache_clear()
+        found, num_damaged = read_all(TokenDataset.open(copy))
+        assert num_damaged <= 1
+        assert all(document == documents[index] for index, document in found.items())
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.0])
+def test_a_shard_that_lost_its_end_does_not_open(large, tmp_path, kept):
+    _, dataset, content = large
+    copy = shutil.copytree(dataset.path, tmp_path / "a")
+    (copy / "shard-00000.arrayrecord").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(InputError, match="truncated or replaced"):
+        TokenDataset.open(copy)
+
+
 def test_a_rebuilt_shard_is_not_read_through_the_old_handle(tmp_path, make_documents, write_dataset):
     old, new = make_documents([10], seed=1), make_documents([10], seed=2)
     assert list(write_dataset(tmp_path / "a", old)) == old
@@ -141,5 +205,64 @@ def test_two_vocabularies_are_named_with_both_manifests(tmp_path, vocabulary, ma
     write_dataset(tmp_path / "b", make_documents([3]), vocabulary=other)
     with pytest.raises(InputError) as caught:
         open_root(tmp_path)
-    for part in ("a/manifest.json", "b/manifest.json", vocabulary.fingerprint, other.fingerprint):
+    command = f"--vocabulary {tmp_path / 'a/manifest.json'} --out {tmp_path / 'b'} --overwrite`"
+    for part in ("a/manifest.json", "b/manifest.json", vocabulary.fingerprint, other.fingerprint, command):
         assert part in caught.value.message
+    assert Vocabulary.read(tmp_path / "a/manifest.json") == vocabulary
+
+
+@pytest.fixture(params=["memory", "s3"])
+def remote(request, tmp_path, monkeypatch):
+    """The URL of an empty folder on an object store."""
+    monkeypatch.setenv("AUDIO_DATA_CACHE", str(tmp_path / "cache"))
+    if request.param == "memory":
+        return f"memory://datasets-{tmp_path.name}"
+    return request.getfixturevalue("s3_folder")
+
+
+def test_a_remote_dataset_is_a_dataset(remote, tmp_path, make_documents, write_dataset):
+    documents = make_documents(LENGTHS)
+    settings = {"documents_per_shard": 4, "tokens_per_record": 16, "corpus": "x"}
+    for path in (storage_path(remote) / "yodas2/en", tmp_path / "local"):
+        assert list(write_dataset(path, documents, **settings)) == documents
+    opened = open_root(remote)
+    assert list(opened) == ["yodas2/en"]
+    assert opened["yodas2/en"].fingerprint == TokenDataset.open(tmp_path / "local").fingerprint
+    assert verify_dataset(f"{remote}/yodas2/en") == []
+    names = {path.name for path in (storage_path(remote) / "yodas2/en").iterdir()}
+    assert names == {path.name for path in (tmp_path / "local").iterdir()}
+
+
+def test_a_remote_dataset_goes_on_after_a_crash_and_is_replaced_when_complete(remote, vocabulary, make_documents):
+    path, documents = f"{remote}/a", make_documents(LENGTHS)
+    settings = {"corpus": "x", "vocabulary": vocabulary, "provenance": {}, "documents_per_shard": 2}
+    writer = DatasetWriter(path, **settings).__enter__()
+    for document in documents[:5]:
+        writer.write(document)
+    writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    with pytest.raises(InputError, match="unfinished"):
+        TokenDataset.open(path)
+    with DatasetWriter(path, **settings) as writer:
+        assert writer.num_resumed == 4
+        for document in documents[writer.skip_resumed() :]:
+            writer.write(document)
+    old = TokenDataset.open(path)
+    assert list(old) == documents
+    with DatasetWriter(path, **settings, overwrite=True) as writer:
+        writer.write(documents[0])
+        assert TokenDataset.open(path).fingerprint == old.fingerprint
+    assert list(TokenDataset.open(path)) == documents[:1]
+
+
+def test_damage_of_a_remote_dataset_is_found_though_a_sound_copy_is_in_the_cache(remote, make_documents, write_dataset):
+    dataset = write_dataset(storage_path(f"{remote}/a"), make_documents(LENGTHS), documents_per_shard=4)
+    list(dataset)
+    file = storage_path(f"{remote}/a/shard-00001.arrayrecord")
+    content = bytearray(file.read_bytes())
+    content[content.index(b"ATOK") + 20] ^= 4
+    file.write_bytes(bytes(content))
+    problems = verify_dataset(f"{remote}/a")
+    assert len(problems) == 1
+    assert "shard-00001.arrayrecord`: expected the checksum" in problems[0]
+    assert list(quarantine_damage(f"{remote}/a", 4)[0].documents) == [4, 5, 6, 7]
+    assert list(TokenDataset.open(f"{remote}/a", max_quarantined=4).quarantined) == [4, 5, 6, 7]

@@ -1,5 +1,4 @@
 import dataclasses
-import hashlib
 import itertools
 import subprocess
 import sys
@@ -77,27 +76,41 @@ def test_going_on_with_another_number_of_hosts_changes_nothing(datasets):
         assert_equal(one, other)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_hosts", [1, 2, 4])
-def test_host_processes_read_the_same_global_batches(datasets, num_hosts):
-    program = """
-import hashlib, sys
-from audio_data import BatchLoader, Mixture, open_root
-host, num_hosts, root = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-mixture = Mixture.constant("m", {"a": 0.6, "b": 0.4})
-loader = BatchLoader(open_root(root), mixture, seq_len=24, batch_size=8, seed=5, host=host, num_hosts=num_hosts)
-batches = loader.iterate(10)
-for row in (row for _ in range(3) for row in next(batches).tokens):
-    print(hashlib.sha256(row.tobytes()).hexdigest())
+HOST = """
+import hashlib, itertools, sys
+from audio_data import BatchLoader, Mixture, Packing, Stage, open_root
+root, kind, host, num_hosts, start, stop = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+mixture = Mixture("m", (Stage(0, {"a": 0.6, "b": 0.4}), Stage(7, {"a": 0.2, "c": 0.8})), block=32)
+options = {"seq_len": 24, "batch_size": 8, "seed": 5, "packing": Packing(kind)}
+loader = BatchLoader(open_root(root), mixture, **options, host=host, num_hosts=num_hosts)
+for batch in itertools.islice(loader.iterate(start), stop - start):
+    rows = zip(batch.tokens, batch.segment_ids, batch.positions, batch.loss_mask, batch.corpus)
+    print(*(hashlib.sha256(b"".join(part.tobytes() for part in row)).hexdigest() for row in rows))
 """
-    root = str(datasets["a"].path.parent)
-    commands = [[sys.executable, "-c", program, str(host), str(num_hosts), root] for host in range(num_hosts)]
-    hosts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    rows = np.array([host.communicate()[0].split() for host in hosts]).reshape(num_hosts, 3, -1)
+
+
+def rows_of_processes(root, kind, num_hosts, start, stop):
+    """The rows of each global batch, hashed, as `num_hosts` processes read them side by side."""
+    command = [sys.executable, "-c", HOST, str(root), kind]
+    hosts = [
+        subprocess.Popen([*command, *map(str, (host, num_hosts, start, stop))], stdout=subprocess.PIPE, text=True)
+        for host in range(num_hosts)
+    ]
+    lines = [host.communicate()[0].splitlines() for host in hosts]
     assert [host.returncode for host in hosts] == [0] * num_hosts
-    loader = make_loader(datasets, mixture=Mixture.constant("m", {"a": 0.6, "b": 0.4}))
-    expected = [[hashlib.sha256(row.tobytes()).hexdigest() for row in loader.batch(10 + i).tokens] for i in range(3)]
-    assert rows.transpose(1, 0, 2).reshape(3, -1).tolist() == expected
+    return [" ".join(parts).split() for parts in zip(*lines, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["windows", "best_fit"])
+def test_processes_of_1_2_and_4_hosts_read_the_same_before_and_after_a_resume(datasets, kind):
+    root = datasets["a"].path.parent
+    whole = rows_of_processes(root, kind, 1, 0, 12)
+    assert len(whole) == 12
+    assert all(len(set(rows)) == 8 for rows in whole[:2])
+    for before, after in ((2, 4), (4, 1)):
+        found = rows_of_processes(root, kind, before, 0, 5) + rows_of_processes(root, kind, after, 5, 12)
+        assert found == whole
 
 
 def test_a_batch_does_not_depend_on_what_was_read_before(datasets):

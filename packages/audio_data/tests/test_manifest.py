@@ -5,7 +5,6 @@ import os
 import pytest
 
 from audio_data import InputError, Manifest, ShardInfo
-from audio_data.manifest import write_atomically
 
 
 @pytest.fixture
@@ -69,12 +68,3 @@ def test_a_missing_field_is_named(tmp_path, manifest):
     del value["corpus"]
     with pytest.raises(InputError, match=r"missing \['corpus'\]"):
         Manifest.from_json(value)
-
-
-def test_writing_that_fails_leaves_the_old_content(tmp_path, monkeypatch):
-    file = tmp_path / "file"
-    write_atomically(file, b"old")
-    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("no space left on device")))
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(file, b"new")
-    assert file.read_bytes() == b"old"

@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 
-from audio_data.shards import open_reader
+from audio_data import open_records
 
 
 def open_files(folder):
@@ -12,8 +12,8 @@ def open_files(folder):
 
 
 def test_open_files_are_bounded(tmp_path, make_documents, write_dataset, monkeypatch):
-    assert open_reader.cache_parameters()["maxsize"] == 256
-    monkeypatch.setattr("audio_data.dataset.open_reader", functools.lru_cache(maxsize=2)(open_reader.__wrapped__))
+    assert open_records.cache_parameters()["maxsize"] == 256
+    monkeypatch.setattr("audio_data.dataset.open_records", functools.lru_cache(maxsize=2)(open_records.__wrapped__))
     documents = make_documents([3] * 5)
     dataset = write_dataset(tmp_path / "a", documents, documents_per_shard=1)
     for i in (0, 1, 2, 3, 4, 0, 4):

@@ -1,10 +1,12 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from audio_data import InputError
-from audio_data.sources import describe_input, input_files, read_documents
+from audio_data import Document, InputError, Quarantine
+from audio_data.sources import describe_input, read_documents
 
 
 def test_lines_become_documents(tmp_path, vocabulary):
@@ -22,10 +24,10 @@ def test_lines_become_documents(tmp_path, vocabulary):
     [
         ("{", r"line 2: expected an object with integer `ids`"),
         ("[1]", r"line 2: expected an object"),
-        ('{"tokens": [1]}', r"line 2: expected a key 'ids' with the token ids"),
+        ('{"tokens": [1]}', r"line 2: expected an object with a key 'ids' of token ids, got none"),
         ('{"ids": [0.5]}', r"line 2: .*one row of integer ids"),
         ('{"ids": ["a"]}', r"line 2: .*one row of integer ids"),
-        ('{"ids": [[1], [1, 2]]}', r"line 2: expected an object with integer `ids`"),
+        ('{"ids": [[1], [1, 2]]}', r"line 2: expected a list of integer ids"),
         ('{"ids": [1], "loss_mask": [1]}', r"line 2: .*boolean `loss_mask`"),
     ],
 )
@@ -74,16 +76,100 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path, vocabulary):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "notes.txt", "."])
-def test_nothing_to_read_is_named(tmp_path, name):
+def test_nothing_to_read_is_named(tmp_path, vocabulary, name):
     (tmp_path / "notes.txt").write_text("no ids")
-    with pytest.raises(InputError, match=r"expected a file or folder of \.jsonl or \.npy, got none"):
-        input_files(tmp_path / name)
+    with pytest.raises(InputError, match=r"expected a file or folder of \.parquet, \.jsonl, .*got none"):
+        list(read_documents(tmp_path / name, vocabulary))
 
 
 def test_a_dataset_is_read_again(tmp_path, study_vocabulary, vocabulary, make_documents, write_dataset):
     documents = make_documents([3, 0, 5], masked=False)
     dataset = write_dataset(tmp_path / "a", documents)
     assert list(read_documents(tmp_path / "a", vocabulary)) == documents
-    assert describe_input(tmp_path / "a") == {"dataset": "a", "fingerprint": dataset.fingerprint}
+    assert describe_input(tmp_path / "a") == {"input": "a", "sha256": {"a": dataset.fingerprint}}
+    assert list(read_documents(tmp_path, vocabulary)) == documents
     with pytest.raises(InputError, match="expected the vocabulary"):
         list(read_documents(tmp_path / "a", study_vocabulary))
+
+
+def write_parquet(path, rows):
+    parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+
+
+def test_rows_of_parquet_become_documents(tmp_path, vocabulary):
+    rows = [
+        {"ids": [1, 2, 101], "loss_mask": [False, True, True], "id": "a", "seconds": 0.5},
+        {"ids": [], "loss_mask": None, "id": "b", "seconds": None},
+        {"ids": [3], "loss_mask": None, "id": None, "seconds": 2.0},
+    ]
+    write_parquet(tmp_path / "a.parquet", rows)
+    assert list(read_documents(tmp_path / "a.parquet", vocabulary)) == [
+        Document(np.array([1, 2, 101]), np.array([False, True, True]), {"id": "a", "seconds": 0.5}),
+        Document(np.array([], np.int32), None, {"id": "b"}),
+        Document(np.array([3]), None, {"seconds": 2.0}),
+    ]
+
+
+def test_the_column_of_ids_may_have_another_name(tmp_path, vocabulary):
+    write_parquet(tmp_path / "a.parquet", [{"input_ids": [1], "text": "one"}])
+    (tmp_path / "b.jsonl").write_text('{"input_ids": [2]}')
+    np.savez(tmp_path / "c.npz", input_ids=np.array([3]), offsets=np.array([0, 1]))
+    documents = list(read_documents(tmp_path, vocabulary, ids_column="input_ids"))
+    assert [d.ids.tolist() for d in documents] == [[1], [2], [3]]
+    assert documents[0].metadata == {"text": "one"}
+    with pytest.raises(InputError, match=r"a\.parquet`: expected a column 'ids', got \['input_ids', 'text'\]"):
+        list(read_documents(tmp_path / "a.parquet", vocabulary))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"ids": [1]}, {"ids": None}], "row 1: expected a list of ids in column `ids`, got None"),
+        ([{"ids": [0.5]}], "row 0: .*one row of integer ids"),
+        ([{"ids": 3}], "row 0: expected a list of ids in column `ids`, got 3"),
+        ([{"ids": [1, 2], "loss_mask": [True]}], "row 0: .*boolean `loss_mask` of 2 tokens"),
+        (None, "cannot be read .*expected a parquet file"),
+    ],
+)
+def test_a_wrong_parquet_file_is_named(tmp_path, vocabulary, rows, message):
+    file = tmp_path / "a.parquet"
+    file.write_bytes(b"PAR?") if rows is None else write_parquet(file, rows)
+    with pytest.raises(InputError, match=rf"a\.parquet` {message}"):
+        list(read_documents(file, vocabulary))
+
+
+def test_columns_of_numpy_become_documents(tmp_path, vocabulary):
+    columns = {"ids": np.array([1, 2, 3], np.uint16), "offsets": np.array([0, 2, 2, 3])}
+    np.savez(tmp_path / "a.npz", **columns, loss_mask=np.array([True, False, True]), id=np.array(["x", "y", "z"]))
+    documents = list(read_documents(tmp_path / "a.npz", vocabulary))
+    assert [d.ids.tolist() for d in documents] == [[1, 2], [], [3]]
+    assert [d.loss_mask.tolist() for d in documents] == [[True, False], [], [True]]
+    assert [d.metadata for d in documents] == [{"id": "x"}, {"id": "y"}, {"id": "z"}]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"ids": [1]}, "cannot be read .*expected arrays `ids` and `offsets`"),
+        ({"ids": [1], "offsets": [0, 2]}, "expected `offsets` that grow from 0 to 1"),
+        ({"ids": [1, 2], "offsets": [0, 2, 1, 2]}, "expected `offsets` that grow"),
+        ({"ids": [1], "offsets": [0.0, 1.0]}, "expected `offsets` that grow"),
+        ({"ids": [1], "offsets": [0, 1], "id": ["x", "y"]}, "expected one value for each of 1 documents"),
+    ],
+)
+def test_wrong_columns_are_named(tmp_path, vocabulary, columns, message):
+    np.savez(tmp_path / "a.npz", **{name: np.array(values) for name, values in columns.items()})
+    with pytest.raises(InputError, match=rf"a\.npz`.*{message}"):
+        list(read_documents(tmp_path / "a.npz", vocabulary))
+
+
+def test_a_quarantine_takes_what_cannot_be_used_and_nothing_else(tmp_path, vocabulary):
+    lines = ['{"ids": [1]}', "{", '{"ids": [170]}', '{"ids": [2], "seconds": -1}', '{"ids": [3]}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    quarantine = Quarantine(3)
+    documents = list(read_documents(tmp_path, vocabulary, quarantine=quarantine))
+    assert [d.ids.tolist() for d in documents] == [[1], [3]]
+    assert list(quarantine.reasons) == [f"`{tmp_path / 'a.jsonl'}` line {n}" for n in (2, 3, 4)]
+    assert all(reason.startswith(name) for name, reason in quarantine.reasons.items())
+    with pytest.raises(InputError, match=r"at most 2 unusable documents, got 3, first `.*line 2.*line 3.*line 4"):
+        list(read_documents(tmp_path, vocabulary, quarantine=Quarantine(2)))

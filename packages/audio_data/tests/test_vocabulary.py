@@ -24,6 +24,53 @@ def test_every_id_can_stand_at_exactly_one_kind_of_place(study_vocabulary):
     assert text_only.allowed_sets == (((0, text_only.size),),)
 
 
+@pytest.fixture(scope="module")
+def warm_start_vocabulary():
+    """Qwen's own 151,643 ids and 26 specials, the first of which becomes the end of text; 151,669 stays empty."""
+    return Vocabulary(
+        name="qwen3x-mimi",
+        num_text=151_669,
+        begin_of_text=151_670,
+        end_of_text=151_643,
+        text_start=151_671,
+        text_end=151_672,
+        audio_start=151_673,
+        audio_end=151_674,
+        audio_base=151_675,
+        num_codebooks=8,
+        codebook_size=2048,
+        codec_id="mimi",
+        text_tokenizer="qwen3x",
+    )
+
+
+def test_the_warm_start_has_its_published_ids_and_one_gap(warm_start_vocabulary, study_vocabulary):
+    vocabulary = warm_start_vocabulary
+    assert vocabulary.size == 168_059
+    assert vocabulary.gaps == ((151_669, 151_670),)
+    assert study_vocabulary.gaps == ()
+    ids = np.delete(np.arange(168_059), 151_669)
+    by_kind = dict(zip(vocabulary.kinds, np.bincount(vocabulary.kind_of(ids)).tolist(), strict=True))
+    assert by_kind == {"text": 151_668, "special": 6, **{f"codebook_{k}": 2048 for k in range(8)}}
+    with pytest.raises(InputError, match=r"position `1` of 2: .*\(0\.\.168058 without 151669\), got 151669;"):
+        vocabulary.kind_of(np.array([151_670, 151_669]))
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+    codes = np.array([[0] * 8, [2047] * 8])
+    assert np.array_equal(vocabulary.codes(vocabulary.audio_ids(codes)), codes)
+    assert vocabulary.audio_ids(codes)[-1] == 168_058
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_codes_of_every_integer_type_are_checked_and_moved(vocabulary, dtype):
+    codes = np.arange(16, dtype=dtype).reshape(-1, 4)[::2]
+    assert vocabulary.audio_ids(codes).tolist() == [106 + 16 * (i % 4) + int(c) for i, c in enumerate(codes.flat)]
+    for wrong in (16, 100, -1):
+        if np.iinfo(dtype).min <= wrong:
+            codes[1, 2] = wrong
+            with pytest.raises(InputError, match=f"got {wrong} at frame 1, codebook 2"):
+                vocabulary.audio_ids(codes)
+
+
 def test_compact_has_no_gaps(vocabulary):
     assert vocabulary.special_ids == (100, 101, 102, 103, 104, 105)
     assert vocabulary.audio_base == 106
@@ -50,7 +97,8 @@ def test_an_id_in_a_gap_is_outside():
         Vocabulary.compact("gap", 10, "codec", num_codebooks=1, codebook_size=4, text_tokenizer="none"), audio_base=20
     )
     assert gap.kind_of(np.array([20])).tolist() == [2]
-    with pytest.raises(InputError, match="got 17"):
+    assert gap.gaps == ((16, 20),)
+    with pytest.raises(InputError, match=r"0\.\.23 without 16\.\.19\), got 17"):
         gap.kind_of(np.array([17]))
 
 

@@ -86,6 +86,29 @@ def test_best_fit_is_best_fit_decreasing(lengths):
     assert sorted(16 - used) == sorted(rows)
 
 
+@given(
+    lengths=st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(any),
+    seq_len=st.integers(2, 20),
+    tokens_per_record=st.integers(1, 16),
+)
+@settings(deadline=None, max_examples=12)
+def test_windows_lose_no_token_but_the_tail_and_double_none(
+    tmp_path_factory, make_documents, write_dataset, lengths, seq_len, tokens_per_record
+):
+    documents = make_documents(lengths)
+    path = tmp_path_factory.mktemp("windows") / "a"
+    dataset = write_dataset(path, documents, documents_per_shard=3, tokens_per_record=tokens_per_record)
+    stream = np.concatenate([document.ids for document in documents])
+    num_rows = stream.size // seq_len
+    if num_rows == 0:
+        with pytest.raises(InputError, match=f"expected at least {seq_len} tokens"):
+            make_rows(dataset, Packing(), seq_len, seed=0)
+        return
+    rows, _ = rows_of(dataset, "windows", seq_len)
+    assert len(rows) == num_rows
+    assert np.array_equal(np.concatenate([row["tokens"] for row in rows]), stream[: num_rows * seq_len])
+
+
 def test_the_plan_is_a_function_of_its_seed():
     offsets = np.cumsum([0, *np.random.default_rng(0).integers(1, 12, 500)])
     one, again, other = (plan_best_fit(offsets, 12, 8, seed) for seed in (1, 1, 2))

@@ -185,7 +185,7 @@ def test_no_documents_are_no_dataset(tmp_path, write_dataset):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, make_documents, write_dataset):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"dataset folder `.*file/a` cannot be written"):
+    with pytest.raises(InputError, match=r"cannot write `.*file/a` .*choose another folder"):
         write_dataset(tmp_path / "file" / "a", make_documents([3]))
 
 
@@ -194,11 +194,14 @@ def test_a_full_disk_is_named(tmp_path, make_documents, write_dataset, monkeypat
         def write(self, record):
             raise RuntimeError("write() failed: No space left on device")
 
-        def close(self):
-            pass
+        def ok(self):
+            return True
 
-    monkeypatch.setattr("audio_data.shards.ArrayRecordWriter", lambda *_: FullDisk())
-    with pytest.raises(InputError, match=r"shard-00000.* cannot be written \(.*No space left.*free some space"):
+        def close(self):
+            raise RuntimeError("write() failed: No space left on device")
+
+    monkeypatch.setattr("audio_data.record_files.ArrayRecordWriter", lambda *_: FullDisk())
+    with pytest.raises(InputError, match=r"cannot write `.*shard-00000.* \(No space left.*free some space"):
         write_dataset(tmp_path, make_documents([3]))
 
 

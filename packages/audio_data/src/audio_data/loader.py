@@ -1,13 +1,13 @@
 """Rows to shuffled, mixed batches: a pure function of (seed, mixture, step).
 
-The pipeline is Grain's: rows of each corpus are a random-access source, shuffled and repeated without end; a selection
+The pipeline is Grain's: the rows of each corpus, by number, are shuffled, repeated without end, and read; a selection
 map mixes them; consecutive places are batched. Everything up to the batch is random access, so the state of a loader is
 a step number, and any number of hosts reads its own part of the same global batches.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import SupportsIndex, TypeVar
+from typing import TypeVar
 
 import grain
 import numpy as np
@@ -137,6 +137,11 @@ class BatchLoader:
         set_next_index(batches, start_step)
         return batches
 
+    @property
+    def quarantined_rows(self) -> dict[str, int]:
+        """Rows of each corpus that are padding, because quarantined documents lie in them."""
+        return {corpus: len(rows.quarantined) for corpus, rows in self._rows.items()}
+
     def describe(self, step: int) -> list[RowOrigin]:
         """Where the rows of a global batch come from, for error messages and logs.
 
@@ -156,37 +161,38 @@ class BatchLoader:
 
     def _build(self, places: "_HostPlaces", local_batch_size: int) -> grain.MapDataset:
         corpora = [
-            self._shuffled(corpus, grain.MapDataset.source(_RowSource(i, rows)))
+            self._shuffled_indices(corpus).map(_RowReader(i, rows))
             for i, (corpus, rows) in enumerate(self._rows.items())
         ]
         mixed = grain.MapDataset.select_from_datasets(corpora, places)
         return mixed.batch(local_batch_size, batch_fn=_stack)
 
-    def _shuffled(self, corpus: str, rows: grain.MapDataset) -> grain.MapDataset:
-        shuffled = rows.shuffle(seed=derived_seed(self._seed, "shuffle", corpus))
+    def _shuffled_indices(self, corpus: str) -> grain.MapDataset:
+        """The rows of a corpus by number, in the order in which they are drawn, without end."""
+        shuffled = grain.MapDataset.range(len(self._rows[corpus])).shuffle(
+            seed=derived_seed(self._seed, "shuffle", corpus)
+        )
         return shuffled.repeat(None, reseed_each_epoch=self.mixture.permutation == "epoch")
 
     def _origin(self, row: int, place: int) -> RowOrigin:
         draw = self._index[place]
         corpus = self.corpora[draw.corpus]
         rows, dataset = self._rows[corpus], self._datasets[corpus]
-        index = _present(self._shuffled(corpus, grain.MapDataset.range(len(rows)))[draw.ordinal])
-        names = tuple(str(dataset.metadata(i).get("id", i)) for i in rows.documents(index))
+        index = _present(self._shuffled_indices(corpus)[draw.ordinal])
+        lost = set(dataset.quarantined.tolist())
+        names = tuple(str(i if i in lost else dataset.metadata(i).get("id", i)) for i in rows.documents(index))
         return RowOrigin(row, corpus, draw.ordinal // len(rows), index, names)
 
 
-class _RowSource:
-    """Rows of one corpus as a Grain source, each with the number of its corpus."""
+class _RowReader:
+    """Reads rows of one corpus, each with the number of its corpus."""
 
     def __init__(self, corpus: int, rows: AbstractRows):
         self._corpus = np.array(corpus, np.int32)
         self._rows = rows
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: SupportsIndex) -> Row:
-        return {**self._rows[index.__index__()], "corpus": self._corpus}
+    def __call__(self, index: int) -> Row:
+        return {**self._rows[index], "corpus": self._corpus}
 
 
 class _HostPlaces(grain.transforms.DatasetSelectionMap):

@@ -7,12 +7,11 @@ either the old dataset or a folder that says it is unfinished, never a dataset t
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from audio_data.errors import InputError
+from audio_data.storage import AnyPath, read_bytes, storage_path, write_json
 from audio_data.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
@@ -56,6 +55,7 @@ class Manifest:
         provenance: How the dataset was made, as JSON.
         tokens_per_record: A longer document lies in several records of the shard, each of this many tokens but the
             last.
+        num_quarantined: Documents that were left out because they could not be used; ``quarantine.jsonl`` lists them.
         generation: 0, and one more each time the dataset is overwritten in place.
     """
 
@@ -71,6 +71,7 @@ class Manifest:
     provenance: dict[str, Any]
     tokens_per_record: int
     generation: int = 0
+    num_quarantined: int = 0
 
     @property
     def fingerprint(self) -> str:
@@ -98,10 +99,10 @@ class Manifest:
         if value.get("schema_version") != SCHEMA_VERSION:
             raise InputError(f"`schema_version`: expected {SCHEMA_VERSION}, got {value.get('schema_version')!r}")
         names = [field.name for field in dataclasses.fields(cls)]
-        missing = sorted(set(names) - set(value))
+        missing = sorted(set(names) - {"num_quarantined"} - set(value))
         if missing:
             raise InputError(f"expected the fields {names!r}, missing {missing!r}")
-        fields = {name: value[name] for name in names}
+        fields = {name: value[name] for name in names if name in value}
         fields["vocabulary"] = Vocabulary.from_json(value["vocabulary"])
         try:
             fields["shards"] = tuple(ShardInfo(**shard) for shard in value["shards"])
@@ -112,7 +113,7 @@ class Manifest:
         return manifest
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> "Manifest":
+    def read(cls, path: AnyPath) -> "Manifest":
         """Reads a manifest file.
 
         Args:
@@ -122,21 +123,21 @@ class Manifest:
             InputError: There is no such file or it is not a manifest; the message names the file.
         """
         try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = read_bytes(storage_path(path))
+            value = json.loads(content.decode())
             return cls.from_json(value if isinstance(value, dict) else {})
         except InputError as error:
             raise InputError(f"manifest `{path}`: {error.message}; rebuild the dataset") from error
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise InputError(f"manifest `{path}` cannot be read ({error}); rebuild the dataset") from error
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def write(self, path: AnyPath) -> None:
         """Writes the manifest atomically.
 
         Args:
             path: The file; its folder must exist.
         """
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(Path(path), text.encode())
+        write_json(storage_path(path), self.to_json())
 
     def _check(self, value: Mapping[str, Any]) -> None:
         sums = {
@@ -150,33 +151,3 @@ class Manifest:
             raise InputError(f"`tokens_by_kind`: expected a sum of {self.num_tokens}, got {self.tokens_by_kind!r}")
         if value.get("fingerprint") != self.fingerprint:
             raise InputError(f"`fingerprint`: expected {self.fingerprint!r}, got {value.get('fingerprint')!r}")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that whatever happens, either the old or the new content is there.
-
-    Args:
-        path: The file; its folder must exist.
-        content: All of its bytes.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    publish(temporary, path)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Renames a finished file to its real name and makes the renaming durable.
-
-    Args:
-        temporary: The finished file, already flushed to the disk.
-        path: Its real name, in the same folder.
-    """
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

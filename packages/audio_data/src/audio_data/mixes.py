@@ -1,7 +1,8 @@
 """Every mixture of the study by name, as data.
 
 Source: SODA (arXiv 2602.16687), its mixture definitions in marin-community/marin, ``experiments/audio``
-(``data_mixes.py``, ``tokenize_yodas.py``, ``exp1699_*.py``). Weights are those of the source, which need not sum to 1.
+(``data_mixes.py``, ``tokenize_yodas.py``, ``exp1699_*.py``), and of its follow-up in potsawee/marin
+(``preprocess_audio.py``). Weights are those of the source, which need not sum to 1.
 
 A corpus is named by its collection, what was changed in it, and its language or split: ``yodas2/en`` holds both
 document orders, ``yodas2-asr/en`` the audio-first one only, ``emilia-fix/en`` is free of the stray spaces of
@@ -161,6 +162,7 @@ def _study() -> list[Mix]:
     english = {corpus: _EMILIA_LANGUAGES[corpus] for corpus in ("emilia/en", "emilia-yodas/en")}
     mixes = _data_mixes()
     anneals = {"mix3_v3": mixes["mix3_v3"], "mix2_v2": mixes["mix2_v2"], "mix3_v5_w0.05": _mix3_v5(0.05, 0.33333)}
+    extension = {"yodas2/en": 0.544, "emilia-yodas-fix/en": 0.303, "emilia-fix/en": 0.154}
     pilot = {"emilia/en": 0.33669, "emilia-yodas/en": 0.66331}
     return [
         Mix("soda", with_text(_split(1, speech), 0.05), "exp1699_marin_audio_all.py", "Exp 1.6, 2.1, 2.2"),
@@ -176,6 +178,7 @@ def _study() -> list[Mix]:
             Mix(f"{name}_text", with_text(weights, 0.05), "exp1699_marin_audio_135m_anneal_nemo.py", "135M anneal")
             for name, weights in anneals.items()
         ),
+        Mix("soda_extension", extension, "preprocess_audio.py", "SODA-extension: the speech of soda, without text"),
     ]
 
 

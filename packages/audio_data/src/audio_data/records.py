@@ -122,7 +122,12 @@ def decode_document(record: bytes) -> Document:
 
 
 def decode_tokens(
-    record: bytes, start: int = 0, stop: int | None = None, *, expected_tokens: int | None = None
+    record: bytes,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    expected_tokens: int | None = None,
+    out: Int32[np.ndarray, " seq"] | None = None,
 ) -> tuple[Int32[np.ndarray, " seq"], Bool[np.ndarray, " seq"] | None]:
     """Ids and loss mask of a slice of an encoded document, without decoding the rest.
 
@@ -131,6 +136,7 @@ def decode_tokens(
         start: First token, 0 .. n.
         stop: The token after the last; n if None.
         expected_tokens: n as some index has it, or None where there is none.
+        out: Where the ids go, as many as the slice has; a new array if None.
 
     Raises:
         InputError: The bytes are not an encoded document, or not one of `expected_tokens`.
@@ -139,9 +145,10 @@ def decode_tokens(
     if expected_tokens is not None and planes.num_tokens != expected_tokens:
         raise InputError(f"record: expected {expected_tokens} tokens as in the index, got {planes.num_tokens!r}")
     num = (planes.num_tokens if stop is None else stop) - start
-    ids = np.frombuffer(record, "<u2", num, planes.low + 2 * start).astype(np.int32)
+    ids = np.empty(num, np.int32) if out is None else out
+    np.copyto(ids, np.frombuffer(record, "<u2", num, planes.low + 2 * start))
     if planes.flags & _HIGH_PLANE:
-        ids |= np.frombuffer(record, np.uint8, num, planes.high + start).astype(np.int32) << 16
+        ids |= np.left_shift(np.frombuffer(record, np.uint8, num, planes.high + start), 16, dtype=np.int32)
     if not planes.flags & _LOSS_MASK:
         return ids, None
     bits = np.unpackbits(

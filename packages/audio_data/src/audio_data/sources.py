@@ -1,117 +1,219 @@
-"""Documents from other producers' files: JSONL lines, numpy streams, datasets, and folders of these.
+"""Documents from other producers' files: parquet, JSONL, numpy arrays, datasets, and folders of these.
 
 Only token ids are accepted: turning audio or text into ids is another package's work.
 """
 
+import itertools
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from audio_data.dataset import TokenDataset
+from audio_data.dataset import TokenDataset, find_datasets
 from audio_data.errors import InputError
 from audio_data.manifest import MANIFEST_NAME
+from audio_data.quarantine import Quarantine
 from audio_data.records import Document
-from audio_data.shards import hash_file
+from audio_data.shards import tokens_by_kind
+from audio_data.storage import AnyPath, StoragePath, disk_errors, fetch, hash_file, storage_path
 from audio_data.vocabulary import Vocabulary
 
-_SUFFIXES = (".jsonl", ".npy")
+_MASK = "loss_mask"
+_ROWS_PER_BATCH = 256
 
 
-def read_documents(path: str | os.PathLike[str], vocabulary: Vocabulary) -> Iterator[Document]:
-    """Documents of a file or folder, in a fixed order.
+def read_documents(
+    path: AnyPath, vocabulary: Vocabulary, *, ids_column: str = "ids", quarantine: Quarantine | None = None
+) -> Iterator[Document]:
+    """Documents of a file or folder, in a fixed order; memory is bounded, except by a ``.npz`` file.
 
-    - ``.jsonl``: one object a line with ``ids``, optionally ``loss_mask`` (a list of booleans); all else is metadata.
+    - ``.parquet``: a document a row, with a column of lists of ids, perhaps ``loss_mask`` (lists of booleans); all
+      other columns are metadata.
+    - ``.jsonl``: a document a line, an object with the same keys.
+    - ``.npz``: the ids of all documents end to end, ``offsets`` (where each begins, and the end of the last), perhaps
+      ``loss_mask``; an array of one value for each document is metadata.
     - ``.npy``: one row of ids; a document ends after each end of text, and at the end.
     - a dataset: its documents, whose vocabulary must be the same.
-    - a folder: every such file in it, by name.
+    - a folder: every such file in it by name, then every dataset below it.
 
     Args:
-        path: The file or folder.
-        vocabulary: Says which id ends a text.
+        path: The file or folder, here or on an object store.
+        vocabulary: Says which id ends a text, and which ids there are.
+        ids_column: What the column, key or array of ids is called.
+        quarantine: Takes documents that cannot be used; without one, or with one that is off, the first raises.
 
     Raises:
         InputError: The file is of another kind, or its content is; the message names file and line.
     """
-    path = Path(path)
-    if (path / MANIFEST_NAME).is_file():
-        yield from _read_dataset(path, vocabulary)
-        return
-    for file in input_files(path):
-        yield from _read_jsonl(file) if file.suffix == ".jsonl" else _read_npy(file, vocabulary)
+    quarantine = Quarantine(None) if quarantine is None else quarantine
+    for source in inputs_of(path):
+        for name, found in _candidates(source, vocabulary, ids_column):
+            document = _checked(found, vocabulary, quarantine.is_on)
+            if isinstance(document, InputError):
+                quarantine.add(name, f"{name}: {document.message}")
+            else:
+                yield document
 
 
-def input_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The files that `read_documents` reads, in its order.
+def inputs_of(path: AnyPath) -> list[StoragePath]:
+    """The files and datasets that `read_documents` reads, in its order.
 
     Args:
-        path: A file or folder.
+        path: A file, a dataset, or a folder.
 
     Raises:
         InputError: There is none.
     """
-    path = Path(path)
-    files = [path] if path.is_file() else sorted(f for f in path.glob("*") if f.suffix in _SUFFIXES)
-    if not files or files[0].suffix not in _SUFFIXES:
+    path = storage_path(path)
+    with disk_errors(path, "read"):
+        if path.is_file():
+            found: list[StoragePath] = [path]
+        elif (path / MANIFEST_NAME).is_file():
+            return [path]
+        else:
+            files: list[StoragePath] = [file for file in path.glob("*") if file.suffix in _READERS]
+            found = [*sorted(files, key=lambda file: file.name), *find_datasets(path)]
+    if not found or (path.is_file() and path.suffix not in _READERS):
         raise InputError(
-            f"input `{path}`: expected a file or folder of {' or '.join(_SUFFIXES)}, got none; check the path"
+            f"input `{path}`: expected a file or folder of {', '.join(_READERS)}, or datasets, got none; check the path"
         )
-    return files
+    return found
 
 
-def describe_input(path: str | os.PathLike[str]) -> dict[str, Any]:
+def describe_input(path: AnyPath) -> dict[str, Any]:
     """What a dataset's provenance says of one of its inputs: its name and the checksum of its content.
 
     Args:
         path: A file, folder or dataset.
     """
-    path = Path(path)
-    if (path / MANIFEST_NAME).is_file():
-        return {"dataset": path.name, "fingerprint": TokenDataset.open(path).fingerprint}
-    return {"input": path.name, "sha256": {file.name: hash_file(file) for file in input_files(path)}}
+    content = {
+        source.name: hash_file(source) if source.suffix in _READERS else TokenDataset.open(source).fingerprint
+        for source in inputs_of(path)
+    }
+    return {"input": storage_path(path).name, "sha256": content}
 
 
-def _read_dataset(path: Path, vocabulary: Vocabulary) -> Iterator[Document]:
+_Candidate = tuple[str, Document | InputError]
+
+
+def _candidates(source: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
+    if source.suffix in _READERS:
+        return _READERS[source.suffix](source, vocabulary, ids_column)
+    return _read_dataset(source, vocabulary)
+
+
+def _checked(found: Document | InputError, vocabulary: Vocabulary, check: bool) -> Document | InputError:
+    """The document, or what is wrong with it. Where nothing may be left out, checking is left to the writer."""
+    if check and isinstance(found, Document):
+        try:
+            tokens_by_kind(found, vocabulary)
+        except InputError as error:
+            return error
+    return found
+
+
+def _document(ids: Any, mask: Any, metadata: Mapping[str, Any]) -> Document | InputError:
+    try:
+        ids = np.asarray(ids)
+        ids = ids.astype(np.int32) if ids.shape == (0,) else ids
+        return Document(ids, None if mask is None else np.asarray(mask), dict(metadata))
+    except InputError as error:
+        return error
+    except ValueError as error:
+        return InputError(f"expected a list of integer ids ({error})")
+
+
+def _read_dataset(path: StoragePath, vocabulary: Vocabulary) -> Iterator[_Candidate]:
     dataset = TokenDataset.open(path)
     if dataset.vocabulary != vocabulary:
         raise InputError(
             f"dataset `{path}`: expected the vocabulary {vocabulary.fingerprint!r}, "
             f"got {dataset.vocabulary.fingerprint!r}; rebuild it with the vocabulary given"
         )
-    yield from dataset
+    for index in range(len(dataset)):
+        try:
+            found = dataset[index]
+        except InputError as error:
+            found = error
+        yield f"`{path}` document {index}", found
 
 
-def _read_jsonl(file: Path) -> Iterator[Document]:
-    with open(file, "rb") as lines:
+def _read_jsonl(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
+    with fetch(file).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _parse_line(file, number, line)
+                yield f"`{file}` line {number}", _parse_line(line, ids_column)
 
 
-def _parse_line(file: Path, number: int, line: bytes) -> Document:
+def _parse_line(line: bytes, ids_column: str) -> Document | InputError:
     try:
-        value = json.loads(line.decode())
-        ids, mask = value.pop("ids"), value.pop("loss_mask", None)
-        return Document(_integers(ids), None if mask is None else np.array(mask), value)
-    except InputError as error:
-        raise InputError(f"`{file}` line {number}: {error.message}") from error
-    except KeyError as error:
-        raise InputError(f"`{file}` line {number}: expected a key {error} with the token ids, got none") from error
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"`{file}` line {number}: expected an object with integer `ids` ({error})") from error
+        value = json.loads(line)
+    except ValueError as error:
+        return InputError(f"expected an object with integer `{ids_column}` ({error})")
+    if not isinstance(value, dict) or ids_column not in value:
+        return InputError(f"expected an object with a key {ids_column!r} of token ids, got none")
+    return _document(value.pop(ids_column), value.pop(_MASK, None), value)
 
 
-def _integers(ids: Any) -> np.ndarray:
-    array = np.array(ids)
-    return array.astype(np.int32) if array.shape == (0,) else array
+def _read_parquet(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
+    import pyarrow as pa
+    from pyarrow import parquet
 
-
-def _read_npy(file: Path, vocabulary: Vocabulary) -> Iterator[Document]:
     try:
-        stream = np.load(file, mmap_mode="r", allow_pickle=False)
+        # One thread, because a build is no faster with more and its CPU time would not be told from its wall time.
+        with parquet.ParquetFile(str(fetch(file))) as table:
+            if ids_column not in table.schema_arrow.names:
+                raise InputError(f"`{file}`: expected a column {ids_column!r}, got {table.schema_arrow.names!r}")
+            row = 0
+            for batch in table.iter_batches(_ROWS_PER_BATCH, use_threads=False):
+                for found in _documents_of_batch(batch, ids_column):
+                    yield f"`{file}` row {row}", found
+                    row += 1
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"`{file}` cannot be read ({error}); expected a parquet file") from error
+
+
+def _documents_of_batch(batch: Any, ids_column: str) -> Iterator[Document | InputError]:
+    """Documents of a `pyarrow.RecordBatch`; ids pass as arrays, without a Python object for each."""
+    names = [name for name in batch.schema.names if name not in (ids_column, _MASK)]
+    metadata = batch.select(names).to_pylist() if names else [{}] * batch.num_rows
+    ids, masks = batch.column(ids_column), batch.column(_MASK) if _MASK in batch.schema.names else None
+    for index in range(batch.num_rows):
+        value = getattr(ids[index], "values", None)
+        if value is None:
+            yield InputError(f"expected a list of ids in column `{ids_column}`, got {ids[index].as_py()!r}")
+            continue
+        mask = None if masks is None else masks[index].as_py()
+        kept = {name: field for name, field in metadata[index].items() if field is not None}
+        yield _document(value.to_numpy(zero_copy_only=False), mask, kept)
+
+
+def _read_npz(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
+    try:
+        with np.load(fetch(file), allow_pickle=False) as arrays:
+            columns = dict(arrays)
+        ids, offsets = columns.pop(ids_column), columns.pop("offsets")
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError(
+            f"`{file}` cannot be read ({error}); expected arrays `{ids_column}` and `offsets` saved by numpy.savez"
+        ) from error
+    mask = columns.pop(_MASK, None)
+    bounds = offsets.tolist() if offsets.ndim == 1 and np.issubdtype(offsets.dtype, np.integer) else []
+    if not bounds or bounds[0] != 0 or bounds[-1] != ids.size or (np.diff(offsets) < 0).any():
+        raise InputError(f"`{file}`: expected `offsets` that grow from 0 to {ids.size}, got {offsets!r}")
+    wrong = {name: array.shape for name, array in columns.items() if array.shape != (len(bounds) - 1,)}
+    if wrong:
+        raise InputError(f"`{file}`: expected one value for each of {len(bounds) - 1} documents, got {wrong!r}")
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
+        metadata = {name: array[number].item() for name, array in columns.items()}
+        part = None if mask is None else mask[start:stop]
+        yield f"`{file}` document {number}", _document(ids[start:stop], part, metadata)
+
+
+def _read_npy(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
+    try:
+        stream = np.load(fetch(file), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"`{file}` cannot be read ({error}); expected one row of integer ids saved by numpy.save"
@@ -122,5 +224,8 @@ def _read_npy(file: Path, vocabulary: Vocabulary) -> Iterator[Document]:
     start = 0
     for number, stop in enumerate(np.unique(ends).tolist()):
         if stop > start:
-            yield Document(np.array(stream[start:stop]), metadata={"id": f"{file.stem}-{number}"})
+            yield f"`{file}` document {number}", _document(stream[start:stop], None, {"id": f"{file.stem}-{number}"})
         start = stop
+
+
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".npz": _read_npz, ".npy": _read_npy}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,17 @@ from audio_data.dataset import TokenDataset, find_manifest
 from audio_data.errors import InputError
 from audio_data.manifest import Manifest, ShardInfo
 from audio_data.progress import Progress
+from audio_data.quarantine import DAMAGED_NAME, Budget, Damaged, Quarantine
 from audio_data.records import Document
-from audio_data.shards import check_shard_size, hash_file, load_offsets, shard_file, shard_files
+from audio_data.shards import check_shard_size, load_offsets, shard_file, shard_files, tokens_by_kind
+from audio_data.storage import AnyPath, StoragePath, file_sizes, hash_file, storage_path
 
 
-def verify_dataset(path: str | os.PathLike[str], progress: Progress | None = None) -> list[str]:
+def verify_dataset(path: AnyPath, progress: Progress | None = None) -> list[str]:
     """Compares every byte and every token of a dataset with its manifest.
 
     Args:
-        path: The folder that holds its ``manifest.json``.
+        path: The folder that holds its ``manifest.json``, here or on an object store, whose files are then read anew.
         progress: Advanced by the bytes of each shard, if given.
 
     Returns:
@@ -28,40 +29,107 @@ def verify_dataset(path: str | os.PathLike[str], progress: Progress | None = Non
     Raises:
         InputError: There is no manifest, or it contradicts itself.
     """
-    folder = Path(path)
+    return _examine(storage_path(path), progress).problems
+
+
+def quarantine_damage(
+    path: AnyPath, max_quarantined: Budget, progress: Progress | None = None
+) -> tuple[Damaged, list[str]]:
+    """Verifies a dataset, and lists the documents that cannot be read in its ``damaged.json``.
+
+    A dataset that is then opened with a budget gives padding where they lie. An old list is replaced, or removed where
+    the dataset is sound.
+
+    Args:
+        path: The folder that holds its ``manifest.json``.
+        max_quarantined: Most documents that may be damaged, as a number or as a share of all.
+        progress: Advanced by the bytes of each shard, if given.
+
+    Returns:
+        The damaged documents, and whatever else is wrong, which no list can mend.
+
+    Raises:
+        InputError: There is no manifest, it contradicts itself, or more documents are damaged than the budget allows.
+    """
+    folder = storage_path(path)
+    found = _examine(folder, progress)
+    quarantine = Quarantine(max_quarantined)
+    quarantine.reasons = {str(index): why for index, why in found.damaged.documents.items()}
+    quarantine.check(found.num_documents)
+    if found.damaged.documents:
+        found.damaged.write(folder)
+    elif (folder / DAMAGED_NAME).exists():
+        (folder / DAMAGED_NAME).unlink()
+    return found.damaged, found.beyond_documents
+
+
+@dataclasses.dataclass
+class _Findings:
+    """What is wrong with a dataset.
+
+    Attributes:
+        problems: Everything, in the order of the shards.
+        beyond_documents: Of those, what leaving documents out does not mend.
+        damaged: Documents that cannot be read.
+        num_documents: How many the dataset holds.
+    """
+
+    problems: list[str]
+    beyond_documents: list[str]
+    damaged: Damaged
+    num_documents: int
+
+
+def _examine(folder: StoragePath, progress: Progress | None) -> _Findings:
     manifest = Manifest.read(find_manifest(folder))
-    problems = [
-        f"file `{file}` is in no manifest; remove it, it is not part of the dataset"
-        for file, name in shard_files(folder).items()
-        if name not in {shard.name for shard in manifest.shards}
+    names = {shard.name for shard in manifest.shards}
+    strays = [
+        f"file `{folder / file}` is in no manifest; remove it, it is not part of the dataset"
+        for file, shard in shard_files(folder).items()
+        if shard not in names
     ]
-    found = _Tally(manifest)
+    tally = _Tally(manifest)
+    problems, beyond, documents, first = strays, list(strays), dict[int, str](), 0
     for shard in manifest.shards:
-        problems += _verify_shard(folder, manifest, shard, found)
+        found, damaged = _examine_shard(folder, manifest, shard, tally)
+        problems += [*found, *dict.fromkeys(damaged.values())]
+        beyond += [] if damaged else found
+        documents |= {first + index: reason for index, reason in damaged.items()}
+        first += shard.num_documents
         if progress is not None:
             progress.advance(shard.num_bytes)
-    # Totals of a damaged dataset differ for a reason that is already named.
-    return problems or found.differences(folder)
+    if not problems:
+        # Totals of a damaged dataset differ for a reason that is already named.
+        problems = beyond = tally.differences(folder)
+    return _Findings(problems, beyond, Damaged(manifest.fingerprint, documents), first)
 
 
-def _verify_shard(folder: Path, manifest: Manifest, shard: ShardInfo, found: "_Tally") -> list[str]:
+def _examine_shard(
+    folder: StoragePath, manifest: Manifest, shard: ShardInfo, tally: "_Tally"
+) -> tuple[list[str], dict[int, str]]:
+    """What is wrong with the files of a shard, and with each of its documents."""
     try:
-        check_shard_size(folder, shard)
         offsets = load_offsets(folder, shard)
     except InputError as error:
-        return [error.message]
-    problems = []
+        return [error.message], {}
     file = shard_file(folder, shard)
+    try:
+        check_shard_size(folder, shard, file_sizes(folder))
+    except InputError as error:
+        return [], dict.fromkeys(range(shard.num_documents), error.message)
     sha256 = hash_file(file)
-    if sha256 != shard.sha256:
-        problems.append(f"shard `{file}`: expected the checksum {shard.sha256!r}, got {sha256!r}; restore the file")
+    mismatch = f"shard `{file}`: expected the checksum {shard.sha256!r}, got {sha256!r}; restore the file"
+    if sha256 != shard.sha256 and not isinstance(file, Path):
+        # No copy of a remote file is made that is not the file of the manifest.
+        return [], dict.fromkeys(range(shard.num_documents), mismatch)
     part = TokenDataset(folder, dataclasses.replace(manifest, shards=(shard,)), [offsets])
+    damaged: dict[int, str] = {}
     for index in range(len(part)):
         try:
-            found.add(part[index])
+            tally.add(part[index])
         except InputError as error:
-            problems.append(error.message)
-    return problems
+            damaged[index] = error.message
+    return [mismatch] if sha256 != shard.sha256 else [], damaged
 
 
 class _Tally:
@@ -73,11 +141,10 @@ class _Tally:
         self._seconds = 0.0
 
     def add(self, document: Document) -> None:
-        kinds = self._manifest.vocabulary.kind_of(document.ids)
-        self._counts += np.bincount(kinds, minlength=self._counts.size)
+        self._counts += tokens_by_kind(document, self._manifest.vocabulary)
         self._seconds += document.metadata.get("seconds", 0.0)
 
-    def differences(self, folder: Path) -> list[str]:
+    def differences(self, folder: StoragePath) -> list[str]:
         manifest, problems = self._manifest, []
         by_kind = dict(zip(manifest.vocabulary.kinds, self._counts.tolist(), strict=True))
         if by_kind != manifest.tokens_by_kind:

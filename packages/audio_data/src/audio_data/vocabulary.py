@@ -11,15 +11,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int8, Int32
+from jaxtyping import Int8, Int32, Integer
 
 from audio_data.errors import InputError
+from audio_data.storage import AnyPath, read_bytes, storage_path, write_json
 
 _SPECIALS = ("begin_of_text", "end_of_text", "text_start", "text_end", "audio_start", "audio_end")
 
@@ -132,7 +131,7 @@ class Vocabulary:
         """Names of the token kinds: text, special, and one for each codebook."""
         return ("text", "special", *(f"codebook_{k}" for k in range(self.num_codebooks)))
 
-    def kind_of(self, ids: Int[np.ndarray, " seq"]) -> Int8[np.ndarray, " seq"]:
+    def kind_of(self, ids: Integer[np.ndarray, " seq"]) -> Int8[np.ndarray, " seq"]:
         """The kind of every token, as an index into `kinds`.
 
         Args:
@@ -141,17 +140,26 @@ class Vocabulary:
         Raises:
             InputError: An id means nothing in this vocabulary; the message names the first such position.
         """
-        table = self._kind_table
-        outside = (ids < 0) | (ids >= self.size)
-        kinds = table[np.where(outside, 0, ids)]
-        kinds[outside] = -1
-        wrong = np.flatnonzero(kinds < 0)
-        if wrong.size:
+        inside = not ids.size or (ids.min() >= 0 and ids.max() < self.size)
+        kinds = self._kind_table.take(ids if inside else np.clip(ids, 0, self.size - 1))
+        if not inside:
+            kinds[(ids < 0) | (ids >= self.size)] = -1
+        if kinds.size and kinds.min() < 0:
+            position = int(np.argmin(kinds))
+            gaps = [f"{start}" if stop == start + 1 else f"{start}..{stop - 1}" for start, stop in self.gaps]
             raise InputError(
-                f"position `{wrong[0]}` of {ids.size}: expected an id of vocabulary `{self.name}` "
-                f"(0..{self.size - 1}), got {int(ids[wrong[0]])!r}; use the vocabulary that made the ids"
+                f"position `{position}` of {ids.size}: expected an id of vocabulary `{self.name}` "
+                f"(0..{self.size - 1}{' without ' * bool(gaps)}{', '.join(gaps)}), got {int(ids[position])!r}; "
+                f"use the vocabulary that made the ids"
             )
         return kinds
+
+    @property
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """Ids below `size` that mean nothing, as half-open ranges: rows of an embedding that no token uses."""
+        empty = np.concatenate([[False], self._kind_table < 0, [False]])
+        starts, stops = np.flatnonzero(np.diff(empty.astype(np.int8))).reshape(-1, 2).T.tolist()
+        return tuple(zip(starts, stops, strict=True))
 
     def audio_range(self, codebook: int) -> tuple[int, int]:
         """First id of a codebook and the id after its last.
@@ -181,7 +189,7 @@ class Vocabulary:
         rest = tuple((start, stop) for start, stop in gaps if start < stop)
         return (rest, (codebooks[0], end), *((codebook,) for codebook in codebooks[1:]))
 
-    def audio_ids(self, codes: Int[np.ndarray, "frames codebooks"]) -> Int32[np.ndarray, " seq"]:
+    def audio_ids(self, codes: Integer[np.ndarray, "frames codebooks"]) -> Int32[np.ndarray, " seq"]:
         """Codes as ids, frame by frame: all codebooks of a frame, then the next frame.
 
         Args:
@@ -194,16 +202,20 @@ class Vocabulary:
         num_codebooks = codes.shape[1]
         if num_codebooks > self.num_codebooks:
             raise InputError(f"`codes`: expected at most {self.num_codebooks} codebooks, got shape {codes.shape!r}")
-        if codes.size and not (codes.min() >= 0 and codes.max() < self.codebook_size):
+        # A negative code is a huge one without its sign, so one pass finds both.
+        if codes.view(f"u{codes.itemsize}").max(initial=0) >= self.codebook_size:
             frame, codebook = np.argwhere((codes < 0) | (codes >= self.codebook_size))[0]
             raise InputError(
                 f"`codes`: expected 0..{self.codebook_size - 1}, got {int(codes[frame, codebook])!r} "
                 f"at frame {frame}, codebook {codebook}"
             )
-        return (codes.astype(np.int32) + self._codebook_bases[:num_codebooks]).reshape(-1)
+        ids = np.empty(codes.shape, np.int32)
+        np.copyto(ids, codes, casting="same_kind")
+        ids += self._codebook_bases[:num_codebooks]
+        return ids.reshape(-1)
 
     def codes(
-        self, ids: Int[np.ndarray, " seq"], num_codebooks: int | None = None
+        self, ids: Integer[np.ndarray, " seq"], num_codebooks: int | None = None
     ) -> Int32[np.ndarray, "frames codebooks"]:
         """Ids as codes: the inverse of `audio_ids`.
 
@@ -260,30 +272,31 @@ class Vocabulary:
         return cls(**value)
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> "Vocabulary":
+    def read(cls, path: AnyPath) -> "Vocabulary":
         """Reads a vocabulary file.
 
         Args:
-            path: A JSON file with the fields of this class.
+            path: A JSON file with the fields of this class, or the manifest of a dataset, whose vocabulary it is then.
 
         Raises:
             InputError: There is no such file or it is no vocabulary; the message names the file.
         """
         try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls.from_json(value if isinstance(value, dict) else {})
+            value = json.loads(read_bytes(storage_path(path)).decode())
+            value = value if isinstance(value, dict) else {}
+            return cls.from_json(value["vocabulary"] if "schema_version" in value else value)
         except InputError as error:
             raise InputError(f"vocabulary `{path}`: {error.message}") from error
-        except (OSError, ValueError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"vocabulary `{path}` cannot be read ({error}); expected a vocabulary.json") from error
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def write(self, path: AnyPath) -> None:
         """Writes a vocabulary file, readable by `read`.
 
         Args:
             path: The file; its folder must exist.
         """
-        Path(path).write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        write_json(storage_path(path), self.to_json())
 
     @functools.cached_property
     def _kind_table(self) -> Int8[np.ndarray, " vocab"]:

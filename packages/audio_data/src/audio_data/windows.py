@@ -2,20 +2,23 @@
 
 Two ways to fill a row, both random access: row ``i`` is read without reading the rows before it.
 
-- ``windows``: all documents of a corpus, end to end, are cut into windows of ``seq_len`` tokens; the tail that fills no
-window
-  is dropped. No padding. This is how the study trains.
+- ``windows``: all documents of a corpus, end to end, are cut into windows of ``seq_len`` tokens; the tail that fills
+  no window is dropped. No padding. This is how the study trains.
 - ``best_fit``: whole documents share a row, each a segment of its own, under one fixed plan for the corpus. Rows are
-padded.
+  padded.
+
+A row in which a quarantined document lies is all padding: no token of it counts, and every other row is what it was.
 """
 
 import abc
 import dataclasses
 import functools
+import itertools
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, Int64
+from jaxtyping import Bool, Int32, Int64
 
 from audio_data.dataset import TokenDataset, split_offsets
 from audio_data.errors import InputError
@@ -56,17 +59,48 @@ class AbstractRows(abc.ABC):
     bool, each of ``seq_len``. The mask is True where the prediction made at this position, of the next token, counts.
     """
 
+    def __init__(self, dataset: TokenDataset, seq_len: int, quarantined: Iterable[int]):
+        """For subclasses: the corpus, tokens in a row, and the rows that must not be read."""
+        self._seq_len = seq_len
+        self._token_offsets = dataset.token_offsets
+        self._arange = np.arange(seq_len, dtype=np.int32)
+        self.quarantined = frozenset(quarantined)
+
     @abc.abstractmethod
     def __len__(self) -> int:
         """How many rows the corpus fills."""
 
-    @abc.abstractmethod
     def __getitem__(self, index: int) -> Row:
         """Reads one row."""
+        return self._padding() if index in self.quarantined else self._read(index)
 
     @abc.abstractmethod
+    def _read(self, index: int) -> Row:
+        """Reads one row in which no quarantined document lies."""
+
     def documents(self, index: int) -> list[int]:
-        """The documents that have tokens in a row."""
+        """The documents that have tokens in a row, in the order in which they lie there."""
+        offsets, found = self._token_offsets, list[int]()
+        for start, length in zip(*self.spans(index), strict=True):
+            first, stop = np.searchsorted(offsets, start, "right") - 1, np.searchsorted(offsets, start + length, "left")
+            # Empty documents lie there too, but have no tokens.
+            found += [i for i in range(int(first), int(stop)) if offsets[i] < offsets[i + 1]]
+        return list(dict.fromkeys(found))
+
+    def document_of_tokens(self, index: int) -> Int64[np.ndarray, " tokens"]:
+        """The document of every token of a row, without its padding."""
+        starts, lengths = self.spans(index)
+        stream = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)])
+        return np.searchsorted(self._token_offsets, stream, "right") - 1
+
+    def _padding(self) -> Row:
+        nothing = np.zeros(self._seq_len, np.int32)
+        counts = np.zeros(self._seq_len, np.bool_)
+        return {"tokens": nothing, "segment_ids": nothing, "positions": self._arange, "loss_mask": counts}
+
+    @abc.abstractmethod
+    def spans(self, index: int) -> tuple[Int64[np.ndarray, " spans"], Int64[np.ndarray, " spans"]]:
+        """Where the tokens of a row lie in the stream of the corpus: first token and number of tokens of each span."""
 
 
 def make_rows(dataset: TokenDataset, packing: Packing, seq_len: int, seed: int) -> AbstractRows:
@@ -110,19 +144,22 @@ class Windows(AbstractRows):
     """
 
     def __init__(self, dataset: TokenDataset, seq_len: int, *, reset_positions: bool):
+        spans = dataset.token_offsets[dataset.quarantined[:, None] + [0, 1]].tolist()
+        num_rows = dataset.num_tokens // seq_len
+        rows = (range(start // seq_len, min(-(-stop // seq_len), num_rows)) for start, stop in spans if start < stop)
+        super().__init__(dataset, seq_len, itertools.chain.from_iterable(rows))
         self._dataset = dataset
-        self._seq_len = seq_len
         self._reset_positions = reset_positions
         self._end_of_text = dataset.vocabulary.end_of_text
-        self._arange = np.arange(seq_len, dtype=np.int32)
 
     def __len__(self) -> int:
         return self._dataset.num_tokens // self._seq_len
 
-    def __getitem__(self, index: int) -> Row:
+    def _read(self, index: int) -> Row:
         start = index * self._seq_len
-        tokens, mask = self._dataset.gather(np.array([start]), np.array([start + self._seq_len]))
-        segment_ids = np.ones(self._seq_len, np.int32)
+        tokens, mask = self._dataset.read(start, start + self._seq_len)
+        segment_ids = np.empty(self._seq_len, np.int32)
+        segment_ids[0] = 1
         np.cumsum(tokens[:-1] == self._end_of_text, out=segment_ids[1:])
         segment_ids[1:] += 1
         positions = _positions_in_segments(segment_ids) if self._reset_positions else self._arange
@@ -133,10 +170,9 @@ class Windows(AbstractRows):
             "loss_mask": _next_token_counts(mask, self._seq_len),
         }
 
-    def documents(self, index: int) -> list[int]:
-        """The documents that have tokens in a window."""
-        start = index * self._seq_len
-        return _documents_between(self._dataset.token_offsets, start, start + self._seq_len)
+    def spans(self, index: int) -> tuple[Int64[np.ndarray, " spans"], Int64[np.ndarray, " spans"]]:
+        """One span, the window itself."""
+        return np.array([index * self._seq_len]), np.array([self._seq_len])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,18 +204,18 @@ class PackedRows(AbstractRows):
     """
 
     def __init__(self, dataset: TokenDataset, seq_len: int, plan: BestFitPlan, *, reset_positions: bool):
+        document = np.searchsorted(dataset.token_offsets, plan.starts, "right") - 1
+        parts = np.flatnonzero(np.isin(document, dataset.quarantined))
+        super().__init__(dataset, seq_len, (np.searchsorted(plan.row_offsets, parts, "right") - 1).tolist())
         self._dataset = dataset
-        self._seq_len = seq_len
         self._plan = plan
         self._reset_positions = reset_positions
-        self._arange = np.arange(seq_len, dtype=np.int32)
 
     def __len__(self) -> int:
         return self._plan.row_offsets.size - 1
 
-    def __getitem__(self, index: int) -> Row:
-        parts = slice(*self._plan.row_offsets[index : index + 2])
-        starts, lengths = self._plan.starts[parts], self._plan.lengths[parts]
+    def _read(self, index: int) -> Row:
+        starts, lengths = self.spans(index)
         ids, mask = self._dataset.gather(starts, starts + lengths)
         tokens = np.zeros(self._seq_len, np.int32)
         tokens[: ids.size] = ids
@@ -195,10 +231,10 @@ class PackedRows(AbstractRows):
             "loss_mask": _next_token_counts(padded_mask, self._seq_len) & same_segment,
         }
 
-    def documents(self, index: int) -> list[int]:
-        """The documents that have tokens in a row."""
-        starts = self._plan.starts[slice(*self._plan.row_offsets[index : index + 2])]
-        return (np.searchsorted(self._dataset.token_offsets, starts, "right") - 1).tolist()
+    def spans(self, index: int) -> tuple[Int64[np.ndarray, " spans"], Int64[np.ndarray, " spans"]]:
+        """One span for each part of a document."""
+        parts = slice(*self._plan.row_offsets[index : index + 2])
+        return self._plan.starts[parts], self._plan.lengths[parts]
 
 
 def plan_best_fit(
@@ -288,10 +324,3 @@ def _all_but_last(seq_len: int) -> Bool[np.ndarray, " seq"]:
     counts[-1] = False
     counts.setflags(write=False)
     return counts
-
-
-def _documents_between(token_offsets: Int[np.ndarray, " offsets"], start: int, stop: int) -> list[int]:
-    """The documents that have tokens in [start, stop) of the stream; empty ones have none."""
-    first = int(np.searchsorted(token_offsets, start, "right")) - 1
-    last = int(np.searchsorted(token_offsets, stop, "left"))
-    return [i for i in range(first, last) if token_offsets[i] < token_offsets[i + 1]]

@@ -2,18 +2,18 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from audio_data.errors import InputError
-from audio_data.manifest import MANIFEST_NAME, SCHEMA_VERSION, UNFINISHED_NAME, Manifest, publish
+from audio_data.manifest import MANIFEST_NAME, SCHEMA_VERSION, UNFINISHED_NAME, Manifest
+from audio_data.quarantine import Quarantine
 from audio_data.records import Document
 from audio_data.shards import ShardWriter, load_offsets, shard_files
+from audio_data.storage import AnyPath, StoragePath, disk_errors, make_folder, storage_path
 from audio_data.vocabulary import Vocabulary
 
 
@@ -26,7 +26,8 @@ class DatasetWriter:
     (or not even made, see `skip_resumed`), and the result is the same, byte for byte, as without the crash.
 
     Args:
-        path: Folder of the dataset; made if it does not exist.
+        path: Folder of the dataset, here or on an object store; made if it does not exist. One process writes
+            at a time.
         corpus: What to call the dataset.
         vocabulary: What the ids mean; every id is checked against it.
         provenance: How the dataset is made, as JSON: whatever somebody needs who wants to make it again.
@@ -37,6 +38,8 @@ class DatasetWriter:
         tokens_per_record: Longer documents are stored in several records of this many tokens.
         overwrite: Replace the dataset that is there, at the moment when the new one is complete. If False and there is
             one, opening raises.
+        quarantine: What the documents' source leaves out. When the dataset is complete, its budget is checked, and
+            what is in it is counted in the manifest and listed in ``quarantine.jsonl``.
 
     Raises:
         InputError: On opening, if the folder cannot be written, holds a dataset, or holds an unfinished one made
@@ -45,7 +48,7 @@ class DatasetWriter:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: AnyPath,
         *,
         corpus: str,
         vocabulary: Vocabulary,
@@ -55,15 +58,17 @@ class DatasetWriter:
         tokens_per_shard: int = 2**26,
         tokens_per_record: int = 8192,
         overwrite: bool = False,
+        quarantine: Quarantine | None = None,
     ):
         limits = {"documents_per_shard": documents_per_shard, "tokens_per_shard": tokens_per_shard}
         for name, value in {**limits, "tokens_per_record": tokens_per_record}.items():
             if value < 1:
                 raise InputError(f"`{name}`: expected at least 1, got {value!r}")
-        self.path = Path(path)
+        self.path = storage_path(path)
         self.num_resumed = 0
         self._limits = limits
         self._overwrite = overwrite
+        self._quarantine = Quarantine(None) if quarantine is None else quarantine
         self._shard: ShardWriter | None = None
         self._num_seen = 0
         self._resumed_lengths = np.zeros(0, np.int64)
@@ -82,13 +87,9 @@ class DatasetWriter:
         )
 
     def __enter__(self) -> "DatasetWriter":
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
+        with disk_errors(self.path):
             self._begin()
-        except OSError as error:
-            raise InputError(
-                f"dataset folder `{self.path}` cannot be written ({error}); choose another folder"
-            ) from error
         return self
 
     def __exit__(
@@ -152,7 +153,6 @@ class DatasetWriter:
                 f"folder `{self.path}` holds shards but no manifest; choose another folder, or overwrite it"
             )
         else:
-            unfinished.unlink(missing_ok=True)
             self._totals.write(unfinished)
         self._remove_strays()
 
@@ -210,7 +210,11 @@ class DatasetWriter:
         self._close_shard()
         if not self._totals.num_documents:
             raise InputError(f"dataset `{self.path}`: no document was written; check what the documents are made from")
-        publish(self.path / UNFINISHED_NAME, self.path / MANIFEST_NAME)
+        self._quarantine.check(self._totals.num_documents + len(self._quarantine))
+        self._quarantine.write(self.path)
+        self._totals = dataclasses.replace(self._totals, num_quarantined=len(self._quarantine))
+        self._totals.write(self.path / MANIFEST_NAME)
+        (self.path / UNFINISHED_NAME).unlink()
         self._remove_strays()
 
     def _remove_strays(self) -> None:
@@ -219,12 +223,12 @@ class DatasetWriter:
         manifest = self.path / MANIFEST_NAME
         if manifest.exists():
             keep |= {shard.name for shard in Manifest.read(manifest).shards}
-        for file, name in shard_files(self.path).items():
-            if name not in keep:
-                file.unlink()
+        for file, shard in shard_files(self.path).items():
+            if shard not in keep:
+                (self.path / file).unlink()
 
 
-def _next_generation(manifest: Path) -> int:
+def _next_generation(manifest: StoragePath) -> int:
     """The generation that replaces a dataset; one whose manifest is broken is nothing worth keeping until then."""
     try:
         return Manifest.read(manifest).generation + 1

@@ -20,21 +20,26 @@ from audio_eval.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from audio_eval.judges import Judge, Unavailable, find_judge
+from audio_eval.journal import Journal
+from audio_eval.judges import Judge, SpeakerJudge, Unavailable, find_judge, find_speaker_judge
 from audio_eval.tasks import Context, Task
 from audio_tokenize import Utterance, open_corpus
 
 _PACKAGES = ("audio-eval", "audio-data", "audio-model", "audio-tokenize", "jax", "jiwer")
+# What makes two evaluations one: results on other weights or data are not kept beside new ones.
+_IDENTITY = ("weights_sha256", "datasets", "main_dataset")
 
 
 def evaluate(
     checkpoint: str | Path,
-    data: str | Path,
+    data: str | Path | None,
     heldout: Sequence[str],
     tasks: Sequence[Task],
     out: str | Path,
     *,
     judge: str = "auto",
+    speaker_judge: str = "embedded",
+    codec_weights: str | None = None,
     limit: int | None = None,
     recordings: Sequence[str] = (),
     seed: int = 0,
@@ -42,16 +47,18 @@ def evaluate(
     """Evaluates a model and writes everything that was found into a folder.
 
     A task whose result is in the folder already, from the same weights, data, settings and version, is not run again,
-    so a killed evaluation goes on after its last finished task. Results of other tasks stay as long as weights and data
-    are the same.
+    and within a task nothing that is in its journal is computed again: a killed evaluation goes on where it was. Results
+    of other tasks stay as long as weights and data are the same.
 
     Args:
         checkpoint: Folder of an exported model, or of a run.
-        data: Folder of data sets.
+        data: Folder of data sets; None where all tasks read published test sets.
         heldout: Names of data sets below it; the first is the main one, on which controls and speech are measured.
         tasks: What to measure, see `audio_eval.make_tasks`.
         out: Folder of the evaluation.
         judge: Transcriber of generated speech, see `audio_eval.find_judge`.
+        speaker_judge: Judge of voices, see `audio_eval.find_speaker_judge`.
+        codec_weights: Where Mimi's weights lie: a folder, a file or a hub id; by default where the checkpoint says.
         limit: At most this many documents of each data set, a fair sample of them.
         recordings: Corpora in which to look for the original recordings, for the listener and to calibrate the judge.
         seed: Drives sampling and untrained weights.
@@ -65,39 +72,47 @@ def evaluate(
     loaded, folder = load_checkpoint(Path(checkpoint)), Path(out)
     context = Context(
         checkpoint=loaded,
-        datasets=_heldout(Path(data), heldout),
+        datasets={} if data is None and not heldout else _heldout(data, heldout),
         folder=folder,
         judge=find_judge(judge),
         recordings=_recordings(recordings),
         limit=limit,
         seed=seed,
+        speaker_judge=find_speaker_judge(speaker_judge),
+        codec_weights=codec_weights,
     )
     # A folder that cannot be written is to be known before the work, not after it.
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     results = _earlier(folder, context)
+    # So are test sets that are not there.
+    fingerprints = {task.name: _fingerprint(task, context) for task in tasks}
     for task in tasks:
-        result = _reusable(results.get(task.name), task, context)
-        results[task.name] = result or _run(task, context)
+        done = results.get(task.name)
+        if done is None or done.fingerprint != fingerprints[task.name]:
+            journal = Journal(folder / "items" / f"{task.name}.partial.jsonl", fingerprints[task.name])
+            results[task.name] = _run(task, context, journal, fingerprints[task.name])
+            write_evaluation(Evaluation(folder, _provenance(context), tuple(results.values())))
+            journal.discard()
+    if not tasks:
         write_evaluation(Evaluation(folder, _provenance(context), tuple(results.values())))
     return read_evaluation(folder)
 
 
-def _run(task: Task, context: Context) -> TaskResult:
+def _run(task: Task, context: Context, journal: Journal, fingerprint: str) -> TaskResult:
     start = time.monotonic()
-    findings = task.run(context)
+    try:
+        findings = task.run(context, journal)
+    finally:
+        journal.close()
     return TaskResult(
         task=task.name,
-        fingerprint=_fingerprint(task, context),
+        fingerprint=fingerprint,
         settings={**_settings(task, context), **findings.facts},
         seconds=time.monotonic() - start,
         scores=findings.scores,
         items=findings.items,
     )
-
-
-def _reusable(earlier: TaskResult | None, task: Task, context: Context) -> TaskResult | None:
-    return earlier if earlier is not None and earlier.fingerprint == _fingerprint(task, context) else None
 
 
 def _earlier(folder: Path, context: Context) -> dict[str, TaskResult]:
@@ -109,24 +124,27 @@ def _earlier(folder: Path, context: Context) -> dict[str, TaskResult]:
     except InputError as error:
         click.echo(f"starting anew: {error.message}", err=True)
         return {}
-    same = all(found.provenance[key] == provenance[key] for key in ("weights_sha256", "datasets", "main_dataset"))
+    same = all(found.provenance[key] == provenance[key] for key in _IDENTITY)
     return {result.task: result for result in found.results} if same else {}
 
 
 def _settings(task: Task, context: Context) -> dict[str, Any]:
-    judge = context.judge
+    judge, speaker_judge = context.judge, context.speaker_judge
     return {
         **task.settings(),
         "limit": context.limit,
         "seed": context.seed,
         "judge": None if isinstance(judge, Unavailable) else judge.judge_id,
+        "speaker_judge": None if isinstance(speaker_judge, Unavailable) else speaker_judge.judge_id,
+        "codec": context.codec_description,
+        "test_set": task.fingerprint(context),
         "recordings": len(context.recordings),
     }
 
 
 def _fingerprint(task: Task, context: Context) -> str:
     provenance = _provenance(context)
-    depends_on = {key: provenance[key] for key in ("weights_sha256", "datasets", "vocabulary_fingerprint", "codec")}
+    depends_on = {key: provenance[key] for key in ("weights_sha256", "datasets", "vocabulary_fingerprint")}
     version = importlib.metadata.version("audio-eval")
     return fingerprint({"task": task.name, "settings": _settings(task, context), "version": version, **depends_on})
 
@@ -141,10 +159,11 @@ def _provenance(context: Context) -> dict[str, Any]:
         "num_parameters": config.num_parameters,
         "model": {name: getattr(config, name) for name in ("embed", "mlp", "layers", "heads", "kv_heads", "head_dim")},
         "vocabulary_fingerprint": checkpoint.vocabulary.fingerprint,
-        "codec": dict(context.datasets[context.main_dataset].manifest.codec),
+        "codec": dict(context.codec_description),
         "datasets": {name: dataset.fingerprint for name, dataset in context.datasets.items()},
-        "main_dataset": context.main_dataset,
+        "main_dataset": context.main_dataset if context.datasets else None,
         "judge": _judge_record(context.judge),
+        "speaker_judge": _judge_record(context.speaker_judge),
         "limit": context.limit,
         "seed": context.seed,
         "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
@@ -152,16 +171,18 @@ def _provenance(context: Context) -> dict[str, Any]:
     }
 
 
-def _judge_record(judge: Judge) -> dict[str, str | None]:
+def _judge_record(judge: Judge | SpeakerJudge) -> dict[str, str | None]:
     if isinstance(judge, Unavailable):
         return {"id": None, "reason": judge.reason}
     return {"id": judge.judge_id, "reason": None}
 
 
-def _heldout(data: Path, names: Sequence[str]) -> dict[str, TokenDataset]:
+def _heldout(data: str | Path | None, names: Sequence[str]) -> dict[str, TokenDataset]:
+    if data is None:
+        raise InputError(f"`data` must be the folder of the held-out data sets {', '.join(names)}, got none")
     if not names:
         raise InputError("`heldout` must name at least one data set, got none")
-    available = open_root(data)
+    available = open_root(Path(data))
     if unknown := [name for name in names if name not in available]:
         raise InputError(
             f"`heldout` must name data sets below `{data}`, which are {', '.join(available)}, got {unknown[0]!r}"

@@ -10,7 +10,7 @@ numbers do not depend on its neighbours. One forward pass gives both of the ques
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -112,27 +112,74 @@ def score_documents(
     Raises:
         InputError: A document is too short or too long; the message names its index.
     """
+    scored = dict(
+        scored_documents(
+            model, documents, sets, tokens_per_batch=tokens_per_batch, max_buckets=max_buckets, label=label
+        )
+    )
+    return [scored[index] for index in range(len(documents))]
+
+
+def scored_documents(
+    model: Qwen3x,
+    documents: Sequence[Int[np.ndarray, " _"]],
+    sets: TokenSets,
+    *,
+    tokens_per_batch: int = 8_192,
+    max_buckets: int = 2,
+    label: str = "score",
+    known: Container[int] = (),
+) -> Iterator[tuple[int, Likelihoods]]:
+    """Scores documents as `score_documents` does, and hands each out as soon as its batch is done.
+
+    Args:
+        model: As for `score_documents`.
+        documents: As for `score_documents`.
+        sets: As for `score_documents`.
+        tokens_per_batch: As for `score_documents`.
+        max_buckets: As for `score_documents`.
+        label: As for `score_documents`.
+        known: Indices of documents that need no score. Batches are those of all documents, so that what is left is
+            computed as it would have been without a stop between.
+
+    Yields:
+        Index and log-likelihoods of a document, batch by batch.
+
+    Raises:
+        InputError: As `score_documents`, before the first batch.
+    """
     lengths = [len(document) for document in documents]
     longest = model.config.max_seq_len
     for index, length in enumerate(lengths):
         if not 2 <= length <= longest:
             raise InputError(f"document `{index}` must have 2 to {longest} tokens to be scored, got {length!r}")
     if not documents:
-        return []
-    results: dict[int, Likelihoods] = {}
+        return
     with Progress(label, sum(lengths), unit="tokens") as progress:
         for members, width, rows in _batches(lengths, tokens_per_batch, max_buckets):
-            tokens = np.zeros((rows, width), np.int32)
-            real = np.zeros((rows, width), bool)
-            for row, index in enumerate(members):
-                tokens[row, : lengths[index]] = documents[index]
-                real[row, : lengths[index]] = True
-            full, allowed = (np.asarray(part) for part in _score(model, tokens, real, sets))
-            for row, index in enumerate(members):
-                here = np.s_[row, : lengths[index] - 1]
-                results[index] = Likelihoods(tokens[row, 1 : lengths[index]], full[here], allowed[here])
+            if not all(index in known for index in members):
+                yield from _score_batch(model, documents, members, width, rows, sets)
             progress.advance(sum(lengths[index] for index in members))
-    return [results[index] for index in range(len(documents))]
+
+
+def _score_batch(
+    model: Qwen3x,
+    documents: Sequence[Int[np.ndarray, " _"]],
+    members: Sequence[int],
+    width: int,
+    rows: int,
+    sets: TokenSets,
+) -> Iterator[tuple[int, Likelihoods]]:
+    tokens = np.zeros((rows, width), np.int32)
+    real = np.zeros((rows, width), bool)
+    for row, index in enumerate(members):
+        tokens[row, : len(documents[index])] = documents[index]
+        real[row, : len(documents[index])] = True
+    full, allowed = (np.asarray(part) for part in _score(model, tokens, real, sets))
+    for row, index in enumerate(members):
+        length = len(documents[index])
+        here = np.s_[row, : length - 1]
+        yield index, Likelihoods(tokens[row, 1:length], full[here], allowed[here])
 
 
 def _batches(lengths: Sequence[int], tokens_per_batch: int, max_buckets: int) -> Iterator[tuple[list[int], int, int]]:

@@ -14,6 +14,7 @@ from .initialization import initialize_audio_rows as initialize_audio_rows
 from .kernels.grammar_cross_entropy import TokenSets as TokenSets
 from .kernels.grammar_cross_entropy import grammar_cross_entropy as grammar_cross_entropy
 from .kernels.linear_cross_entropy import linear_cross_entropy as linear_cross_entropy
+from .layout import Layout as Layout
 from .loss import token_log_likelihoods as token_log_likelihoods
 from .qwen3x import Qwen3x as Qwen3x
 from .sampling import Sampling as Sampling

@@ -21,6 +21,24 @@ LAYER_TENSORS: dict[str, tuple[str, bool]] = {
 }
 """For each array of a block: its name there, and whether it is stored transposed (`[out, in]`)."""
 
+_COUNTS = {
+    "vocab_size": "vocab_size",
+    "embed": "hidden_size",
+    "mlp": "intermediate_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "max_seq_len": "max_position_embeddings",
+}
+_PLAIN = {
+    "attention_bias": False,
+    "use_sliding_window": False,
+    "hidden_act": "silu",
+    "partial_rotary_factor": 1.0,
+    "quantization_config": None,
+}
+
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
 HEAD = "lm_head.weight"
@@ -111,25 +129,24 @@ def from_huggingface(document: dict[str, Any], source: str) -> Qwen3xConfig:
     """
     if document.get("model_type") != "qwen3":
         raise InputError(f"`model_type` in {source} must be 'qwen3', got {document.get('model_type')!r}")
-    for key, plain in (("attention_bias", False), ("use_sliding_window", False), ("hidden_act", "silu")):
+    for key, plain in _PLAIN.items():
         if document.get(key, plain) != plain:
             raise InputError(f"`{key}` in {source} must be {plain!r}, as Qwen3x has no other, got {document[key]!r}")
+    if sliding := set(document.get("layer_types") or ()) - {"full_attention"}:
+        raise InputError(f"`layer_types` in {source} must all be 'full_attention', got {', '.join(sorted(sliding))}")
+    counts = {field: _number(document, key, source, whole=True) for field, key in _COUNTS.items()}
+    tied = _value(document, "tie_word_embeddings", source)
+    if not isinstance(tied, bool):
+        raise InputError(f"`tie_word_embeddings` in {source} must be true or false, got {tied!r}")
     try:
         return Qwen3xConfig(
-            vocab_size=document["vocab_size"],
-            embed=document["hidden_size"],
-            mlp=document["intermediate_size"],
-            layers=document["num_hidden_layers"],
-            heads=document["num_attention_heads"],
-            kv_heads=document["num_key_value_heads"],
-            head_dim=document["head_dim"],
-            tied=document["tie_word_embeddings"],
+            **counts,
+            tied=tied,
             rope=_rope_from_huggingface(document, source),
-            rms_epsilon=document["rms_norm_eps"],
-            max_seq_len=document["max_position_embeddings"],
+            rms_epsilon=_number(document, "rms_norm_eps", source),
         )
-    except KeyError as error:
-        raise InputError(f"{source} lacks the key `{error.args[0]}`") from error
+    except InputError as error:
+        raise InputError(f"{source} contradicts itself: {error.message}") from error
 
 
 def _scaling_to_huggingface(scaling: RopeScaling | None) -> dict[str, Any] | None:
@@ -146,8 +163,9 @@ def _scaling_to_huggingface(scaling: RopeScaling | None) -> dict[str, Any] | Non
 
 def _rope_from_huggingface(document: dict[str, Any], source: str) -> RopeConfig:
     scaling = document.get("rope_parameters") or document.get("rope_scaling") or {}
-    theta = scaling["rope_theta"] if "rope_theta" in scaling else document["rope_theta"]
-    kind = scaling.get("rope_type", "default")
+    theta = float(_number(scaling if "rope_theta" in scaling else document, "rope_theta", source))
+    # Old configurations call the kind `type`.
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return RopeConfig(theta=theta, scaling=None)
     if kind != "llama3":
@@ -155,9 +173,22 @@ def _rope_from_huggingface(document: dict[str, Any], source: str) -> RopeConfig:
     return RopeConfig(
         theta=theta,
         scaling=RopeScaling(
-            factor=scaling["factor"],
-            low_frequency_factor=scaling["low_freq_factor"],
-            high_frequency_factor=scaling["high_freq_factor"],
-            original_max_position=scaling["original_max_position_embeddings"],
+            factor=float(_number(scaling, "factor", source)),
+            low_frequency_factor=float(_number(scaling, "low_freq_factor", source)),
+            high_frequency_factor=float(_number(scaling, "high_freq_factor", source)),
+            original_max_position=_number(scaling, "original_max_position_embeddings", source, whole=True),
         ),
     )
+
+
+def _value(document: dict[str, Any], key: str, source: str) -> Any:
+    if key not in document:
+        raise InputError(f"{source} lacks the key `{key}`")
+    return document[key]
+
+
+def _number(document: dict[str, Any], key: str, source: str, *, whole: bool = False) -> Any:
+    value = _value(document, key, source)
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise InputError(f"`{key}` in {source} must be a {'whole ' if whole else ''}number, got {value!r}")
+    return value

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from audio_model.layout import ONE_DEVICE, Layout
 from audio_model.rope import RopeTables, rotate
 
 MATRIX_PRODUCT = "matrix_product"
@@ -81,6 +82,7 @@ class DecoderLayer(eqx.Module):
         x: Float[Array, "batch seq embed"],
         attended: Float[Array, "batch seq heads head_dim"],
         epsilon: float,
+        layout: Layout = ONE_DEVICE,
     ) -> Float[Array, "batch seq embed"]:
         """Add what attention found, then the gated feed-forward layer, to the residual stream.
 
@@ -88,14 +90,16 @@ class DecoderLayer(eqx.Module):
             x: Residual stream that `project` read.
             attended: Result of attention.
             epsilon: Of the norm before the feed-forward layer.
+            layout: Where heads and hidden features lie.
 
         Returns:
             The residual stream after the block.
         """
-        x = checkpoint_name(x + _project(attended.reshape(*x.shape[:2], -1), self.output), MATRIX_PRODUCT)
-        normed = rms_norm(x, self.mlp_norm, epsilon)
+        found = layout.add_up(_project(attended.reshape(*x.shape[:2], -1), self.output))
+        x = checkpoint_name(x + found, MATRIX_PRODUCT)
+        normed = rms_norm(layout.spread(x), self.mlp_norm, epsilon)
         gated = jax.nn.silu(_kept(normed, self.gate)) * _kept(normed, self.up)
-        return x + _project(gated, self.down)
+        return x + layout.add_up(_project(gated, self.down))
 
 
 def _project(x: Float[Array, "*batch in"], matrix: Float[Array, "in out"]) -> Float[Array, "*batch out"]:

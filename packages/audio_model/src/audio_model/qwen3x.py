@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from audio_model.config import Qwen3xConfig, Remat
 from audio_model.kernels.attention import ATTENTION, attention
 from audio_model.layers import MATRIX_PRODUCT, DecoderLayer, rms_norm
+from audio_model.layout import FETCHED, ONE_DEVICE, Layout
 from audio_model.rope import rope_tables
 
 BLOCK_INPUT = "block_input"
@@ -56,7 +57,8 @@ class Qwen3x(eqx.Module):
         positions: Int[Array, "batch seq"],
         *,
         dtype: DTypeLike = jnp.float32,
-    ) -> Float[Array, "batch seq embed"]:
+        layout: Layout = ONE_DEVICE,
+    ) -> Float[Array, "batch seq width"]:
         """Hidden states after the final norm.
 
         Args:
@@ -65,6 +67,7 @@ class Qwen3x(eqx.Module):
             positions: Index of each token for the rotary embedding.
             dtype: Of activations and matrix products; parameters keep theirs, sums of products and
                 norms are taken in float32.
+            layout: Where the model's parts lie, for a pass inside `jax.shard_map`.
 
         Returns:
             One vector a token, ready for the losses and for `logits`.
@@ -74,13 +77,14 @@ class Qwen3x(eqx.Module):
 
         def block(x: Array, layer: DecoderLayer) -> tuple[Array, None]:
             x = checkpoint_name(x, BLOCK_INPUT)
-            query, key, value = layer.project(x, tables, config.rms_epsilon)
+            layer = layout.fetch(layer, dtype)
+            query, key, value = layer.project(layout.spread(x), tables, config.rms_epsilon)
             attended = attention(query, key, value, segment_ids)
-            return layer.finish(x, attended, config.rms_epsilon), None
+            return layer.finish(x, attended, config.rms_epsilon, layout), None
 
-        x = jnp.take(self.embedding, tokens, axis=0).astype(dtype)
-        x, _ = jax.lax.scan(_rematerialised(block, config.remat), x, self.layers)
-        return rms_norm(x, self.final_norm, config.rms_epsilon)
+        x = layout.look_up(self.embedding, tokens, dtype)
+        x, _ = jax.lax.scan(_rematerialised(block, config.remat, fetches=layout.fetches), x, self.layers)
+        return rms_norm(x, layout.fetch(self.final_norm, dtype), config.rms_epsilon)
 
     def logits(self, hidden: Float[Array, "... embed"]) -> Float[Array, "... vocab"]:
         """Unnormalised log-probabilities of every token id.
@@ -98,11 +102,13 @@ class Qwen3x(eqx.Module):
         return jnp.einsum("...e,ve->...v", hidden, head, preferred_element_type=jnp.float32)
 
 
-def _rematerialised(block: _Block, remat: Remat) -> _Block:
+def _rematerialised(block: _Block, remat: Remat, *, fetches: bool) -> _Block:
     policies = jax.checkpoint_policies
     match remat:
         case "none":
-            return block
+            if not fetches:
+                return block
+            policy = policies.save_anything_except_these_names(FETCHED)
         case "dots":
             policy = policies.save_only_these_names(MATRIX_PRODUCT, ATTENTION)
         case "full":

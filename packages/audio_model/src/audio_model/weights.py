@@ -1,80 +1,159 @@
 """Models on disk: a folder that `transformers` opens as `Qwen3ForCausalLM`, and back."""
 
-import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import safetensors
-import safetensors.numpy
+from jax.sharding import Sharding
 
 from audio_model.config import Qwen3xConfig
 from audio_model.errors import InputError
-from audio_model.huggingface import (
-    EMBEDDING,
-    FINAL_NORM,
-    HEAD,
-    LAYER_TENSORS,
-    from_huggingface,
-    layer_tensor,
-    tensor_shapes,
-    to_huggingface,
-)
-from audio_model.layers import DecoderLayer
+from audio_model.huggingface import from_huggingface, tensor_shapes, to_huggingface
+from audio_model.model_tensors import build_model, read_tensors_of
 from audio_model.qwen3x import Qwen3x
+from audio_model.tensor_files import (
+    PICKLED_SUFFIXES,
+    Read,
+    TensorFiles,
+    pickled_refusal,
+    read_json,
+    write_json,
+    write_tensors,
+)
+from audio_model.vocabulary_files import (
+    SpecialIds,
+    check_vocabulary,
+    copy_vocabulary,
+    special_ids_of_vocabulary,
+    write_generation_config,
+)
 
-_WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+Dtype = Literal["float32", "bfloat16"]
+
+MAX_SHARD_BYTES = 50_000_000_000
+"""Most bytes of a weight file: what hubs take, and what `transformers` cuts at."""
+
+CONFIG = "config.json"
 
 
 def save_model(
-    folder: str | os.PathLike[str], model: Qwen3x, *, dtype: Literal["float32", "bfloat16"] = "float32"
+    folder: str | os.PathLike[str],
+    model: Qwen3x,
+    *,
+    dtype: Dtype = "float32",
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    vocabulary: str | os.PathLike[str] | None = None,
+    special_ids: SpecialIds | None = None,
 ) -> None:
-    """Write `config.json` and `model.safetensors` under their Hugging Face names.
+    """Write a model as a folder that `transformers` opens: configuration, weights, tokenizer.
 
-    Each file is complete or absent at every moment; `config.json` comes last, so a folder that has
-    one has the weights that belong to it.
+    The weights lie in `model.safetensors`, or in numbered shards with `model.safetensors.index.json`,
+    under their Hugging Face names. They are written a tensor at a time, so the host never holds a
+    second copy of the model. Each file is complete or absent at every moment; `config.json` comes last,
+    so a folder that has one has the weights that belong to it.
+
+    A model whose arrays lie on the devices of several processes is gathered a tensor at a time: all
+    processes call this, and the first one writes.
 
     Args:
         folder: Where to write; made if it does not exist, other files in it are left alone.
         model: What to write. `remat` is a training choice and is not stored.
         dtype: Type of the stored tensors; float32 keeps float32 weights bit for bit.
+        max_shard_bytes: Most bytes of tensors in one file.
+        vocabulary: Folder of the vocabulary, as audio-tokenize writes it, or of a tokenizer: its tokenizer
+            files are copied beside the weights, and a vocabulary folder whole as `vocabulary/`.
+        special_ids: Ids for generation; None takes those of `vocabulary`, or none.
+
+    Raises:
+        InputError: If the vocabulary or a special id does not belong to a model of this size, or an
+            array of the model has another shape than its configuration says.
     """
-    path = Path(folder)
+    write_folder(
+        folder,
+        model.config,
+        read_tensors_of(model),
+        dtype=dtype,
+        max_shard_bytes=max_shard_bytes,
+        vocabulary=vocabulary,
+        special_ids=special_ids,
+    )
+
+
+def write_folder(
+    folder: str | os.PathLike[str],
+    config: Qwen3xConfig,
+    read: Read,
+    *,
+    dtype: Dtype,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    vocabulary: str | os.PathLike[str] | None = None,
+    special_ids: SpecialIds | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """As `save_model`, from a function that gives each tensor when its turn comes.
+
+    Args:
+        folder: Where to write.
+        config: Shape of the model.
+        read: Gives a tensor by its Hugging Face name, in any floating-point dtype.
+        dtype: Type of the stored tensors.
+        max_shard_bytes: Most bytes of tensors in one file.
+        vocabulary: As for `save_model`.
+        special_ids: As for `save_model`.
+        progress: Called with the bytes of each tensor written.
+
+    Raises:
+        InputError: As for `save_model`.
+    """
+    _check_dtype(dtype)
+    if vocabulary is not None:
+        check_vocabulary(vocabulary, config.vocab_size)
+        special_ids = special_ids or special_ids_of_vocabulary(vocabulary)
+    ids = special_ids or SpecialIds()
+    ids.check(config.vocab_size)
+    shapes, path = dict(tensor_shapes(config)), Path(folder)
+    if jax.process_index():
+        for name in shapes:
+            read(name)
+        return
     path.mkdir(parents=True, exist_ok=True)
     # An interrupted overwrite must not pair the old configuration with new weights.
-    (path / "config.json").unlink(missing_ok=True)
-    tensors = _to_tensors(model, jnp.dtype(dtype))
-    _write_atomically(
-        path / _WEIGHTS, lambda target: safetensors.numpy.save_file(tensors, target, metadata={"format": "pt"})
-    )
-    document = json.dumps(to_huggingface(model.config, dtype), indent=2) + "\n"
-    _write_atomically(path / "config.json", lambda target: target.write_text(document, encoding="utf-8"))
+    (path / CONFIG).unlink(missing_ok=True)
+    write_tensors(path, shapes, read, dtype=dtype, max_shard_bytes=max_shard_bytes, progress=progress)
+    if vocabulary is not None:
+        copy_vocabulary(vocabulary, path)
+    write_generation_config(path, ids)
+    write_json(path / CONFIG, to_huggingface(config, dtype) | ids.to_model_json())
 
 
-def load_model(folder: str | os.PathLike[str]) -> Qwen3x:
+def load_model(
+    folder: str | os.PathLike[str], *, dtype: Dtype = "float32", shardings: Qwen3x | Sharding | None = None
+) -> Qwen3x:
     """Read a Qwen3 folder: `config.json` with one safetensors file or several and their index.
+
+    Tensors are read one after another, straight to where they belong. With `shardings` a process reads
+    only the slices that its devices hold.
 
     Args:
         folder: What `save_model`, or `save_pretrained` of a `Qwen3ForCausalLM`, wrote.
+        dtype: Of the arrays, whatever the stored type.
+        shardings: Where each array is to lie: a `Qwen3x` of shardings, such as `parameter_axes` mapped to
+            them, or one sharding for all. None takes the default device.
 
     Returns:
-        The model in float32, with the default `remat`.
+        The model, with the default `remat`.
 
     Raises:
         InputError: If the folder or a file is missing, holds only pickled weights, or if any tensor is
-            missing, unknown, of the wrong shape or not finite; all such tensors are listed.
+            missing, unknown, of the wrong shape or not finite (in the slices read); all such tensors
+            are listed.
     """
-    path = Path(folder)
-    config = load_config(path)
-    tensors = _read_tensors(_weight_files(path))
-    _check(config, tensors, path)
-    return _from_tensors(config, tensors)
+    _check_dtype(dtype)
+    config = load_config(folder)
+    return build_model(config, TensorFiles(Path(folder)), jnp.dtype(dtype), shardings)
 
 
 def load_config(folder: str | os.PathLike[str]) -> Qwen3xConfig:
@@ -84,104 +163,24 @@ def load_config(folder: str | os.PathLike[str]) -> Qwen3xConfig:
         folder: As for `load_model`.
 
     Returns:
-        The configuration, with the default `remat`.
+        The configuration with its own rotary embedding and epsilon, and the default `remat`.
 
     Raises:
         InputError: If there is no config.json, or if it does not describe a Qwen3 decoder.
     """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise InputError(f"`{folder}` must be a folder with a config.json, as save_model writes it; there is none")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"`{path}` must be JSON: {error}") from error
-    return from_huggingface(document, str(path))
+    path = Path(folder)
+    if path.is_file():
+        if path.suffix in PICKLED_SUFFIXES:
+            raise pickled_refusal([path.name], path.parent)
+        raise InputError(f"`{folder}` must be the folder of a model, got a file: give the folder it lies in")
+    if not (path / CONFIG).is_file():
+        raise InputError(
+            f"`{folder}` must be a folder with a config.json, as save_model writes it; there is none. "
+            "`audio-model convert` makes such a folder of a model on the hub"
+        )
+    return from_huggingface(read_json(path / CONFIG), str(path / CONFIG))
 
 
-def _to_tensors(model: Qwen3x, dtype: np.dtype) -> dict[str, np.ndarray]:
-    def stored(array: jax.Array | np.ndarray, *, transpose: bool = False) -> np.ndarray:
-        host = np.asarray(array).astype(dtype)
-        # safetensors reads raw memory: a transposed view would be stored untransposed.
-        return np.ascontiguousarray(host.T if transpose else host)
-
-    tensors = {EMBEDDING: stored(model.embedding), FINAL_NORM: stored(model.final_norm)}
-    if model.head is not None:
-        tensors[HEAD] = stored(model.head)
-    for field, (_, transpose) in LAYER_TENSORS.items():
-        stacked = np.asarray(getattr(model.layers, field))
-        for layer in range(model.config.layers):
-            tensors[layer_tensor(layer, field)] = stored(stacked[layer], transpose=transpose)
-    return tensors
-
-
-def _from_tensors(config: Qwen3xConfig, tensors: dict[str, np.ndarray]) -> Qwen3x:
-    def stack(field: str, transpose: bool) -> jax.Array:
-        parts = [tensors[layer_tensor(layer, field)] for layer in range(config.layers)]
-        return jnp.asarray(np.stack([part.T if transpose else part for part in parts]).astype(np.float32))
-
-    def single(name: str) -> jax.Array:
-        return jnp.asarray(tensors[name].astype(np.float32))
-
-    return Qwen3x(
-        config=config,
-        embedding=single(EMBEDDING),
-        layers=DecoderLayer(**{field: stack(field, transpose) for field, (_, transpose) in LAYER_TENSORS.items()}),
-        final_norm=single(FINAL_NORM),
-        head=None if config.tied else single(HEAD),
-    )
-
-
-def _weight_files(path: Path) -> list[Path]:
-    if (path / _WEIGHTS).is_file():
-        return [path / _WEIGHTS]
-    if not (path / _INDEX).is_file():
-        pickled = sorted(file.name for pattern in _PICKLED for file in path.glob(pattern))
-        found = f"; {', '.join(pickled)} would run code when opened, convert it to safetensors first" if pickled else ""
-        raise InputError(f"`{path}` must hold {_WEIGHTS} or {_INDEX}; it holds neither{found}")
-    index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-    files = [path / name for name in sorted(set(index["weight_map"].values()))]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise InputError(f"`{path / _INDEX}` names files that are missing: {', '.join(missing)}")
-    return files
-
-
-def _read_tensors(files: Iterable[Path]) -> dict[str, np.ndarray]:
-    tensors: dict[str, np.ndarray] = {}
-    for file in files:
-        try:
-            tensors.update(safetensors.numpy.load_file(file))
-        except safetensors.SafetensorError as error:
-            raise InputError(f"`{file}` is not a whole safetensors file: {error}") from error
-    return tensors
-
-
-def _check(config: Qwen3xConfig, tensors: dict[str, np.ndarray], path: Path) -> None:
-    expected = dict(tensor_shapes(config))
-    # Tied checkpoints of other writers may repeat the embedding as head.
-    ignored = {HEAD} if config.tied else set()
-    problems = [f"{name}: missing" for name in expected if name not in tensors]
-    problems += [f"{name}: unknown" for name in tensors if name not in expected and name not in ignored]
-    for name, shape in expected.items():
-        if name not in tensors:
-            continue
-        if tensors[name].shape != shape:
-            problems.append(f"{name}: expected shape {shape}, got {tensors[name].shape}")
-        elif not np.isfinite(tensors[name]).all():
-            problems.append(f"{name}: holds values that are not finite")
-    if problems:
-        raise InputError(f"weights in `{path}` do not fit its config.json: " + "; ".join(problems))
-
-
-def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    write(temporary)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+def _check_dtype(dtype: str) -> None:
+    if dtype not in get_args(Dtype):
+        raise InputError(f"`dtype` must be one of {', '.join(get_args(Dtype))}, got {dtype!r}")

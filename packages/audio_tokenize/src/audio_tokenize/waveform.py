@@ -1,6 +1,7 @@
 """Audio files and segments of them as mono float32 waveforms at the rate a codec wants."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,24 +140,29 @@ def _frame_span(path: AudioSource, seconds: float, rate_hz: int, start: float, e
     return round(start * rate_hz), round(min(stop, seconds) * rate_hz)
 
 
-def _read(
-    path: AudioSource, audio: soundfile.SoundFile, start: int, stop: int, *, known_end: bool
-) -> Float32[np.ndarray, "samples"]:
-    """Reads and downmixes; without `known_end` the header's length is a guess, as in an mp3 without an index."""
+def _read(path: AudioSource, audio: soundfile.SoundFile, start: int, stop: int) -> Float32[np.ndarray, "samples"]:
+    """Reads and downmixes; less comes back where the file ends early."""
     try:
-        audio.seek(start)
+        if audio.tell() != start:
+            audio.seek(start)
         channels = audio.read(stop - start, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise InputError(
             f"`{path}`: expected audio that can be decoded, got {error.error_string!r} after sample {start}; replace it"
         ) from error
-    missing = stop - start - len(channels)
-    if len(channels) == 0 or (known_end and missing > END_TOLERANCE_SECONDS * audio.samplerate):
+    return channels.mean(axis=1)
+
+
+def _require_length(
+    path: AudioSource, audio: soundfile.SoundFile, start: int, stop: int, got: int, end: object
+) -> None:
+    """Refuses a file that is cut short; without a given end the header of an mp3 without an index only guesses it."""
+    known_end = end is not None or audio.format != "MP3"
+    if got == 0 or (known_end and stop - start - got > END_TOLERANCE_SECONDS * audio.samplerate):
         raise InputError(
-            f"`{path}`: expected {stop - start} samples from sample {start}, got {len(channels)}; "
+            f"`{path}`: expected {stop - start} samples from sample {start}, got {got}; "
             "the file is cut short, replace it"
         )
-    return channels.mean(axis=1)
 
 
 def load_audio(
@@ -188,9 +194,55 @@ def load_audio(
     with _open(path) as audio:
         rate_hz = audio.samplerate
         start, stop = _frame_span(path, audio.frames / rate_hz, rate_hz, start_seconds or 0.0, end_seconds)
-        samples = _read(path, audio, start, stop, known_end=end_seconds is not None or audio.format != "MP3")
+        samples = _read(path, audio, start, stop)
+        _require_length(path, audio, start, stop, len(samples), end_seconds)
+    _require_finite(path, samples, start)
+    return resample(samples, rate_hz, sample_rate_hz)
+
+
+def _require_finite(path: AudioSource, samples: Float32[np.ndarray, " samples"], start: int) -> None:
     if not np.isfinite(samples).all():
         position = int(np.flatnonzero(~np.isfinite(samples))[0])
         value = float(samples[position])
         raise InputError(f"`{path}`: expected finite samples, got {value!r} at sample {start + position}")
-    return resample(samples, rate_hz, sample_rate_hz)
+
+
+def audio_pieces(
+    path: AudioSource | str,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    *,
+    piece_seconds: float = 10.0,
+) -> Iterator[Float32[np.ndarray, " samples"]]:
+    """Loads what `load_audio` loads, a piece at a time: together the pieces are the same samples, to the bit.
+
+    Args:
+        path: As in `load_audio`.
+        sample_rate_hz: As in `load_audio`.
+        start_seconds: As in `load_audio`.
+        end_seconds: As in `load_audio`.
+        piece_seconds: How much of the file is read at once, which bounds memory.
+
+    Yields:
+        Mono samples; how many of them varies.
+
+    Raises:
+        InputError: As `load_audio`, when the piece concerned is reached.
+    """
+    path = _source(path)
+    with _open(path) as audio:
+        rate_hz = audio.samplerate
+        start, stop = _frame_span(path, audio.frames / rate_hz, rate_hz, start_seconds or 0.0, end_seconds)
+        resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
+        size = max(1, round(piece_seconds * rate_hz))
+        for position in range(start, stop, size):
+            wanted = min(size, stop - position)
+            samples = _read(path, audio, position, position + wanted)
+            last = position + wanted == stop or len(samples) < wanted
+            if last:
+                _require_length(path, audio, start, stop, position + len(samples) - start, end_seconds)
+            _require_finite(path, samples, position)
+            yield samples if rate_hz == sample_rate_hz else resampler.resample_chunk(samples, last=last)
+            if last:
+                return

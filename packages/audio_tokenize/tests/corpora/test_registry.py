@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from upath import UPath
 
 from audio_data import InputError
-from audio_tokenize.corpora import SHIPPED, open_corpus
+from audio_tokenize.corpora import SHIPPED, Corpus, Skipped, Utterance, open_corpus
 
 
 @pytest.mark.parametrize("card", SHIPPED, ids=lambda card: card.name)
@@ -35,3 +36,60 @@ def test_a_folder_with_a_manifest_is_read_by_it(tmp_path):
     by_folder, by_file = open_corpus(folder), open_corpus(str(folder / "manifest.jsonl"))
     assert by_folder.name == by_file.name == "calls"
     assert by_folder.utterances == by_file.utterances
+
+
+def _lines(folder, lines: list[dict]):
+    for line in lines:
+        soundfile.write(folder / line["audio"], np.zeros(800), 8_000)
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def spoken(tmp_path):
+    lines = [{"audio": f"{i}.wav", "text": f" word {i}", "split": "dev" if i > 2 else "train"} for i in range(5)]
+    lines[1]["language"] = "de"
+    return _lines(tmp_path, [*lines, {"audio": "x.wav", "text": " "}])
+
+
+def test_a_form_may_be_named_and_its_place_given(spoken):
+    assert open_corpus("jsonl", root=spoken).utterances == open_corpus(spoken).utterances
+    (spoken / "manifest.jsonl").rename(spoken / "lines.jsonl")
+    (spoken / "0.txt").write_text("zero", encoding="utf-8")
+    assert [u.text for u in open_corpus("jsonl", root=spoken / "lines.jsonl")] == [f"word {i}" for i in range(5)]
+    assert [u.text for u in open_corpus("folder", root=spoken)] == ["zero"]
+    with pytest.raises(InputError, match=r"expected a folder of audio"):
+        open_corpus("folder", root=spoken / "0.wav")
+
+
+def test_language_split_and_transcripts_can_be_chosen(spoken):
+    assert [u.id for u in open_corpus(spoken, split="dev")] == ["3", "4"]
+    assert [u.id for u in open_corpus(spoken, language="de")] == ["1"]
+    assert [u.text for u in open_corpus(spoken, transcripts="as-published", split="dev")] == [" word 3", " word 4"]
+    assert open_corpus("sample-parallel", language="fr").languages == ("fr",)
+    with pytest.raises(InputError, match=r"'x'.*the text is empty"):
+        open_corpus(spoken, strict=True)
+
+
+def test_shards_in_memory_are_runs_that_begin_with_what_was_skipped(spoken):
+    corpus = open_corpus(spoken)
+    assert isinstance(corpus, Corpus)
+    shards = corpus.shards(utterances_per_shard=2)
+    assert [shard.num_utterances for shard in shards] == [2, 2, 1]
+    assert sum(shard.seconds or 0 for shard in shards) == pytest.approx(corpus.seconds)
+    read = [list(corpus.read(shard)) for shard in shards]
+    assert [[item.id for item in items] for items in read] == [["x", "0", "1"], ["2", "3"], ["4"]]
+    assert [type(items[0]) for items in read] == [Skipped, Utterance, Utterance]
+
+
+def test_a_shard_of_other_contents_is_refused(spoken):
+    (shard,) = open_corpus(spoken).shards()
+    (spoken / "manifest.jsonl").write_text((spoken / "manifest.jsonl").read_text().replace("word 3", "another"))
+    with pytest.raises(InputError, match=r"list the shards again"):
+        list(open_corpus(spoken).read(shard))
+
+
+def test_open_forms_in_an_object_store_are_to_be_copied():
+    (UPath("memory://forms") / "manifest.jsonl").write_bytes(b"{}")
+    with pytest.raises(InputError, match=r"expected parquet tables or tar archives in an object store"):
+        open_corpus("memory://forms")

@@ -6,7 +6,7 @@ from tokens, learning rate from batch and width and all else that follows is com
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from audio_data import InputError
@@ -187,6 +187,8 @@ class ScheduleSpec:
         overlap: what happens where warm-up and decay together exceed the run: `"shorten_decay"` (corrected) lets the
             decay begin when the warm-up ends; `"skip_warmup"` lets the decay win, which is what the study's
             fine-tuning configuration does.
+        first_update: updates that count as made before the run's first. The schedule is then that of a run longer by
+            as many, entered there; lengths are fractions of that longer run. The study anneals so.
     """
 
     shape: Literal["linear", "cosine"] = "linear"
@@ -194,12 +196,15 @@ class ScheduleSpec:
     decay: float | None = 0.2
     min_ratio: float = 0.0
     overlap: Literal["shorten_decay", "skip_warmup"] = "shorten_decay"
+    first_update: int = 0
 
     def __post_init__(self) -> None:
         for name in ("warmup", "decay"):
             length = getattr(self, name)
             if length is not None and length < 0:
                 raise InputError(f"`{name}` is a fraction of the run or a number of steps, at least 0, got {length!r}.")
+        if self.first_update < 0:
+            raise InputError(f"`first_update` is a number of updates, at least 0, got {self.first_update!r}.")
         if not 0.0 <= self.min_ratio <= 1.0:
             raise InputError(f"`min_ratio` is in [0, 1], got {self.min_ratio!r}.")
 
@@ -232,14 +237,44 @@ class LossSpec:
 class StartSpec:
     """Where the weights come from.
 
+    The place of a model folder or checkpoint is no part of the experiment and is given at launch (`--start PATH`);
+    `source` says what has to lie there.
+
     Attributes:
-        kind: `"scratch"` draws them from the run's seed.
+        kind: `"scratch"` draws them from the run's seed; `"model"` reads a Hugging Face folder (warm start,
+            fine-tuning); `"checkpoint"` reads a checkpoint of another run, whose data and schedule need not be this
+            one's (annealing).
         audio_rows: how embedding rows of audio ids begin: `"random"` as all others, or from the codec's own
-            `"codebooks"`, read from `DATA/vocabulary/codebooks.safetensors`.
+            `"codebooks"`, read from `DATA/vocabulary/codebooks.safetensors`. Only from scratch.
+        head: how an untied head begins: from a key of its `"own"`, or from the embedding's (`"embedding_key"`), which
+            makes the two equal, as in the study's code. Only from scratch.
+        source: what the weights are called: a model's name on the hub, or a run's. Where it is a path that exists,
+            nothing need be given at launch.
+        revision: commit of the published weights, where it is known.
+        step: steps that a checkpoint has taken; None for the run's newest.
+        optimizer: `"fresh"` moments, or those of the checkpoint (`"continue"`), which takes the same update rule.
     """
 
-    kind: Literal["scratch"] = "scratch"
+    kind: Literal["scratch", "model", "checkpoint"] = "scratch"
     audio_rows: Literal["random", "codebooks"] = "random"
+    head: Literal["own", "embedding_key"] = "own"
+    source: str | None = None
+    revision: str | None = None
+    step: int | None = None
+    optimizer: Literal["fresh", "continue"] = "fresh"
+
+    def __post_init__(self) -> None:
+        if (self.kind == "scratch") != (self.source is None):
+            raise InputError(
+                f"`start.source` names the weights of a start that is not from scratch, got kind={self.kind!r} and "
+                f"source={self.source!r}."
+            )
+        if self.kind != "scratch" and (self.audio_rows, self.head) != ("random", "own"):
+            raise InputError(f"`start.audio_rows` and `start.head` are of a start from scratch, got {self.kind!r}.")
+        if self.step is not None and self.kind != "checkpoint":
+            raise InputError(f"`start.step` is of a start from a checkpoint, got kind={self.kind!r}.")
+        if self.optimizer == "continue" and self.kind != "checkpoint":
+            raise InputError(f"`start.optimizer` continues from a checkpoint only, got kind={self.kind!r}.")
 
 
 @dataclass(frozen=True)
@@ -270,24 +305,31 @@ class Cadence:
     Attributes:
         checkpoint_steps: steps between checkpoints; None for none by steps.
         checkpoint_seconds: seconds between checkpoints; None for none by time. The last step is always saved.
-        keep_last: checkpoints kept.
+        keep_last: newest checkpoints kept.
+        keep_every_steps: checkpoints of these steps are kept for good, and made where none is due; None for none.
+        export_every_steps: steps between exports to `RUN/exports/STEP`; None for none. The last step is always
+            exported, to `RUN/export`.
         log_steps: steps between lines of metrics.
         evaluation: held-out evaluation, or None.
         max_bad_steps: consecutive steps with a non-finite loss or gradient, each skipped, after which the run stops.
+        spike_deviations: a loss so many deviations above the losses before it is reported with the batch's records.
     """
 
     checkpoint_steps: int | None = None
     checkpoint_seconds: float | None = 600.0
     keep_last: int = 2
+    keep_every_steps: int | None = None
+    export_every_steps: int | None = None
     log_steps: int = 1
     evaluation: Evaluation | None = None
     max_bad_steps: int = 8
+    spike_deviations: float = 8.0
 
     def __post_init__(self) -> None:
-        for name in ("checkpoint_steps", "checkpoint_seconds", "keep_last", "log_steps", "max_bad_steps"):
-            value = getattr(self, name)
-            if value is not None:
-                _require_positive(name, value)
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            if isinstance(value, int | float):
+                _require_positive(field_.name, value)
 
 
 @dataclass(frozen=True)
@@ -305,6 +347,8 @@ class TrainRun:
         tokens: length in tokens, rounded up to whole steps.
         start: where the weights come from.
         precision: dtype of the forward and backward pass; parameters, moments and the loss are float32.
+        remat: what the backward pass computes again instead of keeping it; see `Qwen3xConfig.remat`. It does not
+            change what is computed and is no part of the run's identity.
         seed: drives initialisation and the order of the data.
         cadence: when to save, log and evaluate; no part of the run's identity.
     """
@@ -319,6 +363,7 @@ class TrainRun:
     tokens: float | None = None
     start: StartSpec = StartSpec()
     precision: Literal["float32", "bfloat16"] = "float32"
+    remat: Literal["none", "dots", "full", "offload"] = "dots"
     seed: int = 0
     cadence: Cadence = Cadence()
 

@@ -1,4 +1,4 @@
-"""Where a run's arrays lie: a mesh of devices with axes `data`, `fsdp` and `tensor`, and the rules that use it.
+"""Where a run's arrays lie: a mesh of devices with axes `replica`, `data`, `fsdp` and `tensor`, and its rules.
 
 The placement is given at launch and is no part of the experiment: it changes how long a step takes and, by rounding
 only, its numbers.
@@ -12,61 +12,131 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from audio_data import InputError
 from audio_model import Qwen3x, Qwen3xConfig, parameter_axes
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("replica", "data", "fsdp", "tensor")
+BATCH_AXES = ("replica", "data", "fsdp")
+"""Axes that each hold another part of the batch."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How many devices each mesh axis takes.
+    """How many devices each mesh axis takes, and how a batch passes through them.
 
     Attributes:
-        data: copies of the model, each reading its part of the batch; None for all devices the other axes leave.
+        data: copies of the model in one slice, each reading its part of the batch; None for all devices that the other
+            axes leave.
         fsdp: devices among which weights and optimizer state are cut, each reading its own part of the batch too.
-        tensor: devices among which heads and hidden features are cut.
+        tensor: devices among which heads, hidden features and the vocabulary are cut.
+        replica: copies of the model across slices, between which only gradients travel, once a step.
+        microbatches: parts of a batch that pass one after another; their gradients add up to the batch's.
         rules: mesh axis that cuts a parameter's logical axis; logical axes not named are whole on every device.
     """
 
     data: int | None = None
     fsdp: int = 1
     tensor: int = 1
+    replica: int = 1
+    microbatches: int = 1
     rules: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType(
             {"embed": "fsdp", "vocab": "tensor", "heads": "tensor", "kv_heads": "tensor", "mlp": "tensor"}
         )
     )
 
+    def __post_init__(self) -> None:
+        for name in ("data", "fsdp", "tensor", "replica", "microbatches"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"`{name}` of a placement is at least 1, got {value!r}.")
+        if self.rules.get("embed", "fsdp") != "fsdp" or self.rules.get("vocab", "tensor") != "tensor":
+            raise InputError(f"`rules` cut `embed` by fsdp and `vocab` by tensor, or not at all, got {self.rules!r}.")
+        if self.tensor > 1 and any(self.rules.get(axis) != "tensor" for axis in ("heads", "kv_heads", "mlp")):
+            raise InputError(
+                f"with {self.tensor} devices on `tensor`, `rules` cut heads, kv_heads and mlp by it, got {self.rules!r}."
+            )
+
+    @classmethod
+    def parse(cls, text: str, *, microbatches: int = 1) -> "Placement":
+        """The placement a command line names.
+
+        Args:
+            text: such as `fsdp=16,tensor=2`; axes that are not named take 1, `data` what is left.
+            microbatches: as the attribute.
+
+        Raises:
+            InputError: the text is not of that form.
+        """
+        sizes = {}
+        for part in filter(None, text.split(",")):
+            name, _, value = part.partition("=")
+            if name not in AXES or not value.isdigit():
+                raise InputError(f"`--mesh` takes axes of {', '.join(AXES)}, such as fsdp=16,tensor=2, got {part!r}.")
+            sizes[name] = int(value)
+        return cls(**sizes, microbatches=microbatches)
+
+    @classmethod
+    def spread(cls, config: Qwen3xConfig, batch_size: int, num_devices: int, *, microbatches: int = 1) -> "Placement":
+        """What is taken where nothing is said: as many devices as share the batch, the weights cut among them.
+
+        Args:
+            config: the model; where its width does not divide, each device holds all of it.
+            batch_size: rows in a step.
+            num_devices: devices there are.
+            microbatches: as the attribute.
+        """
+        share = math.gcd(batch_size // microbatches, num_devices)
+        if config.embed % share:
+            return cls(data=share, microbatches=microbatches)
+        return cls(data=1, fsdp=share, microbatches=microbatches)
+
 
 def make_mesh(placement: Placement, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of a placement, over the first devices it needs.
+
+    On TPUs neighbours in the mesh are neighbours in the machine, and replicas are slices.
 
     Args:
         placement: devices along each axis.
         devices: devices to choose from; None for all.
 
     Returns:
-        A mesh with the axes `data`, `fsdp` and `tensor`.
+        A mesh with the axes `replica`, `data`, `fsdp` and `tensor`.
 
     Raises:
-        InputError: there are fewer devices than the axes take, or `fsdp` and `tensor` do not divide them.
+        InputError: there are fewer devices than the axes take, or the other axes do not divide them.
     """
     devices = list(jax.devices()) if devices is None else list(devices)
-    cut = placement.fsdp * placement.tensor
+    cut = placement.replica * placement.fsdp * placement.tensor
     if placement.data is None and len(devices) % cut:
         raise InputError(
-            f"`fsdp` x `tensor` divides the {len(devices)} devices, got {placement.fsdp} x {placement.tensor}; "
-            "give `data` to use fewer."
+            f"`replica` x `fsdp` x `tensor` divides the {len(devices)} devices, got {placement.replica} x "
+            f"{placement.fsdp} x {placement.tensor}; give `data` to use fewer."
         )
-    shape = (placement.data or len(devices) // cut, placement.fsdp, placement.tensor)
-    if math.prod(shape) > len(devices):
-        raise InputError(f"data x fsdp x tensor is at most the {len(devices)} devices there are, got {shape!r}.")
-    chosen = np.array(devices[: math.prod(shape)]).reshape(shape)
-    return Mesh(chosen, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    data = placement.data or len(devices) // cut
+    shape = (placement.replica, data, placement.fsdp, placement.tensor)
+    needed = math.prod(shape)
+    if needed > len(devices):
+        raise InputError(
+            f"replica x data x fsdp x tensor is at most the {len(devices)} devices there are, got {shape!r}."
+        )
+    if jax.process_count() > 1 and needed < len(devices):
+        raise InputError(f"{jax.process_count()} processes use all their {len(devices)} devices, got a mesh {shape!r}.")
+    return Mesh(_arranged(shape, devices[:needed]), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _arranged(shape: tuple[int, ...], devices: Sequence[Any]) -> np.ndarray:
+    if devices[0].platform != "tpu" or len(devices) == 1:
+        return np.array(devices).reshape(shape)
+    if len({getattr(device, "slice_index", 0) for device in devices}) == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    within = (1, *shape[1:])
+    return mesh_utils.create_hybrid_device_mesh(within, (shape[0], 1, 1, 1), devices, allow_split_physical_axes=True)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -74,16 +144,51 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh, batch_size: int) -> NamedSharding:
-    """Rows of a batch cut over `data` and `fsdp`.
+def batch_sharding(mesh: Mesh, batch_size: int, microbatches: int = 1) -> NamedSharding:
+    """Rows of a batch cut over every axis but `tensor`.
+
+    Args:
+        mesh: the devices.
+        batch_size: rows.
+        microbatches: parts in which each device takes its rows.
 
     Raises:
         InputError: the rows do not divide.
     """
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size % parts:
-        raise InputError(f"`batch_size` is a multiple of the {parts} devices that share a batch, got {batch_size!r}.")
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    if batch_size % (parts * microbatches):
+        times = f" x {microbatches} microbatches" if microbatches > 1 else ""
+        raise InputError(
+            f"`batch_size` is a multiple of the {parts} devices that share a batch{times}, got {batch_size!r}."
+        )
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def batch_share(sharding: NamedSharding, batch_size: int, process: int) -> tuple[int, int]:
+    """Which share of every batch a process reads: `(number of the share, number of shares)`.
+
+    Processes whose devices hold the same rows read the same share. The mesh may give a process rows that do not follow
+    one another; it fills them with its share in order, which permutes the rows of a batch and changes no sum.
+
+    Args:
+        sharding: of a batch.
+        batch_size: rows in it.
+        process: index of the process.
+
+    Raises:
+        InputError: the devices of the processes do not hold equal, disjoint or equal sets of rows.
+    """
+    rows: dict[int, set[int]] = {}
+    for device, index in sharding.devices_indices_map((batch_size,)).items():
+        start, stop, _ = index[0].indices(batch_size)
+        rows.setdefault(device.process_index, set()).update(range(start, stop))
+    shares = sorted({tuple(sorted(held)) for held in rows.values()})
+    if len(shares) * len(shares[0]) != batch_size or len({len(share) for share in shares}) > 1:
+        raise InputError(
+            "each process takes whole, equal shares of the batch; choose a mesh whose `tensor` axis lies within a "
+            f"process or spans whole ones, got {dict(sharding.mesh.shape)!r} over {len(rows)} processes."
+        )
+    return shares.index(tuple(sorted(rows[process]))), len(shares)
 
 
 def model_sharding(config: Qwen3xConfig, mesh: Mesh, rules: Mapping[str, str]) -> Qwen3x:

@@ -7,21 +7,16 @@ and does nothing where it has finished, therefore so does the whole.
 
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from shlex import join
-from types import FrameType
 from typing import Any
 
 import click
 
 from audio_data import InputError
+from audio_train.command_lines import Command, find_programs, run_command
 
 STEPS_PER_MINUTE = 280
 """Training steps that two idle cores take in a minute; a time budget becomes a number of steps by it, so that two runs
@@ -37,20 +32,8 @@ OWN_ROWS = ("--set", "data.seq_len=2048", "--set", "data.batch_size=1", "--set",
 """Rows long enough for a recording of twenty seconds; the sample corpus' sentences take two."""
 PROGRAMS = ("audio-tokenize", "audio-train", "audio-eval")
 
-
 Selection = tuple[str, str, tuple[str, ...]]
 """Name of a dataset, what it is for, and its build options."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command line and what it is for."""
-
-    purpose: str
-    words: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return join(self.words)
 
 
 def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) -> tuple[Command, ...]:
@@ -153,7 +136,7 @@ def main(*, out: Path, audio: Path | None, minutes: float | None, seed: int, as_
         raise InputError(
             f"`--audio` must be a folder of recordings or a manifest, got {str(audio)!r}: it does not exist"
         )
-    programs = _programs()
+    programs = find_programs(PROGRAMS)
     log = sys.stderr if as_json else sys.stdout
     _warn_if_loaded()
     start = time.monotonic()
@@ -161,24 +144,12 @@ def main(*, out: Path, audio: Path | None, minutes: float | None, seed: int, as_
     for number, command in enumerate(chain, 1):
         click.secho(f"\n[{number}/{len(chain)}] {command.purpose}", bold=True, file=log)
         click.secho(f"$ {command}", fg="cyan", file=log)
-        _run([programs[command.words[0]], *command.words[1:]], as_json)
+        run_command([programs[command.words[0]], *command.words[1:]], to_stderr=as_json, name="quickstart")
     seconds = time.monotonic() - start
     outcome = _outcome(out, seconds)
     click.echo(_closing(out, outcome), file=log)
     if as_json:
         click.echo(json.dumps(outcome))
-
-
-def _programs() -> dict[str, str]:
-    """Path of every program the commands name: beside this interpreter, or on the path."""
-    beside = str(Path(sys.executable).parent)
-    found = {name: shutil.which(name, path=beside) or shutil.which(name) for name in PROGRAMS}
-    if missing := [name for name, path in found.items() if path is None]:
-        raise InputError(
-            f"the quickstart runs the command lines of its siblings; not installed: {', '.join(missing)}. "
-            f"Install them beside audio-train: pip install {' '.join(missing)}"
-        )
-    return {name: path for name, path in found.items() if path is not None}
 
 
 def _warn_if_loaded() -> None:
@@ -190,34 +161,6 @@ def _warn_if_loaded() -> None:
             fg="yellow",
             err=True,
         )
-
-
-def _run(words: Sequence[str], as_json: bool) -> None:
-    """Run one command; its messages are its own, and so is the exit status where it fails.
-
-    A terminal's Ctrl-C reaches the command by itself; SIGTERM is passed on. Either way the command gets to save first,
-    and nothing follows it, even where it calls a stop after saving a success.
-    """
-    received: list[int] = []
-    process = subprocess.Popen(words, stdout=sys.stderr if as_json else None)
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        del frame
-        received.append(number)
-        if number == signal.SIGTERM:
-            process.terminate()
-
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if code == 0 and not received:
-        return
-    if code != InputError.exit_code:
-        click.echo("quickstart stopped here; the same command goes on from this point.", err=True)
-    sys.exit(code if code >= 0 else 128 - code)
 
 
 def _outcome(out: Path, seconds: float) -> dict[str, Any]:

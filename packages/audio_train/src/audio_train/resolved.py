@@ -86,9 +86,11 @@ class ResolvedRun:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that determines the losses: all but the cadence."""
+        """SHA-256 of everything that determines the losses: all but cadence and rematerialisation."""
         identity = self._content()
-        del identity["run"]["cadence"]
+        for section, name in (("run", "cadence"), ("run", "remat")):
+            del identity[section][name]
+        del identity["derived"]["model"]["remat"]
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -167,7 +169,7 @@ def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manif
         InputError: a corpus the run reads is not there, a weight names no kind of the vocabulary, or the schedule does
             not fit into the run.
     """
-    model = model_config(run.model, vocabulary)
+    model = replace(model_config(run.model, vocabulary), remat=run.remat)
     num_steps = run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
     peak = run.optimizer.learning_rate
     if isinstance(peak, LearningRateRule):

@@ -1,6 +1,7 @@
 """One step as a pure function: loss, gradient, update, and what is worth knowing about them."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,10 +11,15 @@ from jaxtyping import Array, Bool, Float32, Int32
 
 from audio_model import Qwen3x, TokenSets, grammar_cross_entropy, linear_cross_entropy
 from audio_train.config import OptimizerSpec
+from audio_train.layout import Whole
 from audio_train.optimizers import update
 from audio_train.resolved import ResolvedRun, token_kinds
 from audio_train.schedules import WarmupStableDecay
 from audio_train.state import TrainState
+
+ONE_DEVICE = Whole()
+Differentiate = Callable[..., tuple[Any, Any, Any]]
+"""`loss_and_gradient` of `(model, batch, objective)`, wherever it runs."""
 
 
 class Batch(NamedTuple):
@@ -53,6 +59,7 @@ class StepMetrics(NamedTuple):
         grad_norm: global norm of the gradient before clipping.
         learning_rate: of the update.
         bad_run: consecutive steps, this one included, that were skipped for a non-finite loss or gradient.
+        request: the largest of what the processes of a run asked for with this step; 0 for nothing.
     """
 
     loss: Float32[Array, ""]
@@ -60,6 +67,7 @@ class StepMetrics(NamedTuple):
     grad_norm: Float32[Array, ""]
     learning_rate: Float32[Array, ""]
     bad_run: Int32[Array, ""]
+    request: Int32[Array, ""]
 
 
 class Objective(eqx.Module):
@@ -86,18 +94,35 @@ class Objective(eqx.Module):
 
     def __call__(self, model: Qwen3x, batch: Batch) -> tuple[Float32[Array, ""], LossSums]:
         """The loss, and the sums by kind that come with it at no further pass over the model."""
-        hidden = model(batch.tokens, batch.segment_ids, batch.positions, dtype=jnp.dtype(self.dtype))
-        hidden = hidden.reshape(-1, hidden.shape[-1])
-        # The last position predicts nothing; its mask is False, so the id that rolls in from the front is never read.
-        targets, mask = jnp.roll(batch.tokens, -1, axis=1).reshape(-1), batch.loss_mask.reshape(-1)
-        nll, logsumexp = self._token_losses(hidden, model.head_matrix, targets, mask)
+        total, sums = self.totals(model, batch)
+        return total / jnp.maximum(self.total_weight(batch), 1e-9), sums
+
+    def total_weight(self, batch: Batch) -> Float32[Array, ""]:
+        """The sum of w over a batch, for which no model is needed."""
+        targets, mask = _targets(batch)
+        return jnp.sum(jnp.where(mask, self.weight_of_kind[self.kind_of_token[targets]], 0.0))
+
+    def totals(self, model: Qwen3x, batch: Batch, layout: Whole = ONE_DEVICE) -> tuple[Float32[Array, ""], LossSums]:
+        """The weighted sum above the fraction line, and the sums by kind.
+
+        Args:
+            model: the model, or a device's part of it.
+            batch: rows, or a device's part of them.
+            layout: where the rest is.
+
+        Returns:
+            Both over the rows that this device scores.
+        """
+        dtype = jnp.dtype(self.dtype)
+        hidden = model(batch.tokens, batch.segment_ids, batch.positions, dtype=dtype, layout=layout)
+        hidden, targets, mask = layout.split_rows(hidden.reshape(-1, hidden.shape[-1]), *_targets(batch))
+        nll, logsumexp = self._token_losses(hidden, layout.head(model.head_matrix, dtype), targets, mask)
         # Masked positions may hold anything; zeroing them before any product keeps a NaN there out of the sums.
         nll, logsumexp = jnp.where(mask, nll, 0.0), jnp.where(mask, logsumexp, 0.0)
         kind = self.kind_of_token[targets]
         weight = jnp.where(mask, self.weight_of_kind[kind], 0.0)
         total = jnp.sum(weight * (nll + self.z_loss_weight * jnp.square(logsumexp)))
-        loss = total / jnp.maximum(jnp.sum(weight), 1e-9)
-        return loss, self._sums_by_kind(jax.lax.stop_gradient(nll), kind, mask)
+        return total, self._sums_by_kind(jax.lax.stop_gradient(nll), kind, mask)
 
     def _sums_by_kind(self, nll: Array, kind: Array, mask: Array) -> LossSums:
         member = jax.nn.one_hot(kind, len(self.weight_of_kind), dtype=jnp.float32) * mask.astype(jnp.float32)[:, None]
@@ -120,8 +145,53 @@ def objective(resolved: ResolvedRun) -> Objective:
     )
 
 
+def loss_and_gradient(
+    model: Qwen3x, batch: Batch, objective: Objective, *, microbatches: int = 1, layout: Whole = ONE_DEVICE
+) -> tuple[Float32[Array, ""], LossSums, Qwen3x]:
+    """The loss of a batch, its sums by kind and its gradient.
+
+    With microbatches, the rows pass in parts one after another. Each part's loss is divided by the weight of the whole
+    batch, so that the parts add up to the batch's own loss and gradient whatever their masks; sums are float32.
+
+    Args:
+        model: the model, or a device's part of it.
+        batch: rows, or a device's part of them.
+        objective: the loss.
+        microbatches: number of parts; divides the rows. Part k holds the rows r with r mod `microbatches` = k, so that
+            every device has its share of each.
+        layout: where the rest is, inside `jax.shard_map`.
+
+    Returns:
+        Loss and sums of the whole batch, and the gradient, of the structure of `model`.
+    """
+    weight = jnp.maximum(layout.sum_batch(objective.total_weight(batch)), 1e-9)
+
+    def share(model: Qwen3x, part: Batch) -> tuple[Array, LossSums]:
+        total, sums = objective.totals(model, part, layout)
+        return total / weight, sums
+
+    differentiate = jax.value_and_grad(share, has_aux=True)
+    if microbatches == 1:
+        (loss, sums), gradient = differentiate(model, batch)
+    else:
+        parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, microbatches, *x.shape[1:]), 0, 1), batch)
+        shapes = jax.eval_shape(differentiate, model, jax.tree.map(lambda x: x[0], parts))
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        ((loss, sums), gradient), _ = jax.lax.scan(
+            lambda sofar, part: (jax.tree.map(jnp.add, sofar, differentiate(model, part)), None), zeros, parts
+        )
+    return layout.sum_rows(loss), layout.sum_rows(sums), layout.sum_gradient(gradient)
+
+
 def train_step(
-    state: TrainState, batch: Batch, objective: Objective, learning_rate: WarmupStableDecay, *, spec: OptimizerSpec
+    state: TrainState,
+    batch: Batch,
+    objective: Objective,
+    learning_rate: WarmupStableDecay,
+    requests: Int32[Array, " parts"] | None = None,
+    *,
+    spec: OptimizerSpec,
+    differentiate: Differentiate = loss_and_gradient,
 ) -> tuple[TrainState, StepMetrics]:
     """Take one step.
 
@@ -133,12 +203,14 @@ def train_step(
         batch: rows to learn from.
         objective: the loss.
         learning_rate: the schedule, as traced numbers.
+        requests: what the processes of the run ask for; the largest comes back, the same to all.
         spec: the update rule (static).
+        differentiate: `loss_and_gradient`, as it is or laid out over a mesh (static).
 
     Returns:
         The state after the step, and what it did.
     """
-    (loss, sums), gradient = jax.value_and_grad(objective, has_aux=True)(state.model, batch)
+    loss, sums, gradient = differentiate(state.model, batch, objective)
     grad_norm = optax.tree.norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     updated = update(spec, learning_rate, gradient, state.optimizer, state.model)
@@ -147,10 +219,17 @@ def train_step(
     )
     bad = 1 - finite.astype(jnp.int32)
     bad_run = (state.bad_run + 1) * bad
-    metrics = StepMetrics(loss, sums, grad_norm, learning_rate(state.step - state.skipped), bad_run)
+    request = jnp.zeros((), jnp.int32) if requests is None else jnp.max(requests)
+    metrics = StepMetrics(loss, sums, grad_norm, learning_rate(state.step - state.skipped), bad_run, request)
     return TrainState(state.step + 1, state.skipped + bad, bad_run, model, new_optimizer), metrics
 
 
-def evaluation_step(model: Qwen3x, batch: Batch, objective: Objective) -> LossSums:
+def evaluation_step(model: Qwen3x, batch: Batch, objective: Objective, *, layout: Whole = ONE_DEVICE) -> LossSums:
     """Loss by kind of a batch, with nothing changed."""
-    return objective(model, batch)[1]
+    return layout.sum_rows(objective.totals(model, batch, layout)[1])
+
+
+def _targets(batch: Batch) -> tuple[Int32[Array, " tokens"], Bool[Array, " tokens"]]:
+    """The id that follows each token, and whether its prediction counts."""
+    # The last position predicts nothing; its mask is False, so the id that rolls in from the front is never read.
+    return jnp.roll(batch.tokens, -1, axis=1).reshape(-1), batch.loss_mask.reshape(-1)

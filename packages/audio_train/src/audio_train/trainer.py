@@ -6,17 +6,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from audio_data import BatchLoader, InputError, Mixture, TokenBatch, TokenDataset, open_root
-from audio_train.mesh import Placement, batch_sharding, make_mesh, replicated
+from audio_train.layout import layout_of, on_mesh
+from audio_train.mesh import AXES, Placement, batch_sharding, batch_share, make_mesh, model_sharding, replicated
 from audio_train.model_folder import VOCABULARY_FOLDER
 from audio_train.resolved import ResolvedRun
 from audio_train.state import TrainState, abstract_state, initial_state, read_codebooks
-from audio_train.step import Batch, LossSums, StepMetrics, evaluation_step, objective, train_step
+from audio_train.step import Batch, LossSums, StepMetrics, evaluation_step, loss_and_gradient, objective, train_step
+
+T = TypeVar("T")
 
 TIMED_STEPS = 5
 
@@ -46,15 +50,18 @@ class Trainer:
         check_datasets(resolved, self.datasets)
         self._mesh = make_mesh(placement)
         self.abstract_state = abstract_state(resolved, self._mesh, placement)
-        self._batch_sharding = batch_sharding(self._mesh, resolved.run.data.batch_size)
-        self._objective = jax.device_put(objective(resolved), replicated(self._mesh))
+        batch_size = resolved.run.data.batch_size
+        self._batch_sharding = batch_sharding(self._mesh, batch_size, placement.microbatches)
+        self._share = batch_share(self._batch_sharding, batch_size, jax.process_index())
+        self._program = StepProgram(resolved, self._mesh, placement)
+        self._objective = place_everywhere(objective(resolved), self._mesh)
         self.set_run(resolved)
 
     def set_run(self, resolved: ResolvedRun) -> None:
         """Take up a run that differs from the one before in its length only; the compiled step serves both."""
         self.resolved = resolved
         self.loader = self._loader(resolved.mixture)
-        self._schedule = jax.device_put(resolved.learning_rate, replicated(self._mesh))
+        self._schedule = place_everywhere(resolved.learning_rate, self._mesh)
 
     @property
     def devices(self) -> dict[str, Any]:
@@ -71,14 +78,19 @@ class Trainer:
     def compile(self) -> float:
         """Compile the step for the shapes of the run; returns the seconds it took."""
         start = time.monotonic()
-        step = jax.jit(partial(train_step, spec=self.resolved.run.optimizer), donate_argnums=0)
-        batch = self._place(self.loader.batch(0))
-        self._compiled = step.lower(self.abstract_state, batch, self._objective, self._schedule).compile()
+        arguments = (self.abstract_state, self._place(self.loader.batch(0)), self._objective, self._schedule)
+        self._compiled = self._program.train.lower(*arguments, self._requests(0)).compile()
         return time.monotonic() - start
 
-    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        """Take a step; returns before the device has finished it. The state is donated."""
-        return self._compiled(state, batch, self._objective, self._schedule)
+    def step(self, state: TrainState, batch: Batch, request: int = 0) -> tuple[TrainState, StepMetrics]:
+        """Take a step; returns before the device has finished it. The state is donated.
+
+        Args:
+            state: before the step.
+            batch: rows to learn from.
+            request: what this process asks all others for; the largest comes back in the metrics.
+        """
+        return self._compiled(state, batch, self._objective, self._schedule, self._requests(request))
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The run's batches from a step on, on their devices, read ahead of their use."""
@@ -91,7 +103,7 @@ class Trainer:
             return None
         loader = self._loader(Mixture.constant("evaluation", dict.fromkeys(spec.corpora, 1.0)))
         batches = [self._place(loader.batch(index)) for index in range(spec.num_batches)]
-        one_batch = jax.jit(evaluation_step)
+        one_batch = self._program.evaluate
 
         def evaluate(state: TrainState) -> LossSums:
             sums = jax.device_get([one_batch(state.model, batch, self._objective) for batch in batches])
@@ -125,11 +137,53 @@ class Trainer:
             batch_size=run.data.batch_size,
             seed=run.seed,
             packing=self.resolved.packing,
+            host=self._share[0],
+            num_hosts=self._share[1],
         )
 
     def _place(self, batch: TokenBatch) -> Batch:
         arrays = (batch.tokens, batch.segment_ids, batch.positions, batch.loss_mask)
-        return Batch(*jax.device_put(arrays, self._batch_sharding))
+        if jax.process_count() == 1:
+            return Batch(*jax.device_put(arrays, self._batch_sharding))
+        return Batch(*(jax.make_array_from_process_local_data(self._batch_sharding, array) for array in arrays))
+
+    def _requests(self, request: int) -> jax.Array | None:
+        """What this process asks for, at every device of its own."""
+        if jax.process_count() == 1:
+            return None
+        shape = (self._mesh.size,)
+        sharding = NamedSharding(self._mesh, PartitionSpec(AXES))
+        return jax.make_array_from_callback(shape, sharding, lambda _: np.full(1, request, np.int32))
+
+
+class StepProgram:
+    """A run's step and evaluation as functions of whole arrays, laid out over a mesh.
+
+    Args:
+        resolved: the run.
+        mesh: the devices, which may be those of a machine that is not here.
+        placement: what the mesh was made of.
+
+    Attributes:
+        train: `(state, batch, objective, schedule, requests) -> (state, metrics)`, jitted; the state is donated.
+        evaluate: `(model, batch, objective) -> sums`, jitted.
+    """
+
+    def __init__(self, resolved: ResolvedRun, mesh: Mesh, placement: Placement):
+        layout = layout_of(resolved.model, mesh, placement.rules)
+        model = model_sharding(resolved.model, mesh, placement.rules)
+        whole = replicated(mesh)
+        arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, placement.microbatches), whole)
+        gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
+        differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model))
+        step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
+        self.train = jax.jit(step, donate_argnums=0)
+        self.evaluate = jax.jit(on_mesh(partial(evaluation_step, layout=layout), layout, mesh, arguments, whole))
+
+
+def place_everywhere(tree: T, mesh: Mesh) -> T:
+    """Small arrays that every process has, whole on every device."""
+    return jax.device_put(tree, replicated(mesh))
 
 
 def check_datasets(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> None:

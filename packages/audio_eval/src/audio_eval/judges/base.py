@@ -30,6 +30,27 @@ class Transcriber(Protocol):
         ...
 
 
+@runtime_checkable
+class SpeakerModel(Protocol):
+    """Says how alike two voices are. What its numbers mean is its own: a report shows them calibrated."""
+
+    @property
+    def judge_id(self) -> str:
+        """Kind, model and revision, enough to find the same judge again."""
+        ...
+
+    def embed(
+        self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int
+    ) -> list[Float[np.ndarray, " dim"]]:
+        """Describes the voice of each clip by a vector; the cosine of two is how alike their voices are.
+
+        Args:
+            clips: Mono samples in -1..1, each of its own length; an empty clip has a vector of zeros.
+            sample_rate_hz: Their sampling rate.
+        """
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Unavailable:
     """Why there is no judge.
@@ -42,3 +63,10 @@ class Unavailable:
 
 
 Judge: TypeAlias = Transcriber | Unavailable
+SpeakerJudge: TypeAlias = SpeakerModel | Unavailable
+
+
+def similarity(one: Float[np.ndarray, " dim"], other: Float[np.ndarray, " dim"]) -> float:
+    """Returns the cosine of two vectors, 0 where one has no length."""
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / length if length else 0.0

@@ -10,6 +10,7 @@ from audio_data import InputError
 from audio_eval.decoding import continue_prompts
 from audio_eval.grammars import text_automaton
 from audio_eval.heldout import HeldoutUtterance
+from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
@@ -72,7 +73,7 @@ class AsrTask(Task):
     batch_size: int = 32
     num_kept_audio: int = 12
 
-    def run(self, context: Context) -> Findings:
+    def run(self, context: Context, journal: Journal) -> Findings:
         """Transcribes all utterances of all data sets."""
         if self.normalizer not in NORMALIZERS:
             raise InputError(f"`asr.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")

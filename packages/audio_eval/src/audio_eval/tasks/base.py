@@ -16,9 +16,10 @@ from audio_data import InputError, TokenDataset
 from audio_eval.checkpoint import Checkpoint
 from audio_eval.evaluation import disk_errors
 from audio_eval.heldout import HeldoutDocument, HeldoutUtterance, read_documents, utterances
-from audio_eval.judges import Judge
+from audio_eval.journal import Journal
+from audio_eval.judges import Judge, SpeakerJudge, Unavailable
 from audio_eval.scores import Item, Score
-from audio_tokenize import AbstractCodec, Utterance, load_audio, load_codec
+from audio_tokenize import AbstractCodec, CodecSpec, Utterance, load_audio, load_codec
 
 AUDIO_FOLDER = "audio"
 
@@ -44,12 +45,15 @@ class Context:
 
     Attributes:
         checkpoint: The model with its vocabulary.
-        datasets: Held-out data sets by name; the first is the main one, on which controls are measured.
+        datasets: Held-out data sets by name; the first is the main one, on which controls are measured. None for an
+            evaluation on published test sets alone.
         folder: Folder of the evaluation; sounds go below its `audio`.
         judge: Transcriber of generated speech, or why there is none.
         recordings: Original recordings by the base id of the utterances encoded from them, as far as they are at hand.
         limit: At most this many documents of each data set.
         seed: Drives untrained weights and sampling.
+        speaker_judge: Judge of whether two clips are of one voice, or why there is none.
+        codec_weights: Where the codec's weights lie now, if not where the checkpoint says.
     """
 
     checkpoint: Checkpoint
@@ -59,6 +63,8 @@ class Context:
     recordings: Mapping[str, Utterance] = dataclasses.field(default_factory=dict)
     limit: int | None = None
     seed: int = 0
+    speaker_judge: SpeakerJudge | Unavailable = Unavailable("no speaker judge was asked for (`--speaker-judge none`)")
+    codec_weights: str | None = None
 
     @functools.cached_property
     def documents(self) -> Mapping[str, Sequence[HeldoutDocument]]:
@@ -73,8 +79,26 @@ class Context:
 
     @property
     def main_dataset(self) -> str:
-        """Name of the data set that controls are measured on."""
+        """Name of the data set that controls are measured on.
+
+        Raises:
+            InputError: There is no held-out data.
+        """
+        if not self.datasets:
+            raise InputError("tasks nll, asr and tts must have held-out data, got none: give `--data` and `--heldout`")
         return next(iter(self.datasets))
+
+    @property
+    def codec_description(self) -> Mapping[str, Any]:
+        """What is recorded of the codec: by the held-out data, else by the checkpoint, else by its vocabulary."""
+        vocabulary = self.checkpoint.vocabulary
+        recorded = self.datasets[self.main_dataset].manifest.codec if self.datasets else None
+        found = dict(recorded or self.checkpoint.provenance.get("codec") or {})
+        named = "mimi" if vocabulary.codec_id.startswith("mimi") else vocabulary.codec_id
+        description = {"name": named, "id": vocabulary.codec_id, **found}
+        if description["name"] == "mimi":
+            description.setdefault("num_codebooks", vocabulary.num_codebooks)
+        return description
 
     @functools.cached_property
     def codec(self) -> AbstractCodec:
@@ -84,7 +108,7 @@ class Context:
             InputError: The codec of that name has changed since.
         """
         wanted = self.checkpoint.vocabulary.codec_id
-        codec = load_codec(str(self.datasets[self.main_dataset].manifest.codec.get("name", wanted)))
+        codec = load_codec(CodecSpec.from_description(self.codec_description, weights=self.codec_weights))
         if codec.codec_id != wanted:
             raise InputError(
                 f"the model's audio tokens are of codec {wanted!r}, got {codec.codec_id!r}: use the version of "
@@ -146,6 +170,20 @@ class Task(abc.ABC):
         """Returns the fields by name."""
         return dataclasses.asdict(self)
 
+    def fingerprint(self, context: Context) -> str:
+        """Returns a hash of the data that the task reads beside the held-out data sets; empty for none.
+
+        Raises:
+            InputError: That data is not there.
+        """
+        del context
+        return ""
+
     @abc.abstractmethod
-    def run(self, context: Context) -> Findings:
-        """Measures; long work reports progress to standard error."""
+    def run(self, context: Context, journal: Journal) -> Findings:
+        """Measures; long work reports progress to standard error.
+
+        Args:
+            context: What to measure on.
+            journal: What an earlier, stopped run of the task has done already, and where to note what is done.
+        """

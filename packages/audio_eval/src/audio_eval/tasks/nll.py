@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from audio_data import InputError, Vocabulary
 from audio_eval.heldout import HeldoutDocument
+from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.scoring import Likelihoods, score_documents
 from audio_eval.tasks.base import Context, Findings, Task
@@ -35,7 +36,7 @@ class NllTask(Task):
     softmax: str = "as_trained"
     tokens_per_batch: int = 8_192
 
-    def run(self, context: Context) -> Findings:
+    def run(self, context: Context, journal: Journal) -> Findings:
         """Scores all documents of all data sets in both orders."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         allowed = self._allowed(grammar_loss=context.checkpoint.grammar_loss)

@@ -12,6 +12,7 @@ from audio_eval.decoding import continue_prompts
 from audio_eval.grammars import audio_automaton
 from audio_eval.heldout import HeldoutUtterance
 from audio_eval.judges import Unavailable
+from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
@@ -82,7 +83,7 @@ class TtsTask(Task):
     normalizer: str = "spoken_digits"
     batch_size: int = 32
 
-    def run(self, context: Context) -> Findings:
+    def run(self, context: Context, journal: Journal) -> Findings:
         """Speaks, decodes, saves and, with a transcriber, judges."""
         if self.normalizer not in NORMALIZERS:
             raise InputError(f"`tts.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")

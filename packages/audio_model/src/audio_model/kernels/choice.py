@@ -9,12 +9,21 @@ from jax.sharding import AxisType
 _LOG = logging.getLogger(__name__)
 
 
+def platform() -> str:
+    """The platform that what is being traced will run on.
+
+    Inside `shard_map` it is the mesh's, which may be made of devices that are not here (compilation ahead of time).
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None or device.platform is None else device.platform
+
+
 def on_one_tpu_core() -> bool:
     """Whether what is being traced runs on one TPU core: a single device, or the inside of `shard_map`.
 
     The compiler partitions plain operations over a mesh by itself, but not a kernel of ours.
     """
-    if jax.default_backend() != "tpu":
+    if platform() != "tpu":
         return False
     mesh = jax.sharding.get_abstract_mesh()
     manual = bool(mesh.axis_names) and all(kind == AxisType.Manual for kind in mesh.axis_types)
@@ -29,4 +38,4 @@ def log_choice(operation: str, implementation: str) -> None:
         operation: Name of the operation.
         implementation: Name of the implementation.
     """
-    _LOG.info("%s: %s on %s", operation, implementation, jax.default_backend())
+    _LOG.info("%s: %s on %s", operation, implementation, platform())

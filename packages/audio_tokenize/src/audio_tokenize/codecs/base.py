@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -43,18 +44,40 @@ class AbstractCodec(eqx.Module):
     """
 
     codec_id: eqx.AbstractVar[str]
-    """Names the codes: data sets and checkpoints record it, and equal ids mean equal codes."""
+    """Names the codes: data sets and checkpoints record it, and under equal ids equal codes mean equal sounds.
+
+    Which codes a signal gets may depend on more: a codec whose attention can see less or more of the past has one id
+    for all windows, since any of them decodes the others' codes, and `description` records the window beside it.
+    """
     sample_rate_hz: eqx.AbstractVar[int]
     samples_per_frame: eqx.AbstractVar[int]
     num_codebooks: eqx.AbstractVar[int]
     codebook_size: eqx.AbstractVar[int]
     attention_window_frames: eqx.AbstractVar[int | None]
-    """How many past frames the codec's attention sees; None where it has none."""
+    """How many frames the codec's attention sees, the present one included; None for all or for no attention."""
 
     @property
     def frame_rate_hz(self) -> float:
         """Frames a second."""
         return self.sample_rate_hz / self.samples_per_frame
+
+    @property
+    def name(self) -> str:
+        """What `CodecSpec.name` is to be; the id of a codec that the registry does not know."""
+        return self.codec_id
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a manifest records as `codec`: `CodecSpec.from_description` makes of it what loads this codec again."""
+        return {
+            "name": self.name,
+            "id": self.codec_id,
+            "num_codebooks": self.num_codebooks,
+            "codebook_size": self.codebook_size,
+            "sample_rate_hz": self.sample_rate_hz,
+            "frame_rate_hz": self.frame_rate_hz,
+            "attention_window_frames": self.attention_window_frames,
+        }
 
     def num_frames(self, num_samples: int) -> int:
         """Return how many frames `num_samples` samples make."""
@@ -79,6 +102,10 @@ class AbstractCodec(eqx.Module):
         """Decode codes [frames, codebooks] into samples_per_frame x frames samples."""
         stream = self.decoder_stream()
         return np.concatenate([stream.push(codes), stream.finish()])
+
+    def decode_batch(self, codes: Sequence[Int[np.ndarray, "_ codebooks"]]) -> list[Float32[np.ndarray, " _"]]:
+        """Decode the codes of several signals; each result equals that of `decode`."""
+        return [self.decode(one) for one in codes]
 
     @abc.abstractmethod
     def encoder_stream(self) -> AbstractEncoderStream:

@@ -1,6 +1,27 @@
-"""Corpora: the shipped sample sets and every form in which people keep their own speech."""
+"""Corpora: the shipped sample sets, those of the study, and every form in which people keep their own speech."""
 
-from audio_tokenize.corpora.registry import SHIPPED, ShippedCorpus, open_corpus
-from audio_tokenize.corpora.utterance import Corpus, Skipped, Utterance
+from audio_tokenize.corpora.card import CorpusCard
+from audio_tokenize.corpora.cards import CARDS, card
+from audio_tokenize.corpora.memory import Corpus
+from audio_tokenize.corpora.published import PublishedCorpus
+from audio_tokenize.corpora.registry import FORMS, SHIPPED, ShippedCorpus, open_corpus
+from audio_tokenize.corpora.source import AbstractCorpus, CorpusShard
+from audio_tokenize.corpora.transcripts import TRANSCRIPT_RULES
+from audio_tokenize.corpora.utterance import Skipped, Utterance
 
-__all__ = ["SHIPPED", "Corpus", "ShippedCorpus", "Skipped", "Utterance", "open_corpus"]
+__all__ = [
+    "CARDS",
+    "FORMS",
+    "SHIPPED",
+    "TRANSCRIPT_RULES",
+    "AbstractCorpus",
+    "Corpus",
+    "CorpusCard",
+    "CorpusShard",
+    "PublishedCorpus",
+    "ShippedCorpus",
+    "Skipped",
+    "Utterance",
+    "card",
+    "open_corpus",
+]

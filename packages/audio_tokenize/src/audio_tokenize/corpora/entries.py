@@ -1,16 +1,24 @@
-"""What every reader yields, and the one place where entries become a corpus."""
+"""What every reader yields, and the one place where entries become utterances."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audio_data import InputError
-from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Corpus, Skipped, Utterance
-from audio_tokenize.waveform import END_TOLERANCE_SECONDS, audio_info
+from audio_tokenize.corpora.memory import Corpus
+from audio_tokenize.corpora.transcripts import TranscriptRule
+from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped, Utterance
+from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioSource, audio_info
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 OWN_LICENCE = "unknown"
+
+# Captions end up to this much after the last sample, and tables round: less is missing than a word. Where more is, the
+# transcript says what the audio does not.
+STATED_TOLERANCE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -20,11 +28,13 @@ class Entry:
     Attributes:
         id: Unique in the corpus.
         text: Transcript, may be empty or padded.
-        audio_path: The file that should hold it.
+        audio: The file that should hold it, or that file's bytes.
         recording: Id of its recording.
-        where: File and line, or file, for messages.
+        where: File and line, or file and member, for messages.
         start_seconds: Where it begins in the file.
         end_seconds: Where it ends; None is the end of the file.
+        stated_seconds: How long the whole file is, says the corpus; None where it does not say.
+        end_tolerance_seconds: How far behind the end of the file `end_seconds` may lie; it is moved to the end then.
         speaker: As in `Utterance`.
         language: As in `Utterance`.
         split: As in `Utterance`.
@@ -33,51 +43,66 @@ class Entry:
 
     id: str
     text: str
-    audio_path: Path
+    audio: AudioSource
     recording: str
     where: str
     start_seconds: float = 0.0
     end_seconds: float | None = None
+    stated_seconds: float | None = None
+    end_tolerance_seconds: float = END_TOLERANCE_SECONDS
     speaker: str = UNKNOWN_SPEAKER
     language: str = UNDETERMINED_LANGUAGE
     split: str = "train"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-class _Durations:
-    """Seconds of every audio file, or why it cannot be read; each header is read once."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, float | str] = {}
-
-    def __call__(self, path: Path) -> float | str:
-        if path not in self._known:
-            self._known[path] = self._measure(path)
-        return self._known[path]
-
-    def _measure(self, path: Path) -> float | str:
-        try:
-            return audio_info(path).seconds
-        except InputError as error:
-            return error.message
+def _measure(audio: AudioSource) -> float | str:
+    """Seconds of an audio file by its header, or why it cannot be read."""
+    try:
+        return audio_info(audio).seconds
+    except InputError as error:
+        return error.message
 
 
-def _resolve(entry: Entry, duration: float | str) -> Utterance | Skipped:
+def _times_problem(entry: Entry) -> str | None:
+    """Why no audio can have the times of an entry."""
+    start, end = entry.start_seconds, entry.end_seconds
+    if not (math.isfinite(start) and start >= 0) or (end is not None and not math.isfinite(end)):
+        return f"the times are {start!r} to {end!r} s"
+    if end is not None and end == start:
+        return f"start and end are both {end} s"
+    if end is not None and end < start:
+        return f"starts at {start} s, after its end at {end} s"
+    return None
+
+
+def _audio_problem(entry: Entry, duration: float) -> str | None:
+    """Why an audio file of that duration cannot hold an entry."""
+    stated, end = entry.stated_seconds, entry.end_seconds
+    if entry.start_seconds >= duration or (end is not None and end > duration + entry.end_tolerance_seconds):
+        return f"ends after the {duration:.2f} s of `{entry.audio}`"
+    if stated is not None and stated > duration + STATED_TOLERANCE_SECONDS:
+        return f"`{entry.audio}` has {duration:.2f} s of the {stated:.2f} s that are stated"
+    return None
+
+
+def _resolve(entry: Entry, duration: float | str, rule: TranscriptRule) -> Utterance | Skipped:
     """Checks an entry against its audio."""
-    text = entry.text.strip()
-    end = entry.end_seconds
-    if not text:
+    text = rule(entry.text)
+    if not text.strip():
         return Skipped(entry.id, f"{entry.where}: the text is empty")
     if isinstance(duration, str):
         return Skipped(entry.id, duration)
-    if end is not None and end == entry.start_seconds:
-        return Skipped(entry.id, f"{entry.where}: start and end are both {end} s")
-    if entry.start_seconds >= duration or (end is not None and end > duration + END_TOLERANCE_SECONDS):
-        return Skipped(entry.id, f"{entry.where}: ends after the {duration:.2f} s of `{entry.audio_path}`")
+    problem = _times_problem(entry) or _audio_problem(entry, duration)
+    if problem:
+        return Skipped(entry.id, f"{entry.where}: {problem}")
+    end = entry.end_seconds
+    if end is not None and end > duration + END_TOLERANCE_SECONDS:
+        end = duration
     return Utterance(
         id=entry.id,
         text=text,
-        audio=entry.audio_path,
+        audio=entry.audio,
         recording=entry.recording,
         seconds=min(duration if end is None else end, duration) - entry.start_seconds,
         start_seconds=entry.start_seconds,
@@ -87,6 +112,32 @@ def _resolve(entry: Entry, duration: float | str) -> Utterance | Skipped:
         split=entry.split,
         extra=entry.extra,
     )
+
+
+def resolve_stream(found: Iterable[Entry | Skipped], rule: TranscriptRule) -> Iterator[Utterance | Skipped]:
+    """Checks what a reader found against its audio, one at a time.
+
+    The header of an audio file is read once for a run of entries that share it. A second entry of an id is skipped.
+
+    Args:
+        found: Entries, and what the reader already had to leave out.
+        rule: Makes the text of an utterance of its transcript.
+    """
+    audio: AudioSource | None = None
+    duration: float | str = 0.0
+    seen: set[bytes] = set()
+    for entry in found:
+        if isinstance(entry, Skipped):
+            yield entry
+            continue
+        digest = hashlib.blake2b(entry.id.encode(), digest_size=16).digest()
+        if digest in seen:
+            yield Skipped(entry.id, f"{entry.where}: the id occurred before")
+            continue
+        seen.add(digest)
+        if entry.audio is not audio:
+            audio, duration = entry.audio, _measure(entry.audio)
+        yield _resolve(entry, duration, rule)
 
 
 def _require_unique_ids(entries: list[Entry]) -> None:
@@ -100,8 +151,14 @@ def _require_unique_ids(entries: list[Entry]) -> None:
         first[entry.id] = entry.where
 
 
-def assemble(name: str, source: Path, found: Iterable[Entry | Skipped], licence: str = OWN_LICENCE) -> Corpus:
-    """Checks what a reader found and sorts it into a corpus.
+def assemble(
+    name: str,
+    source: Path,
+    found: Iterable[Entry | Skipped],
+    licence: str = OWN_LICENCE,
+    rule: TranscriptRule = str.strip,
+) -> Corpus:
+    """Checks what a reader found and sorts it into a corpus in memory.
 
     An utterance without text, or whose audio is missing, unreadable or too short, is left out and named in `skipped`.
     Every audio file's header is read, once.
@@ -111,6 +168,7 @@ def assemble(name: str, source: Path, found: Iterable[Entry | Skipped], licence:
         source: Folder or file it was read from, for messages.
         found: Entries, and what the reader already had to leave out.
         licence: Terms of the audio and the texts.
+        rule: Makes the text of an utterance of its transcript.
 
     Raises:
         InputError: If an id occurs twice, or nothing usable is left.
@@ -119,8 +177,11 @@ def assemble(name: str, source: Path, found: Iterable[Entry | Skipped], licence:
     skipped = [item for item in found if isinstance(item, Skipped)]
     entries = [item for item in found if isinstance(item, Entry)]
     _require_unique_ids(entries)
-    duration = _Durations()
-    resolved = [_resolve(entry, duration(entry.audio_path)) for entry in entries]
+    durations: dict[AudioSource, float | str] = {}
+    for entry in entries:
+        if entry.audio not in durations:
+            durations[entry.audio] = _measure(entry.audio)
+    resolved = [_resolve(entry, durations[entry.audio], rule) for entry in entries]
     utterances = [item for item in resolved if isinstance(item, Utterance)]
     skipped += [item for item in resolved if isinstance(item, Skipped)]
     if not utterances:

@@ -44,7 +44,7 @@ def read_folder(folder: Path) -> Iterator[Entry | Skipped]:
         yield Entry(
             id=name,
             text=" ".join(read_utf8(transcript).split()),
-            audio_path=path,
+            audio=path,
             recording=name,
             where=f"`{path}`",
             speaker=UNKNOWN_SPEAKER if speaker == "." else speaker,

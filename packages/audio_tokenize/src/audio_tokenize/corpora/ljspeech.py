@@ -38,4 +38,4 @@ def read_ljspeech(table: Path) -> Iterator[Entry | Skipped]:
         if path is None:
             yield Skipped(name, f"{where}: there is no wavs/{name}.wav (nor .flac, .ogg, .opus, .mp3)")
             continue
-        yield Entry(id=name, text=text, audio_path=path, recording=name, where=where)
+        yield Entry(id=name, text=text, audio=path, recording=name, where=where)

@@ -51,7 +51,7 @@ def _entry(where: str, folder: Path, record: Mapping[str, Any]) -> Entry:
     return Entry(
         id=record.get("id", recording if whole else f"{recording}@{start:.2f}"),
         text=record["text"],
-        audio_path=folder / record["audio"],
+        audio=folder / record["audio"],
         recording=recording,
         where=where,
         start_seconds=start,

@@ -1,18 +1,34 @@
 """The shipped corpora as data, and how a name or a path becomes a corpus."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, overload
 
-from audio_data import InputError
-from audio_tokenize.corpora.entries import assemble
+from audio_data import InputError, StoragePath, storage_path
+from audio_tokenize.corpora.card import CorpusCard
+from audio_tokenize.corpora.cards import CARDS, nearest
+from audio_tokenize.corpora.entries import OWN_LICENCE, assemble
 from audio_tokenize.corpora.folder import read_folder
 from audio_tokenize.corpora.ljspeech import read_ljspeech
 from audio_tokenize.corpora.manifest import read_manifest
-from audio_tokenize.corpora.utterance import Corpus
+from audio_tokenize.corpora.memory import Corpus
+from audio_tokenize.corpora.published import PublishedCorpus
+from audio_tokenize.corpora.source import AbstractCorpus
+from audio_tokenize.corpora.transcripts import transcript_rule
 
 _DATA = Path(__file__).parent / "data"
 _MANIFEST = "manifest.jsonl"
 _TABLE = "metadata.csv"
+_SHARDS = {"parquet": ("**/*.parquet",), "tar": ("**/*.tar", "**/*.tar.gz", "**/*.tgz")}
+_SUFFIXES = {
+    "ljspeech": (".csv",),
+    "jsonl": (".jsonl", ".jsonl.gz"),
+    "parquet": (".parquet",),
+    "tar": (".tar", ".tar.gz", ".tgz"),
+}
+FORMS = ("folder", "jsonl", "ljspeech", *_SHARDS)
+"""Forms in which people keep their own speech."""
+
 _SYNTHETIC = "Apache-2.0 (texts written for this project; audio synthesised with flite and espeak-ng)"
 
 
@@ -57,51 +73,179 @@ def _open_shipped(card: ShippedCorpus) -> Corpus:
     return assemble(card.name, manifest, read_manifest(manifest), card.licence)
 
 
-def _name(path: Path) -> str:
+def _name(path: StoragePath) -> str:
     """Names a corpus after its folder, or after its file where that has a name of its own."""
     resolved = path.resolve()
     if resolved.is_dir():
         return resolved.name
-    return resolved.parent.name if resolved.name in (_MANIFEST, _TABLE) else resolved.stem
+    name = resolved.name
+    return resolved.parent.name if name in (_MANIFEST, _TABLE) else name.removesuffix(".gz").rpartition(".")[0]
 
 
-def _open_path(path: Path) -> Corpus:
-    """Chooses the reader by what is there."""
-    name = _name(path)
-    if path.is_dir():
-        if (path / _TABLE).is_file():
-            return assemble(name, path, read_ljspeech(path / _TABLE))
-        if (path / _MANIFEST).is_file():
-            return assemble(name, path, read_manifest(path / _MANIFEST))
-        return assemble(name, path, read_folder(path))
-    if path.suffix == ".csv":
-        return assemble(name, path, read_ljspeech(path))
-    if path.suffix == ".jsonl":
-        return assemble(name, path, read_manifest(path))
-    raise InputError(
-        f"`{path}`: expected a folder of audio, an LJSpeech metadata.csv or a .jsonl manifest, "
-        f"got a {path.suffix!r} file"
+def _own(path: StoragePath, reader: str) -> CorpusCard:
+    """The card of somebody's own shards in one of the generic layouts."""
+    return CorpusCard(
+        name=_name(path),
+        kind="speech",
+        description="your own",
+        repository=f"file://{path}",
+        files=_SHARDS[reader],
+        reader=reader,
+        licence=OWN_LICENCE,
+        languages=(),
+        source="",
+        needs="",
+        transcripts="stripped",
     )
 
 
-def open_corpus(name_or_path: str | Path) -> Corpus:
-    """Opens a shipped corpus by its name, or speech on disk by its path.
+def _form(path: StoragePath) -> str:
+    """Which of the generic forms lies there."""
+    if path.is_dir():
+        files = [file for file, form in ((_TABLE, "ljspeech"), (_MANIFEST, "jsonl")) if (path / file).is_file()]
+        if files:
+            return {_TABLE: "ljspeech", _MANIFEST: "jsonl"}[files[0]]
+        sharded = (form for form, globs in _SHARDS.items() if any(next(iter(path.glob(g)), None) for g in globs))
+        return next(sharded, "folder")
+    forms = {form for form, suffixes in _SUFFIXES.items() if path.name.lower().endswith(suffixes)}
+    if not forms:
+        raise InputError(
+            f"`{path}`: expected a folder of audio, an LJSpeech metadata.csv, a .jsonl manifest, parquet tables or "
+            f"tar archives, got a {path.suffix!r} file"
+        )
+    return forms.pop()
 
-    A path is a folder with `metadata.csv` (LJSpeech) or `manifest.jsonl`, a folder of audio files with a `.txt` beside
-    each, or such a table or manifest itself. Only texts and the headers of audio files are read.
+
+def _in_memory(path: Path, form: str, rule: str) -> Corpus:
+    """Opens one of the forms whose texts and audio files lie open."""
+    if form == "folder":
+        if not path.is_dir():
+            raise InputError(f"`{path}`: expected a folder of audio with a .txt beside each, got a file")
+        found = read_folder(path)
+    else:
+        read, default = {"ljspeech": (read_ljspeech, _TABLE), "jsonl": (read_manifest, _MANIFEST)}[form]
+        found = read(path / default if path.is_dir() else path)
+    return assemble(_name(path), path, found, rule=transcript_rule(rule))
+
+
+def _require_known_language(card: CorpusCard, language: str | None) -> None:
+    if language is not None and card.languages and language not in card.languages:
+        raise InputError(
+            f"`language` of corpus `{card.name}`: expected one of its languages, got {language!r}; "
+            f"{nearest(language, card.languages)}"
+        )
+
+
+def _published(
+    card: CorpusCard,
+    root: StoragePath | None,
+    language: str | None,
+    split: str | None,
+    transcripts: str | None,
+    strict: bool,
+    revision: str | None,
+) -> PublishedCorpus:
+    if card.kind != "speech":
+        raise InputError(
+            f"corpus `{card.name}`: expected speech to encode, got {card.kind}, which needs no codec; "
+            f"use `audio-tokenize build {card.name}`"
+        )
+    _require_known_language(card, language)
+    rule = transcripts or card.transcripts
+    transcript_rule(rule)
+    if revision is not None:
+        card = replace(card, revision=revision, revision_note="given")
+    name = card.name if language is None else f"{card.name}-{language}"
+    return PublishedCorpus(name, card.licence, card, root, language, split, rule, strict)
+
+
+def _unknown(name: str) -> InputError:
+    shipped = ", ".join(card.name for card in SHIPPED)
+    names = [*(card.name for card in SHIPPED), *(card.name for card in CARDS), *FORMS]
+    # What has a separator was meant for a path.
+    advice = "" if "/" in name else f"; {nearest(name, names)}"
+    return InputError(
+        f"corpus `{name}`: expected a path that exists, one of {shipped} or another name that `audio-tokenize corpora` "
+        f"lists; got neither{advice}"
+    )
+
+
+@overload
+def open_corpus(
+    name_or_path: Literal["sample", "sample-multilingual", "sample-parallel"],
+    *,
+    language: str | None = None,
+    split: str | None = None,
+) -> Corpus: ...
+@overload
+def open_corpus(
+    name_or_path: str | StoragePath,
+    *,
+    root: str | StoragePath | None = None,
+    language: str | None = None,
+    split: str | None = None,
+    transcripts: str | None = None,
+    strict: bool = False,
+    revision: str | None = None,
+) -> AbstractCorpus: ...
+def open_corpus(
+    name_or_path: str | StoragePath,
+    *,
+    root: str | StoragePath | None = None,
+    language: str | None = None,
+    split: str | None = None,
+    transcripts: str | None = None,
+    strict: bool = False,
+    revision: str | None = None,
+) -> AbstractCorpus:
+    """Opens a corpus: a shipped one, one of the study's, or your own.
+
+    - `sample`, `sample-multilingual`, `sample-parallel` are shipped.
+    - A name of `CARDS`, such as `yodas2`, is read from `root`, the folder with its files as published, or from the hub
+      where `root` is None; nothing is downloaded before a shard is read.
+    - `folder`, `jsonl`, `ljspeech`, `parquet` and `tar` say what is in `root`, your own folder or file.
+    - A path is looked at: a folder with `metadata.csv` (LJSpeech) or `manifest.jsonl`, a folder of audio files with a
+      `.txt` beside each, a folder of parquet tables or tar archives, or such a file itself. Of the first kinds only
+      texts and the headers of audio files are read, all at once; they become a `Corpus` in memory.
 
     Args:
-        name_or_path: `sample`, `sample-multilingual`, `sample-parallel`, or a path. A `Path`, or a string with a
-            separator, is never taken for a name.
+        name_or_path: A `Path`, or a string with a separator, is never taken for a name.
+        root: Where the files lie, for a name: a path or a URL (`gs://`, `s3://`).
+        language: BCP 47 code of the only language to read; None reads all.
+        split: The only split to read; None reads all.
+        transcripts: Name of a transcript rule (`corpora.transcripts`); by default the study's for its corpora, and
+            `stripped`. Emilia's stray space is kept by `as-published`.
+        strict: Whether the first utterance that cannot be used is an error; otherwise it is skipped with its reason.
+        revision: Of the repository on the hub, instead of the card's.
 
     Raises:
-        InputError: If there is no such name or path, its texts or table are malformed, or no usable utterance is left.
+        InputError: If there is no such name or path, language or rule, the texts or a table are malformed, or no usable
+            utterance is left.
     """
-    for card in SHIPPED:
-        if name_or_path == card.name:
-            return _open_shipped(card)
-    path = Path(name_or_path)
+    found = {card.name: card for card in CARDS}
+    if isinstance(name_or_path, str):
+        for shipped in SHIPPED:
+            if name_or_path == shipped.name:
+                return _open_shipped(shipped).select(split=split, language=language)
+        location = None if root is None else storage_path(root)
+        if name_or_path in found:
+            return _published(found[name_or_path], location, language, split, transcripts, strict, revision)
+        if location is not None and name_or_path not in FORMS:
+            raise _unknown(name_or_path)
+    form = str(name_or_path) if root is not None else None
+    path = storage_path(name_or_path if root is None else root)
     if not path.exists():
-        names = ", ".join(card.name for card in SHIPPED)
-        raise InputError(f"corpus `{name_or_path}`: expected a path that exists or one of {names}; got neither")
-    return _open_path(path)
+        raise _unknown(str(path))
+    form = form or _form(path)
+    if form in _SHARDS:
+        return _published(_own(path, form), path, language, split, transcripts, strict, revision)
+    if not isinstance(path, Path):
+        raise InputError(
+            f"corpus `{path}`: expected parquet tables or tar archives in an object store, got the form {form}, "
+            "which is read from a local disk; copy it here"
+        )
+    opened = _in_memory(path, form, transcripts or "stripped")
+    if strict and opened.skipped:
+        first = opened.skipped[0]
+        raise InputError(f"utterance {first.id!r}: expected one that can be used, got: {first.reason}")
+    return opened.select(split=split, language=language)

@@ -3,11 +3,27 @@
 from audio_data import InputError
 from audio_train.config import TrainRun
 from audio_train.overrides import nearest
-from audio_train.recipes import exp2_1, quickstart
+from audio_train.recipes import cooldown, cvss, exp1_1, exp1_2, exp1_4, exp1_6, exp1_7, exp2_1, quickstart
 from audio_train.recipes.study import Study as Study
 
-STUDIES: tuple[Study, ...] = (quickstart.STUDY, exp2_1.STUDY)
-"""All studies, smallest first."""
+STUDIES: tuple[Study, ...] = (
+    quickstart.STUDY,
+    exp1_1.STUDY,
+    exp1_2.STUDY,
+    exp1_2.SWEEP,
+    exp1_1.ANNEALS,
+    exp1_4.STUDY,
+    exp1_6.STUDY,
+    exp1_7.STUDY,
+    exp1_4.PILOT,
+    exp2_1.STUDY,
+    exp2_1.ANNEALS,
+    exp2_1.WARM,
+    cvss.SFT,
+    cvss.FINETUNE,
+    cooldown.STUDY,
+)
+"""All studies, in the order of the experiments."""
 
 
 def find_recipe(name: str) -> tuple[Study, TrainRun]:
@@ -19,4 +35,16 @@ def find_recipe(name: str) -> tuple[Study, TrainRun]:
     by_name = {run_name: (study, run) for study in STUDIES for run_name, run in study.runs.items()}
     if name not in by_name:
         raise InputError(f"there is no recipe `{name}`; {nearest(name, by_name)}")
+    return by_name[name]
+
+
+def find_study(name: str) -> Study:
+    """A study by its name.
+
+    Raises:
+        InputError: there is no such study; the nearest names are given.
+    """
+    by_name = {study.name: study for study in STUDIES}
+    if name not in by_name:
+        raise InputError(f"there is no study `{name}`; {nearest(name, by_name)}")
     return by_name[name]

@@ -1,7 +1,26 @@
-"""Vocabularies, mixtures and update rules that several studies share, each written once."""
+"""Vocabularies, data, update rules and schedules that several studies share, each written once.
 
-from audio_data import Vocabulary
-from audio_train.config import LearningRateRule, OptimizerSpec, ScheduleSpec
+Names of runs follow one rule: the experiment's number, then what tells the run from its siblings, joined by hyphens, in
+lower case, with the names of sizes, mixtures and corpora as they are elsewhere (`_` and `/` become `-`).
+"""
+
+import re
+from dataclasses import replace
+
+from audio_data import MIXES, Vocabulary
+from audio_train.config import (
+    Cadence,
+    DataSpec,
+    LearningRateRule,
+    LossSpec,
+    MixtureStage,
+    NamedModel,
+    OptimizerSpec,
+    ScheduleSpec,
+    StartSpec,
+    TrainRun,
+)
+from audio_train.schedules import anneal_peak
 
 MARIN_MIMI = Vocabulary(
     name="marin-mimi-8cb-16k",
@@ -20,19 +39,60 @@ MARIN_MIMI = Vocabulary(
 )
 """Llama-3 text ids, four more specials, eight Mimi codebooks: 144,644 ids."""
 
-TEXT_SHARE = 0.05
-SPEECH_TOKENS_BILLIONS = {"yodas2/en": 131, "emilia-yodas/en": 73, "emilia/en": 37}
-SODA_MIXTURE = {
-    **{
-        name: (1 - TEXT_SHARE) * tokens / sum(SPEECH_TOKENS_BILLIONS.values())
-        for name, tokens in SPEECH_TOKENS_BILLIONS.items()
-    },
-    "nemotron/hq-actual": TEXT_SHARE,
-}
-"""The study's main mixture: 5 % text, speech corpora in proportion to their tokens."""
+QWEN3X_MIMI = Vocabulary(
+    name="qwen3x-mimi-8cb-16k",
+    num_text=151_669,
+    begin_of_text=151_670,
+    end_of_text=151_643,
+    text_start=151_671,
+    text_end=151_672,
+    audio_start=151_673,
+    audio_end=151_674,
+    audio_base=151_675,
+    num_codebooks=8,
+    codebook_size=2048,
+    codec_id="mimi",
+    text_tokenizer="potsawee/qwen3x-tokenizer",
+)
+"""Qwen-3 text ids, with another begin of text and four more specials, eight Mimi codebooks: 168,059 ids."""
 
 WARMUP_STABLE_DECAY = ScheduleSpec(shape="linear", warmup=0.1, decay=0.2, min_ratio=0.0)
 """10 % warm-up, 70 % constant, 20 % linear decay to zero."""
+
+Z_LOSS = LossSpec(kind="full", z_loss_weight=1e-4)
+"""The whole softmax, with the study's weight on its log-partition term."""
+
+BASE_LEARNING_RATE = 0.003
+
+EVERY_TEN_THOUSAND = Cadence(keep_every_steps=10_000, export_every_steps=10_000)
+"""As the study keeps and exports checkpoints: anneals begin with them."""
+
+
+def run_name(experiment: str, *parts: str | int) -> str:
+    """The name of a run: its experiment and what tells it from its siblings, as the rule of this module says."""
+    return "-".join([experiment, *(re.sub(r"[_/]+", "-", str(part)).lower() for part in parts)])
+
+
+def mixture(name: str) -> tuple[MixtureStage, ...]:
+    """The stages of a run that reads one mixture from beginning to end.
+
+    Args:
+        name: a key of `audio_data.MIXES`, or one corpus.
+    """
+    weights = MIXES[name].weights if name in MIXES else {name: 1.0}
+    return (MixtureStage(0.0, weights),)
+
+
+def windows(mixture_name: str, batch_size: int) -> DataSpec:
+    """The study's rows: the stream of each corpus cut every 4,096 tokens, positions running on, one order for ever."""
+    return DataSpec(
+        mixture=mixture(mixture_name),
+        seq_len=4096,
+        batch_size=batch_size,
+        packing="windows",
+        positions="continue",
+        permutation="fixed",
+    )
 
 
 def cautious_adamc(learning_rate: float | LearningRateRule) -> OptimizerSpec:
@@ -51,3 +111,65 @@ def cautious_adamc(learning_rate: float | LearningRateRule) -> OptimizerSpec:
         max_grad_norm=1.0,
         cautious_mean="layer",
     )
+
+
+def pretraining(
+    name: str, model: NamedModel, data: DataSpec, learning_rate: LearningRateRule, tokens: float
+) -> TrainRun:
+    """A run as all of the study's pretraining outside the isoFLOP sweep."""
+    return TrainRun(
+        name=name,
+        model=model,
+        data=data,
+        optimizer=cautious_adamc(learning_rate),
+        schedule=WARMUP_STABLE_DECAY,
+        loss=Z_LOSS,
+        tokens=tokens,
+        precision="bfloat16",
+        remat="offload",
+        cadence=EVERY_TEN_THOUSAND,
+    )
+
+
+def annealed(name: str, run: TrainRun, *, mixture_name: str, step: int, steps: int) -> TrainRun:
+    """The weights that a run had after some steps, trained on to a learning rate of zero on another mixture.
+
+    The learning rate is that of a run of `step + steps` steps that falls in a line from its peak to zero, entered at
+    `step`, and the peak is chosen so that the line passes the first run's learning rate there.
+
+    Args:
+        name: name of the anneal.
+        run: the run that it starts from.
+        mixture_name: a key of `audio_data.MIXES`, or one corpus.
+        step: updates of `run` before.
+        steps: updates of the anneal.
+    """
+    rule = run.optimizer.learning_rate
+    assert isinstance(rule, LearningRateRule)
+    return replace(
+        run,
+        name=name,
+        data=replace(run.data, mixture=mixture(mixture_name)),
+        optimizer=OptimizerSpec(
+            name="adamw",
+            learning_rate=replace(rule, base=anneal_peak(rule.base, first_update=step, num_steps=steps)),
+            beta1=0.9,
+            beta2=0.95,
+            weight_decay=0.033,
+        ),
+        schedule=ScheduleSpec(shape="linear", warmup=0.01, decay=None, min_ratio=0.0, first_update=step),
+        loss=LossSpec(kind="full"),
+        steps=steps,
+        tokens=None,
+        start=StartSpec(kind="checkpoint", source=f"{run.name}@{step}"),
+    )
+
+
+ANNEAL_CHOICES = {
+    "optimizer.learning_rate": "the first run's, times all steps over those of the anneal, so that a line to zero over "
+    "all of them passes it where the anneal begins (but for the 1 % of warm-up, which makes it 1 % higher)",
+    "optimizer.name": "plain AdamW: the source's helper for anneals passes no optimizer on",
+    "loss.z_loss_weight": "the source's helper leaves it out",
+    "start.optimizer": "fresh moments; whether the source's continue is not known",
+}
+"""Why anneals are as they are."""

@@ -1,46 +1,81 @@
-"""Cold-start models of 135M to 4B parameters on 500 billion tokens of speech and 5 % text."""
+"""The main models: cold starts of 135M to 4B, anneals of the smallest, and warm starts from a text model."""
 
-from types import MappingProxyType
+from dataclasses import replace
 
-from audio_train.config import DataSpec, LearningRateRule, LossSpec, MixtureStage, NamedModel, TrainRun
-from audio_train.recipes.catalogue import MARIN_MIMI, SODA_MIXTURE, WARMUP_STABLE_DECAY, cautious_adamc
-from audio_train.recipes.study import Study
+from audio_train.config import LearningRateRule, NamedModel, TrainRun
+from audio_train.recipes.catalogue import (
+    ANNEAL_CHOICES,
+    BASE_LEARNING_RATE,
+    MARIN_MIMI,
+    QWEN3X_MIMI,
+    annealed,
+    pretraining,
+    run_name,
+    windows,
+)
+from audio_train.recipes.checkpoints import CHECKPOINTS
+from audio_train.recipes.study import Study, family
 
 # The 135M model takes the learning rate of width 1024 instead of its own 512, which the authors chose to keep it down.
-RULE_WIDTH = {"135m": 1024, "0.6b": None, "1.7b": None, "4b": None}
+_RULE_WIDTH = {"135m": 1024, "0.6b": None, "1.7b": None, "4b": None}
 
 
 def _run(size: str) -> TrainRun:
-    return TrainRun(
-        name=f"exp2.1-{size}",
-        model=NamedModel(size, tied=False),
-        data=DataSpec(
-            mixture=(MixtureStage(0.0, SODA_MIXTURE),),
-            seq_len=4096,
-            batch_size=512,
-            packing="windows",
-            positions="continue",
-            permutation="fixed",
-        ),
-        optimizer=cautious_adamc(LearningRateRule("wider_smaller", base=0.003, width=RULE_WIDTH[size])),
-        schedule=WARMUP_STABLE_DECAY,
-        loss=LossSpec(kind="full", z_loss_weight=1e-4),
-        tokens=500e9,
-        precision="bfloat16",
-    )
+    rule = LearningRateRule("wider_smaller", BASE_LEARNING_RATE, width=_RULE_WIDTH[size])
+    data = windows("soda", batch_size=512)
+    return pretraining(run_name("exp2.1", size), NamedModel(size, tied=False), data, rule, tokens=500e9)
 
+
+_COLD = {size: _run(size) for size in _RULE_WIDTH}
+_LEARNING_RATE = "divides by the root of width/1024; the 135M model takes width 1024, on purpose, to keep it down"
+_EMILIA = "Emilia with its stray space before each transcript, on which the released models were trained"
 
 STUDY = Study(
     name="exp2.1",
     question="How well does one decoder trained from scratch on discrete audio and text tokens do as it grows?",
-    source="SODA (arXiv 2602.16687); Marin `experiments/audio/exp1699_marin_audio_all.py`",
-    runs=MappingProxyType({f"exp2.1-{size}": _run(size) for size in RULE_WIDTH}),
-    reported=MappingProxyType(
-        {
-            "exp2.1-135m": "ASR WER 28.1, TTS WER 11.2, TTS similarity .500",
-            "exp2.1-1.7b": "ASR WER 7.0",
-            "exp2.1-4b": "ASR WER 5.0, TTS WER 6.1",
-        }
-    ),
+    source="SODA (arXiv 2602.16687); Marin `experiments/audio/exp1699_marin_audio_all.py`; study 5, row Exp 2.1",
+    runs=family(*_COLD.values()),
+    reported={
+        _COLD["135m"].name: "ASR WER 28.1, TTS WER 11.2, TTS similarity .500, HellaSwag 28.7",
+        _COLD["1.7b"].name: "ASR WER 7.0, TTS WER about 6.5 to 7.5, TTS similarity about .56",
+        _COLD["4b"].name: "ASR WER 5.0, TTS WER 6.1, TTS similarity about .56, HellaSwag 52.6, SALMon 70.6",
+    },
     vocabulary=MARIN_MIMI,
+    choices={"optimizer.learning_rate": _LEARNING_RATE, "data.mixture": _EMILIA},
+)
+
+_ANNEALED = {
+    name: annealed(run_name("exp2.1-135m-anneal", name), _COLD["135m"], mixture_name=mix, step=190_000, steps=50_000)
+    for name, mix in {
+        "mix3-v3": "mix3_v3_text",
+        "mix2-v2": "mix2_v2_text",
+        "mix3-v5-w0.05": "mix3_v5_w0.05_text",
+    }.items()
+}
+
+ANNEALS = Study(
+    name="exp2.1-135m-anneal",
+    question="Does annealing the smallest model on cleaner speech, with its 5 % of text, improve it?",
+    source="Marin `experiments/audio/exp1699_marin_audio_135m_anneal_nemo.py`; study 5, row 135M anneal",
+    runs=family(*_ANNEALED.values()),
+    vocabulary=MARIN_MIMI,
+    choices=ANNEAL_CHOICES,
+)
+
+_WARM = {
+    size: replace(_COLD[size], name=run_name("exp2.2", size), start=CHECKPOINTS[f"qwen3x-{size}"].start)
+    for size in ("0.6b", "1.7b")
+}
+
+WARM = Study(
+    name="exp2.2",
+    question="Is a text model a better beginning than none?",
+    source="SODA (arXiv 2602.16687); Marin `experiments/audio/exp1699_marin_audio_ws.py`; study 5, row Exp 2.2",
+    runs=family(*_WARM.values()),
+    reported={
+        _WARM["0.6b"].name: "unstable, with loss spikes: ASR WER fell to 21 and rose to 34",
+        _WARM["1.7b"].name: "ASR WER 17.3 (cold start: 7.0), TTS WER about 6.5 to 7.5; text knowledge kept better",
+    },
+    vocabulary=QWEN3X_MIMI,
+    choices={"optimizer.learning_rate": "that of the cold starts", "data.mixture": _EMILIA},
 )

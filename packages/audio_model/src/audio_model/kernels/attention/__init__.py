@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import jax
 from jaxtyping import Array, Float, Int
 
 from audio_model.errors import InputError
@@ -10,7 +9,7 @@ from audio_model.kernels.attention.reference import reference_attention
 from audio_model.kernels.attention.splash import splash_attention
 from audio_model.kernels.attention.xla import ATTENTION as ATTENTION
 from audio_model.kernels.attention.xla import xla_attention
-from audio_model.kernels.choice import log_choice, on_one_tpu_core
+from audio_model.kernels.choice import log_choice, on_one_tpu_core, platform
 
 Implementation = Literal["reference", "xla", "splash"]
 
@@ -46,9 +45,9 @@ def attention(
     if implementation is not None and implementation not in _IMPLEMENTATIONS:
         raise InputError(f"`implementation` must be one of {', '.join(_IMPLEMENTATIONS)}, got {implementation!r}")
     chosen = implementation or ("splash" if on_one_tpu_core() else "xla")
-    if chosen == "splash" and jax.default_backend() != "tpu":
+    if chosen == "splash" and platform() != "tpu":
         raise InputError(
-            f"`implementation` 'splash' runs on a TPU, got the platform {jax.default_backend()!r}: "
+            f"`implementation` 'splash' runs on a TPU, got the platform {platform()!r}: "
             "take 'xla', or None to let the platform decide"
         )
     log_choice("attention", chosen)

@@ -2,11 +2,10 @@
 
 from typing import Literal
 
-import jax
 from jaxtyping import Array, Float, Float32, Int
 
 from audio_model.errors import InputError
-from audio_model.kernels.choice import log_choice, on_one_tpu_core
+from audio_model.kernels.choice import log_choice, on_one_tpu_core, platform
 from audio_model.kernels.linear_cross_entropy.pallas_tpu import pallas_tpu_linear_cross_entropy
 from audio_model.kernels.linear_cross_entropy.reference import reference_linear_cross_entropy
 from audio_model.kernels.linear_cross_entropy.xla import xla_linear_cross_entropy
@@ -55,9 +54,9 @@ def linear_cross_entropy(
                 hidden, head, targets, block_rows=block_rows, block_columns=min(block_columns, head.shape[0])
             )
         case "pallas_tpu":
-            if jax.default_backend() != "tpu":
+            if platform() != "tpu":
                 raise InputError(
-                    f"`implementation` 'pallas_tpu' runs on a TPU, got the platform {jax.default_backend()!r}: "
+                    f"`implementation` 'pallas_tpu' runs on a TPU, got the platform {platform()!r}: "
                     "take 'xla', or None to let the platform decide"
                 )
             return pallas_tpu_linear_cross_entropy(hidden, head, targets)

@@ -31,6 +31,12 @@ _libraries = ThreadpoolController()
 _State = tuple[tuple[Float32[Array, "past width"], ...], vocoder.VocoderState]
 
 
+def _num_threads() -> int:
+    """As many as there are cores, or as the convention says that whoever shares them out sets."""
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(limit) if limit.isdecimal() and limit != "0" else os.cpu_count() or 1
+
+
 def _require_finite(samples: Float[np.ndarray, " samples"], name: str) -> None:
     if not np.isfinite(samples).all():
         raise InputError(f"expected finite `samples`, got NaN or infinity in {name}: repair the audio")
@@ -45,6 +51,7 @@ class EmbeddedCodec(AbstractCodec):
         codebook_size: Centroids a stage, 2048.
         quantizer: What makes the codes.
         decoder: Network that corrects the features the quantiser restores.
+        path: Where the weights were read; None for a codec just made.
     """
 
     codec_id: str
@@ -52,15 +59,22 @@ class EmbeddedCodec(AbstractCodec):
     codebook_size: int
     quantizer: ResidualQuantizer
     decoder: MelDecoder
+    path: Path | None
     sample_rate_hz: int = features.SAMPLE_RATE_HZ
     samples_per_frame: int = features.SAMPLES_PER_TOKEN
     attention_window_frames: int | None = None
 
-    def __init__(self, codec_id: str, quantizer: ResidualQuantizer, decoder: MelDecoder):
+    def __init__(self, codec_id: str, quantizer: ResidualQuantizer, decoder: MelDecoder, path: Path | None = None):
+        self.path = path
         self.codec_id = codec_id
         self.num_codebooks, self.codebook_size, _ = quantizer.codebooks.shape
         self.quantizer = quantizer
         self.decoder = decoder
+
+    @property
+    def name(self) -> str:
+        """What `load_codec` takes: "embedded" for the weights that ship with the package, the path of any others."""
+        return "embedded" if self.path in (None, SHIPPED_WEIGHTS) else str(self.path)
 
     def encode_batch(self, signals: Sequence[Float[np.ndarray, " _"]]) -> list[Int32[np.ndarray, "_ codebooks"]]:
         """Encode several signals at once, in blocks of frames on all cores.
@@ -80,7 +94,7 @@ class EmbeddedCodec(AbstractCodec):
         ends = np.cumsum([0, *map(len, windows)])
         starts = range(0, int(ends[-1]), _BLOCK_FRAMES)
         # The blocks share the cores; BLAS threads inside them would only fight over the same cores.
-        with _libraries.limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        with _libraries.limit(limits=1, user_api="blas"), ThreadPoolExecutor(_num_threads()) as pool:
             blocks = pool.map(lambda start: self._encode_block(windows, ends, start), starts)
             codes = np.concatenate([np.zeros((0, self.num_codebooks), np.int32), *blocks])
         return [codes[begin:end] for begin, end in pairwise(ends)]
@@ -202,7 +216,7 @@ def load_embedded(path: Path = SHIPPED_WEIGHTS) -> EmbeddedCodec:
     """
     weights = read_weights(path)
     try:
-        codec = codec_from_weights(weights)
+        codec = codec_from_weights(weights, path)
     except KeyError as error:
         raise InputError(f"expected tensor {error} in `{path}`, got none: restore or retrain the file") from error
     if codec.quantizer.basis.shape[0] != features.NUM_FEATURES:
@@ -213,14 +227,14 @@ def load_embedded(path: Path = SHIPPED_WEIGHTS) -> EmbeddedCodec:
     return codec
 
 
-def codec_from_weights(weights: Weights) -> EmbeddedCodec:
+def codec_from_weights(weights: Weights, path: Path | None = None) -> EmbeddedCodec:
     """Build the codec from named tensors; a missing one raises KeyError."""
     tensors = weights.tensors
     quantizer = ResidualQuantizer(*(tensors[name] for name in _QUANTIZER))
     num_blocks = sum(name.endswith(".taps") for name in tensors)
     blocks = [Block(*(jnp.asarray(tensors[f"decoder.{i}.{part}"]) for part in _BLOCK)) for i in range(num_blocks)]
     enter, leave = (jnp.asarray(tensors[f"decoder.{name}"]) for name in ("enter", "leave"))
-    return EmbeddedCodec(weights.codec_id, quantizer, MelDecoder(enter, tuple(blocks), leave))
+    return EmbeddedCodec(weights.codec_id, quantizer, MelDecoder(enter, tuple(blocks), leave), path)
 
 
 def save_codec(codec: EmbeddedCodec, recipe: Mapping[str, object], attribution: str, path: Path) -> None:

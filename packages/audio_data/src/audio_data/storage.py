@@ -1,0 +1,348 @@
+"""Where files lie: this machine or an object store, one path type for both; files that are either whole or absent.
+
+A path is a `pathlib.Path`, or a `upath.UPath` for `gs://`, `s3://` and whatever else fsspec knows. Random access needs
+a local file, so remote shards are fetched once into a cache (`fetch`); large files are written locally and then
+uploaded (`local_partial`, `publish`). Credentials and endpoints are the affair of the store's own client and its
+environment variables.
+"""
+
+import errno
+import fcntl
+import hashlib
+import importlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from upath import UPath
+
+from audio_data.errors import InputError
+
+StoragePath: TypeAlias = Path | UPath
+AnyPath: TypeAlias = str | os.PathLike[str] | UPath
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space, then run the same command again",
+    errno.EDQUOT: "your disk quota is used up: free some space, then run the same command again",
+    errno.EFBIG: "files of this size are not allowed here: raise the file size limit or choose another folder",
+    errno.EACCES: "you have no right to: choose a folder of your own",
+    errno.EPERM: "you have no right to: choose a folder of your own",
+    errno.EROFS: "that file system is read-only: choose another folder",
+    errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
+    errno.ENOENT: "there is no such file or folder: create it, or choose another",
+    errno.EEXIST: "a file stands where a folder is needed: choose another folder",
+    errno.EISDIR: "a folder stands where a file is needed: choose another name",
+}
+# What clients raise for a user's missing credentials or a store that cannot be reached; neither is an `OSError`.
+_CLIENT_ERRORS = {
+    "gs": ("google.auth.exceptions", "GoogleAuthError"),
+    "gcs": ("google.auth.exceptions", "GoogleAuthError"),
+    "s3": ("botocore.exceptions", "BotoCoreError"),
+    "s3a": ("botocore.exceptions", "BotoCoreError"),
+}
+
+
+def storage_path(path: AnyPath) -> StoragePath:
+    """The path that a string means; nothing is opened.
+
+    Args:
+        path: A local path, or a URL: ``gs://``, ``s3://``, ``memory://``, ``file://`` or another that fsspec knows.
+
+    Raises:
+        InputError: Nothing here can read such URLs; the message says what to install.
+    """
+    if isinstance(path, (Path, UPath)):
+        return path
+    path = os.fspath(path)
+    if not _URL.match(path):
+        return Path(path)
+    if path.startswith("file://"):
+        return Path(path.removeprefix("file://"))
+    from fsspec import get_filesystem_class
+
+    protocol = path.partition("://")[0]
+    try:
+        get_filesystem_class(protocol)
+        # Another process may have written since this one listed a folder, so listings are not remembered.
+        return UPath(path, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        extra = _EXTRAS.get(protocol)
+        advice = f"pip install 'audio-data[{extra}]'" if extra else "give a local path, gs:// or s3://"
+        raise InputError(f"path `{path}`: nothing here reads {protocol}:// ({error}); {advice}") from error
+
+
+def fetch(path: StoragePath, *, sha256: str | None = None) -> Path:
+    """A local file with the content of `path`, for random access.
+
+    A local path is returned as it is. A remote file is downloaded once into ``$AUDIO_DATA_CACHE``, or
+    ``~/.cache/audio-data``; processes of one machine share it, and one of them downloads. Nothing is ever removed from
+    there: delete the folder when it has grown too large.
+
+    Args:
+        path: The file.
+        sha256: Checksum of the content, 64 hexadecimal digits, where it is known. A download is compared with it, and a
+            copy in the cache is then used without asking the store. Without it the copy is used while the store
+            reports the same size and version.
+
+    Raises:
+        InputError: There is no such file, it may not be read, or the content has another checksum.
+    """
+    if isinstance(path, Path):
+        with disk_errors(path, "read"):
+            path.stat()
+        return path
+    with disk_errors(path, "read"):
+        version = sha256 or _version(path)
+    key = hashlib.sha256(json.dumps([str(path), version]).encode()).hexdigest()
+    local = cache_folder() / key[:2] / f"{key[2:34]}-{path.name}"
+    if not local.is_file():
+        with disk_errors(local):
+            local.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(local):
+            if not local.is_file():
+                _download(path, local, sha256)
+    return local
+
+
+def cache_folder() -> Path:
+    """Where `fetch` keeps files, and `local_partial` those that are to be uploaded."""
+    return Path(os.environ.get("AUDIO_DATA_CACHE") or Path.home() / ".cache" / "audio-data")
+
+
+def read_bytes(path: StoragePath) -> bytes:
+    """The whole content of a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It does not exist or may not be read.
+    """
+    with disk_errors(path, "read"):
+        return path.read_bytes()
+
+
+def write_bytes(path: StoragePath, content: bytes) -> None:
+    """Writes a file so that a crash at any moment leaves the old one or the new one.
+
+    Args:
+        path: Where the file goes; its folder must exist where folders do. On an object store it is one put.
+        content: The whole of the file.
+
+    Raises:
+        InputError: The disk or the store refuses, see `disk_errors`.
+    """
+    with disk_errors(path):
+        if not isinstance(path, Path):
+            path.write_bytes(content)
+            return
+        partial = local_partial(path)
+        partial.write_bytes(content)
+        publish(partial, path)
+
+
+def write_json(path: StoragePath, content: Mapping[str, Any]) -> None:
+    """Writes `content` as indented JSON, as `write_bytes` does.
+
+    Args:
+        path: Where the file goes.
+        content: What `json` can write; non-ASCII text is kept readable.
+
+    Raises:
+        InputError: The disk or the store refuses, see `disk_errors`.
+    """
+    write_bytes(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def local_partial(path: StoragePath) -> Path:
+    """The local name a file has until it is whole. It is fixed, so that a crashed run's remains are written over.
+
+    Args:
+        path: Where the finished file goes: beside it where that is local, else in the cache folder, which is made.
+
+    Raises:
+        InputError: The cache folder cannot be made.
+    """
+    name = f".{path.name}.partial"
+    if isinstance(path, Path):
+        return path.with_name(name)
+    folder = cache_folder() / "partial" / hashlib.sha256(str(path).encode()).hexdigest()[:32]
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def publish(partial: Path, path: StoragePath) -> None:
+    """Gives a finished file its name: contents reach the disk, or the store, before the name does.
+
+    Args:
+        partial: The finished file, as `local_partial` named it.
+        path: Its name; a file there is replaced.
+
+    Raises:
+        InputError: The disk or the store refuses, see `disk_errors`.
+    """
+    with disk_errors(path):
+        _flush(partial)
+        if isinstance(path, Path):
+            os.replace(partial, path)
+            _flush(path.parent)
+        else:
+            path.fs.put_file(str(partial), path.path)
+            partial.unlink()
+
+
+def file_sizes(folder: StoragePath) -> dict[str, int]:
+    """The files of a folder by name, each with its size in bytes; empty if there is no such folder.
+
+    Args:
+        folder: The folder; what lies in folders below it is not listed.
+
+    Raises:
+        InputError: It may not be read.
+    """
+    try:
+        with disk_errors(folder, "read"):
+            if isinstance(folder, Path):
+                return {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
+            found = folder.fs.ls(folder.path, detail=True)
+    except InputError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            return {}
+        raise
+    return {entry["name"].rpartition("/")[2]: entry["size"] for entry in found if entry["type"] == "file"}
+
+
+def hash_file(path: StoragePath) -> str:
+    """SHA-256 of a file as it lies where it is, 64 hexadecimal digits.
+
+    Args:
+        path: The file.
+    """
+    with disk_errors(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+
+
+def make_folder(path: StoragePath) -> None:
+    """Makes a folder and its parents; on an object store, where there are none, does nothing.
+
+    Args:
+        path: The folder; that it exists is no mistake.
+
+    Raises:
+        InputError: The disk refuses, see `disk_errors`.
+    """
+    if isinstance(path, Path):
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def sole_writer(folder: StoragePath) -> Iterator[None]:
+    """Creates `folder` and holds it for this process; the kernel lets go of it however the process ends.
+
+    Args:
+        folder: The folder to write in; parents are created. An object store knows no such hold: there nothing is
+            checked, and that one process writes is the caller's promise.
+
+    Raises:
+        InputError: Another process is writing there, or the disk refuses.
+    """
+    make_folder(folder)
+    if not isinstance(folder, Path):
+        yield
+        return
+    with disk_errors(folder):
+        lock = (folder / ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another process is writing in `{folder}`: wait for it, or choose another folder"
+            ) from error
+        yield
+
+
+@contextmanager
+def disk_errors(path: StoragePath, action: str = "write") -> Iterator[None]:
+    """Turns what a disk or a store refuses for the user's own reasons into an `InputError` about `path`.
+
+    Other errors pass unchanged: they are not the user's doing, and their traceback is worth having.
+
+    Args:
+        path: What was being written or read, for the message.
+        action: What was being done with it: "write" or "read".
+
+    Raises:
+        InputError: No space, no permission, no credentials, a read-only file system, a missing folder or bucket, or a
+            file in the place of a folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or _errno_of(error))
+        if advice is None:
+            raise
+        raise InputError(f"cannot {action} `{path}` ({error.strerror or error}): {advice}") from error
+    except _client_errors(path) as error:
+        raise InputError(
+            f"cannot {action} `{path}` ({error}): check the credentials, the endpoint and the region in the environment"
+        ) from error
+
+
+def _errno_of(error: OSError) -> int:
+    """Clients of object stores raise the right class without a number."""
+    if isinstance(error, PermissionError):
+        return errno.EACCES
+    return errno.ENOENT if isinstance(error, FileNotFoundError) else 0
+
+
+def _client_errors(path: StoragePath) -> tuple[type[Exception], ...]:
+    if isinstance(path, Path) or path.protocol not in _CLIENT_ERRORS:
+        return ()
+    module, name = _CLIENT_ERRORS[path.protocol]
+    return (getattr(importlib.import_module(module), name),)
+
+
+def _version(path: UPath) -> list[str]:
+    """What the store says of a file and changes with its content."""
+    found = path.fs.info(path.path)
+    names = ("size", "ETag", "etag", "generation", "md5Hash", "LastModified", "mtime", "created")
+    return [f"{name}={found[name]}" for name in names if name in found]
+
+
+def _download(path: UPath, local: Path, sha256: str | None) -> None:
+    partial = local_partial(local)
+    with disk_errors(path, "read"):
+        path.fs.get_file(path.path, str(partial))
+    if sha256 is not None:
+        got = hash_file(partial)
+        if got != sha256:
+            partial.unlink()
+            raise InputError(
+                f"file `{path}`: expected sha256 {sha256}, got {got!r}; it is damaged or replaced, so restore it"
+            )
+    publish(partial, local)
+
+
+@contextmanager
+def _locked(local: Path) -> Iterator[None]:
+    """Waits until no other process downloads the same file."""
+    with open(local.with_name(f".{local.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

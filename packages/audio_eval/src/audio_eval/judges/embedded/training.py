@@ -1,0 +1,161 @@
+"""How the embedded judges are made: from the shipped sample corpus, on two CPU cores in minutes.
+
+Run `python -m audio_eval.judges.embedded.training OUT`, which writes `transcriber.safetensors` and `speaker.safetensors`.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import safetensors.numpy
+from jaxtyping import Array, Float32, Int32
+
+from audio_eval.judges.embedded import network, speaker_statistics
+from audio_eval.judges.embedded.features import NUM_BANDS, SAMPLE_RATE_HZ, log_mel
+from audio_eval.normalizers import spoken_english
+from audio_tokenize import Utterance, load_audio, load_codec, open_corpus, resample
+
+_BATCH_SIZE = 32
+_NUM_STEPS = 4_000
+_PEAK_LEARNING_RATE = 2e-3
+_MAX_WORDS = 16
+_SPEEDS = (0.88, 1.0, 1.12)
+# Of this share of the training utterances the network also hears what the codec makes of them, as it will as a judge.
+_RECONSTRUCTED_EVERY = 4
+
+
+def train(out: Path, *, num_steps: int = _NUM_STEPS, seed: int = 0, report: Callable[[str], None] = print) -> None:
+    """Trains both judges on split `train` of corpus `sample` and writes them.
+
+    Args:
+        out: Folder to write into.
+        num_steps: Steps of the transcriber's training, 32 utterances each.
+        seed: Drives initial weights, order and augmentation.
+        report: Gets a line every 100 steps.
+    """
+    spoken = [u for u in open_corpus("sample") if u.split == "train"]
+    words = sorted({word for u in spoken for word in spoken_english(u.text).split()})
+    clips = [_load(u) for u in spoken]
+    tensors = train_transcriber(_examples(spoken, clips), words, num_steps=num_steps, seed=seed, report=report)
+    out.mkdir(parents=True, exist_ok=True)
+    halves = {name: np.asarray(value, np.float16) for name, value in tensors.items()}
+    safetensors.numpy.save_file(halves, out / "transcriber.safetensors", metadata={"words": " ".join(words)})
+    statistics = speaker_statistics.fit([(u.speaker, clip) for u, clip in zip(spoken, clips, strict=True)])
+    safetensors.numpy.save_file(statistics, out / "speaker.safetensors")
+
+
+def _load(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
+    return load_audio(utterance.audio, SAMPLE_RATE_HZ, utterance.start_seconds, utterance.end_seconds)
+
+
+def _examples(
+    spoken: Sequence[Utterance], clips: Sequence[Float32[np.ndarray, " _"]]
+) -> list[tuple[Float32[np.ndarray, "_ bands"], str]]:
+    """Log-mels with their text: each clip at three speeds, and some through the codec."""
+    found = []
+    for utterance, clip in zip(spoken, clips, strict=True):
+        text = spoken_english(utterance.text)
+        for speed in _SPEEDS:
+            found.append((log_mel(resample(clip, round(SAMPLE_RATE_HZ * speed), SAMPLE_RATE_HZ), SAMPLE_RATE_HZ), text))
+    codec = load_codec("embedded")
+    chosen = range(0, len(spoken), _RECONSTRUCTED_EVERY)
+    rate_hz = int(codec.sample_rate_hz)
+    codes = codec.encode_batch([resample(clips[index], SAMPLE_RATE_HZ, rate_hz) for index in chosen])
+    for index, sounds in zip(chosen, codec.decode_batch(codes), strict=True):
+        found.append((log_mel(sounds, rate_hz), spoken_english(spoken[index].text)))
+    return found
+
+
+def train_transcriber(
+    examples: Sequence[tuple[Float32[np.ndarray, "_ bands"], str]],
+    words: Sequence[str],
+    *,
+    num_steps: int,
+    seed: int,
+    report: Callable[[str], None],
+) -> dict[str, Array]:
+    """Trains the network with CTC over words, blank first.
+
+    Source: Graves et al., Connectionist temporal classification (2006).
+    """
+    random = np.random.default_rng(seed)
+    parameters = {
+        name: jnp.asarray(random.normal(size=shape) * np.sqrt(1.5 / np.prod(shape[:-1])), jnp.float32)
+        if len(shape) == 3
+        else jnp.zeros(shape)
+        for name, shape in network.shapes(NUM_BANDS, len(words) + 1).items()
+    }
+    schedule = optax.warmup_cosine_decay_schedule(0.0, _PEAK_LEARNING_RATE, min(200, num_steps // 5), num_steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-2))
+
+    @jax.jit
+    def step(parameters, state, log_mels, real, labels, label_padding):
+        def loss_of(parameters):
+            scores = network.apply(parameters, log_mels, real)
+            padding = 1.0 - real[:, :: network.FRAMES_PER_STEP].astype(jnp.float32)
+            return optax.ctc_loss(scores, padding, labels, label_padding).mean()
+
+        loss, gradients = jax.value_and_grad(loss_of)(parameters)
+        updates, state = optimizer.update(gradients, state, parameters)
+        return optax.apply_updates(parameters, updates), state, loss
+
+    state, losses = optimizer.init(parameters), []
+    for number, batch in enumerate(_batches(examples, words, random, num_steps), start=1):
+        parameters, state, loss = step(parameters, state, *batch)
+        losses.append(float(loss))
+        if number % 100 == 0:
+            report(f"step {number} of {num_steps}: loss {np.mean(losses[-100:]):.3f}")
+    return dict(parameters)
+
+
+def _batches(
+    examples: Sequence[tuple[Float32[np.ndarray, "_ bands"], str]],
+    words: Sequence[str],
+    random: np.random.Generator,
+    num_steps: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray, Int32[np.ndarray, "batch words"], np.ndarray]]:
+    index = {word: position + 1 for position, word in enumerate(words)}
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i][0]))
+    # Batches of like lengths, at one of few shapes.
+    groups = [order[start : start + _BATCH_SIZE] for start in range(0, len(order) - _BATCH_SIZE + 1, _BATCH_SIZE)]
+    for _ in range(num_steps):
+        members = groups[int(random.integers(len(groups)))]
+        frames = -(-max(len(examples[i][0]) for i in members) // 64) * 64
+        log_mels = np.zeros((len(members), frames, NUM_BANDS), np.float32)
+        real = np.zeros((len(members), frames), bool)
+        labels = np.zeros((len(members), _MAX_WORDS), np.int32)
+        padding = np.ones((len(members), _MAX_WORDS), np.float32)
+        for row, member in enumerate(members):
+            heard, text = examples[member]
+            log_mels[row, : len(heard)] = _augment(heard, random)
+            real[row, : len(heard)] = True
+            ids = [index[word] for word in text.split()]
+            labels[row, : len(ids)], padding[row, : len(ids)] = ids, 0.0
+        yield log_mels, real, labels, padding
+
+
+def _augment(
+    log_mels: Float32[np.ndarray, "frames bands"], random: np.random.Generator
+) -> Float32[np.ndarray, "frames bands"]:
+    """Another voice, channel and room: bands shifted and tilted, noise floor raised, stretches of both axes hidden."""
+    bands = np.arange(NUM_BANDS)
+    position = np.clip(bands * random.uniform(0.88, 1.12) + random.uniform(-1.0, 1.0), 0, NUM_BANDS - 1)
+    lower = np.floor(position).astype(int)
+    share = (position - lower).astype(np.float32)
+    heard = log_mels[:, lower] * (1 - share) + log_mels[:, np.minimum(lower + 1, NUM_BANDS - 1)] * share
+    heard = heard + np.interp(bands, np.linspace(0, NUM_BANDS, 6), random.normal(scale=0.7, size=6)).astype(np.float32)
+    floor = heard.max() - random.uniform(5.0, 12.0)
+    heard = np.logaddexp(heard, np.float32(floor) + random.normal(scale=0.7, size=heard.shape).astype(np.float32))
+    start, width = int(random.integers(NUM_BANDS)), int(random.integers(6))
+    heard[:, start : start + width] = heard.mean()
+    start, width = int(random.integers(len(heard))), int(random.integers(8))
+    heard[start : start + width] = heard.mean()
+    return heard.astype(np.float32)
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]))

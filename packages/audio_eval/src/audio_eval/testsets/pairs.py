@@ -1,0 +1,260 @@
+"""Minimal pairs as published: ZeroSpeech's sWUGGY and sBLIMP, SALMon, and the StoryCloze family."""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from audio_eval.testsets.location import TestSetCard, read_tables, wrong_layout
+from audio_tokenize.waveform import AudioBytes, AudioSource
+
+_ZEROSPEECH = (
+    "a gold.csv with the columns id, filename, voice, correct and {column}, FILENAME.wav beside it; or parquet tables "
+    "with the columns id, positive and negative"
+)
+SWUGGY = TestSetCard(
+    "sWUGGY",
+    "get `sLM21-dataset` from https://zerospeech.com (folder lexical/dev), or the hub's speed/sWUGGY",
+    _ZEROSPEECH.format(column="word"),
+    ("*.parquet", "*.csv", "*.wav"),
+)
+SBLIMP = TestSetCard(
+    "sBLIMP",
+    "get `sLM21-dataset` from https://zerospeech.com (folder syntactic/dev), or the hub's speed/sBLIMP",
+    _ZEROSPEECH.format(column="transcription"),
+    ("*.parquet", "*.csv", "*.wav"),
+)
+SALMON = TestSetCard(
+    "SALMon",
+    "get it from https://github.com/slp-rl/salmon, or the hub's slprl/salmon",
+    "a folder for each part, such as speaker_consistency, with sample_N_0.wav (consistent) and sample_N_1.wav; or "
+    "parquet tables with the columns ind, task, positive_audio and negative_audio",
+    ("*.parquet", "*.wav"),
+)
+STORY_CLOZE = TestSetCard(
+    "StoryCloze",
+    "get sStoryCloze or tStoryCloze from https://github.com/slp-rl/SpokenStoryCloze",
+    "N_correct.wav and N_incorrect.wav, and N_mutual.wav where they are endings only; for text .txt files of the same "
+    "names, or the csv of ROCStories with the columns InputStoryid, InputSentence1 to 4, RandomFifthSentenceQuiz1 and "
+    "2, and AnswerRightEnding",
+)
+_TRANSCRIPTS = ("word", "transcription")
+_STORY = re.compile(r"(?P<id>.+)_(?P<kind>correct|incorrect|mutual)")
+_ROC_COLUMNS = frozenset({"InputStoryid", "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2", "AnswerRightEnding"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One of the two of a pair: its audio, its text, or both.
+
+    Attributes:
+        audio: Recordings to be heard one after another; empty for text alone.
+        text: Words, None where nobody wrote them down.
+    """
+
+    audio: tuple[AudioSource, ...] = ()
+    text: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two stimuli of which a model should find the first more likely.
+
+    Attributes:
+        id: Unique in its test set.
+        part: The part of the test set it belongs to, empty where there is only one.
+        positive: The one that is right.
+        negative: The one that is not.
+        extra: What else is known of it.
+    """
+
+    id: str
+    part: str
+    positive: Side
+    negative: Side
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def read_zerospeech(folder: Path, card: TestSetCard) -> list[Pair]:
+    """Reads sWUGGY or sBLIMP: the layout of ZeroSpeech 2021, or the hub's tables.
+
+    Every right stimulus is paired with every wrong one of its id and voice. sWUGGY's parts are words that the frequency
+    column knows and others, those of sBLIMP its types.
+
+    Raises:
+        InputError: The folder holds something else.
+
+    Source: Nguyen et al., The Zero Resource Speech Benchmark 2021 (2020).
+    """
+    gold = next((path for path in _gold_files(folder, card) if path.is_file()), None)
+    if gold is not None:
+        return list(_from_gold(gold, card))
+    tables = sorted(folder.rglob("*.parquet"))
+    if tables:
+        return list(_from_tables(folder, tables, card))
+    raise wrong_layout(folder, card)
+
+
+def _gold_files(folder: Path, card: TestSetCard) -> Iterator[Path]:
+    yield folder / "gold.csv"
+    yield folder / ("lexical" if card is SWUGGY else "syntactic") / "dev" / "gold.csv"
+    yield folder / "dev" / "gold.csv"
+
+
+def _from_gold(gold: Path, card: TestSetCard) -> Iterator[Pair]:
+    with gold.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        columns = set(reader.fieldnames or ())
+        if missing := {"id", "filename", "correct"} - columns:
+            detail = f"gold.csv has no column {', '.join(sorted(missing))}"
+            raise wrong_layout(gold.parent, card, detail)
+        groups: dict[tuple[str, str], dict[bool, list[dict[str, str]]]] = {}
+        for row in reader:
+            group = groups.setdefault((row["id"], row.get("voice") or ""), {True: [], False: []})
+            group[row["correct"].strip() == "1"].append(row)
+    for (identity, voice), group in groups.items():
+        for number, right, wrong in _combinations(group[True], group[False]):
+            name = "/".join(part for part in (identity, voice, str(number) if number else "") if part)
+            extra = {"voice": voice, "frequency": right.get("frequency", "")}
+            yield Pair(name, _part(right), _gold_side(gold, right), _gold_side(gold, wrong), extra)
+
+
+def _combinations(right: list, wrong: list) -> Iterator[tuple[int, Any, Any]]:
+    for number, (one, other) in enumerate((one, other) for one in right for other in wrong):
+        yield number, one, other
+
+
+def _gold_side(gold: Path, row: Mapping[str, str]) -> Side:
+    name = row["filename"]
+    audio = gold.parent / (name if name.endswith(".wav") else f"{name}.wav")
+    return Side((audio,), next((row[column] for column in _TRANSCRIPTS if row.get(column)), None))
+
+
+def _part(row: Mapping[str, Any]) -> str:
+    if row.get("type"):
+        return str(row["type"])
+    if row.get("frequency") in (None, ""):
+        return ""
+    return "out_of_vocabulary" if str(row["frequency"]).strip().lower() in ("0", "0.0", "oov") else "in_vocabulary"
+
+
+def _from_tables(folder: Path, tables: list[Path], card: TestSetCard) -> Iterator[Pair]:
+    for number, row in enumerate(read_tables(tables)):
+        if "positive" not in row or "negative" not in row:
+            raise wrong_layout(folder, card, f"columns {', '.join(row)}")
+        voice = str(row.get("voice") or "")
+        identity = "/".join(part for part in (str(row.get("id", number)), voice) if part)
+        sides = []
+        for side in ("positive", "negative"):
+            texts = (row.get(f"{side}_{column}") for column in _TRANSCRIPTS)
+            sides.append(Side((_cell(row[side], f"{identity}/{side}", folder),), next((t for t in texts if t), None)))
+        yield Pair(f"{identity}#{number}", _part(row), *sides, {"voice": voice})
+
+
+def _cell(value: Any, name: str, folder: Path) -> AudioSource:
+    """Audio as `datasets` stores it: bytes, or the path of a file."""
+    if isinstance(value, Mapping) and value.get("bytes"):
+        return AudioBytes(name, value["bytes"])
+    path = value.get("path") if isinstance(value, Mapping) else value
+    return folder / str(path)
+
+
+def read_salmon(folder: Path, card: TestSetCard = SALMON) -> list[Pair]:
+    """Reads SALMon: wav files by part, or the hub's tables. Parts are those of the suite.
+
+    Raises:
+        InputError: The folder holds something else.
+
+    Source: Maimon, Roth and Adi, SALMon: A Suite for Acoustic Language Model Evaluation (2024).
+    """
+    tables = sorted((folder / "all").glob("*.parquet")) or sorted(folder.rglob("*.parquet"))
+    pairs = list(_salmon_tables(folder, tables, card)) if tables else list(_salmon_files(folder))
+    if not pairs:
+        raise wrong_layout(folder, card)
+    return pairs
+
+
+def _salmon_tables(folder: Path, tables: list[Path], card: TestSetCard) -> Iterator[Pair]:
+    for number, row in enumerate(read_tables(tables)):
+        if "positive_audio" not in row or "negative_audio" not in row:
+            raise wrong_layout(folder, card, f"columns {', '.join(row)}")
+        part, index = str(row.get("task", "")), row.get("ind", number)
+        sides = (
+            Side((_cell(row[f"{side}_audio"], f"{part}/{index}/{side}", folder),)) for side in ("positive", "negative")
+        )
+        yield Pair(f"{part}/{index}", part, *sides)
+
+
+def _salmon_files(folder: Path) -> Iterator[Pair]:
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        samples: dict[str, list[Path]] = {}
+        for path in sorted(part.glob("sample_*.wav")):
+            samples.setdefault(path.stem.split("_")[1], []).append(path)
+        for index in sorted(samples, key=lambda name: (len(name), name)):
+            right, wrong = (samples[index] + [part / f"sample_{index}_missing.wav"])[:2]
+            yield Pair(f"{part.name}/{index}", part.name, Side((right,)), Side((wrong,)))
+
+
+def read_story_cloze(folder: Path, *, spoken: bool, card: TestSetCard = STORY_CLOZE) -> list[Pair]:
+    """Reads a StoryCloze: whole stories with the right and a wrong ending, or a common beginning and two endings.
+
+    Args:
+        folder: Its files, in this folder or in folders below it.
+        spoken: Whether to read the recordings or the texts.
+        card: What is looked for, for messages.
+
+    Raises:
+        InputError: The folder holds something else.
+
+    Source: Mostafazadeh et al. (2016); spoken by Hassid et al., Textually Pretrained Speech Language Models (2023).
+    """
+    pairs = list(_stories(folder, ".wav" if spoken else ".txt"))
+    if not pairs and not spoken:
+        pairs = [pair for path in sorted(folder.glob("*.csv")) for pair in _roc_stories(path)]
+    if not pairs:
+        raise wrong_layout(folder, card)
+    return pairs
+
+
+def _stories(folder: Path, suffix: str) -> Iterator[Pair]:
+    stories: dict[Path, dict[str, Path]] = {}
+    for path in folder.rglob(f"*{suffix}"):
+        if match := _STORY.fullmatch(path.stem):
+            stories.setdefault(path.parent / match["id"], {})[match["kind"]] = path
+    for base in sorted(stories, key=lambda path: (path.parent, len(path.name), path.name)):
+        found = stories[base]
+        if "correct" not in found and "incorrect" not in found:
+            continue
+        sides = {kind: found.get(kind, base.with_name(f"{base.name}_{kind}{suffix}")) for kind in _ENDINGS}
+        before = [found["mutual"]] if "mutual" in found else []
+        read = _spoken_side if suffix == ".wav" else _written_side
+        right, wrong = (read([*before, sides[kind]]) for kind in _ENDINGS)
+        yield Pair(base.relative_to(folder).as_posix(), "", right, wrong)
+
+
+_ENDINGS = ("correct", "incorrect")
+
+
+def _spoken_side(files: list[Path]) -> Side:
+    return Side(tuple(files))
+
+
+def _written_side(files: Iterable[Path]) -> Side:
+    if not all(path.is_file() for path in files):
+        return Side()
+    return Side(text=" ".join(path.read_text(encoding="utf-8").strip() for path in files))
+
+
+def _roc_stories(path: Path) -> Iterator[Pair]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        if not set(reader.fieldnames or ()) >= _ROC_COLUMNS:
+            return
+        for row in reader:
+            story = " ".join(row[f"InputSentence{number}"].strip() for number in range(1, 5))
+            right = int(row["AnswerRightEnding"])
+            endings = [row[f"RandomFifthSentenceQuiz{number}"].strip() for number in (right, 3 - right)]
+            sides = (Side(text=f"{story} {ending}") for ending in endings)
+            yield Pair(row["InputStoryid"], "", *sides)

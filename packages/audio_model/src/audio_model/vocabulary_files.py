@@ -1,0 +1,212 @@
+"""The vocabulary beside the weights: tokenizer files, and the ids at which texts begin and end."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audio_model.errors import InputError
+from audio_model.tensor_files import read_json, write_json
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""What `transformers.AutoTokenizer` reads."""
+
+GENERATION_CONFIG = "generation_config.json"
+VOCABULARY = "vocabulary.json"
+VOCABULARY_FOLDER = "vocabulary"
+
+_MORE_TOKENIZER_FILES = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja")
+_ROLES = {"begin": "bos_token", "end": "eos_token", "padding": "pad_token"}
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialIds:
+    """The token ids that generation by other programs needs to know.
+
+    Attributes:
+        begin: Id before a text, or None.
+        end: Id or ids that end a text, or None.
+        padding: Id that fills up a batch, or None.
+    """
+
+    begin: int | None = None
+    end: int | tuple[int, ...] | None = None
+    padding: int | None = None
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end a text."""
+        if self.end is None:
+            return ()
+        return self.end if isinstance(self.end, tuple) else (self.end,)
+
+    def check(self, vocab_size: int) -> None:
+        """Refuse ids that a model has no row for.
+
+        Args:
+            vocab_size: Rows of its embedding.
+
+        Raises:
+            InputError: If an id is not in [0, vocab_size).
+        """
+        for role, ids in (("begin", (self.begin,)), ("end", self.ends), ("padding", (self.padding,))):
+            for i in ids:
+                if i is not None and not 0 <= i < vocab_size:
+                    raise InputError(f"`{role}` of the special ids must lie in 0..{vocab_size - 1}, got {i!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The ids as `generation_config.json` has them; those that are None are left out."""
+        end = list(self.end) if isinstance(self.end, tuple) else self.end
+        ids = {"bos_token_id": self.begin, "eos_token_id": end, "pad_token_id": self.padding}
+        return {name: value for name, value in ids.items() if value is not None}
+
+    def to_model_json(self) -> dict[str, Any]:
+        """The ids as `config.json` has them.
+
+        A padding id that also begins or ends texts is left out: `transformers` gives the embedding row
+        of a model's padding id no gradient, so training would never change that row.
+        """
+        document = self.to_json()
+        if self.padding in (self.begin, *self.ends):
+            document.pop("pad_token_id", None)
+        return document
+
+
+def special_ids_of_vocabulary(folder: str | os.PathLike[str]) -> SpecialIds:
+    """The special ids that a vocabulary tells.
+
+    Args:
+        folder: A folder with `tokenizer.json` and `tokenizer_config.json`, or with `vocabulary.json`.
+
+    Returns:
+        What the first of these says; None for what it does not say.
+
+    Raises:
+        InputError: If a file is not what its name says.
+    """
+    path = Path(folder)
+    if all((path / name).is_file() for name in TOKENIZER_FILES[:2]):
+        return _of_tokenizer(read_json(path / TOKENIZER_FILES[0]), read_json(path / TOKENIZER_FILES[1]))
+    document = read_json(path / VOCABULARY) if (path / VOCABULARY).is_file() else {}
+    return SpecialIds(begin=document.get("begin_of_text"), end=document.get("end_of_text"))
+
+
+def special_ids_of_model(folder: str | os.PathLike[str]) -> SpecialIds:
+    """The special ids that a model's folder tells.
+
+    Args:
+        folder: A folder with `generation_config.json` or `config.json`; the first goes before the second.
+
+    Returns:
+        The ids; None for those that neither tells.
+
+    Raises:
+        InputError: If a file is not what its name says.
+    """
+    path = Path(folder)
+    documents = [read_json(path / n) for n in ("config.json", GENERATION_CONFIG) if (path / n).is_file()]
+    ids = {key: value for document in documents for key, value in document.items() if value is not None}
+    end = ids.get("eos_token_id")
+    return SpecialIds(ids.get("bos_token_id"), tuple(end) if isinstance(end, list) else end, ids.get("pad_token_id"))
+
+
+def count_ids(folder: str | os.PathLike[str]) -> int | None:
+    """How many embedding rows a vocabulary needs: its largest id plus one.
+
+    Args:
+        folder: A folder with `vocabulary.json` or `tokenizer.json`.
+
+    Returns:
+        The count, or None if it has neither.
+
+    Raises:
+        InputError: If a file is not what its name says.
+    """
+    path = Path(folder)
+    if (path / VOCABULARY).is_file():
+        return _ids_of_vocabulary(read_json(path / VOCABULARY), path / VOCABULARY)
+    if (path / TOKENIZER_FILES[0]).is_file():
+        return max(_tokens(read_json(path / TOKENIZER_FILES[0])).values()) + 1
+    return None
+
+
+def check_vocabulary(folder: str | os.PathLike[str], vocab_size: int) -> None:
+    """Refuse a vocabulary that does not belong to a model.
+
+    Args:
+        folder: The vocabulary.
+        vocab_size: Rows of the model's embedding; more than the vocabulary's ids are padding.
+
+    Raises:
+        InputError: If the folder holds none, or one with more ids than rows.
+    """
+    count = count_ids(folder)
+    if count is None:
+        raise InputError(f"`{folder}` must hold {VOCABULARY} or {TOKENIZER_FILES[0]}; it holds neither")
+    if count > vocab_size:
+        raise InputError(
+            f"the vocabulary in `{folder}` needs {count:,} embedding rows, but the weights have {vocab_size:,}: "
+            "give the vocabulary they were trained with, or `audio-model extend` them first"
+        )
+
+
+def copy_vocabulary(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy tokenizer files beside weights, and a whole vocabulary folder as `vocabulary/`.
+
+    Args:
+        source: The vocabulary; without `vocabulary.json` only its tokenizer files are copied.
+        target: The model's folder.
+    """
+    source, target = Path(source), Path(target)
+    for name in TOKENIZER_FILES + _MORE_TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    if (source / VOCABULARY).is_file():
+        (target / VOCABULARY_FOLDER).mkdir(exist_ok=True)
+        for file in source.iterdir():
+            if file.is_file():
+                shutil.copyfile(file, target / VOCABULARY_FOLDER / file.name)
+
+
+def write_generation_config(folder: str | os.PathLike[str], ids: SpecialIds) -> None:
+    """Write `generation_config.json`.
+
+    Args:
+        folder: The model's folder.
+        ids: What it says.
+    """
+    write_json(Path(folder) / GENERATION_CONFIG, ids.to_json())
+
+
+def _of_tokenizer(tokenizer: Mapping[str, Any], config: Mapping[str, Any]) -> SpecialIds:
+    ids = _tokens(tokenizer)
+
+    def find(role: str) -> int | None:
+        name = config.get(role)
+        return ids.get(name["content"] if isinstance(name, dict) else name)
+
+    return SpecialIds(**{field: find(role) for field, role in _ROLES.items()})
+
+
+def _tokens(tokenizer: Mapping[str, Any]) -> dict[Any, int]:
+    """Id of every token of a `tokenizer.json`, by name."""
+    try:
+        pieces = tokenizer["model"]["vocab"]
+        named = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", ())}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"`{TOKENIZER_FILES[0]}` must be a tokenizer of the tokenizers library: no {error}") from error
+    if isinstance(pieces, list):
+        pieces = {piece: i for i, (piece, _) in enumerate(pieces)}
+    return {**pieces, **named}
+
+
+def _ids_of_vocabulary(document: Mapping[str, Any], where: Path) -> int:
+    try:
+        audio = document["audio_base"] + document["num_codebooks"] * document["codebook_size"]
+        specials = [document[name] for name in ("begin_of_text", "end_of_text", "text_start", "text_end")]
+        specials += [document["audio_start"], document["audio_end"]]
+        return max(document["num_text"], max(specials) + 1, audio)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"`{where}` must be a vocabulary of audio-data; it lacks {error}") from error

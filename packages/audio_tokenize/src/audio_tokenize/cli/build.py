@@ -1,0 +1,61 @@
+"""From codes or texts to datasets."""
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+_SELECTED = {"splits", "speakers", "languages", "phases", "holdout_fraction", "heldout"}
+_OF_UTTERANCES = {"like", "grouping", "transcript", "splits", "speakers", "languages", "phases"}
+_OF_TEXTS = {"root", "begin_of_text"}
+
+
+@click.command()
+@click.argument("source")
+@click.option("--vocabulary", metavar="FOLDER", required=True, help="Vocabulary folder; copied beside the dataset.")
+@click.option("--out", metavar="FOLDER", required=True, help="Folder of the dataset, DATA/NAME.")
+@click.option("--like", metavar="NAME", help="Layouts, grouping, transcripts of a dataset of the study, as published.")
+@click.option(
+    "--layout", multiple=True, help="Document layout; give several to have each document in each. [audio_first]"
+)
+@click.option("--grouping", help="Which utterances form a document: utterance, recording, pair, ... [utterance]")
+@click.option("--transcript", help="What is done to transcripts: as-published, lower-case, ... [as-published]")
+@click.option("--codebooks", "num_codebooks", type=int, help="Leading codebooks to keep. [8]")
+@click.option("--split", "splits", multiple=True, help="Take this split only; may be given several times.")
+@click.option("--speaker", "speakers", multiple=True, help="Take this speaker only; may be given several times.")
+@click.option("--language", "languages", multiple=True, help="Take this language only; may be given several times.")
+@click.option("--phase", "phases", multiple=True, type=int, help="Take this phase only; may be given several times.")
+@click.option("--holdout", "holdout_fraction", default=0.0, help="Set this fraction of documents apart.")
+@click.option("--heldout", is_flag=True, help="Take the documents set apart instead of the others.")
+@click.option("--lenient", is_flag=True, help="Leave out what cannot be used, and count it, instead of stopping.")
+@click.option("--root", metavar="FOLDER", help="Of a corpus of texts given by name: the folder of its files.")
+@click.option("--begin-of-text", type=click.Choice(["single", "double"]), help="Of documents. [single]")
+@click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
+def build(source: str, vocabulary: str, out: str, layout: tuple[str, ...], **options: Any) -> None:
+    """Build a token dataset from SOURCE, a folder of codes: choose, group, lay out, write.
+
+    With --layout text or document SOURCE may be a corpus of texts, or of documents as published, instead of codes.
+    Stopped or killed, the same command goes on where it was.
+    """
+    from audio_data import InputError, storage_path
+    from audio_tokenize import Selection, build_dataset
+    from audio_tokenize.encoding.encoded import MANIFEST_NAME
+
+    stated = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in options.items() if stated(name) is ParameterSource.COMMANDLINE}
+    of_text = layout in (("text",), ("document",)) and not (storage_path(source) / MANIFEST_NAME).is_file()
+    if useless := given.keys() & (_OF_UTTERANCES if of_text else _OF_TEXTS):
+        kind = "text" if of_text else "codes"
+        raise InputError(
+            f"`{source}` is read as {kind}, to which {', '.join(sorted(useless))!r} does not apply: drop it"
+        )
+    if of_text:
+        from audio_tokenize.datasets.text_building import build_text_dataset
+
+        given["form"] = layout[0]
+        manifest = build_text_dataset(source, vocabulary, out, **given)
+    else:
+        selection = Selection(**{name: given.pop(name) for name in _SELECTED & given.keys()})
+        manifest = build_dataset(source, vocabulary, out, layout=layout or None, selection=selection, **given)
+    hours = manifest.audio_seconds / 3600
+    click.echo(f"{out}: {manifest.num_documents:,} documents, {manifest.num_tokens:,} tokens, {hours:.2f} h")

@@ -1,0 +1,88 @@
+"""From recordings to codes."""
+
+import click
+
+
+@click.command()
+@click.argument("source", metavar="[CORPUS|DIR]", required=False)
+@click.option("--out", metavar="FOLDER", required=True, help="Folder of the codes: a path, gs:// or s3://; created.")
+@click.option("--corpus", metavar="NAME", help="Name of a corpus, or folder, jsonl, parquet, tar; DIR has its files.")
+@click.option("--language", help="Encode this language only.")
+@click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
+@click.option("--codec", default="embedded", show_default=True, help="Which codec encodes: a name or a weights file.")
+@click.option("--weights", help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]")
+@click.option("--revision", help="Of the weights on the hub.")
+@click.option("--codebooks", type=int, help="Leading codebooks to make. [mimi: 8]")
+@click.option("--attention-window", default="10", show_default=True, help="Seconds that mimi looks back, or none.")
+@click.option(
+    "--phases",
+    "num_phases",
+    default=1,
+    show_default=True,
+    help="Encode train utterances that often, at shifted frames.",
+)
+@click.option(
+    "--speed-spread", default=0.0, show_default=True, help="Play later phases at speeds within 1 plus or minus this."
+)
+@click.option("--level", type=float, help="Bring each utterance to this RMS first, e.g. 0.07; as recorded by default.")
+@click.option("--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this; the study: 60.")
+@click.option(
+    "--shard", metavar="I/N", help="Do every N-th shard from the I-th on, and leave the others to other jobs."
+)
+@click.option("--engine", default="local", show_default=True, help="What runs the work: local or ray.")
+@click.option("--workers", "num_workers", type=int, help="Processes, or Ray tasks at a time. [local: 1; ray: all]")
+@click.option("--gpus-per-worker", default=0.0, help="What each Ray task asks for. [0]")
+@click.option(
+    "--max-quarantined", metavar="N|FRACTION", default="0.05", show_default=True, help="Utterances to give up at most."
+)
+def encode(
+    source: str | None,
+    out: str,
+    corpus: str | None,
+    language: str | None,
+    splits: tuple[str, ...],
+    codec: str,
+    weights: str | None,
+    revision: str | None,
+    codebooks: int | None,
+    attention_window: str,
+    shard: str | None,
+    max_quarantined: str,
+    **options,
+) -> None:
+    """Encode CORPUS, a name that `corpora` lists or your own folder or manifest, to codes on disk.
+
+    With --corpus NAME, DIR has the files of that corpus as they were published. Stopped or killed, the same command
+    goes on where it was.
+    """
+    from audio_data import InputError, storage_path
+    from audio_tokenize import CodecSpec, encode_corpus, open_corpus
+    from audio_tokenize.encoding.encoded import MANIFEST_NAME
+    from audio_tokenize.encoding.jobs import summary
+    from audio_tokenize.encoding.options import count_or_fraction, seconds_or_none, shard_of_jobs
+
+    if corpus is not None:
+        opened = open_corpus(corpus, root=source, language=language, split=splits[0] if len(splits) == 1 else None)
+    elif source is not None:
+        opened = open_corpus(source, language=language)
+    else:
+        raise InputError("`CORPUS` must be given: a name that `audio-tokenize corpora` lists, or a path")
+    state = "already encoded, nothing to do" if (storage_path(out) / MANIFEST_NAME).is_file() else "encoded"
+    try:
+        manifest = encode_corpus(
+            opened,
+            CodecSpec(codec, weights, revision, codebooks, seconds_or_none(attention_window)),
+            out,
+            splits=splits,
+            shard=shard_of_jobs(shard),
+            max_quarantined=count_or_fraction(max_quarantined),
+            **options,
+        )
+    except KeyboardInterrupt as error:
+        click.echo(f"stopped; run the same command again to go on in {out}", err=True)
+        raise click.Abort from error
+    if manifest is None:
+        click.echo(f"{out}: this job's shards are done; the manifest is written by the job that ends last")
+        return
+    first, *reasons = summary(manifest)
+    click.echo("\n".join([f"{out}: {state}: {first}", *reasons]))

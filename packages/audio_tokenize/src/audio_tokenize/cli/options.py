@@ -1,0 +1,7 @@
+"""Options that several commands take."""
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+vocabulary_option = click.option("--vocabulary", metavar="DIR", help="Vocabulary folder, for ids without one.")
+index_option = click.option("--index", default=0, show_default=True, help="Which utterance or document.")

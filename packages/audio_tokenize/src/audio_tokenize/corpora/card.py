@@ -1,0 +1,101 @@
+"""What is known of a corpus before any of it is here."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE
+
+NOT_PINNED = "not pinned by the study"
+_SPLIT = re.compile(r"(?:^|[/._-])(train|validated|dev|validation|test)(?=[/._-])")
+_SPLITS = {"validated": "train", "validation": "dev"}
+# A glob's fixed beginning ends before the first folder that holds one of these.
+_WILD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class CorpusCard:
+    """A published corpus as data.
+
+    Attributes:
+        name: What `open_corpus` and `encode --corpus` call it.
+        kind: `speech` is audio with transcripts, `text` plain documents, `documents` token strings as published.
+        description: One line.
+        repository: A dataset of the Hugging Face hub, or where else it is published, as a URL.
+        files: Globs of its files below the repository's root, with `/`; `**` is any number of folders.
+        reader: Name of the layout: of `corpora.readers` for speech; `jsonl`, `documents` (parquet with id and text) or
+            `instructions` (parquet with instruction and response) for the others.
+        licence: Terms as the publisher states them.
+        languages: BCP 47 codes.
+        source: The row of the study, or where else the facts come from.
+        needs: What it takes to get the files.
+        revision: Of the repository; `main` where the study does not pin one.
+        revision_note: Says so.
+        hours: Of audio, where known.
+        num_tokens: Of the study's tokenisation, both orders together, where known.
+        num_bytes: Of the files, where known.
+        transcripts: Name of the transcript rule that the study used.
+        language_pattern: Finds the language in a file's name, as group 1; none where all files have one language.
+        id_field: Of `text` and `documents`: the column of ids.
+        text_field: Of `text` and `documents`: the column of texts.
+        notes: What else one should know.
+    """
+
+    name: str
+    kind: Literal["speech", "text", "documents"]
+    description: str
+    repository: str
+    files: tuple[str, ...]
+    reader: str
+    licence: str
+    languages: tuple[str, ...]
+    source: str
+    needs: str
+    revision: str = "main"
+    revision_note: str = NOT_PINNED
+    hours: int | None = None
+    num_tokens: int | None = None
+    num_bytes: int | None = None
+    transcripts: str = "as-published"
+    language_pattern: str | None = None
+    id_field: str = "id"
+    text_field: str = "text"
+    notes: str = ""
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether `repository` is a dataset of the Hugging Face hub."""
+        return "://" not in self.repository
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of the repository that hold its files at any depth, as far as their names are fixed."""
+        fixed = (_WILD.split(glob, maxsplit=1)[0] for glob in self.files)
+        folders = {start.rpartition("/")[0] for start in fixed}
+        return tuple(sorted(f for f in folders if not any(f.startswith(f"{other}/") for other in folders - {f})))
+
+    @property
+    def download(self) -> str:
+        """How to get all its files, as a command where there is one."""
+        if not self.on_hub:
+            return f"get {', '.join(self.files)} from {self.repository}"
+        return self.download_command("--include " + " ".join(f"'{glob}'" for glob in self.files))
+
+    def download_command(self, files: str) -> str:
+        """The command that gets some of its files from the hub into the folder DIR, under their published names."""
+        return f"hf download {self.repository} --repo-type dataset --revision {self.revision} {files} --local-dir DIR"
+
+    def language_of(self, file_name: str) -> str:
+        """Language of a file of the corpus by its name, `und` where nothing says it."""
+        if self.language_pattern is None:
+            return self.languages[0] if len(self.languages) == 1 else UNDETERMINED_LANGUAGE
+        match = re.search(self.language_pattern, file_name)
+        return match[1].lower() if match else UNDETERMINED_LANGUAGE
+
+    def split_of(self, file_name: str) -> str | None:
+        """Split of a file where its name says it: `train`, `dev` or `test`.
+
+        Common Voice's `validated`, on which the study trained, counts as `train`.
+        """
+        match = _SPLIT.search(file_name)
+        return _SPLITS.get(match[1], match[1]) if match else None

@@ -1,0 +1,158 @@
+"""A corpus as published: its card, and its files in a folder, an object store or on the hub."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from audio_data import InputError, StoragePath, fetch, storage_path
+from audio_tokenize.corpora.card import CorpusCard
+from audio_tokenize.corpora.entries import resolve_stream
+from audio_tokenize.corpora.hub import fetch_from_hub, hub_files, is_hub_location
+from audio_tokenize.corpora.readers.base import PublishedFile, Reader, ShardFiles
+from audio_tokenize.corpora.source import AbstractCorpus, CorpusShard
+from audio_tokenize.corpora.transcripts import transcript_rule
+from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, Skipped, Utterance
+
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._/-]")
+
+
+@dataclass(frozen=True)
+class PublishedCorpus(AbstractCorpus):
+    """A corpus whose shards are published files, read in place and one at a time.
+
+    Attributes:
+        name: The card's, and the language where one was chosen.
+        licence: The card's.
+        card: What is known of it.
+        root: Folder with the files under their published names, local or in an object store; None reads from the hub.
+        language: The only language to read; None reads all.
+        split: The only split to read (`train`, `dev`, `test`), by the names of the files; None reads all.
+        transcripts: Name of the transcript rule.
+        strict: Whether an utterance that cannot be used is an error instead of skipped.
+    """
+
+    name: str
+    licence: str
+    card: CorpusCard
+    root: StoragePath | None
+    language: str | None = None
+    split: str | None = None
+    transcripts: str = "as-published"
+    strict: bool = False
+
+    def shards(self) -> tuple[CorpusShard, ...]:
+        """Lists the shards by the names of their files, in alphabetical order.
+
+        Raises:
+            InputError: If there are no files of the corpus, none of the language or split, or the listing fails.
+        """
+        files = self._published() if self.root is None else self._stored(self.root)
+        chosen = [file for file in files if self._may_be_chosen(file.name)]
+        groups = self._reader().group(sorted(chosen, key=lambda file: file.name))
+        shards = [self._shard(name, group) for name, group in groups.items() if self._has_split(group[0].name)]
+        if not shards:
+            languages = sorted({self.card.language_of(file.name) for file in files})
+            splits = sorted({self.card.split_of(file.name) or "none" for file in files})
+            raise InputError(
+                f"`{self.root or self.card.repository}`: expected whole shards of corpus `{self.name}` (language "
+                f"{self.language!r}, split {self.split!r}), got none in {len(files)} files; by their names the "
+                f"languages are {languages} and the splits {splits}"
+            )
+        shards.sort(key=lambda shard: shard.name)
+        for one, other in pairwise(shards):
+            if one.name == other.name:
+                raise InputError(
+                    f"shard `{one.name}`: expected files whose names differ in letters, digits or ._/-, got "
+                    f"{one.files[0]!r} and {other.files[0]!r}; rename one of them"
+                )
+        return tuple(shards)
+
+    def read(self, shard: CorpusShard) -> Iterator[Utterance | Skipped]:
+        """Streams the utterances of `shard` in the order of its files; see `AbstractCorpus.read`.
+
+        Remote files of the shard are downloaded first, into the cache of `audio_data.fetch` or of the hub.
+
+        Raises:
+            InputError: If a file is missing, damaged, cut short or of another layout, or with `strict` at the first
+                utterance that cannot be used.
+        """
+        files = self.fetch_shard(shard)
+        for item in resolve_stream(self._reader().read(files), transcript_rule(self.transcripts)):
+            if self.strict and isinstance(item, Skipped):
+                raise InputError(f"utterance {item.id!r}: expected one that can be used, got: {item.reason}")
+            if isinstance(item, Skipped) or self._is_wanted(item):
+                yield item
+
+    def fetch_shard(self, shard: CorpusShard) -> ShardFiles:
+        """Brings the files of a shard to this machine; local ones stay where they are.
+
+        Raises:
+            InputError: If one is missing or cannot be downloaded.
+        """
+        names = [self._published_name(location) for location in shard.files]
+        paths = {name: self._fetch(location) for name, location in zip(names, shard.files, strict=True)}
+        return ShardFiles(shard.name, paths, self.card.language_of(names[0]), self.card.split_of(names[0]) or "train")
+
+    def _fetch(self, location: str) -> Path:
+        return fetch_from_hub(self.card, location) if is_hub_location(location) else fetch(storage_path(location))
+
+    def _published_name(self, location: str) -> str:
+        """The name under which a file was published, of the place where it lies."""
+        root = f"hf://datasets/{self.card.repository}@{self.card.revision}" if self.root is None else str(self.root)
+        return location.removeprefix(root).lstrip("/") or location.rpartition("/")[2]
+
+    def _published(self) -> list[PublishedFile]:
+        if not self.card.on_hub:
+            raise InputError(
+                f"corpus `{self.card.name}`: expected a folder with its files, got none; it is not on the hub: "
+                f"{self.card.download}, needed: {self.card.needs}; then give the folder: "
+                f"`--corpus {self.card.name} DIR`"
+            )
+        return hub_files(self.card)
+
+    def _stored(self, root: StoragePath) -> list[PublishedFile]:
+        """The corpus's files below a folder, or the one file that was given."""
+        if root.is_file():
+            return [PublishedFile(root.name, str(root), root.stat().st_size)]
+        if not root.is_dir():
+            raise InputError(f"corpus `{self.name}`: expected a folder or a file, got `{root}`, which does not exist")
+        paths = {str(path): path for glob in self.card.files for path in root.glob(glob) if path.is_file()}
+        if not paths:
+            raise InputError(
+                f"`{root}`: expected files of corpus `{self.card.name}` as published "
+                f"({', '.join(self.card.files)}), got none; to get them: {self.card.download.replace('DIR', str(root))}"
+            )
+        return [PublishedFile(self._published_name(name), name, path.stat().st_size) for name, path in paths.items()]
+
+    def _may_be_chosen(self, name: str) -> bool:
+        language = self.card.language_of(name)
+        return self.language is None or language in (self.language, UNDETERMINED_LANGUAGE)
+
+    def _has_split(self, name: str) -> bool:
+        """Whether a file may hold utterances of the chosen split: a name that says nothing leaves it to them."""
+        return self.split is None or self.card.split_of(name) in (None, self.split)
+
+    def _is_wanted(self, utterance: Utterance) -> bool:
+        # Where files have one language each, the choice is made; a translation pair has an utterance in another.
+        by_file = self.card.language_pattern is not None
+        return self.split in (None, utterance.split) and (by_file or self.language in (None, utterance.language))
+
+    def _shard(self, name: str, files: tuple[PublishedFile, ...]) -> CorpusShard:
+        sizes = [file.num_bytes for file in files]
+        digest = [[file.name, file.num_bytes] for file in files]
+        settings = [self.card.reader, self.transcripts]
+        return CorpusShard(
+            name=_NOT_IN_A_NAME.sub("_", name),
+            fingerprint=hashlib.sha256(json.dumps([digest, settings]).encode()).hexdigest(),
+            num_bytes=None if None in sizes else sum(size for size in sizes if size is not None),
+            files=tuple(file.location for file in files),
+        )
+
+    def _reader(self) -> Reader:
+        from audio_tokenize.corpora.readers.registry import READERS
+
+        return READERS[self.card.reader]

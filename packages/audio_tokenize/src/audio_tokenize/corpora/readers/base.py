@@ -1,0 +1,72 @@
+"""What a reader of a published layout is: how its files form shards, and how a shard becomes entries."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audio_tokenize.corpora.entries import Entry
+from audio_tokenize.corpora.utterance import Skipped
+
+# Longest first, so that the whole of a double suffix goes.
+_SUFFIXES = (".tar.gz", ".jsonl.gz", ".trans.txt", ".parquet", ".tar", ".tgz", ".json", ".tsv")
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of a corpus, here or in a repository.
+
+    Attributes:
+        name: Its path in the corpus as published, with `/`.
+        location: Where it lies: a path, or a URL.
+        num_bytes: Its size, where the listing says it.
+    """
+
+    name: str
+    location: str
+    num_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The files of one shard on this machine.
+
+    Attributes:
+        name: Of the shard.
+        paths: By their published names, in the order in which the reader grouped them.
+        language: What the corpus or the file's name says of the language.
+        split: What the file's name says of the split.
+    """
+
+    name: str
+    paths: Mapping[str, Path]
+    language: str
+    split: str
+
+    @property
+    def path(self) -> Path:
+        """The first file; the only one in most layouts."""
+        return next(iter(self.paths.values()))
+
+
+def stem(name: str) -> str:
+    """A published file's name without its suffixes."""
+    suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), "")
+    return name.removesuffix(suffix)
+
+
+def one_file_each(files: Sequence[PublishedFile]) -> dict[str, tuple[PublishedFile, ...]]:
+    """Groups files in the simplest way: each is a shard, named after itself."""
+    return {stem(file.name): (file,) for file in files}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One published layout.
+
+    Attributes:
+        read: Streams the entries of a shard in order, holding no more than one recording.
+        group: Puts files together to shards, by the name of the shard.
+    """
+
+    read: Callable[[ShardFiles], Iterator[Entry | Skipped]]
+    group: Callable[[Sequence[PublishedFile]], Mapping[str, tuple[PublishedFile, ...]]] = one_file_each

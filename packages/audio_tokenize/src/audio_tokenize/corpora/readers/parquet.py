@@ -1,0 +1,213 @@
+"""Parquet tables with an audio file in each row, as Hugging Face keeps them: `audio` is a struct of `bytes`, `path`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from audio_data import InputError
+from audio_tokenize.corpora.entries import Entry
+from audio_tokenize.corpora.readers.base import ShardFiles
+from audio_tokenize.corpora.readers.fields import first_string, number, positive_number, short_digest
+from audio_tokenize.corpora.readers.webdataset import TEXT_FIELDS
+from audio_tokenize.corpora.utterance import UNKNOWN_SPEAKER, Skipped
+from audio_tokenize.waveform import AudioBytes, AudioSource
+
+_READ_BYTES = 1 << 20  # of a column at a time, whatever the size of a row group
+_ADVICE = "the file is cut short or damaged, download it again"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        place: Its number, from 0.
+        cells: By column, the audio left out.
+        audio: The recording.
+        where: File and row, for messages.
+    """
+
+    place: int
+    cells: Mapping[str, Any]
+    audio: AudioSource
+    where: str
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    if not path.is_file():
+        raise InputError(f"`{path}`: expected a parquet file, got no such file; download it or correct the path")
+    try:
+        return pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"`{path}`: expected a whole parquet file, got {str(error)!r}; {_ADVICE}") from error
+
+
+def _require_columns(path: Path, found: Sequence[str], wanted: Sequence[Sequence[str]]) -> None:
+    for names in wanted:
+        if not set(names) & set(found):
+            raise InputError(f"`{path}`: expected a column {' or '.join(names)}, got {sorted(found)}")
+
+
+def _audio(path: Path, place: int, cell: object) -> AudioSource | None:
+    """The audio file in a cell: a struct of `bytes` and `path`, or the bytes alone."""
+    content, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+    if isinstance(content, bytes):
+        return AudioBytes(f"{path}/{name or place}", content)
+    return path.parent / name if isinstance(name, str) and name else None
+
+
+def rows(path: Path, columns: Sequence[str], required: Sequence[Sequence[str]]) -> Iterator[Row | Skipped]:
+    """Streams the rows of a table, one at a time, holding one row group.
+
+    A writer may put a whole row group into one page, and does in audio tables, which have groups of some 100 rows.
+
+    Args:
+        path: The table.
+        columns: Those to read where they are there, beside `audio`.
+        required: Of each group of names, one column must be there.
+
+    Raises:
+        InputError: If the file is missing, damaged or cut short, or a column is missing; names the file and the row.
+    """
+    with _open(path) as table:
+        found = table.schema_arrow.names
+        _require_columns(path, found, (("audio",), *required))
+        chosen = ["audio", *(name for name in columns if name in found)]
+        batches = table.iter_batches(batch_size=1, columns=chosen, use_threads=False)
+        place = 0
+        while True:
+            where = f"`{path}`, row {place}"
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise InputError(f"{where}: expected a whole parquet file, got {str(error)!r}; {_ADVICE}") from error
+            if batch is None:
+                return
+            cells = batch.to_pylist()[0]
+            audio = _audio(path, place, cells.pop("audio"))
+            yield Skipped(where, f"{where}: there is no audio") if audio is None else Row(place, cells, audio, where)
+            place += 1
+
+
+def _mls(row: Row) -> dict[str, Any]:
+    """The table has no ids; reader, book, file and times make one."""
+    cells = row.cells
+    begin, end = (number(cells.get(name)) or 0.0 for name in ("begin_time", "end_time"))
+    speaker, book = first_string(cells, ("speaker_id",)), first_string(cells, ("book_id",))
+    original = first_string(cells, ("original_path",))
+    recording = f"{speaker}-{book}-{short_digest(original)}"
+    return {
+        "id": f"{recording}-{round(begin * 100):08d}-{round(end * 100):08d}",
+        "recording": recording,
+        "speaker": speaker,
+        "stated_seconds": positive_number(cells.get("audio_duration")),
+        "extra": {"book": book, "original_path": original, "begin_seconds": begin, "end_seconds": end},
+    }
+
+
+def _libritts_r(row: Row) -> dict[str, Any]:
+    speaker, chapter = (first_string(row.cells, (name,)) for name in ("speaker_id", "chapter_id"))
+    return {
+        "id": first_string(row.cells, ("id",)),
+        "recording": f"{speaker}_{chapter}",
+        "speaker": speaker,
+        "extra": {"chapter": chapter},
+    }
+
+
+def _common_voice(row: Row) -> dict[str, Any]:
+    name = first_string(row.cells, ("path",))
+    return {
+        "id": name,
+        "recording": name,
+        "speaker": first_string(row.cells, ("client_id",)),
+        "language": first_string(row.cells, ("locale",)),
+    }
+
+
+def _peoples_speech(row: Row) -> dict[str, Any]:
+    name, milliseconds = first_string(row.cells, ("id",)), positive_number(row.cells.get("duration_ms"))
+    return {
+        "id": name,
+        "recording": name,
+        "stated_seconds": None if milliseconds is None else milliseconds / 1000,
+    }
+
+
+_GENERIC_FIELDS = ("id", "speaker", "language", "split", "recording")
+
+
+def _generic(row: Row) -> dict[str, Any]:
+    fields = {name: first_string(row.cells, (name,)) for name in _GENERIC_FIELDS}
+    fields["recording"] = fields["recording"] or fields["id"]
+    return fields | {
+        "stated_seconds": positive_number(row.cells.get("duration")),
+        "extra": {name: row.cells[name] for name in ("begin_seconds", "end_seconds", "chapter") if name in row.cells},
+    }
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where a published table keeps what.
+
+    Attributes:
+        fields: Makes the fields of an entry of a row; empty strings count as not said.
+        text: Columns that may hold the transcript; the first one that is there does.
+        columns: Columns to read beside the transcript.
+        required: Of these, all must be there.
+    """
+
+    fields: Callable[[Row], dict[str, Any]]
+    text: tuple[str, ...]
+    columns: tuple[str, ...]
+    required: tuple[str, ...] = ()
+
+
+TABLES: Mapping[str, Table] = {
+    "mls": Table(
+        _mls,
+        ("transcript",),
+        ("original_path", "begin_time", "end_time", "audio_duration", "speaker_id", "book_id"),
+        ("original_path", "begin_time", "end_time", "speaker_id", "book_id"),
+    ),
+    "libritts-r": Table(
+        _libritts_r, ("text_normalized",), ("id", "speaker_id", "chapter_id"), ("id", "speaker_id", "chapter_id")
+    ),
+    "common-voice": Table(_common_voice, ("sentence",), ("path", "client_id", "locale"), ("path",)),
+    "peoples-speech": Table(_peoples_speech, ("text",), ("id", "duration_ms"), ("id",)),
+    "parquet": Table(_generic, TEXT_FIELDS, (*_GENERIC_FIELDS, "duration", "begin_seconds", "end_seconds", "chapter")),
+}
+"""Tables by the name of their reader.
+
+Sources: the columns of parler-tts/mls_eng, parler-tts/libritts_r_filtered, fixie-ai/common_voice_17_0 and
+MLCommons/peoples_speech, as potsawee/tokenize-audio reads them. `parquet` is anybody's table: `audio`, a transcript,
+and what else of `id`, `speaker`, `language`, `split`, `recording` and `duration` (seconds) there is.
+"""
+
+
+def _entry(shard: ShardFiles, table: Table, row: Row) -> Entry:
+    said = {name: value for name, value in table.fields(row).items() if value != ""}
+    name = f"{shard.name}/{row.place:06d}"
+    defaults = {
+        "id": name,
+        "recording": said.get("id", name),
+        "speaker": UNKNOWN_SPEAKER,
+        "language": shard.language,
+        "split": shard.split,
+    }
+    return Entry(text=first_string(row.cells, table.text), audio=row.audio, where=row.where, **(defaults | said))
+
+
+def table_reader(table: Table) -> Callable[[ShardFiles], Iterator[Entry | Skipped]]:
+    """The reader of a published table: streams its rows as entries, in their order."""
+
+    def read(shard: ShardFiles) -> Iterator[Entry | Skipped]:
+        required = (table.text, *((name,) for name in table.required))
+        for row in rows(shard.path, (*table.text, *table.columns), required):
+            yield row if isinstance(row, Skipped) else _entry(shard, table, row)
+
+    return read

@@ -1,0 +1,156 @@
+"""The speech corpora of the study, as data."""
+
+from audio_tokenize.corpora.card import CorpusCard
+
+_HUB = "huggingface-hub (`pip install 'audio-tokenize[hub]'`) or the files in a folder"
+_YODAS_FOLDERS = (
+    *("en00[0-7]", "en1[0-2][0-9]", "th?00", "ar000", "de000", "de10[0-2]", "es000", "es10[0-8]"),
+    *("fr000", "fr10[0-3]", "hi?00", "zh000"),
+)
+_EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
+_EMILIA_NEEDS = f"{_HUB}; gated: accept its terms on the hub, then `hf auth login`"
+_EMILIA_NOTES = (
+    "its transcripts begin with a space; `one-space` takes it away, as the study's corrected edition does, "
+    "`as-published` keeps it, as the released SODA models were trained"
+)
+
+SPEECH_CARDS = (
+    CorpusCard(
+        name="yodas2",
+        kind="speech",
+        description="captioned YouTube videos, whole, in 8 of over 100 languages; the 38 English shards of the study",
+        repository="espnet/yodas2",
+        files=tuple(f"data/{folder}/{file}" for folder in _YODAS_FOLDERS for file in ("audio/*.tar.gz", "text/*.json")),
+        reader="yodas",
+        licence="CC-BY-3.0",
+        languages=("en", "th", "ar", "de", "es", "fr", "hi", "zh"),
+        source="study 1.3 and 2, rows YODAS2; English about 165,000 h of over 500,000 h in all languages",
+        needs=f"{_HUB}; a shard is up to 1 GB",
+        hours=165_000,
+        transcripts="as-published",
+        language_pattern=r"data/([a-z]{2})\d{3}/",
+        notes="hours are of English; the study cut captions over 60 s into pieces (`encode --max-clip-seconds 60`)",
+    ),
+    CorpusCard(
+        name="emilia",
+        kind="speech",
+        description="podcasts and talks in the wild, cut, labelled by speaker and transcribed by machine",
+        repository="amphion/Emilia-Dataset",
+        files=("Emilia/*/*.tar",),
+        reader="emilia",
+        licence="CC-BY-NC-4.0",
+        languages=_EMILIA_LANGUAGES,
+        source="study 1.3 and 2, row Emilia / Emilia-YODAS",
+        needs=_EMILIA_NEEDS,
+        hours=101_000,
+        transcripts="one-space",
+        language_pattern=r"Emilia/([A-Z]{2})/",
+        notes=_EMILIA_NOTES,
+    ),
+    CorpusCard(
+        name="emilia-yodas",
+        kind="speech",
+        description="videos of YODAS through the Emilia pipeline",
+        repository="amphion/Emilia-Dataset",
+        files=("Emilia-YODAS/*/*.tar",),
+        reader="emilia",
+        licence="CC-BY-4.0",
+        languages=_EMILIA_LANGUAGES,
+        source="study 1.3 and 2, row Emilia / Emilia-YODAS; its own hours are not in the study",
+        needs=_EMILIA_NEEDS,
+        transcripts="one-space",
+        language_pattern=r"Emilia-YODAS/([A-Z]{2})/",
+        notes=_EMILIA_NOTES,
+    ),
+    CorpusCard(
+        name="mls-en",
+        kind="speech",
+        description="read English audiobooks of LibriVox; transcripts without capitals and punctuation",
+        repository="parler-tts/mls_eng",
+        files=("data/*.parquet",),
+        reader="mls",
+        licence="CC-BY-4.0",
+        languages=("en",),
+        source="study 1.3, 1.4 and 2, row MLS English: 1,416 train files",
+        needs=_HUB,
+        hours=45_000,
+        transcripts="stripped",
+    ),
+    CorpusCard(
+        name="librispeech",
+        kind="speech",
+        description="read English audiobooks, 2,484 readers; transcripts in capitals",
+        repository="https://www.openslr.org/12",
+        files=("**/*.trans.txt", "**/*-clean*.tar.gz", "**/*-other*.tar.gz"),
+        reader="librispeech",
+        licence="CC-BY-4.0",
+        languages=("en",),
+        source="study 1.4 and 2, row LibriSpeech train; hours of its train subsets by openslr.org/12",
+        needs="the .tar.gz of each subset from openslr.org/12, packed or unpacked; no login",
+        hours=960,
+        transcripts="lower-case",
+        notes="unpacked, each reader's folder is a shard; packed, each subset is one",
+    ),
+    CorpusCard(
+        name="libritts-r",
+        kind="speech",
+        description="LibriTTS with restored sound, cleaned again: read English audiobooks for synthesis, 24 kHz",
+        repository="parler-tts/libritts_r_filtered",
+        files=("clean/*.parquet", "other/*.parquet"),
+        reader="libritts-r",
+        licence="CC-BY-4.0",
+        languages=("en",),
+        source="study 1.4 and 2, row LibriTTS-R",
+        needs=_HUB,
+        notes="text is `text_normalized`; the study's pairs (TTS0) take the quotation marks off: `unquoted`",
+    ),
+    CorpusCard(
+        name="common-voice-17-en",
+        kind="speech",
+        description="single sentences read by volunteers, the validated ones, English",
+        repository="fixie-ai/common_voice_17_0",
+        files=("en/validated-*.parquet", "en/validated/*.parquet"),
+        reader="common-voice",
+        licence="CC0-1.0",
+        languages=("en",),
+        source="study 1.4 and 2, row CommonVoice 17 en; `validated`, 138 files, by potsawee/tokenize-audio",
+        needs=f"{_HUB}; later revisions of the repository moved the files into folders",
+    ),
+    CorpusCard(
+        name="peoples-speech-clean",
+        kind="speech",
+        description="English recordings under free licences, of meetings, interviews and talks; the clean subsets",
+        repository="MLCommons/peoples_speech",
+        files=("clean/*.parquet", "clean_sa/*.parquet"),
+        reader="peoples-speech",
+        licence="CC-BY-4.0 (clean), CC-BY-SA-4.0 (clean_sa)",
+        languages=("en",),
+        source="study 1.4 and 2, row People's Speech clean; potsawee/tokenize-audio took clean and clean_sa",
+        needs=_HUB,
+    ),
+    CorpusCard(
+        name="cvss-t",
+        kind="speech",
+        description="sentences of Common Voice in 21 languages with spoken English translations in the speaker's voice",
+        repository="https://github.com/google-research-datasets/cvss",
+        files=("**/cvss_*_en_v1.0/*.tsv", "**/validated.tsv"),
+        reader="cvss",
+        licence="CC-BY-4.0 (translations), CC0-1.0 (Common Voice)",
+        languages=(
+            *("ar", "ca", "cy", "de", "es", "et", "fa", "fr", "id", "it", "ja"),
+            *("lv", "mn", "nl", "pt", "ru", "sl", "sv", "ta", "tr", "zh"),
+        ),
+        source="study 1.4 and 2, row CVSS; hours of both sides by the README of google-research-datasets/cvss",
+        needs=(
+            "cvss_t_XX_en_v1.0.tar.gz from the README of the repository and Common Voice 4 of language XX from "
+            "commonvoice.mozilla.org (login), both unpacked: DIR/cvss_t_XX_en_v1.0/train.tsv, DIR/XX/validated.tsv"
+        ),
+        hours=1_900,
+        transcripts="stripped",
+        language_pattern=r"cvss_[ct]_([a-z]{2})_en",
+        notes=(
+            "the study read rma9248/converted_cvss: codes already, in columns id, original_text, original_audio_str, "
+            "translated_text, translated_audio_str; how those were made is not published"
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Datasets: from codes or texts to token datasets."""

@@ -1,0 +1,295 @@
+"""From codes to token datasets: choose utterances, group them, lay them out, write documents.
+
+One encoding serves many datasets: each is a choice of layouts, grouping, transcripts, codebooks, voices and held-out
+part of the same codes. Datasets of one folder share the vocabulary that lies beside them.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from audio_data import DatasetWriter, Document, InputError, Manifest, Progress, StoragePath, TokenDataset, storage_path
+from audio_tokenize.corpora.transcripts import TranscriptRule, transcript_rule
+from audio_tokenize.datasets.groupings import Group, Grouping, grouping_rule
+from audio_tokenize.datasets.selections import Selection
+from audio_tokenize.datasets.study import DocumentRules, study_dataset
+from audio_tokenize.documents.layout import Layout, Segment
+from audio_tokenize.documents.layouts import layout as find_layout
+from audio_tokenize.encoding.encoded import EncodedCorpus, EncodedUtterance
+from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
+
+# Text tokenizers are several times faster on many texts at once; the codes of that many documents are in memory.
+_DOCUMENTS_PER_BATCH = 64
+
+
+def build_dataset(
+    codes: str | StoragePath,
+    vocabulary: str | StoragePath,
+    out: str | StoragePath,
+    *,
+    like: str | None = None,
+    layout: str | Sequence[str] | None = None,
+    grouping: str | None = None,
+    transcript: str | None = None,
+    num_codebooks: int | None = None,
+    selection: Selection | None = None,
+    lenient: bool = False,
+    overwrite: bool = False,
+    documents_per_shard: int = 8192,
+) -> Manifest:
+    """Builds a token dataset, or returns the one that is there if it was built from the same with the same choices.
+
+    Killed at any moment and called again, it goes on with the first shard that is missing.
+
+    Args:
+        codes: Folder that `encode` wrote.
+        vocabulary: Vocabulary folder. A copy is put beside the dataset, as `vocabulary`, unless it is there already.
+        out: Folder of the dataset; its name becomes the name of the corpus.
+        like: Name in `STUDY_DATASETS`, which settles layout, grouping, transcript and codebooks, and the splits where
+            none are selected.
+        layout: Name of a document layout, `audio_first` if `None`; or several, and every group becomes a document in
+            each of them. Those share their `base_id`.
+        grouping: Name in `GROUPINGS`, `utterance` if `None`.
+        transcript: Name in `TRANSCRIPT_RULES`, `as-published` if `None`.
+        num_codebooks: Leading codebooks to keep, 8 if `None`.
+        selection: Which utterances; all of them if `None`.
+        lenient: Leave out utterances that cannot be used, for want of a transcript or of audio, and pairs with one of
+            them; `provenance["num_dropped"]` says how many. Otherwise the first raises.
+        overwrite: Replace another dataset that is in `out`.
+        documents_per_shard: A shard of the dataset ends after this many documents.
+
+    Returns:
+        What the dataset holds.
+
+    Raises:
+        InputError: Nothing is selected, the codes are of another codec than the vocabulary's, an utterance cannot be
+            laid out, the folder around `out` holds another vocabulary, `out` holds another dataset, or the disk
+            refuses.
+    """
+    rules, selection = _settle(like, layout, grouping, transcript, num_codebooks, selection or Selection())
+    corpus, folder, out = EncodedCorpus.open(codes), VocabularyFolder.load(vocabulary), storage_path(out)
+    builder = _Builder.choose(corpus, folder, rules, selection, lenient)
+    provenance = builder.provenance()
+    folder.save(out.parent / FOLDER_NAME)
+    if (there := _same_dataset(out, provenance, folder)) is not None and not overwrite:
+        return there
+    writer = DatasetWriter(
+        out,
+        corpus=out.name,
+        vocabulary=folder.vocabulary,
+        provenance=provenance,
+        codec=corpus.manifest.codec,
+        documents_per_shard=documents_per_shard,
+        overwrite=overwrite,
+    )
+    with Progress(f"build {out.name}", None, unit="documents") as progress:
+        items = builder.items()
+        # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
+        if (first := next(items, None)) is None:
+            raise selection.explain_nothing(corpus, corpus.path, rules.grouping)
+        with writer:
+            done = writer.skip_resumed()
+            progress.advance(done)
+            for document in builder.documents(islice(chain([first], items), done, None)):
+                writer.write(document)
+                progress.advance()
+    return TokenDataset.open(out).manifest
+
+
+def _settle(
+    like: str | None,
+    layout: str | Sequence[str] | None,
+    grouping: str | None,
+    transcript: str | None,
+    num_codebooks: int | None,
+    selection: Selection,
+) -> tuple[DocumentRules, Selection]:
+    """The rules asked for, by name of a published dataset or one by one."""
+    layouts = (layout,) if isinstance(layout, str) else layout and tuple(layout)
+    asked = {"layouts": layouts, "grouping": grouping, "transcript": transcript, "num_codebooks": num_codebooks}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if like is None:
+        return DocumentRules(**given), selection
+    if given:
+        names = ", ".join(f"`{name}`" for name in given)
+        raise InputError(f"`like` {like!r} settles {names}, got {list(given.values())!r} beside it: give one or other")
+    dataset = study_dataset(like)
+    return dataset.rules, dataclasses.replace(selection, splits=selection.splits or dataset.splits)
+
+
+def _same_dataset(out: StoragePath, provenance: dict[str, Any], folder: VocabularyFolder) -> Manifest | None:
+    """The manifest of a finished dataset made from the same with the same choices, if that is what `out` holds."""
+    if not (out / "manifest.json").is_file():
+        return None
+    manifest = TokenDataset.open(out).manifest
+    same = manifest.vocabulary == folder.vocabulary and manifest.provenance == json.loads(json.dumps(provenance))
+    return manifest if same else None
+
+
+class _Item(NamedTuple):
+    """A document before its ids are made."""
+
+    group: Group
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """A dataset as it was chosen, checked once."""
+
+    corpus: EncodedCorpus
+    folder: VocabularyFolder
+    rules: DocumentRules
+    layouts: tuple[Layout, ...]
+    grouping: Grouping
+    rule: TranscriptRule
+    selection: Selection
+    lenient: bool
+
+    @classmethod
+    def choose(
+        cls,
+        corpus: EncodedCorpus,
+        folder: VocabularyFolder,
+        rules: DocumentRules,
+        selection: Selection,
+        lenient: bool,
+    ) -> "_Builder":
+        layouts, grouping = tuple(map(find_layout, rules.layouts)), grouping_rule(rules.grouping)
+        _check_codec(corpus, folder, rules.num_codebooks)
+        for name in {name for name in rules.layouts if rules.layouts.count(name) > 1}:
+            raise InputError(f"`layout` {name} is given more than once: give each once")
+        for layout in layouts:
+            _check_grouping(layout, grouping)
+        rule = transcript_rule(rules.transcript)
+        return cls(corpus, folder, rules, layouts, grouping, rule, selection, lenient)
+
+    def provenance(self) -> dict[str, Any]:
+        """How the dataset is made; reads all codes once where some may be left out."""
+        manifest = self.corpus.manifest
+        chosen = filter(self.selection.takes, self.corpus if self.lenient else ())
+        return {
+            "codes": {"corpus": manifest.corpus, "fingerprint": manifest.fingerprint},
+            **dataclasses.asdict(self.rules),
+            "selection": dataclasses.asdict(self.selection),
+            "lenient": self.lenient,
+            "num_dropped": sum(not self._is_usable(utterance) for utterance in chosen),
+        }
+
+    def items(self) -> Iterator[_Item]:
+        """Every document to be made, group by group."""
+        for group in self.grouping.groups(self.corpus, self.selection.takes):
+            if not self.selection.keeps(group.base_id):
+                continue
+            usable = tuple(utterance for utterance in group.utterances if self._is_usable(utterance))
+            if usable and self.grouping.size in (None, len(usable)):
+                yield from (_Item(dataclasses.replace(group, utterances=usable), layout) for layout in self.layouts)
+
+    def documents(self, items: Iterator[_Item]) -> Iterator[Document]:
+        """The documents of `items`, in order."""
+        while batch := list(islice(items, _DOCUMENTS_PER_BATCH)):
+            spelled = [self._spelled(item) for item in batch]
+            texts = list(dict.fromkeys(chain.from_iterable(spelled)))
+            ids = dict(zip(texts, self.folder.text.encode_batch(texts), strict=True))
+            for item, strings in zip(batch, spelled, strict=True):
+                yield self._document(item, [np.array(ids[string], np.int32) for string in strings])
+
+    def _is_usable(self, utterance: EncodedUtterance) -> bool:
+        problem = self._problem(utterance)
+        if problem is None:
+            return True
+        if self.lenient:
+            return False
+        raise InputError(f"utterance `{utterance.id}` {problem}: leave such ones out with `lenient`")
+
+    def _problem(self, utterance: EncodedUtterance) -> str | None:
+        """Why no document can hold an utterance."""
+        vocabulary, codes = self.folder.vocabulary, utterance.codes
+        needs_text = any(layout.has_text and "{text}" in layout.transcript for layout in self.layouts)
+        if needs_text and not self.rule(utterance.text).strip():
+            return f"must have a transcript, got {utterance.text!r} (`transcript` {self.rules.transcript})"
+        if not len(codes):
+            return "must have audio, got 0 frames"
+        if codes.shape[1] < self.rules.num_codebooks:
+            return f"must have {self.rules.num_codebooks} codebooks, got {codes.shape[1]!r}"
+        if codes.max() >= vocabulary.codebook_size:
+            return f"must have codes 0..{vocabulary.codebook_size - 1}, got {int(codes.max())!r}"
+        return None
+
+    def _spelled(self, item: _Item) -> list[str]:
+        """What the text span of each utterance holds; the empty string where the layout has none."""
+        group, layout = item
+        if not layout.has_text:
+            return [""] * len(group.utterances)
+        index = {speaker: i for i, speaker in enumerate(_speakers(group))}
+        names = dict(self.rules.language_names)
+        return [
+            layout.spell(
+                self.rule(utterance.text),
+                speaker=index[utterance.speaker],
+                language=names.get(utterance.language, utterance.language),
+            )
+            for utterance in group.utterances
+        ]
+
+    def _document(self, item: _Item, text_ids: Sequence[np.ndarray]) -> Document:
+        group, layout = item
+        first = group.utterances[0]
+        segments = [Segment(ids, one.codes) for ids, one in zip(text_ids, group.utterances, strict=True)]
+        ids, loss_mask = layout.document(segments, self.folder.vocabulary, self.rules.num_codebooks)
+        return Document(
+            ids=ids,
+            loss_mask=loss_mask,
+            metadata={
+                "id": group.id if len(self.layouts) == 1 else f"{group.id}:{layout.name}",
+                "base_id": group.base_id,
+                "text": " ".join(utterance.text for utterance in group.utterances),
+                "speaker": " ".join(_speakers(group)),
+                "language": _joined(utterance.language for utterance in group.utterances),
+                "seconds": sum(utterance.seconds for utterance in group.utterances) if layout.has_audio else 0.0,
+                "layout": layout.name,
+                "split": first.split,
+                "recording": first.recording,
+                "phase": first.phase,
+                "num_codebooks": layout.kept_codebooks(self.rules.num_codebooks),
+            },
+        )
+
+
+def _speakers(group: Group) -> list[str]:
+    """By first appearance."""
+    return list(dict.fromkeys(utterance.speaker for utterance in group.utterances))
+
+
+def _joined(values: Iterable[str]) -> str:
+    return " ".join(dict.fromkeys(values))
+
+
+def _check_codec(corpus: EncodedCorpus, folder: VocabularyFolder, num_codebooks: int) -> None:
+    codec, vocabulary = corpus.manifest.codec, folder.vocabulary
+    if codec["id"] != vocabulary.codec_id:
+        raise InputError(
+            f"codes in `{corpus.path}` must be of codec {vocabulary.codec_id!r} as the vocabulary says, "
+            f"got {codec['id']!r}: encode with that codec, or make a vocabulary for these codes"
+        )
+    available = min(codec["num_codebooks"], vocabulary.num_codebooks)
+    if not 1 <= num_codebooks <= available:
+        raise InputError(f"`codebooks` must be in 1..{available}, as many as were encoded, got {num_codebooks!r}")
+
+
+def _check_grouping(layout: Layout, grouping: Grouping) -> None:
+    if layout.group_size == 2 and grouping.gather != "target":
+        raise InputError(
+            f"`grouping` of layout `{layout.name}` must be 'pair', since it takes utterances by two, "
+            f"got {grouping.name!r}"
+        )
+    if not layout.repeats and grouping.size != 1:
+        raise InputError(
+            f"`grouping` of layout `{layout.name}` must be 'utterance', since nothing in it tells one text from the "
+            f"next, got {grouping.name!r}"
+        )

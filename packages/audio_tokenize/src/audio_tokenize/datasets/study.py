@@ -1,0 +1,143 @@
+"""How each dataset of the study was made of its codes, by the name it is published under.
+
+`audio-tokenize build CODES --like NAME` builds a dataset of that template from any codes. Which corpus it was made of
+is said here; codes are encoded apart, with `audio-tokenize encode`.
+
+Source: SODA (arXiv 2602.16687) and the programs that prepared its data; `cvss_method2` alone is not reproduced: nothing
+but its name is published, and what is built here is this project's own.
+"""
+
+from dataclasses import dataclass
+
+from audio_data import InputError
+
+BOTH_ORDERS = ("text_first", "audio_first")
+_EVALUATION_SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other")
+_EMILIA = ("emilia", "emilia-yodas")
+_TRAIN = ("train",)
+# Common Voice's own names of two languages, which the study wrote into its documents.
+_COMMON_VOICE_LANGUAGES = (("sv", "sv-SE"), ("zh", "zh-CN"))
+
+
+@dataclass(frozen=True)
+class DocumentRules:
+    """How utterances become documents.
+
+    Attributes:
+        layouts: Names in `layouts.LAYOUTS`; every group is laid out in each.
+        grouping: Name in `groupings.GROUPINGS`.
+        transcript: Name in `corpora.transcripts.TRANSCRIPT_RULES`: what is done to a transcript before it is spelled.
+        num_codebooks: Leading codebooks to keep.
+        language_names: What a language is called in documents, as `(code, name)`, where that is not its code.
+    """
+
+    layouts: tuple[str, ...] = ("audio_first",)
+    grouping: str = "utterance"
+    transcript: str = "as-published"
+    num_codebooks: int = 8
+    language_names: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyDataset:
+    """One published dataset.
+
+    Attributes:
+        name: As it is published.
+        corpora: What was encoded; more than one where they were prepared alike and published together.
+        rules: How its documents were made.
+        splits: Splits of the corpus, or parts of them, that it holds; all if empty.
+        note: What must be known beside.
+    """
+
+    name: str
+    corpora: tuple[str, ...]
+    rules: DocumentRules
+    splits: tuple[str, ...] = ()
+    note: str = ""
+
+
+def _librispeech_evaluation() -> tuple[StudyDataset, ...]:
+    """A dataset for each subset and task; the published ones are the splits of `librispeech-mm-eval`."""
+    return tuple(
+        StudyDataset(
+            f"librispeech-mm-eval/{subset.replace('-', '_')}_{task}",
+            ("librispeech",),
+            DocumentRules((f"{task}_evaluation",), transcript="lower-case"),
+            splits=(subset,),
+        )
+        for subset in _EVALUATION_SUBSETS
+        for task in ("asr", "tts")
+    )
+
+
+STUDY_DATASETS: dict[str, StudyDataset] = {
+    dataset.name: dataset
+    for dataset in (
+        StudyDataset("yodas2-mm-pretrain", ("yodas2",), DocumentRules(BOTH_ORDERS, "recording")),
+        StudyDataset("yodas2-mm-asr", ("yodas2",), DocumentRules(("audio_first",), "recording")),
+        StudyDataset(
+            "yodas2-mm-acoustic",
+            ("yodas2",),
+            DocumentRules(("acoustic",), "recording"),
+            note="the published one was cut out of finished strings and may have kept transcripts with a newline",
+        ),
+        StudyDataset("yodas2-mm-semantic", ("yodas2",), DocumentRules(("semantic",), "recording")),
+        StudyDataset(
+            "emilia-mm-pretrain",
+            _EMILIA,
+            DocumentRules(BOTH_ORDERS, "prefix", "leading-space"),
+            note="with the stray space that transcripts begin with; the released models were trained on it. A space at "
+            "the end is there only if the codes were encoded with `as-published` transcripts",
+        ),
+        StudyDataset("emilia-mm-pretrain-fix", _EMILIA, DocumentRules(BOTH_ORDERS, "prefix", "one-space")),
+        StudyDataset("emilia-mm-conversational", _EMILIA, DocumentRules(("conversational",), "prefix", "stripped")),
+        StudyDataset("mls-en-mm-pretrain", ("mls-en",), DocumentRules(BOTH_ORDERS, "gap", "stripped"), _TRAIN),
+        StudyDataset("mls-en-mm-tts0", ("mls-en",), DocumentRules(("tts0",), "gap", "stripped"), _TRAIN),
+        StudyDataset(
+            "libritts-r-mm-tts0",
+            ("libritts-r",),
+            DocumentRules(("tts0",), "consecutive_pairs", "unquoted"),
+            _TRAIN,
+            note="the published one pairs within a file of the corpus; chapters that go on in the next are joined here",
+        ),
+        StudyDataset("libritts-r-mm-pretrain", ("libritts-r",), DocumentRules(BOTH_ORDERS), _TRAIN),
+        StudyDataset(
+            "librispeech-mm-pretrain", ("librispeech",), DocumentRules(BOTH_ORDERS, transcript="lower-case"), _TRAIN
+        ),
+        StudyDataset("commonvoice17-mm-pretrain", ("common-voice-17-en",), DocumentRules(BOTH_ORDERS)),
+        StudyDataset("peoples-speech-mm-pretrain", ("peoples-speech-clean",), DocumentRules(BOTH_ORDERS)),
+        *_librispeech_evaluation(),
+        StudyDataset(
+            "cvss-mm-method1",
+            ("cvss-t",),
+            DocumentRules(("speech_translation",), "pair", language_names=_COMMON_VOICE_LANGUAGES),
+        ),
+        StudyDataset(
+            "cvss_method1",
+            ("cvss-t",),
+            DocumentRules(("speech_translation_sft",), "pair", language_names=_COMMON_VOICE_LANGUAGES),
+            note="that the source's audio is the instruction and the rest the response is inferred, not published",
+        ),
+        StudyDataset(
+            "cvss_method2",
+            ("cvss-t",),
+            DocumentRules(("direct_speech_translation",), "pair", language_names=_COMMON_VOICE_LANGUAGES),
+            note="its template is not published; this one is this project's own",
+        ),
+    )
+}
+
+
+def study_dataset(name: str) -> StudyDataset:
+    """The dataset of that name.
+
+    Args:
+        name: A key of `STUDY_DATASETS`.
+
+    Raises:
+        InputError: No such dataset; the message lists them.
+    """
+    if name not in STUDY_DATASETS:
+        raise InputError(f"`like` must be one of {', '.join(STUDY_DATASETS)}, got {name!r}")
+    return STUDY_DATASETS[name]

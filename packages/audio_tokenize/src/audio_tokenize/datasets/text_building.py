@@ -1,0 +1,181 @@
+"""From texts and published document strings to token datasets.
+
+Form `text` lays a plain text out as `begin_of_text`, its ids, `end_of_text`: what the study calls text-only. Form
+`document` takes strings that are documents already, see `document_strings`.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from audio_data import DatasetWriter, Document, InputError, Manifest, Progress, StoragePath, TokenDataset, storage_path
+from audio_tokenize.corpora.text_files import TextDocument
+from audio_tokenize.corpora.texts import TextCorpus, open_text_corpus
+from audio_tokenize.datasets.selections import Selection
+from audio_tokenize.datasets.text_documents import TextEncoder, TextForm, base_id, text_encoder
+from audio_tokenize.documents.strings import BeginOfText
+from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
+
+# A batch is what the text tokenizer's threads share, and all that is held in memory.
+_BATCH_DOCUMENTS = 256
+_BATCH_CHARACTERS = 1 << 22
+_COUNTS = "counts"
+
+
+def build_text_dataset(
+    source: str | StoragePath | TextCorpus,
+    vocabulary: str | StoragePath,
+    out: str | StoragePath,
+    *,
+    form: TextForm = "text",
+    root: str | StoragePath | None = None,
+    begin_of_text: BeginOfText = "single",
+    lenient: bool = False,
+    num_codebooks: int | None = None,
+    frame_rate_hz: int | float = 12.5,
+    holdout_fraction: int | float = 0.0,
+    heldout: bool = False,
+    documents_per_shard: int = 8192,
+    overwrite: bool = False,
+) -> Manifest:
+    """Builds a token dataset of texts or of document strings, or returns the one that was built of the same alike.
+
+    Killed at any moment and called again, it goes on with the first shard that is missing, and the result is the same,
+    byte for byte. What was left out is counted in the manifest's `provenance["counts"]`.
+
+    Args:
+        source: Name of a published corpus, a path of files, or an open corpus; see `open_text_corpus`.
+        vocabulary: Vocabulary folder. A copy is put beside the dataset, as `vocabulary`, unless it is there already.
+        out: Folder of the dataset; its name becomes the name of the corpus.
+        form: `text` for plain texts, in which a marker is text like any other; `document` for document strings.
+        root: Folder with the files of a named corpus.
+        begin_of_text: Of document strings; `double` repeats what the study's tokenizer very likely did.
+        lenient: Drop what cannot be encoded and count it, instead of raising: documents with a fault, empty texts.
+        num_codebooks: Codebooks of every frame of the document strings; `None` reads it off each document.
+        frame_rate_hz: Frames a second of the codec, for the documents' `seconds`.
+        holdout_fraction: Share of documents set apart by a hash of their base id, so that the two orders of an
+            utterance fall on the same side.
+        heldout: Take the documents set apart instead of the others.
+        documents_per_shard: A shard of the dataset ends after this many documents.
+        overwrite: Replace another dataset that is in `out`.
+
+    Returns:
+        What the dataset holds.
+
+    Raises:
+        InputError: The source cannot be read, a document cannot be encoded and `lenient` is off, no document is left,
+            the folder around `out` holds another vocabulary, `out` holds another dataset, or the disk refuses.
+    """
+    corpus = source if isinstance(source, TextCorpus) else open_text_corpus(source, root=root)
+    folder, out = VocabularyFolder.load(vocabulary), storage_path(out)
+    selection = Selection(holdout_fraction=holdout_fraction, heldout=heldout)
+    choices = {
+        "begin_of_text": begin_of_text,
+        "lenient": lenient,
+        "num_codebooks": num_codebooks,
+        "frame_rate_hz": frame_rate_hz,
+    }
+    builder = _Builder(corpus, text_encoder(form, folder, **choices), selection)
+    provenance = {
+        "source": {"corpus": corpus.name, "fingerprint": corpus.fingerprint},
+        "form": form,
+        **choices,
+        "selection": {"holdout_fraction": holdout_fraction, "heldout": heldout},
+    }
+    folder.save(out.parent / FOLDER_NAME)
+    there = None if overwrite else _same_dataset(out, provenance, folder)
+    if there is not None and _COUNTS in there.provenance:
+        return there
+    if there is None:
+        writer = DatasetWriter(
+            out,
+            corpus=out.name,
+            vocabulary=folder.vocabulary,
+            provenance=provenance,
+            documents_per_shard=documents_per_shard,
+            overwrite=overwrite,
+        )
+        builder.write(writer, out.name)
+    else:
+        # Killed between the last document and the counts, which follow from the source alone.
+        builder.pass_over(there.num_documents)
+    return _add_counts(out, builder.counts)
+
+
+class _Builder:
+    """Documents of a corpus in order, from any place on.
+
+    Attributes:
+        counts: Documents read, those on the other side of the holdout, and what the encoder dropped.
+    """
+
+    def __init__(self, corpus: TextCorpus, encoder: TextEncoder, selection: Selection):
+        self.counts = encoder.counts
+        self._corpus, self._encoder, self._selection = corpus, encoder, selection
+
+    def write(self, writer: DatasetWriter, name: str) -> None:
+        """Writes all documents that are not there yet."""
+        # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
+        if not any(map(self._encoder.prepare, self._batches())):
+            raise InputError(
+                f"corpus `{self._corpus.name}`: expected at least 1 document, got {dict(self.counts)}: "
+                "look at what was dropped, or choose another `holdout_fraction`"
+            )
+        self.counts.clear()
+        with Progress(f"build {name}", None, unit="documents") as progress, writer:
+            done = writer.skip_resumed()
+            progress.advance(done)
+            for document in self.documents(done):
+                writer.write(document)
+                progress.advance()
+
+    def pass_over(self, num_documents: int) -> None:
+        """Counts what was left out of a dataset that holds its documents already."""
+        for _ in self.documents(num_documents):
+            raise InputError(
+                f"corpus `{self._corpus.name}`: expected {num_documents} documents as the dataset holds, got more; "
+                "its source has changed, so overwrite the dataset"
+            )
+
+    def documents(self, skip: int) -> Iterator[Document]:
+        """Documents after the first `skip`, whose text is not encoded again."""
+        for records in self._batches():
+            prepared = self._encoder.prepare(records)
+            passed = min(skip, len(prepared))
+            skip -= passed
+            yield from self._encoder.encode(prepared[passed:])
+
+    def _batches(self) -> Iterator[list[TextDocument]]:
+        batch: list[TextDocument] = []
+        room = _BATCH_CHARACTERS
+        for record in self._corpus:
+            if not self._selection.keeps(base_id(record.id)):
+                self.counts["held_apart"] += 1
+                continue
+            batch.append(record)
+            room -= len(record.text)
+            if len(batch) == _BATCH_DOCUMENTS or room <= 0:
+                yield batch
+                batch, room = [], _BATCH_CHARACTERS
+        if batch:
+            yield batch
+
+
+def _same_dataset(out: StoragePath, provenance: dict[str, Any], folder: VocabularyFolder) -> Manifest | None:
+    """The manifest of a finished dataset made from the same with the same choices, if that is what `out` holds."""
+    if not (out / "manifest.json").is_file():
+        return None
+    manifest = TokenDataset.open(out).manifest
+    without_counts = {name: value for name, value in manifest.provenance.items() if name != _COUNTS}
+    same = manifest.vocabulary == folder.vocabulary and without_counts == json.loads(json.dumps(provenance))
+    return manifest if same else None
+
+
+def _add_counts(out: StoragePath, counts: Counter[str]) -> Manifest:
+    """Writes into the manifest what only the end knows."""
+    manifest = TokenDataset.open(out).manifest
+    manifest = dataclasses.replace(manifest, provenance={**manifest.provenance, _COUNTS: dict(sorted(counts.items()))})
+    manifest.write(out / "manifest.json")
+    return manifest

@@ -1,0 +1,408 @@
+"""Codes on disk: what `encode` writes once and `build` reads as often as layouts are tried.
+
+    CODES/
+      plan.json                            what was asked for; a second run must ask for the same
+      shard-00000.arrayrecord              one record an utterance and phase
+      shard-00000.json                     the shard's counts and what it skipped; its presence says the shard is whole
+      shard-00001.part-00000.arrayrecord   while a shard is being encoded: what of it is done
+      quarantine.jsonl                     utterances that could not be encoded, with the reason; where there are any
+      codes.json                           written last: its presence says that nothing is missing
+
+The folder may lie on an object store; shards are then fetched into the local cache when they are read.
+
+A record, little-endian (schema version 1): `ACOD`, version (1 byte), codebooks (1), zero (2), frames (4), bytes of
+metadata (4), the codes as frame-major uint16, then the metadata as a UTF-8 JSON object.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from jaxtyping import Integer, UInt16
+
+from audio_data import InputError, StoragePath, disk_errors, fetch, local_partial, publish, read_bytes, storage_path
+
+SCHEMA_VERSION = 1
+PLAN_NAME = "plan.json"
+MANIFEST_NAME = "codes.json"
+QUARANTINE_NAME = "quarantine.jsonl"
+_HEADER = struct.Struct("<4sBBHII")
+_MAGIC = b"ACOD"
+# Reading a range costs one call; the bound keeps memory independent of the corpus.
+_RECORDS_PER_READ = 512
+_DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOENT)
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedUtterance:
+    """An utterance and its codes.
+
+    Attributes:
+        id: Unique among the utterances of the corpus.
+        text: Transcript.
+        speaker: Who speaks.
+        language: Code of the language.
+        recording: What it was cut from; utterances of a recording lie side by side, in time order.
+        split: `train` or the name of a held-out part.
+        seconds: Length of the audio, without leading silence.
+        phase: Silence of `phase / num_phases` of a frame was put before the audio.
+        num_phases: Phases that the utterance was encoded at.
+        extra: What else the corpus says of it, by the corpus' own names.
+        codes: Uint16, all codebooks of the codec.
+    """
+
+    id: str
+    text: str
+    speaker: str
+    language: str
+    recording: str
+    split: str
+    seconds: float
+    phase: int
+    num_phases: int
+    extra: Mapping[str, Any]
+    codes: UInt16[np.ndarray, "frames codebooks"]
+
+    @property
+    def record_id(self) -> str:
+        """Unique among the records: `id`, or `id` and phase."""
+        return self.id if self.num_phases == 1 else f"{self.id}+{self.phase}of{self.num_phases}"
+
+
+_METADATA = tuple(field.name for field in dataclasses.fields(EncodedUtterance) if field.name != "codes")
+
+
+def encode_record(utterance: EncodedUtterance) -> bytes:
+    """The bytes of an encoded utterance; `decode_record` is the inverse.
+
+    Args:
+        utterance: Any encoded utterance.
+    """
+    codes = np.ascontiguousarray(utterance.codes, "<u2")
+    metadata = json.dumps(
+        {name: getattr(utterance, name) for name in _METADATA},
+        ensure_ascii=False,
+        separators=(",", ":"),
+        allow_nan=False,
+    ).encode()
+    header = _HEADER.pack(_MAGIC, SCHEMA_VERSION, codes.shape[1], 0, codes.shape[0], len(metadata))
+    return b"".join([header, codes.tobytes(), metadata])
+
+
+def decode_record(record: bytes) -> EncodedUtterance:
+    """The encoded utterance that `encode_record` made into bytes.
+
+    Args:
+        record: The bytes of exactly one record.
+
+    Raises:
+        InputError: Wrong mark, version or length.
+    """
+    if len(record) < _HEADER.size:
+        raise InputError(f"record of codes: expected at least {_HEADER.size} bytes, got {len(record)!r}: encode again")
+    magic, version, num_codebooks, _, num_frames, metadata_bytes = _HEADER.unpack_from(record)
+    if magic != _MAGIC or version != SCHEMA_VERSION:
+        raise InputError(
+            f"record of codes: expected {_MAGIC!r} of version {SCHEMA_VERSION}, "
+            f"got {magic!r} of {version!r}: encode again"
+        )
+    codes_end = _HEADER.size + 2 * num_codebooks * num_frames
+    if len(record) != codes_end + metadata_bytes:
+        raise InputError(
+            f"record of codes: expected {codes_end + metadata_bytes} bytes for {num_frames} frames of {num_codebooks} "
+            f"codes, got {len(record)!r}: encode again"
+        )
+    codes = np.frombuffer(record, "<u2", num_codebooks * num_frames, _HEADER.size).astype(np.uint16)
+    return EncodedUtterance(codes=codes.reshape(num_frames, num_codebooks), **json.loads(record[codes_end:]))
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedShard:
+    """Counts of one shard.
+
+    Attributes:
+        name: File name.
+        num_utterances: Different utterances inside.
+        num_records: Records inside, one a phase.
+        num_frames: Frames of all its records.
+        seconds: Audio of all its records, without leading silence.
+        num_bytes: Size of the file.
+        sha256: Of the file.
+        skipped: Utterances that could not be encoded, as `{"id": ..., "reason": ...}`.
+        source: Name of the corpus' shard that it was made of.
+    """
+
+    name: str
+    num_utterances: int
+    num_records: int
+    num_frames: int
+    seconds: float
+    num_bytes: int
+    sha256: str
+    skipped: tuple[Mapping[str, str], ...] = ()
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedManifest:
+    """What a folder of codes holds.
+
+    Attributes:
+        schema_version: Of this file and of the records.
+        corpus: Name of the corpus.
+        licence: Of its audio and text.
+        codec: `AbstractCodec.description`: at least `name`, `id`, `num_codebooks`, `codebook_size`, `sample_rate_hz`,
+            `frame_rate_hz` and `attention_window_frames` (`None`: unbounded or none).
+        num_phases: Phases of a train utterance; others have one.
+        speed_spread: How far the speed of phases after the first is from 1, at most.
+        level: Root mean square that utterances were brought to; `None` leaves them as they were recorded.
+        num_utterances: Different utterances.
+        num_records: Utterances times phases.
+        num_frames: Frames of all records.
+        seconds: Audio of all records, without leading silence.
+        skipped: Utterances left out, as `{"id": ..., "reason": ...}`.
+        shards: In order.
+        max_clip_seconds: Longer utterances were encoded in pieces of this length; `None`: each in one.
+    """
+
+    schema_version: int
+    corpus: str
+    licence: str
+    codec: Mapping[str, Any]
+    num_phases: int
+    speed_spread: float
+    level: float | None
+    num_utterances: int
+    num_records: int
+    num_frames: int
+    seconds: float
+    skipped: tuple[Mapping[str, str], ...]
+    shards: tuple[EncodedShard, ...]
+    max_clip_seconds: float | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the codec and the checksums of all shards: equal exactly when the codes are."""
+        content = [self.codec["id"], [shard.sha256 for shard in self.shards]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "EncodedManifest":
+        """The manifest that `to_json` described.
+
+        Args:
+            value: A mapping of the fields of this class; `max_clip_seconds` may be missing.
+
+        Raises:
+            InputError: Other fields, or another schema version.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        required = known - {"max_clip_seconds"}
+        if not required <= set(value) <= known or value["schema_version"] != SCHEMA_VERSION:
+            raise InputError(
+                f"manifest of codes: expected schema version {SCHEMA_VERSION} with fields {sorted(required)!r}, "
+                f"got {value.get('schema_version')!r} with {sorted(value)!r}: encode again"
+            )
+        shards = tuple(shard_from_json(shard) for shard in value["shards"])
+        return cls(**{**value, "shards": shards, "skipped": tuple(value["skipped"])})
+
+
+def shard_from_json(value: Mapping[str, Any]) -> EncodedShard:
+    """The shard's counts that `dataclasses.asdict` wrote.
+
+    Args:
+        value: A mapping of the fields of `EncodedShard`; `source` may be missing.
+    """
+    return EncodedShard(**{**value, "skipped": tuple(value["skipped"])})
+
+
+class EncodedCorpus:
+    """A finished folder of codes, read in order.
+
+    Attributes:
+        path: The folder.
+        manifest: What it holds.
+    """
+
+    def __init__(self, path: StoragePath, manifest: EncodedManifest):
+        """Use `open`."""
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | StoragePath) -> "EncodedCorpus":
+        """Opens a folder of codes.
+
+        Args:
+            path: What `encode` wrote: a local folder or a URL.
+
+        Raises:
+            InputError: No such folder, an unfinished or damaged one.
+        """
+        path = storage_path(path)
+        file = path / MANIFEST_NAME
+        if not file.is_file():
+            hint = (
+                "it is unfinished: run the same `audio-tokenize encode` again"
+                if (path / PLAN_NAME).is_file()
+                else "make them with `audio-tokenize encode`"
+            )
+            raise InputError(f"no codes in `{path}`: {hint}")
+        corpus = cls(path, EncodedManifest.from_json(json.loads(read_bytes(file))))
+        for shard in corpus.manifest.shards:
+            found = (path / shard.name).stat().st_size if (path / shard.name).is_file() else None
+            if found != shard.num_bytes:
+                raise InputError(
+                    f"`{path / shard.name}` must have {shard.num_bytes} bytes, got {found!r}: "
+                    f"delete `{path}` and encode again"
+                )
+        return corpus
+
+    def __len__(self) -> int:
+        return self.manifest.num_records
+
+    def __getitem__(self, index: int) -> EncodedUtterance:
+        remaining = index
+        for shard in self.manifest.shards:
+            if 0 <= remaining < shard.num_records:
+                return next(islice(self._records(shard), remaining, None))
+            remaining -= shard.num_records
+        raise IndexError(f"record {index} of {len(self)} in `{self.path}`")
+
+    def __iter__(self) -> Iterator[EncodedUtterance]:
+        for shard in self.manifest.shards:
+            yield from self._records(shard)
+
+    def _records(self, shard: EncodedShard) -> Iterator[EncodedUtterance]:
+        return read_shard(fetch(self.path / shard.name, sha256=shard.sha256), shard.num_records)
+
+
+def read_shard(path: Path, num_records: int) -> Iterator[EncodedUtterance]:
+    """The records of a shard in order; memory is bounded.
+
+    Args:
+        path: An ArrayRecord file of encoded utterances.
+        num_records: How many it must hold.
+
+    Raises:
+        InputError: The file is damaged; the message names it.
+    """
+    return read_records(path, decode_record, num_records)
+
+
+def read_records(path: Path, decode: Callable[[bytes], _T], num_records: int | None = None) -> Iterator[_T]:
+    """The records of an ArrayRecord file in order; memory is bounded.
+
+    Args:
+        path: The file.
+        decode: Makes a record of its bytes; raises `InputError` where they are no record.
+        num_records: How many it must hold; `None` takes what there is, but not nothing.
+
+    Raises:
+        InputError: The file is damaged; the message names it.
+    """
+    try:
+        reader = ArrayRecordReader(str(path))
+        found = reader.num_records()
+        # A file that is no ArrayRecord opens without an exception, with 0 records.
+        if found != num_records and (num_records is not None or not found):
+            raise InputError(f"expected {num_records or 'some'} records, got {found!r}")
+        for start in range(0, found, _RECORDS_PER_READ):
+            yield from map(decode, reader.read(start, min(start + _RECORDS_PER_READ, found)))
+        reader.close()
+    except (RuntimeError, IndexError, InputError) as error:
+        raise InputError(f"`{path}` is damaged ({error}): delete `{path.parent}` and encode again") from error
+
+
+def write_shard(
+    path: StoragePath, utterances: Iterable[EncodedUtterance], skipped: Sequence[Mapping[str, str]] = ()
+) -> EncodedShard:
+    """Writes a shard, whole or not at all; memory is bounded by one record.
+
+    Args:
+        path: The ArrayRecord file.
+        utterances: Its records, in order; may be none.
+        skipped: Utterances of the shard that could not be encoded.
+
+    Returns:
+        Its counts.
+
+    Raises:
+        InputError: The disk or the store refuses.
+    """
+    tally = _Tally()
+    with disk_errors(path):
+        partial = local_partial(path)
+        write_records(partial, map(encode_record, tally.counted(utterances)))
+        with partial.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        num_bytes = partial.stat().st_size
+        publish(partial, path)
+    return EncodedShard(path.name, **vars(tally), num_bytes=num_bytes, sha256=sha256, skipped=tuple(skipped))
+
+
+class _Tally:
+    """Counts records as they pass."""
+
+    def __init__(self) -> None:
+        self.num_utterances = self.num_records = self.num_frames = 0
+        self.seconds = 0.0
+
+    def counted(self, utterances: Iterable[EncodedUtterance]) -> Iterator[EncodedUtterance]:
+        for utterance in utterances:
+            yield utterance
+            self.num_utterances += utterance.phase == 0
+            self.num_records += 1
+            self.num_frames += len(utterance.codes)
+            self.seconds += utterance.seconds
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Writes an ArrayRecord file in place.
+
+    Args:
+        path: A local file.
+        records: Bytes of the records, in order.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    try:
+        writer = ArrayRecordWriter(str(path), "group_size:1")
+        for record in records:
+            writer.write(record)
+        writer.close()
+    except RuntimeError as error:
+        # ArrayRecord tells the system's reason in its message only.
+        for number in _DISK_REFUSALS:
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+
+
+def codes_uint16(codes: Integer[np.ndarray, "frames codebooks"]) -> UInt16[np.ndarray, "frames codebooks"]:
+    """Codes as they are stored.
+
+    Args:
+        codes: Values 0 to 65,535.
+
+    Raises:
+        InputError: A code is outside.
+    """
+    if codes.size and not 0 <= codes.min() <= codes.max() < 1 << 16:
+        raise InputError(f"codes must be in 0..65535, got {int(codes.min())!r}..{int(codes.max())!r}")
+    return codes.astype(np.uint16)

@@ -1,0 +1,123 @@
+"""What a folder of codes is to hold: recorded when it is begun, and required of everyone who goes on with it."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audio_data import InputError, StoragePath, read_bytes, write_json
+from audio_tokenize.corpora import CorpusShard
+from audio_tokenize.encoding.encoded import PLAN_NAME, SCHEMA_VERSION
+from audio_tokenize.encoding.shard_files import EncodedShardFiles, done_shards
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodePlan:
+    """What a folder of codes is to hold; a second run must ask for the same.
+
+    Attributes:
+        corpus: Name of the corpus.
+        shards: `(name, fingerprint)` of its shards, in order. Shard i becomes `shard-<i>.arrayrecord`.
+        codec: `AbstractCodec.description` without what depends on where the weights lie.
+        num_phases: Phases of a train utterance.
+        speed_spread: How far the speed of later phases may be from 1.
+        level: Root mean square that utterances are brought to; `None` leaves them as they were recorded.
+        splits: Splits to encode; none means all.
+        max_clip_seconds: Longer utterances are encoded in pieces of this length; `None`: each in one.
+        schema_version: Of the codes.
+    """
+
+    corpus: str
+    shards: tuple[tuple[str, str], ...]
+    codec: Mapping[str, Any]
+    num_phases: int = 1
+    speed_spread: float = 0.0
+    level: float | None = None
+    splits: tuple[str, ...] = ()
+    max_clip_seconds: float | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.num_phases < 1:
+            raise InputError(f"`num_phases` must be at least 1, got {self.num_phases!r}")
+        if self.level is not None and not 0 < self.level < 1:
+            raise InputError(f"`level` must be a root mean square between 0 and 1, got {self.level!r}")
+        if not 0 <= self.speed_spread < 0.5:
+            raise InputError(f"`speed_spread` must be in [0, 0.5), got {self.speed_spread!r}")
+        if self.max_clip_seconds is not None and self.max_clip_seconds < 1:
+            raise InputError(f"`max_clip_seconds` must be at least 1, e.g. 60, got {self.max_clip_seconds!r}")
+
+    def phases_of(self, split: str) -> int:
+        """How often an utterance of a split is encoded."""
+        return self.num_phases if split == "train" else 1
+
+    def agree(self, out: StoragePath) -> None:
+        """Records the plan in a new folder; refuses a folder that was begun with another.
+
+        Shards that are not done may have changed: a file that was cut short is replaced, and the work goes on.
+
+        Args:
+            out: Folder of the codes.
+
+        Raises:
+            InputError: Another plan is there; names what differs.
+        """
+        path = out / PLAN_NAME
+        wanted = json.loads(json.dumps(dataclasses.asdict(self)))
+        found = json.loads(read_bytes(path)) if path.is_file() else None
+        if found is not None and found != wanted:
+            changed = _changed_shards(found, wanted)
+            if not changed or changed & done_shards(out, len(self.shards)):
+                before, now = _difference(found, wanted)
+                raise InputError(
+                    f"`{out}` was begun with {before}, now it is {now}: "
+                    "choose another folder, or delete this one to encode anew"
+                )
+            for index in changed:
+                EncodedShardFiles(out, index).remove_parts()
+        if found != wanted:
+            write_json(path, wanted)
+
+
+def planned_shards(shards: Sequence[CorpusShard]) -> tuple[tuple[str, str], ...]:
+    """The shards of a corpus as a plan holds them."""
+    return tuple((shard.name, shard.fingerprint) for shard in shards)
+
+
+def planned_codec(description: Mapping[str, Any]) -> dict[str, Any]:
+    """A codec's description without where it was loaded from, which may change while its codes do not."""
+    return {name: value for name, value in description.items() if name not in ("name", "weights", "revision")}
+
+
+def _changed_shards(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[int]:
+    """Shards whose fingerprints differ, if nothing else does."""
+    before, now = found.get("shards", []), wanted["shards"]
+    if {**found, "shards": now} != wanted or [name for name, _ in before] != [name for name, _ in now]:
+        return set()
+    return {index for index, (a, b) in enumerate(zip(before, now, strict=True)) if a != b}
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, str]:
+    """What differs between two plans, as small as it can be said."""
+    name = next(name for name in {**wanted, **found} if found.get(name) != wanted.get(name))
+    before, now = found.get(name), wanted.get(name)
+    if isinstance(before, dict) and isinstance(now, dict):
+        part = next(key for key in {**now, **before} if before.get(key) != now.get(key))
+        return f"`{name}.{part}` {before.get(part)!r}", repr(now.get(part))
+    if name == "shards" and isinstance(before, list) and isinstance(now, list):
+        return _shard_difference(before, now)
+    return f"`{name}` {before!r}", repr(now)
+
+
+def _shard_difference(found: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> tuple[str, str]:
+    if len(found) != len(wanted):
+        return f"{len(found)} `shards`", str(len(wanted))
+    (name, fingerprint), (other_name, other) = next(
+        pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]
+    )
+    if name != other_name:
+        return f"shard {name!r}", repr(other_name)
+    return (
+        f"shard {name!r} of fingerprint {fingerprint[:12]!r}",
+        f"{other[:12]!r}, since its files or texts have changed",
+    )

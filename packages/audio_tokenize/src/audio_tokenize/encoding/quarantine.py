@@ -1,0 +1,92 @@
+"""Utterances that cannot be encoded: listed with their reasons, and a limit to how many of them are put up with."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from audio_data import InputError, StoragePath, write_bytes
+
+DEFAULT_MAX_FRACTION = 0.05
+# A fraction of fewer says nothing: the first of three may be the only broken one.
+_MIN_SEEN_FOR_FRACTION = 100
+_NUM_SHOWN = 3
+_PARTICULARS = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|[-+]?\d[\d.,]*")
+
+
+class QuarantineBudget:
+    """Counts what is seen and what of it is quarantined, and stops the work when that is too much.
+
+    Being stopped costs nothing: the same command with a larger budget goes on from there.
+
+    Args:
+        limit: A number of utterances (`int`), or a fraction of those seen (`float`, 0 to 1), which is judged once more
+            than 100 were seen.
+        excused: Ids of those that do not count.
+
+    Attributes:
+        entries: What is quarantined so far and counts, as `{"id": ..., "reason": ...}`.
+
+    Raises:
+        InputError: `limit` is neither.
+    """
+
+    def __init__(self, limit: int | float = DEFAULT_MAX_FRACTION, excused: Collection[str] = ()):
+        if limit < 0 or (isinstance(limit, float) and limit > 1):
+            raise InputError(
+                f"`max_quarantined` must be a count from 0 or a fraction from 0.0 to 1.0, got {limit!r}: "
+                "give for example 20 or 0.01"
+            )
+        self.entries: list[Mapping[str, str]] = []
+        self._limit, self._excused = limit, excused
+        self._num_seen = 0
+
+    def count(self, num_seen: int, quarantined: Iterable[Mapping[str, str]] = ()) -> None:
+        """Adds utterances.
+
+        Args:
+            num_seen: All of them, those in quarantine included.
+            quarantined: Those that cannot be encoded, as `{"id": ..., "reason": ...}`.
+
+        Raises:
+            InputError: The budget is exceeded; names the first ones.
+        """
+        self._num_seen += num_seen
+        self.entries += [entry for entry in quarantined if entry["id"] not in self._excused]
+        if self.is_exceeded():
+            shown = "; ".join(f"`{entry['id']}`: {entry['reason']}" for entry in self.entries[:_NUM_SHOWN])
+            raise InputError(
+                f"`max_quarantined`: expected at most {self._limit} utterances that cannot be encoded, got "
+                f"{len(self.entries)} of {self._num_seen:,} ({shown}): repair them, or allow more and run the "
+                "same command again, which goes on from here"
+            )
+
+    def is_exceeded(self) -> bool:
+        """Whether more is quarantined than is put up with."""
+        if isinstance(self._limit, int):
+            return len(self.entries) > self._limit
+        return self._num_seen > _MIN_SEEN_FOR_FRACTION and len(self.entries) > self._limit * self._num_seen
+
+
+def reasons_by_count(quarantined: Iterable[Mapping[str, str]]) -> dict[str, int]:
+    """How many were quarantined for each reason, the commonest first; names and numbers in a reason are left out.
+
+    Args:
+        quarantined: As `{"id": ..., "reason": ...}`.
+    """
+    counts = Counter(_PARTICULARS.sub("…", entry["reason"]) for entry in quarantined)
+    return dict(counts.most_common())
+
+
+def write_quarantine(path: StoragePath, quarantined: Iterable[Mapping[str, str]]) -> None:
+    """Writes the list, one JSON object a line.
+
+    Args:
+        path: The file; replaced.
+        quarantined: What to write.
+
+    Raises:
+        InputError: The disk or the store refuses.
+    """
+    lines = [json.dumps(dict(entry), ensure_ascii=False) + "\n" for entry in quarantined]
+    write_bytes(path, "".join(lines).encode())

@@ -1,0 +1,167 @@
+"""The files of one shard of codes: parts while it is being encoded, then the shard and its counts."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from audio_data import StoragePath, disk_errors, fetch, local_partial, publish, read_bytes, write_json
+from audio_tokenize.encoding.encoded import (
+    EncodedShard,
+    EncodedUtterance,
+    decode_record,
+    encode_record,
+    read_records,
+    shard_from_json,
+    write_records,
+    write_shard,
+)
+
+_REMAINS = re.compile(r"\.shard-.*|shard-\d+\.part-.*")
+_NUM_REQUESTS = 16
+
+
+@dataclass
+class Part:
+    """Records of a run of a shard's entries, and what else is known of the run.
+
+    Attributes:
+        records: In order.
+        skipped: Utterances of the run that could not be encoded, as `{"id": ..., "reason": ...}`.
+        num_entries: Entries of the corpus' shard that the run took, used or not.
+        seconds: Audio of its utterances, each counted once.
+    """
+
+    records: list[EncodedUtterance] = field(default_factory=list)
+    skipped: list[Mapping[str, str]] = field(default_factory=list)
+    num_entries: int = 0
+    seconds: float = 0.0
+
+
+class EncodedShardFiles:
+    """Where a shard of codes lies.
+
+    A part is one file, so that it is there or not: its records, then a last one that says what the part took. The shard
+    is its parts one after the other, whatever they were cut into.
+
+    Args:
+        out: Folder of the codes.
+        index: Of the shard.
+    """
+
+    def __init__(self, out: StoragePath, index: int):
+        self.index = index
+        self._out, self._stem = out, f"shard-{index:05d}"
+        self.lock = out / f".{self._stem}.lock"
+
+    def is_done(self) -> bool:
+        """Whether the shard is whole."""
+        return self._counts.is_file()
+
+    def counts(self) -> EncodedShard:
+        """Counts of a whole shard."""
+        return shard_from_json(json.loads(read_bytes(self._counts)))
+
+    def parts(self) -> list[Mapping[str, Any]]:
+        """What the parts on disk say of themselves: `num_entries`, `skipped`, `seconds`."""
+        return [json.loads(records[-1]) for records in self._part_records()]
+
+    def write_part(self, number: int, part: Part) -> None:
+        """Writes part `number`, whole or not at all.
+
+        Raises:
+            InputError: The disk or the store refuses.
+        """
+        trailer = {"num_entries": part.num_entries, "seconds": part.seconds, "skipped": part.skipped}
+        path = self._part(number)
+        with disk_errors(path):
+            partial = local_partial(path)
+            write_records(partial, [*map(encode_record, part.records), json.dumps(trailer).encode()])
+            publish(partial, path)
+
+    def finish(self, last: Part, source: str) -> EncodedShard:
+        """Makes the shard of its parts and removes them; killed on the way, it can be done again.
+
+        Args:
+            last: What comes after the parts on disk.
+            source: Name of the corpus' shard.
+
+        Returns:
+            Its counts.
+
+        Raises:
+            InputError: The disk or the store refuses.
+        """
+        skipped = [entry for part in self.parts() for entry in part["skipped"]]
+        counts = write_shard(self._out / f"{self._stem}.arrayrecord", self._all(last), [*skipped, *last.skipped])
+        counts = dataclasses.replace(counts, source=source)
+        write_json(self._counts, dataclasses.asdict(counts))
+        self.remove_parts()
+        return counts
+
+    def remove_parts(self) -> None:
+        """Forgets what was done of the shard."""
+        for path in reversed(list(self._part_paths())):
+            path.unlink()
+
+    def _all(self, last: Part) -> Iterator[EncodedUtterance]:
+        for records in self._part_records():
+            yield from map(decode_record, records[:-1])
+        yield from last.records
+
+    def _part_records(self) -> Iterator[list[bytes]]:
+        for path in self._part_paths():
+            yield list(read_records(fetch(path), bytes))
+
+    def _part_paths(self) -> Iterator[StoragePath]:
+        number = 0
+        while self._part(number).is_file():
+            yield self._part(number)
+            number += 1
+
+    def _part(self, number: int) -> StoragePath:
+        return self._out / f"{self._stem}.part-{number:05d}.arrayrecord"
+
+    @property
+    def _counts(self) -> StoragePath:
+        return self._out / _counts_name(self.index)
+
+
+def done_shards(out: StoragePath, num_shards: int) -> set[int]:
+    """Which shards of a folder of codes are whole; the folder is listed once.
+
+    Args:
+        out: Folder of the codes.
+        num_shards: How many there are to be.
+    """
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    return {index for index in range(num_shards) if _counts_name(index) in names}
+
+
+def read_counts(out: StoragePath, indices: Iterable[int]) -> list[EncodedShard]:
+    """Counts of whole shards; an object store is asked for many at a time.
+
+    Args:
+        out: Folder of the codes.
+        indices: Of the shards.
+    """
+    with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+        return list(pool.map(lambda index: EncodedShardFiles(out, index).counts(), indices))
+
+
+def remove_remains(out: StoragePath) -> None:
+    """Removes what killed processes left in a folder of codes whose shards are all done.
+
+    Args:
+        out: Folder of the codes.
+    """
+    for path in list(out.iterdir()):
+        if _REMAINS.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _counts_name(index: int) -> str:
+    return f"shard-{index:05d}.json"

@@ -1,0 +1,123 @@
+"""The work itself: shards of a corpus read, encoded and written, with reading, encoding and writing at the same time.
+
+Threads read and resample ahead of the codec, across the end of a shard; clips of similar length go through it together;
+another thread writes. Memory is bounded by seconds of audio: utterances too long to be held are encoded as a stream.
+Every ten minutes of audio become a part on disk, and a killed job goes on behind the last part, without looking at the
+audio before. Since a codec gives the same codes whatever else is in the batch and however a signal is cut up, the
+outcome does not depend on where it was stopped.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+
+from audio_data import InputError, storage_path
+from audio_tokenize import codecs
+from audio_tokenize.codecs.base import AbstractCodec
+from audio_tokenize.corpora import AbstractCorpus, CorpusShard, Skipped, Utterance
+from audio_tokenize.encoding.clips import read_ahead
+from audio_tokenize.encoding.locks import exclusive
+from audio_tokenize.encoding.plan import EncodePlan
+from audio_tokenize.encoding.shard_encoder import Claim, ShardEncoder, ShardEvent, Unwanted, long_seconds
+from audio_tokenize.encoding.shard_files import EncodedShardFiles
+from audio_tokenize.encoding.write_behind import WriteBehind
+
+SECONDS_PER_PART = 600.0
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """All that a worker needs to know; picklable where the codec is given as a `CodecSpec`.
+
+    Attributes:
+        corpus: What is encoded.
+        shards: Of the corpus, all of them.
+        codec: What encodes.
+        plan: What the folder is to hold.
+        out: The folder, a path or a URL.
+        seconds_per_part: Audio that a kill can cost, at most, but for one utterance.
+    """
+
+    corpus: AbstractCorpus
+    shards: tuple[CorpusShard, ...]
+    codec: codecs.CodecSpec | AbstractCodec
+    plan: EncodePlan
+    out: str
+    seconds_per_part: float = SECONDS_PER_PART
+
+    def load_codec(self) -> AbstractCodec:
+        """The codec, loaded where only its spec is given."""
+        return codecs.load_codec(self.codec) if isinstance(self.codec, codecs.CodecSpec) else self.codec
+
+
+def encode_shards(job: ShardJob, codec: AbstractCodec, indices: Iterable[int]) -> Generator[ShardEvent, None, None]:
+    """Encodes shards one after the other; close the iterator to stop early.
+
+    Args:
+        job: What to do.
+        codec: The job's, loaded.
+        indices: Which shards; asked for the next one while those before are still being encoded.
+
+    Yields:
+        What happens, as it happens. `done` is the last event of a shard that is encoded here or was found whole.
+
+    Raises:
+        InputError: The disk or the store refuses.
+    """
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(_entries(job, indices)))
+        writer = stack.enter_context(WriteBehind[ShardEvent]())
+        clips = read_ahead(source, codec.sample_rate_hz, job.plan.level, long_seconds=long_seconds(job.plan))
+        shard: ShardEncoder | None = None
+        for item in stack.enter_context(closing(clips)):
+            yield from writer.finished()
+            if isinstance(item, ShardEvent):
+                yield item
+            elif isinstance(item, Claim):
+                shard = ShardEncoder(item, job.plan, codec, job.seconds_per_part, writer)
+                yield from shard.begin()
+            elif shard is not None:
+                yield from shard.end(item.reason) if isinstance(item, _End) else shard.take(item)
+        yield from writer.finished(wait=True)
+
+
+@dataclass(frozen=True)
+class _End:
+    """Behind the last entry of a shard that can be read; `reason` says why there are no more, where that is a fault."""
+
+    reason: str = ""
+
+
+_Entry = Utterance | Skipped | Unwanted | Claim | _End | ShardEvent
+
+
+def _entries(job: ShardJob, indices: Iterable[int]) -> Generator[_Entry, None, None]:
+    """The entries of all shards that can be claimed, behind those that parts on disk already took."""
+    out = storage_path(job.out)
+    with ExitStack() as locks:
+        for index in indices:
+            files = EncodedShardFiles(out, index)
+            lock = locks.enter_context(ExitStack())
+            if not lock.enter_context(exclusive(files.lock)):
+                yield ShardEvent(index, "held")
+            elif files.is_done():
+                lock.close()
+                yield ShardEvent(index, "done")
+            else:
+                claim = Claim(files, job.shards[index], files.parts(), lock)
+                yield claim
+                yield from _entries_of(claim, job)
+
+
+def _entries_of(claim: Claim, job: ShardJob) -> Iterator[_Entry]:
+    num_taken = sum(part["num_entries"] for part in claim.parts)
+    splits = job.plan.splits
+    try:
+        for entry in islice(job.corpus.read(claim.source), num_taken, None):
+            is_wanted = isinstance(entry, Skipped) or not splits or entry.split in splits
+            yield entry if is_wanted else Unwanted()
+    except InputError as error:
+        yield _End(error.message)
+    else:
+        yield _End()

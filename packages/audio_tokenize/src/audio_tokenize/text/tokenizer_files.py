@@ -1,0 +1,152 @@
+"""Readers of tokenizer files: `tokenizer.json` and tiktoken's ranks, told apart by their content."""
+
+import base64
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audio_data import InputError
+from audio_tokenize.text.byte_pairs import BYTE_CHARACTERS, BytePairs, NamedToken, spell
+
+_RANK = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+")
+_KINDS = "a byte-level BPE: a `tokenizer.json`, or tiktoken ranks such as Llama-3's `tokenizer.model`"
+
+
+def read_tokens(content: bytes, where: str) -> tuple[str, ...]:
+    """Tokens of a file of either kind, in the order of their ids.
+
+    Args:
+        content: The whole of the file.
+        where: Its name, for messages.
+
+    Raises:
+        InputError: Neither kind, or two tokens share an id or an id has none.
+    """
+    if is_ranks(content):
+        return _read_ranks(content, where)
+    return read_tokenizer_json(content, where)[0].tokens
+
+
+def is_ranks(content: bytes) -> bool:
+    """Whether a file holds tiktoken ranks, by its first line."""
+    return _RANK.fullmatch(content.partition(b"\n")[0].strip()) is not None
+
+
+def read_tokenizer_json(content: bytes, where: str) -> tuple[BytePairs, tuple[NamedToken, ...]]:
+    """What a `tokenizer.json` holds: its byte pairs, and the tokens that it names beside them, by rising id.
+
+    Args:
+        content: The whole of the file.
+        where: Its name, for messages.
+
+    Raises:
+        InputError: No JSON, a tokenizer of another kind, or ids that collide or are left out.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"`{where}` must be {_KINDS}; got neither JSON nor ranks ({error})") from error
+    model = value.get("model") if isinstance(value, dict) else None
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
+        raise InputError(f"`{where}` must be {_KINDS}; got other JSON, without tokens at `model.vocab`")
+    pairs = BytePairs(
+        tokens=_in_order({token: int(i) for token, i in model["vocab"].items()}, where),
+        merges=tuple(merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]),
+        pattern=_pattern(value.get("pre_tokenizer"), where),
+        normalizer=_normalizer(value.get("normalizer"), where),
+        ignore_merges=bool(model.get("ignore_merges")),
+    )
+    _check_model(model, pairs.tokens, where)
+    return pairs, _named(value.get("added_tokens") or [], pairs.tokens, where)
+
+
+def _read_ranks(content: bytes, where: str) -> tuple[str, ...]:
+    tokens, ranks = [], []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            token, rank = line.split()
+            tokens.append(base64.b64decode(token, validate=True))
+            ranks.append(int(rank))
+        except ValueError as error:
+            raise InputError(
+                f"`{where}`, line {number}: must be a token in base64 and its rank, got {line[:60]!r}: "
+                "download the file again"
+            ) from error
+    spelled = spell(tokens)
+    ids = dict(zip(spelled, ranks, strict=True))
+    if len(ids) < len(spelled):
+        ((token, _),) = Counter(spelled).most_common(1)
+        raise InputError(f"`{where}`: the token {token!r} has two ranks: download the file again")
+    return _in_order(ids, where)
+
+
+def _in_order(ids: Mapping[str, int], where: str) -> tuple[str, ...]:
+    tokens: list[str | None] = [None] * len(ids)
+    for token, i in ids.items():
+        if not 0 <= i < len(ids):
+            raise InputError(f"`{where}`: the {len(ids)} tokens must have ids 0..{len(ids) - 1}, got {i!r}: {token!r}")
+        if tokens[i] is not None:
+            raise InputError(f"`{where}`: ids collide: {i} is both {tokens[i]!r} and {token!r}")
+        tokens[i] = token
+    return tuple(ids) if tuple(ids) == tuple(tokens) else tuple(token for token in tokens if token is not None)
+
+
+def _check_model(model: Mapping[str, Any], tokens: Sequence[str], where: str) -> None:
+    options = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+    used = {name: model[name] for name in options if model.get(name)}
+    if model.get("type") != "BPE" or used:
+        raise InputError(f"`{where}` must be {_KINDS}; got a model of type {model.get('type')!r} with {used!r}")
+    missing = BYTE_CHARACTERS.difference(tokens)
+    if missing:
+        raise InputError(
+            f"`{where}` must be {_KINDS}; got one without tokens for {len(missing)} of the 256 bytes, "
+            "so it cannot spell every text"
+        )
+
+
+def _pattern(pre_tokenizer: Any, where: str) -> str:
+    """The regular expression, where words are cut by one and then spelled in bytes and nothing else is done."""
+    match pre_tokenizer:
+        case {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated", "invert": False},
+                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+            ],
+        }:
+            return pattern
+    raise InputError(
+        f"`{where}` must be {_KINDS}, whose words are cut by one regular expression; "
+        f"got `pre_tokenizer` {json.dumps(pre_tokenizer)[:200]}"
+    )
+
+
+def _normalizer(normalizer: Any, where: str) -> str | None:
+    match normalizer:
+        case None:
+            return None
+        case {"type": "NFC"}:
+            return "NFC"
+    raise InputError(
+        f"`{where}` must leave texts as they are or bring them to NFC, "
+        f"got `normalizer` {json.dumps(normalizer)[:200]}, which loses more"
+    )
+
+
+def _named(added: Sequence[Mapping[str, Any]], tokens: Sequence[str], where: str) -> tuple[NamedToken, ...]:
+    named = sorted((NamedToken(t["id"], t["content"], bool(t["special"])) for t in added), key=lambda token: token.id)
+    # Some files list a token of the model again among the added ones: it keeps its place.
+    named = [t for t in named if not (0 <= t.id < len(tokens) and tokens[t.id] == t.name)]
+    for place, token in enumerate(named, len(tokens)):
+        if token.id != place:
+            raise InputError(
+                f"`{where}`: ids collide or are left out: expected {place} for the next of `added_tokens`, "
+                f"got {token.id!r} for {token.name!r}"
+            )
+    names = [token.name for token in named]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise InputError(f"`{where}`: ids collide: {twice!r} are named more than once in `added_tokens`")
+    return tuple(named)

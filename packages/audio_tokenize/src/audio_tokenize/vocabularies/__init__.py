@@ -1,0 +1,1 @@
+"""Vocabularies: which ids mean what, as folders that datasets and models share."""

@@ -1,0 +1,323 @@
+"""The folder that gives ids their meaning: `vocabulary/` beside the datasets.
+
+vocabulary.json           id ranges and the fingerprints of what made the ids (`audio_data.Vocabulary`)
+text.model                the SentencePiece model, of a vocabulary with one; other text tokenizers have instead:
+tokenizer.json            the vocabulary as `transformers.AutoTokenizer` loads it, text tokenizer included, with
+tokenizer_config.json     its begin, end and padding, and
+special_tokens_map.json   the same for older programs
+codebooks.safetensors     tensor `codebooks`, float32 [codebooks, codebook_size, dim]: where each code lies in a space
+                          in which distance is acoustic similarity, to start a model's audio embeddings from; absent
+                          where the codec's weights were not at hand
+merges.safetensors        byte-pair merges of codes, where some were learned
+
+A SentencePiece model has no `tokenizer.json`: `tokenizers` adds its scores in double precision and SentencePiece in
+single, so that texts that can be cut in two equally likely ways, such as a run of zeros, come out differently.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import Float32
+
+from audio_data import (
+    InputError,
+    StoragePath,
+    Vocabulary,
+    make_folder,
+    read_bytes,
+    storage_path,
+    write_bytes,
+    write_json,
+)
+from audio_tokenize.encoding.encoded import EncodedCorpus
+from audio_tokenize.text.huggingface_text import HuggingFaceText
+from audio_tokenize.text.sentencepiece_text import FILE_NAME as TEXT_NAME
+from audio_tokenize.text.sentencepiece_text import SentencePieceText, TextTokenizer
+from audio_tokenize.vocabularies import document_tokenizer
+from audio_tokenize.vocabularies.merges import AudioMerges
+from audio_tokenize.vocabularies.published import CODEBOOK_SIZE, NUM_CODEBOOKS, published_vocabulary
+
+# Loading and building need no codec, and a codec brings jax: a second that every `build` would pay.
+if TYPE_CHECKING:
+    import audio_tokenize.codecs.base
+
+FOLDER_NAME = "vocabulary"
+VOCABULARY_NAME = "vocabulary.json"
+CODEBOOKS_NAME = "codebooks.safetensors"
+MERGES_NAME = "merges.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class VocabularyFolder:
+    """A vocabulary with the files that make and explain its ids.
+
+    Attributes:
+        vocabulary: Id ranges.
+        text: The text tokenizer.
+        codebooks: A vector for each code; None where the codec's weights were not at hand.
+        merges: Merges of codes, whose symbol s has the id `audio_base + s`; None where there are none.
+        tokenizer_files: Content by name of the files of `transformers`; none for a SentencePiece model.
+    """
+
+    vocabulary: Vocabulary
+    text: TextTokenizer
+    codebooks: Float32[np.ndarray, "codebooks codebook_size dim"] | None = None
+    merges: AudioMerges | None = None
+    tokenizer_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def train(
+        cls,
+        corpora: Sequence[EncodedCorpus],
+        codec: "audio_tokenize.codecs.base.AbstractCodec",
+        *,
+        num_pieces: int = 128,
+        name: str = "compact",
+    ) -> "VocabularyFolder":
+        """Learns text pieces from the transcripts of encoded corpora and places them before the codec's codes.
+
+        Transcripts of split `train` are used, each once, or those of all splits where none is called so.
+
+        Args:
+            corpora: Encoded by `codec`.
+            codec: Whose codes they hold.
+            num_pieces: Learned text pieces at most, beside 256 bytes.
+            name: Of the vocabulary, for people.
+
+        Returns:
+            The folder's content; `save` writes it.
+
+        Raises:
+            InputError: Codes of another codec, or no text.
+        """
+        records = [(u.split, u.text) for corpus in corpora for u in _of_codec(corpus, codec.codec_id) if u.phase == 0]
+        train = [text for split, text in records if split == "train"]
+        text = SentencePieceText.train(train or [text for _, text in records], num_pieces)
+        vocabulary = Vocabulary.compact(
+            name, text.num_ids, codec.codec_id, codec.num_codebooks, codec.codebook_size, text.fingerprint
+        )
+        return cls(vocabulary, text, np.asarray(codec.codebook_vectors(), np.float32))
+
+    @classmethod
+    def marin_mimi(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        codec: "audio_tokenize.codecs.base.AbstractCodec | None" = None,
+    ) -> "VocabularyFolder":
+        """The 144,644 ids of the study's models: Llama 3's text, then Mimi's codes; see `published`."""
+        return cls.published("marin-mimi", source, revision=revision, codec=codec)
+
+    @classmethod
+    def qwen3x_mimi(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        codec: "audio_tokenize.codecs.base.AbstractCodec | None" = None,
+    ) -> "VocabularyFolder":
+        """The 168,059 ids of the study's warm-started models: Qwen 3's text, then Mimi's codes; see `published`."""
+        return cls.published("qwen3x-mimi", source, revision=revision, codec=codec)
+
+    @classmethod
+    def published(
+        cls,
+        name: str,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        codec: "audio_tokenize.codecs.base.AbstractCodec | None" = None,
+    ) -> "VocabularyFolder":
+        """A published vocabulary, id for id, over text tokens that you have.
+
+        Args:
+            name: `marin-mimi` or `qwen3x-mimi`.
+            source: Where the text tokens are: a `tokenizer.json`, a file of tiktoken ranks, a folder with one of them,
+                the package `llama-models` or `dashscope`, or a hub id. Any with the right tokens makes the same folder.
+            revision: Of a hub id.
+            codec: Whose codes are meant and whose codebooks go into the folder: at least 8 codebooks of 2,048. Those
+                of codec `mimi`, without their codebooks, if None.
+
+        Raises:
+            InputError: No such name, no tokenizer there, one with other tokens, or a codec of another shape.
+        """
+        published = published_vocabulary(name)
+        text = published.read_text(source, revision=revision)
+        codebooks = None if codec is None else _leading_codebooks(codec)
+        vocabulary = published.vocabulary(text, "mimi" if codec is None else codec.codec_id)
+        files = published.tokenizer_files(text, vocabulary)
+        return cls(vocabulary, text, codebooks, tokenizer_files=files)
+
+    def with_merges(self, corpora: Iterable[EncodedCorpus], num_merges: int) -> "VocabularyFolder":
+        """Adds merges of codes, learned from the utterances of split `train`, or from all where none is called so.
+
+        Args:
+            corpora: Encoded by the vocabulary's codec.
+            num_merges: Merges at most.
+
+        Raises:
+            InputError: Codes of another codec, or none.
+        """
+        size, count = self.vocabulary.codebook_size, self.vocabulary.num_codebooks
+        utterances = [(u.split, u.codes[:, :count]) for c in corpora for u in _of_codec(c, self.vocabulary.codec_id)]
+        train = [codes for split, codes in utterances if split == "train"]
+        return replace(self, merges=AudioMerges.learn(train or [codes for _, codes in utterances], num_merges, size))
+
+    @classmethod
+    def load(cls, folder: str | StoragePath) -> "VocabularyFolder":
+        """Reads and checks a vocabulary folder.
+
+        Args:
+            folder: What `save` wrote.
+
+        Raises:
+            InputError: A file is missing or belongs to another vocabulary.
+        """
+        folder = storage_path(folder)
+        vocabulary = _load_vocabulary(folder / VOCABULARY_NAME)
+        text, files = _load_text(folder, vocabulary)
+        return cls(vocabulary, text, _load_codebooks(folder, vocabulary), _load_merges(folder, vocabulary), files)
+
+    def save(self, folder: str | StoragePath) -> None:
+        """Writes the folder; `vocabulary.json` comes last and says that it is whole.
+
+        A folder that already holds this vocabulary keeps its files and gets those that it lacks.
+
+        Args:
+            folder: Created if need be.
+
+        Raises:
+            InputError: `folder` holds another vocabulary, or the disk refuses.
+        """
+        folder = storage_path(folder)
+        whole = (folder / VOCABULARY_NAME).is_file()
+        if whole:
+            self._agree(folder)
+        make_folder(folder)
+        for name, content in self._files().items():
+            if not (whole and (folder / name).is_file()):
+                write_bytes(folder / name, content)
+        if not whole:
+            write_json(folder / VOCABULARY_NAME, self.vocabulary.to_json())
+
+    def _files(self) -> dict[str, bytes]:
+        files = dict(self.tokenizer_files)
+        if isinstance(self.text, SentencePieceText):
+            files[TEXT_NAME] = self.text.model
+        if self.codebooks is not None:
+            files[CODEBOOKS_NAME] = safetensors.numpy.save({"codebooks": self.codebooks})
+        if self.merges is not None:
+            files[MERGES_NAME] = self.merges.to_bytes()
+        return files
+
+    def _agree(self, folder: StoragePath) -> None:
+        found = _load_vocabulary(folder / VOCABULARY_NAME).to_json()
+        for name, here in self.vocabulary.to_json().items():
+            if found[name] != here:
+                raise _another(folder, f"its `{name}` is {found[name]!r}, this one's is {here!r}")
+        path = folder / MERGES_NAME
+        if self.merges is not None and path.is_file() and read_bytes(path) != self.merges.to_bytes():
+            raise _another(folder, f"its merges in `{MERGES_NAME}` are others")
+
+
+def _another(folder: StoragePath, difference: str) -> InputError:
+    return InputError(
+        f"`{folder}` already holds another vocabulary: {difference}. "
+        "Datasets below one folder share one vocabulary: use that one, or choose another folder"
+    )
+
+
+def _of_codec(corpus: EncodedCorpus, codec_id: str) -> EncodedCorpus:
+    if corpus.manifest.codec["id"] != codec_id:
+        raise InputError(
+            f"codes in `{corpus.path}` must be of codec {codec_id!r}, "
+            f"got {corpus.manifest.codec['id']!r}: encode them with this codec"
+        )
+    return corpus
+
+
+def _leading_codebooks(
+    codec: "audio_tokenize.codecs.base.AbstractCodec",
+) -> Float32[np.ndarray, "codebooks codebook_size dim"]:
+    if codec.num_codebooks < NUM_CODEBOOKS or codec.codebook_size != CODEBOOK_SIZE:
+        raise InputError(
+            f"`codec` must have at least {NUM_CODEBOOKS} codebooks of {CODEBOOK_SIZE}, as Mimi, "
+            f"got {codec.codec_id!r} with {codec.num_codebooks} of {codec.codebook_size}"
+        )
+    return np.asarray(codec.codebook_vectors()[:NUM_CODEBOOKS], np.float32)
+
+
+def _load_vocabulary(path: StoragePath) -> Vocabulary:
+    if not path.is_file():
+        raise InputError(f"no vocabulary at `{path}`: make one with `audio-tokenize vocabulary`")
+    content = read_bytes(path)
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"`{path}` is no JSON ({error}): make the vocabulary again") from error
+    return Vocabulary.from_json(value if isinstance(value, dict) else {})
+
+
+def _load_text(folder: StoragePath, vocabulary: Vocabulary) -> tuple[TextTokenizer, dict[str, bytes]]:
+    kind = vocabulary.text_tokenizer.partition(":")[0]
+    if kind == "sentencepiece":
+        text, files, path = SentencePieceText.load(folder / TEXT_NAME), {}, folder / TEXT_NAME
+    elif kind == "huggingface":
+        path = folder / document_tokenizer.TOKENIZER_NAME
+        files = {name: _read_tokenizer_file(folder / name) for name in document_tokenizer.FILE_NAMES}
+        text = HuggingFaceText(files[path.name], vocabulary.num_text, where=str(path))
+    else:
+        raise InputError(
+            f"`text_tokenizer` of `{folder / VOCABULARY_NAME}` must begin with `sentencepiece:` or `huggingface:`, "
+            f"got {vocabulary.text_tokenizer!r}: make the vocabulary again"
+        )
+    if (text.fingerprint, text.num_ids) != (vocabulary.text_tokenizer, vocabulary.num_text):
+        raise InputError(
+            f"`{path}` must be {vocabulary.text_tokenizer} with {vocabulary.num_text} ids, "
+            f"got {text.fingerprint} with {text.num_ids}: it belongs to another vocabulary"
+        )
+    return text, files
+
+
+def _read_tokenizer_file(path: StoragePath) -> bytes:
+    if not path.is_file():
+        raise InputError(f"no `{path.name}` at `{path}`: make the vocabulary again with `audio-tokenize vocabulary`")
+    return read_bytes(path)
+
+
+def _load_codebooks(
+    folder: StoragePath, vocabulary: Vocabulary
+) -> Float32[np.ndarray, "codebooks codebook_size dim"] | None:
+    path = folder / CODEBOOKS_NAME
+    if not path.is_file():
+        return None
+    try:
+        codebooks = safetensors.numpy.load(read_bytes(path))["codebooks"]
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise InputError(f"`{path}` holds no tensor `codebooks` ({error}): make the vocabulary again") from error
+    if codebooks.shape[:2] != (vocabulary.num_codebooks, vocabulary.codebook_size):
+        raise InputError(
+            f"`{path}` must hold {vocabulary.num_codebooks} codebooks of {vocabulary.codebook_size}, "
+            f"got {codebooks.shape!r}: it belongs to another vocabulary"
+        )
+    return codebooks
+
+
+def _load_merges(folder: StoragePath, vocabulary: Vocabulary) -> AudioMerges | None:
+    path = folder / MERGES_NAME
+    if not path.is_file():
+        return None
+    merges = AudioMerges.load(path)
+    if (merges.num_codebooks, merges.codebook_size) != (vocabulary.num_codebooks, vocabulary.codebook_size):
+        raise InputError(
+            f"`{path}` must merge codes of {vocabulary.num_codebooks} codebooks of {vocabulary.codebook_size}, "
+            f"got {merges.num_codebooks} of {merges.codebook_size}: it belongs to another vocabulary"
+        )
+    return merges

@@ -1,0 +1,136 @@
+import dataclasses
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from audio_data import InputError
+from audio_tokenize.encoding.encoded import (
+    EncodedCorpus,
+    EncodedUtterance,
+    codes_uint16,
+    decode_record,
+    encode_record,
+    read_shard,
+    write_shard,
+)
+from audio_tokenize.encoding.jobs import encode_corpus
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+utterances = st.builds(
+    EncodedUtterance,
+    id=text,
+    text=text,
+    speaker=text,
+    language=text,
+    recording=text,
+    split=text,
+    seconds=st.floats(0, 1e6),
+    phase=st.integers(0, 3),
+    num_phases=st.integers(1, 4),
+    extra=st.dictionaries(text, st.none() | st.booleans() | st.integers() | text),
+    codes=st.tuples(st.integers(0, 5), st.integers(1, 32)).flatmap(lambda shape: hnp.arrays(np.uint16, shape)),
+)
+
+
+def as_dict(utterance):
+    return {**vars(utterance), "codes": utterance.codes.tolist()}
+
+
+@given(utterances)
+def test_a_record_comes_back(utterance):
+    decoded = decode_record(encode_record(utterance))
+    assert as_dict(decoded) == as_dict(utterance)
+    assert decoded.codes.dtype == np.uint16
+    assert decoded.codes.shape == utterance.codes.shape
+
+
+def example(i: int, phase: int = 0) -> EncodedUtterance:
+    codes = np.full((3, 8), i, np.uint16)
+    return EncodedUtterance(f"u{i}", "hello", "ann", "en", "r", "train", 0.2, phase, 2, {}, codes)
+
+
+def test_damaged_records_are_refused():
+    record = encode_record(example(1))
+    for damaged, message in [
+        (record[:9], "expected at least 16 bytes, got 9"),
+        (b"XXXX" + record[4:], "expected b'ACOD' of version 1, got b'XXXX'"),
+        (record[:4] + b"\x02" + record[5:], "got b'ACOD' of 2"),
+        (record[:-1], rf"expected {len(record)} bytes for 3 frames of 8 codes, got {len(record) - 1}"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            decode_record(damaged)
+
+
+def test_a_shard_counts_what_it_holds(tmp_path: Path):
+    path = tmp_path / "shard-00000.arrayrecord"
+    records = [example(i, phase) for i in range(3) for phase in range(2)]
+    counts = write_shard(path, records, [{"id": "bad", "reason": "silent"}])
+    assert (counts.num_utterances, counts.num_records, counts.num_frames) == (3, 6, 18)
+    assert counts.num_bytes == path.stat().st_size
+    assert [as_dict(u) for u in read_shard(path, 6)] == [as_dict(u) for u in records]
+    assert [p.name for p in tmp_path.iterdir()] == [path.name], "nothing temporary stays"
+
+
+def test_damage_names_the_file(tmp_path: Path):
+    path = tmp_path / "shard-00000.arrayrecord"
+    write_shard(path, [example(i) for i in range(4)])
+    content = path.read_bytes()
+    flipped = bytes(byte ^ 0xFF if 150 <= i < 154 else byte for i, byte in enumerate(content))
+    for damaged in (content[:-100], b"nonsense" * 1000, flipped):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"shard-00000\.arrayrecord` is damaged"):
+            list(read_shard(path, 4))
+
+
+def test_a_full_disk_is_reported_and_leaves_no_shard(tmp_path: Path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "shard-00000.arrayrecord"
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    try:
+        codes = np.random.default_rng(0).integers(0, 1 << 16, (100, 8)).astype(np.uint16)
+        with pytest.raises(InputError, match=r"cannot write `.*shard-00000\.arrayrecord` \(File too large\)"):
+            write_shard(path, [dataclasses.replace(example(i), codes=codes) for i in range(100)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not path.exists()
+
+
+def test_codes_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match=r"codes must be in 0\.\.65535, got -1\.\.5"):
+        codes_uint16(np.array([[5, -1]]))
+
+
+def test_what_is_no_folder_of_codes_is_refused(tmp_path: Path, corpus, codec):
+    with pytest.raises(InputError, match="make them with `audio-tokenize encode`"):
+        EncodedCorpus.open(tmp_path)
+    encode_corpus(corpus, codec, tmp_path)
+    shard = tmp_path / "shard-00000.arrayrecord"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"shard-00000\.arrayrecord` must have \d+ bytes, got \d+"):
+        EncodedCorpus.open(tmp_path)
+    manifest = json.loads((tmp_path / "codes.json").read_text())
+    (tmp_path / "codes.json").write_text(json.dumps({**manifest, "schema_version": 9}))
+    with pytest.raises(InputError, match=r"expected schema version 1 .* got 9"):
+        EncodedCorpus.open(tmp_path)
+    (tmp_path / "codes.json").unlink()
+    with pytest.raises(InputError, match="it is unfinished: run the same `audio-tokenize encode` again"):
+        EncodedCorpus.open(tmp_path)
+
+
+def test_records_are_found_by_number(tmp_path: Path, corpus, codec):
+    encode_corpus(corpus, codec, tmp_path, num_phases=2, utterances_per_shard=2)
+    encoded = EncodedCorpus.open(tmp_path)
+    in_order = list(encoded)
+    assert len(encoded) == len(in_order) == 13
+    assert [encoded[i].record_id for i in range(13)] == [u.record_id for u in in_order]
+    for outside in (-1, 13):
+        with pytest.raises(IndexError):
+            encoded[outside]

@@ -1,0 +1,162 @@
+"""The same records from this process, from workers and from Ray, with one of them killed on the way."""
+
+import dataclasses
+import importlib.util
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from audio_data import InputError
+from audio_tokenize.codecs import CodecSpec
+from audio_tokenize.corpora import Corpus, open_corpus
+from audio_tokenize.encoding.encoded import EncodedCorpus
+from audio_tokenize.encoding.jobs import encode_corpus
+
+# Small shards, so that every worker has several.
+GRAIN = {"utterances_per_shard": 12, "num_phases": 3, "seconds_per_part": 4.0}
+
+
+@pytest.fixture(scope="module")
+def english() -> Corpus:
+    return open_corpus("sample-multilingual").select(language="en")
+
+
+@pytest.fixture(scope="module")
+def alone(english, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    encode_corpus(english, CodecSpec(), folder, **GRAIN)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def kill_one(out: Path, workers: Callable[[], Iterable[int]], killed: list[int]) -> None:
+    """Kills a worker for good as soon as something is on disk."""
+    while not any(out.glob("*.arrayrecord")):
+        time.sleep(0.005)
+    for process in workers():
+        os.kill(process, signal.SIGKILL)
+        killed.append(process)
+        return
+
+
+def encode_while_killing(corpus: Corpus, out: Path, workers: Callable[[], Iterable[int]], **options: object) -> int:
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_one, args=(out, workers, killed), daemon=True)
+    killer.start()
+    encode_corpus(corpus, CodecSpec(), out, **GRAIN, **options)
+    killer.join(timeout=1)
+    return len(killed)
+
+
+def test_two_workers_one_of_them_killed_give_the_same_bytes(english, alone, tmp_path: Path, capfd):
+    workers = lambda: [process.pid for process in multiprocessing.active_children()]  # noqa: E731
+    assert encode_while_killing(english, tmp_path, workers, num_workers=2) == 1
+    assert contents(tmp_path) == contents(alone)
+    assert "a worker died (killed by SIGKILL); shards that it had in hand go to another" in capfd.readouterr().err
+    assert not multiprocessing.active_children()
+
+
+def ray_workers() -> list[int]:
+    """Processes of this machine that run one of our tasks for Ray."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+        except OSError:  # It ended meanwhile.
+            continue
+        if command.startswith(b"ray::_encode_shard"):
+            found.append(int(process.name))
+    return found
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra `ray` brings it")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes of Ray are found in /proc")
+@pytest.mark.filterwarnings("ignore")
+def test_two_ray_tasks_one_of_them_killed_give_the_same_bytes(english, alone, tmp_path: Path, capfd):
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+        try:
+            assert encode_while_killing(english, tmp_path, ray_workers, engine="ray", num_workers=2) == 1
+        finally:
+            ray.shutdown()
+    assert contents(tmp_path) == contents(alone)
+
+
+INTERRUPTED = """
+import sys
+from audio_tokenize import CodecSpec, encode_corpus, open_corpus
+
+if __name__ == "__main__":
+    try:
+        encode_corpus(open_corpus("sample-multilingual"), CodecSpec(), sys.argv[1], num_workers=2, num_phases=40)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(number, tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    out = tmp_path / "codes"
+    process = subprocess.Popen(
+        [sys.executable, script, out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not any(out.glob(".shard-*.lock")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(number)
+    printed, errors = process.communicate(timeout=20)
+    assert ("interrupted" in printed) == (number != signal.SIGKILL), errors
+    deadline = time.monotonic() + 20
+    while remaining := [child for child in children if Path(f"/proc/{child}").exists()]:
+        assert time.monotonic() < deadline, f"still alive: {remaining}"
+        time.sleep(0.02)
+
+
+def test_a_worker_s_bug_shows_its_traceback(english, tmp_path: Path):
+    not_a_number = dataclasses.replace(english.utterances[0], extra={"x": float("nan")})
+    broken = dataclasses.replace(english, utterances=(not_a_number,))
+    with pytest.raises(RuntimeError, match=r"(?s)a worker failed:.*Traceback.*JSON compliant"):
+        encode_corpus(broken, CodecSpec(), tmp_path, num_workers=2)
+
+
+def test_what_workers_cannot_do_is_refused(english, codec, tmp_path: Path):
+    for options, message in [
+        ({"engine": "slurm"}, "`engine` must be one of local, ray, got 'slurm'"),
+        ({"num_workers": 0}, "`workers` must be at least 1, got 0"),
+        ({"num_workers": 2}, "`codec` must be given as a name or a CodecSpec"),
+        ({"engine": "ray"}, "`codec` must be given as a name or a CodecSpec"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            encode_corpus(english, codec, tmp_path, **options)
+    assert not list(tmp_path.glob("shard-*"))
+
+
+def test_jobs_of_an_array_share_a_folder(english, alone, tmp_path: Path):
+    """In any order; the last one to end writes the manifest, and nobody does another's share."""
+    for index in (2, 0):
+        assert encode_corpus(english, CodecSpec(), tmp_path, shard=(index, 3), **GRAIN) is None
+        assert not (tmp_path / "codes.json").exists()
+    manifest = encode_corpus(english, CodecSpec(), tmp_path, shard=(1, 3), **GRAIN)
+    assert manifest == EncodedCorpus.open(alone).manifest
+    assert contents(tmp_path) == contents(alone)
+    with pytest.raises(InputError, match=r"`shard` must be i/n with 0 <= i < n, e\.g\. 0/8, got '3/3'"):
+        encode_corpus(english, CodecSpec(), tmp_path, shard=(3, 3), **GRAIN)

@@ -1,0 +1,47 @@
+import pytest
+
+from audio_data import InputError
+from audio_tokenize.encoding.quarantine import QuarantineBudget, reasons_by_count
+
+
+def broken(*names: str) -> list[dict[str, str]]:
+    return [
+        {"id": name, "reason": f"`{name}.wav`: expected readable audio, got 'Format not recognised'"} for name in names
+    ]
+
+
+def test_a_fraction_is_judged_after_a_hundred():
+    budget = QuarantineBudget()
+    budget.count(50, broken(*"abcdef"))
+    budget.count(50)
+    with pytest.raises(InputError, match=r"at most 0\.05 utterances .* got 6 of 101 \(`a`: .*; `b`: .*; `c`: "):
+        budget.count(1)
+
+
+def test_a_count_is_judged_at_once():
+    budget = QuarantineBudget(1)
+    budget.count(2, broken("a"))
+    with pytest.raises(InputError, match="at most 1 utterances that cannot be encoded, got 2 of 4"):
+        budget.count(2, broken("b"))
+    with pytest.raises(InputError, match="at most 0 utterances"):
+        QuarantineBudget(0).count(1, broken("a"))
+
+
+def test_the_excused_do_not_count():
+    budget = QuarantineBudget(0, excused={"a"})
+    budget.count(2, broken("a"))
+    assert not budget.entries
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, -0.1])
+def test_what_is_no_budget_is_refused(limit):
+    with pytest.raises(InputError, match=r"must be a count from 0 or a fraction from 0\.0 to 1\.0"):
+        QuarantineBudget(limit)
+
+
+def test_reasons_are_told_apart_by_what_they_say_not_by_whom():
+    silent = [{"id": "x", "reason": "line 12: the text is empty"}, {"id": "y", "reason": "line 7: the text is empty"}]
+    assert list(reasons_by_count([*silent, *broken("a", "b", "c")]).items()) == [
+        ("…: expected readable audio, got …", 3),
+        ("line …: the text is empty", 2),
+    ]
