@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -69,6 +70,23 @@ def test_build_reads_parquet_and_leaves_out_what_it_may(tmp_path, vocabulary):
     assert "row 1" in (tmp_path / "a" / "quarantine.jsonl").read_text()
     assert "1 documents left out" in run("stats", tmp_path / "a").stdout
     assert "got 'all'" in run("build", tmp_path, *options, "--max-quarantined", "all", status=2).stderr
+
+
+def test_the_codec_of_a_dataset_is_stated_or_handed_on(tmp_path, vocabulary):
+    vocabulary.write(tmp_path / "vocabulary.json")
+    ids = [104, *vocabulary.audio_ids(np.zeros((25, 4), np.int32)).tolist(), 105]
+    (tmp_path / "ids.jsonl").write_text(json.dumps({"ids": ids}))
+    (tmp_path / "codec.json").write_text('{"id": "test-codec", "frame_rate_hz": 12.5}')
+    options = ("--vocabulary", tmp_path / "vocabulary.json", "--out")
+    run("build", tmp_path / "ids.jsonl", *options, tmp_path / "a", "--codec", tmp_path / "codec.json")
+    run("build", tmp_path / "a", *options, tmp_path / "b")
+    for name in "ab":
+        assert "<audio 2.0 s, 4 codebooks>" in run("inspect", tmp_path / name).stdout
+    (tmp_path / "codec.json").write_text("12.5")
+    message = run(
+        "build", tmp_path / "a", *options, tmp_path / "c", "--codec", tmp_path / "codec.json", status=2
+    ).stderr
+    assert "expected a JSON object, got 12.5" in message
 
 
 def test_every_command_takes_urls(built, s3_folder, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet
 
 from audio_data import Document, InputError, Quarantine
-from audio_data.sources import describe_input, read_documents
+from audio_data.sources import codec_of, describe_input, read_documents
 
 
 def test_lines_become_documents(tmp_path, vocabulary):
@@ -173,3 +173,15 @@ def test_a_quarantine_takes_what_cannot_be_used_and_nothing_else(tmp_path, vocab
     assert all(reason.startswith(name) for name, reason in quarantine.reasons.items())
     with pytest.raises(InputError, match=r"at most 2 unusable documents, got 3, first `.*line 2.*line 3.*line 4"):
         list(read_documents(tmp_path, vocabulary, quarantine=Quarantine(2)))
+
+
+def test_datasets_keep_their_codec_and_are_not_joined_over_two(tmp_path, make_documents, write_dataset):
+    codec = {"id": "test-codec", "frame_rate_hz": 12.5, "attention_window_frames": 125}
+    for name in "ab":
+        write_dataset(tmp_path / "same" / name, make_documents([3]), codec=codec)
+    assert codec_of([tmp_path / "same"]) == codec
+    write_dataset(tmp_path / "c", make_documents([3]), codec={**codec, "attention_window_frames": None})
+    with pytest.raises(InputError, match=r"`.*/c`: expected the codec of `.*/same/a`.*'attention_window_frames'"):
+        codec_of([tmp_path / "same", tmp_path / "c"])
+    (tmp_path / "x.jsonl").write_text('{"ids": [1]}')
+    assert codec_of([tmp_path / "x.jsonl"]) is None

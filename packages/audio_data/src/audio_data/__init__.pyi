@@ -23,6 +23,8 @@ from .record_files import write_records as write_records
 from .records import Document as Document
 from .records import decode_document as decode_document
 from .records import encode_document as encode_document
+from .sources import build_dataset as build_dataset
+from .sources import read_documents as read_documents
 from .storage import StoragePath as StoragePath
 from .storage import cache_folder as cache_folder
 from .storage import disk_errors as disk_errors

@@ -38,6 +38,7 @@ def main() -> None:
 @click.argument("inputs", nargs=-1, required=True, type=_PATH)
 @click.option("--vocabulary", required=True, type=_PATH, help="vocabulary.json of the ids, or a manifest.json.")
 @click.option("--out", required=True, type=_PATH, help="Folder of the new dataset.")
+@click.option("--codec", type=_PATH, help="JSON of what is known of the codec: id, frame_rate_hz and so on.")
 @click.option("--ids-column", default="ids", show_default=True, help="Column, key or array that holds the ids.")
 @_BUDGET
 @click.option("--overwrite", is_flag=True, help="Replace a dataset that is there.")
@@ -45,33 +46,25 @@ def build(
     inputs: "tuple[StoragePath, ...]",
     vocabulary: "StoragePath",
     out: "StoragePath",
+    codec: "StoragePath | None",
     ids_column: str,
     max_quarantined: str | None,
     overwrite: bool,
 ) -> None:
     """Make one dataset of token ids: parquet, JSONL, .npz and .npy files, datasets, or folders of these."""
-    from audio_data import DatasetWriter, Progress, Quarantine, Vocabulary
+    from audio_data import Vocabulary, build_dataset
     from audio_data.quarantine import parse_budget
-    from audio_data.sources import describe_input, read_documents
 
+    budget = None if max_quarantined is None else parse_budget(max_quarantined)
+    stated = None if codec is None else _read_json(codec)
     meaning = Vocabulary.read(vocabulary)
-    quarantine = Quarantine(None if max_quarantined is None else parse_budget(max_quarantined))
-    provenance = {"command": "audio-data build", "inputs": [describe_input(path) for path in inputs]}
-    options = {"provenance": provenance, "overwrite": overwrite, "quarantine": quarantine}
-    with (
-        Progress("build", None, "documents") as progress,
-        DatasetWriter(out, corpus=out.name, vocabulary=meaning, **options) as writer,
-    ):
-        try:
-            for path in inputs:
-                for document in read_documents(path, meaning, ids_column=ids_column, quarantine=quarantine):
-                    writer.write(document)
-                    progress.advance()
-        except KeyboardInterrupt:
-            click.echo("\nstopped; the same command goes on from the last complete shard", err=True)
-            raise
-    left_out = f", {len(quarantine):,} left out" if quarantine.is_on else ""
-    manifest = writer.manifest
+    options = {"codec": stated, "ids_column": ids_column, "max_quarantined": budget, "overwrite": overwrite}
+    try:
+        manifest = build_dataset(inputs, meaning, out, **options)
+    except KeyboardInterrupt:
+        click.echo("\nstopped; the same command goes on from the last complete shard", err=True)
+        raise
+    left_out = "" if budget is None else f", {manifest.num_quarantined:,} left out"
     click.echo(f"dataset {out}: {manifest.num_documents:,} documents, {manifest.num_tokens:,} tokens{left_out}")
 
 
@@ -224,6 +217,18 @@ def _text_decoder(data: "StoragePath", tokenizer: "StoragePath | None") -> "Text
             raise
         click.echo(f"text is shown as marks: {error.message}", err=True)
         return None
+
+
+def _read_json(path: "StoragePath") -> dict[str, Any]:
+    from audio_data import InputError, read_bytes
+
+    try:
+        value = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise InputError(f"`{path}` cannot be read ({error}); expected a JSON object") from error
+    if not isinstance(value, dict):
+        raise InputError(f"`{path}`: expected a JSON object, got {value!r}")
+    return value
 
 
 def _print_json(value: Mapping[str, Any]) -> None:

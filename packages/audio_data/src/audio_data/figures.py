@@ -33,27 +33,31 @@ def statistics_page(report: Mapping[str, Any], title: str) -> str:
         title: Heading of the page.
     """
     corpora: Mapping[str, Mapping[str, Any]] = report["corpora"]
-    parts = [f"<h1>{html.escape(title)}</h1>", tokens_figure({c: e["tokens_by_kind"] for c, e in corpora.items()})]
+    tokens = {corpus: entry["tokens_by_kind"] for corpus, entry in corpora.items()}
+    epochs = {corpus: {"epochs": entry["epochs"]} for corpus, entry in corpora.items() if "epochs" in entry}
+    parts = [f"<h1>{html.escape(title)}</h1>", "<h2>Tokens by kind</h2>", bars(tokens, "tokens")]
+    if epochs:
+        parts += ["<h2>How often the run reads each corpus</h2>", bars(epochs, "times")]
     parts.append(_table(corpora, report["total"]))
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
 
 
-def tokens_figure(tokens_by_kind: Mapping[str, Mapping[str, int]]) -> str:
-    """One bar a corpus, as long as it has tokens, in a colour for each kind: an SVG element.
+def bars(values: Mapping[str, Mapping[str, int | float]], unit: str) -> str:
+    """One bar a corpus, as long as the sum of its values, in a colour for each kind: an SVG element.
 
     Args:
-        tokens_by_kind: Tokens of each kind, by corpus. All corpora have the same kinds.
+        values: A value of each kind, by corpus. All corpora have the same kinds.
+        unit: What is counted, in the plural.
     """
-    kinds = list(next(iter(tokens_by_kind.values())))
-    longest = max(1, *(sum(tokens.values()) for tokens in tokens_by_kind.values()))
-    legend_rows = -(-len(kinds) * _LEGEND // _WIDTH)
-    top = _ROW * legend_rows
-    height = top + _ROW * len(tokens_by_kind)
+    kinds = list(next(iter(values.values())))
+    longest = max(sum(parts.values()) for parts in values.values()) or 1
+    top = _ROW * -(-len(kinds) // (_WIDTH // _LEGEND))
     shapes = [_legend(kinds)]
-    for row, (corpus, tokens) in enumerate(tokens_by_kind.items()):
-        shapes += _bar(corpus, tokens, top + row * _ROW, (_WIDTH - _LABEL - 90) / longest)
-    label = "Tokens by kind and corpus"
+    for row, (corpus, parts) in enumerate(values.items()):
+        shapes += _bar(corpus, parts, unit, top + row * _ROW, (_WIDTH - _LABEL - 120) / longest)
+    height = top + _ROW * len(values)
+    label = f"{unit} by corpus"
     return f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" role="img" aria-label="{label}">{"".join(shapes)}</svg>'
 
 
@@ -66,18 +70,22 @@ def _legend(kinds: Iterable[str]) -> str:
     return "".join(shapes)
 
 
-def _bar(corpus: str, tokens: Mapping[str, int], y: int, pixels_per_token: float) -> list[str]:
+def _bar(corpus: str, parts: Mapping[str, int | float], unit: str, y: int, pixels: float) -> list[str]:
     shapes = [f'<text x="0" y="{y + 14}">{html.escape(corpus)}</text>']
     x = float(_LABEL)
-    for i, (kind, count) in enumerate(tokens.items()):
-        width = count * pixels_per_token
-        if count:
-            title = f"<title>{html.escape(corpus)}, {html.escape(kind)}: {count:,} tokens</title>"
+    for i, (kind, value) in enumerate(parts.items()):
+        width = value * pixels
+        if value:
+            title = f"<title>{html.escape(corpus)}, {html.escape(kind)}: {_number(value)} {unit}</title>"
             size = f'x="{x:.2f}" y="{y}" width="{width:.2f}" height="{_BAR}"'
             shapes.append(f'<rect {size} fill="{_colour(i)}">{title}</rect>')
         x += width
-    shapes.append(f'<text x="{x + 6:.2f}" y="{y + 14}">{sum(tokens.values()):,}</text>')
+    shapes.append(f'<text x="{x + 6:.2f}" y="{y + 14}">{_number(sum(parts.values()))}</text>')
     return shapes
+
+
+def _number(value: int | float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
 def _colour(index: int) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
@@ -19,7 +20,7 @@ _GROUPS = "group_size:1"
 _READER_OPTIONS = "readahead_buffer_size:0"
 _READER_BUFFER_BYTES = 32768
 _MAX_OPEN_FILES = 256
-_REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.ENOENT)
+_REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,10 @@ class RecordWriter:
     def __init__(self, path: StoragePath, *, compressed: bool = True):
         self._path = path
         self._partial = local_partial(path)
+        # What a refusal names: the file as it is to be, or, where that is elsewhere, the one being written here.
+        self._named = path if isinstance(path, Path) else self._partial
         self._num_records = 0
-        with disk_errors(self._partial), _system_errors():
+        with disk_errors(self._named), _system_errors():
             self._writer = ArrayRecordWriter(str(self._partial), _GROUPS if compressed else f"{_GROUPS},uncompressed")
             if not self._writer.ok():
                 # The reason why it could not be opened is told on closing.
@@ -76,13 +79,13 @@ class RecordWriter:
         Args:
             record: Its bytes.
         """
-        with disk_errors(self._partial), _system_errors():
+        with disk_errors(self._named), _system_errors():
             self._writer.write(record)
         self._num_records += 1
 
     def finish(self) -> RecordFile:
         """Publishes the file and says what is in it."""
-        with disk_errors(self._partial), _system_errors():
+        with disk_errors(self._named), _system_errors():
             self._writer.close()
             with open(self._partial, "rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,22 +5,67 @@ Only token ids are accepted: turning audio or text into ids is another package's
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from audio_data.dataset import TokenDataset, find_datasets
 from audio_data.errors import InputError
-from audio_data.manifest import MANIFEST_NAME
-from audio_data.quarantine import Quarantine
+from audio_data.manifest import MANIFEST_NAME, Manifest
+from audio_data.progress import Progress
+from audio_data.quarantine import Budget, Quarantine
 from audio_data.records import Document
 from audio_data.shards import tokens_by_kind
 from audio_data.storage import AnyPath, StoragePath, disk_errors, fetch, hash_file, storage_path
 from audio_data.vocabulary import Vocabulary
+from audio_data.writer import DatasetWriter
 
 _MASK = "loss_mask"
 _ROWS_PER_BATCH = 256
+
+
+def build_dataset(
+    inputs: Sequence[AnyPath],
+    vocabulary: Vocabulary,
+    out: AnyPath,
+    *,
+    codec: Mapping[str, Any] | None = None,
+    ids_column: str = "ids",
+    max_quarantined: Budget | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """Makes one dataset of other producers' files. An interrupted call, made again, goes on from the last whole shard.
+
+    Args:
+        inputs: What `read_documents` reads, in this order.
+        vocabulary: What the ids mean.
+        out: Folder of the dataset, whose name becomes that of the corpus.
+        codec: What is known of the codec; what datasets among the inputs state if None.
+        ids_column: What the column, key or array of ids is called.
+        max_quarantined: Most documents, as a number or as a share of all, that may be left out because they cannot be
+            used; None for none at all.
+        overwrite: Replace a dataset that is there.
+
+    Returns:
+        What the dataset holds.
+
+    Raises:
+        InputError: An input cannot be read, more is unusable than allowed, or `out` cannot be written.
+    """
+    out, quarantine = storage_path(out), Quarantine(max_quarantined)
+    codec = codec_of(inputs) if codec is None else codec
+    provenance = {"command": "audio-data build", "inputs": [describe_input(path) for path in inputs]}
+    options = {"codec": codec, "provenance": provenance, "overwrite": overwrite, "quarantine": quarantine}
+    with (
+        Progress("build", None, "documents") as progress,
+        DatasetWriter(out, corpus=out.name, vocabulary=vocabulary, **options) as writer,
+    ):
+        for path in inputs:
+            for document in read_documents(path, vocabulary, ids_column=ids_column, quarantine=quarantine):
+                writer.write(document)
+                progress.advance()
+    return writer.manifest
 
 
 def read_documents(
@@ -92,6 +137,29 @@ def describe_input(path: AnyPath) -> dict[str, Any]:
         for source in inputs_of(path)
     }
     return {"input": storage_path(path).name, "sha256": content}
+
+
+def codec_of(paths: Iterable[AnyPath]) -> dict[str, Any] | None:
+    """The codec that the datasets among the inputs state; None where there is no dataset.
+
+    Args:
+        paths: Files, folders and datasets.
+
+    Raises:
+        InputError: Two datasets state different codecs, so that their audio may differ though its ids do not.
+    """
+    datasets = [source for path in paths for source in inputs_of(path) if source.suffix not in _READERS]
+    codecs = {source: TokenDataset.open(source).manifest.codec for source in datasets}
+    if not codecs:
+        return None
+    (first, codec), *others = codecs.items()
+    for other, found in others:
+        if found != codec:
+            raise InputError(
+                f"dataset `{other}`: expected the codec of `{first}`, {codec!r}, got {found!r}; "
+                f"build one dataset of each, and mix them when they are read"
+            )
+    return codec
 
 
 _Candidate = tuple[str, Document | InputError]

@@ -216,7 +216,12 @@ def test_provenance_says_how_a_dataset_was_made(tmp_path: Path, codes, vocabular
     assert named.fingerprint == spelled.fingerprint
     made = dict(named.provenance)
     encoded = EncodedCorpus.open(codes).manifest
-    assert made.pop("codes") == {"corpus": encoded.corpus, "fingerprint": encoded.fingerprint}
+    assert made.pop("codes") == {
+        "corpus": encoded.corpus,
+        "licence": encoded.licence,
+        "fingerprint": encoded.fingerprint,
+    }
+    assert made.pop("command") == "audio-tokenize build"
     assert made.pop("selection")["holdout_fraction"] == 0.5
     assert made == {
         "layouts": ["text_first", "audio_first"],

@@ -174,7 +174,8 @@ class _Builder:
         manifest = self.corpus.manifest
         chosen = filter(self.selection.takes, self.corpus if self.lenient else ())
         return {
-            "codes": {"corpus": manifest.corpus, "fingerprint": manifest.fingerprint},
+            "command": "audio-tokenize build",
+            "codes": {"corpus": manifest.corpus, "licence": manifest.licence, "fingerprint": manifest.fingerprint},
             **dataclasses.asdict(self.rules),
             "selection": dataclasses.asdict(self.selection),
             "lenient": self.lenient,

@@ -79,6 +79,7 @@ def build_text_dataset(
     }
     builder = _Builder(corpus, text_encoder(form, folder, **choices), selection)
     provenance = {
+        "command": "audio-tokenize build",
         "source": {"corpus": corpus.name, "fingerprint": corpus.fingerprint},
         "form": form,
         **choices,

@@ -15,10 +15,8 @@ metadata (4), the codes as frame-major uint16, then the metadata as a UTF-8 JSON
 """
 
 import dataclasses
-import errno
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -26,10 +24,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Integer, UInt16
 
-from audio_data import InputError, StoragePath, disk_errors, fetch, local_partial, publish, read_bytes, storage_path
+from audio_data import InputError, StoragePath, fetch, read_bytes, storage_path, write_records
 
 SCHEMA_VERSION = 1
 PLAN_NAME = "plan.json"
@@ -39,7 +37,6 @@ _HEADER = struct.Struct("<4sBBHII")
 _MAGIC = b"ACOD"
 # Reading a range costs one call; the bound keeps memory independent of the corpus.
 _RECORDS_PER_READ = 512
-_DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOENT)
 _T = TypeVar("_T")
 
 
@@ -345,14 +342,8 @@ def write_shard(
         InputError: The disk or the store refuses.
     """
     tally = _Tally()
-    with disk_errors(path):
-        partial = local_partial(path)
-        write_records(partial, map(encode_record, tally.counted(utterances)))
-        with partial.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        num_bytes = partial.stat().st_size
-        publish(partial, path)
-    return EncodedShard(path.name, **vars(tally), num_bytes=num_bytes, sha256=sha256, skipped=tuple(skipped))
+    file = write_records(path, map(encode_record, tally.counted(utterances)))
+    return EncodedShard(path.name, **vars(tally), num_bytes=file.num_bytes, sha256=file.sha256, skipped=tuple(skipped))
 
 
 class _Tally:
@@ -369,29 +360,6 @@ class _Tally:
             self.num_records += 1
             self.num_frames += len(utterance.codes)
             self.seconds += utterance.seconds
-
-
-def write_records(path: Path, records: Iterable[bytes]) -> None:
-    """Writes an ArrayRecord file in place.
-
-    Args:
-        path: A local file.
-        records: Bytes of the records, in order.
-
-    Raises:
-        OSError: The disk refuses.
-    """
-    try:
-        writer = ArrayRecordWriter(str(path), "group_size:1")
-        for record in records:
-            writer.write(record)
-        writer.close()
-    except RuntimeError as error:
-        # ArrayRecord tells the system's reason in its message only.
-        for number in _DISK_REFUSALS:
-            if os.strerror(number) in str(error):
-                raise OSError(number, os.strerror(number), str(path)) from error
-        raise
 
 
 def codes_uint16(codes: Integer[np.ndarray, "frames codebooks"]) -> UInt16[np.ndarray, "frames codebooks"]:

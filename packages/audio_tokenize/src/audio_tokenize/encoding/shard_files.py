@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio_data import StoragePath, disk_errors, fetch, local_partial, publish, read_bytes, write_json
+from audio_data import StoragePath, fetch, read_bytes, write_json, write_records
 from audio_tokenize.encoding.encoded import (
     EncodedShard,
     EncodedUtterance,
@@ -16,7 +16,6 @@ from audio_tokenize.encoding.encoded import (
     encode_record,
     read_records,
     shard_from_json,
-    write_records,
     write_shard,
 )
 
@@ -76,11 +75,7 @@ class EncodedShardFiles:
             InputError: The disk or the store refuses.
         """
         trailer = {"num_entries": part.num_entries, "seconds": part.seconds, "skipped": part.skipped}
-        path = self._part(number)
-        with disk_errors(path):
-            partial = local_partial(path)
-            write_records(partial, [*map(encode_record, part.records), json.dumps(trailer).encode()])
-            publish(partial, path)
+        write_records(self._part(number), [*map(encode_record, part.records), json.dumps(trailer).encode()])
 
     def finish(self, last: Part, source: str) -> EncodedShard:
         """Makes the shard of its parts and removes them; killed on the way, it can be done again.

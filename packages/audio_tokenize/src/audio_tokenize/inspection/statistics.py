@@ -227,6 +227,7 @@ def _count_dataset(dataset: TokenDataset) -> CorpusStatistics:
         name=manifest.corpus,
         form="dataset",
         facts={
+            "licence": manifest.provenance.get("codes", {}).get("licence"),
             "codec": dict(manifest.codec),
             "vocabulary": {
                 "name": vocabulary.name,
