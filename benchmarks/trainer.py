@@ -1,0 +1,198 @@
+"""What training costs beside the compiled step: the loop, checkpoints, collectives.
+
+    .venv/bin/python benchmarks/trainer.py loop [--steps 60] [--rounds 5]
+    .venv/bin/python benchmarks/trainer.py checkpoint [--saves 5]
+    .venv/bin/python benchmarks/trainer.py collectives
+
+`loop`: the quickstart's model and batch on made-up data; what the whole loop (batches read ahead, metrics, progress)
+takes beyond the bare compiled step on one batch, loop and bare step by turns, as a share of the step: by the clock, and
+in CPU time, which the work of others on this machine changes less. `checkpoint`: how long the loop stands still for a save, as a share of the save's whole duration. Both on this
+machine as it is. `collectives`: bytes that each of 2, 4 and 8 simulated devices receives in a step, read off the
+compiled module, over what cut weights have to move.
+"""
+
+import os
+import sys
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+if "collectives" in sys.argv:
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audio_data import DatasetWriter, Document, Progress, Vocabulary, open_root
+from audio_train import Checkpoints, Placement, ResolvedRun, Trainer, find_recipe, override, resolve
+from audio_train.collectives import fsdp_bytes, moved_bytes
+from audio_train.loop import Loop, StopRequest
+from audio_train.mesh import batch_sharding, make_mesh, replicated
+from audio_train.spikes import SpikeWatch
+from audio_train.state import TrainState, abstract_state
+from audio_train.step import Batch, objective
+from audio_train.tracking import JsonLines
+from audio_train.trainer import StepProgram
+
+ALONE = Placement(data=1)
+VOCABULARY = Vocabulary.compact("drawn", 512, "drawn", num_codebooks=8, codebook_size=256, text_tokenizer="drawn")
+
+
+def quickstart_run(root: Path, steps: int) -> ResolvedRun:
+    """The quickstart's model, batch and update rule on random frames."""
+    rng = np.random.default_rng(0)
+    with DatasetWriter(root / "drawn", corpus="drawn", vocabulary=VOCABULARY, provenance={}) as writer:
+        for number in range(400):
+            frames = VOCABULARY.audio_ids(rng.integers(0, 256, (rng.integers(10, 40), 8)))
+            ids = np.concatenate([[VOCABULARY.begin_of_text, VOCABULARY.audio_start], frames, [VOCABULARY.audio_end]])
+            writer.write(Document(ids.astype(np.int32), None, {"id": str(number)}))
+    _, recipe = find_recipe("quickstart")
+    settings = ('data.mixture=[{"start_fraction":0.0,"weights":{"drawn":1.0}}]', f"steps={steps}")
+    recipe = override(recipe, *settings, "start.audio_rows=random", "cadence.checkpoint_seconds=null")
+    manifests = {name: dataset.manifest for name, dataset in open_root(root).items()}
+    return resolve(recipe, VOCABULARY, manifests)
+
+
+class Unsaved(Checkpoints):
+    """Checkpoints that are not written, as their cost is measured apart."""
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+
+    def save(self, state: TrainState, step: int) -> None:
+        """Write nothing."""
+
+    def wait(self) -> None:
+        """Return at once."""
+
+
+def loop(steps: int, rounds: int) -> dict[str, float]:
+    """Share of the step that the loop adds to it, by the clock and in CPU time."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        trainer = Trainer(quickstart_run(root / "data", steps), root / "data", ALONE)
+        trainer.compile()
+        pairs = [(_bare_step(trainer, steps), _loop_step(trainer, root, steps)) for _ in range(rounds)]
+    wall, cpu = ([loop_[i] / bare[i] - 1 for bare, loop_ in pairs] for i in range(2))
+    return {
+        "bare_step_ms": 1000 * statistics.median(bare[0] for bare, _ in pairs),
+        "loop_step_ms": 1000 * statistics.median(loop_[0] for _, loop_ in pairs),
+        "overhead_fraction_wall": statistics.median(wall),
+        "overhead_fraction_cpu": statistics.median(cpu),
+    }
+
+
+def _loop_step(trainer: Trainer, root: Path, steps: int) -> tuple[float, float]:
+    resolved, state = trainer.resolved, trainer.initial_state()
+    with JsonLines(root / "metrics.jsonl", 0) as metrics, StopRequest() as stop:
+        running = Loop(
+            step=trainer.step,
+            batches=trainer.batches(0),
+            evaluate=None,
+            describe=trainer.loader.describe,
+            checkpoints=Unsaved(),
+            metrics=metrics,
+            progress=Progress("train", total=steps, unit="steps"),
+            cadence=resolved.run.cadence,
+            kinds=resolved.vocabulary.kinds,
+            num_steps=steps,
+            tokens_per_step=resolved.run.data.tokens_per_step,
+            stop=stop,
+            utilisation=trainer.utilisation,
+            spikes=SpikeWatch(8.0),
+            export=lambda state, step: None,
+        )
+        wall, cpu = time.monotonic(), time.process_time()
+        running.run(state, 0)
+        return (time.monotonic() - wall) / steps, (time.process_time() - cpu) / steps
+
+
+def _bare_step(trainer: Trainer, steps: int) -> tuple[float, float]:
+    state, batch = trainer.initial_state(), next(trainer.batches(0))
+    state, metrics = trainer.step(state, batch)
+    jax.block_until_ready(metrics)
+    wall, cpu = time.monotonic(), time.process_time()
+    for _ in range(steps):
+        state, metrics = trainer.step(state, batch)
+        jax.block_until_ready(metrics)
+    return (time.monotonic() - wall) / steps, (time.process_time() - cpu) / steps
+
+
+def checkpoint(saves: int) -> dict[str, float]:
+    """Share of a save during which the loop waits."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        trainer = Trainer(quickstart_run(root / "data", 10), root / "data", ALONE)
+        # Ten copies of the embedding make the state large enough for a save to take a while.
+        state = trainer.initial_state()
+        large = replace(state, optimizer=(state.optimizer, [jnp.tile(state.model.embedding, (20, 1))] * 8))
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(large))
+        stalls, durations = [], []
+        with Checkpoints(root, "f", keep_last=1) as checkpoints:
+            for step in range(saves + 1):
+                start = time.monotonic()
+                checkpoints.save(large, step)
+                stalls.append(time.monotonic() - start)
+                checkpoints.wait()
+                durations.append(time.monotonic() - start)
+        shares = [stall / duration for stall, duration in zip(stalls[1:], durations[1:], strict=True)]
+        return {
+            "state_mib": size / 2**20,
+            "stall_seconds": statistics.median(stalls[1:]),
+            "save_seconds": statistics.median(durations[1:]),
+            "stall_fraction": statistics.median(shares),
+        }
+
+
+def collectives() -> list[dict[str, float]]:
+    """Bytes moved over bytes necessary, for the quickstart's model in float32."""
+    with tempfile.TemporaryDirectory() as folder:
+        resolved = quickstart_run(Path(folder), 10)
+    resolved = replace(resolved, run=replace(resolved.run, data=replace(resolved.run.data, batch_size=8)))
+    rows = []
+    for devices in (2, 4, 8):
+        module = _compiled(resolved, Placement(data=1, fsdp=devices))
+        moved, necessary = moved_bytes(module), fsdp_bytes(resolved.model, 4, devices)
+        rows.append({"devices": devices, **moved, "necessary": necessary, "ratio": sum(moved.values()) / necessary})
+    return rows
+
+
+def _compiled(resolved: ResolvedRun, placement: Placement) -> str:
+    mesh = make_mesh(placement)
+    state = abstract_state(resolved, mesh, placement)
+    rows, data = batch_sharding(mesh, resolved.run.data.batch_size), resolved.run.data
+    shape = (data.batch_size, data.seq_len)
+    kinds = (jnp.int32, jnp.int32, jnp.int32, jnp.bool_)
+    batch = Batch(*(jax.ShapeDtypeStruct(shape, kind, sharding=rows) for kind in kinds))
+    constants = jax.device_put((objective(resolved), resolved.learning_rate), replicated(mesh))
+    return StepProgram(resolved, mesh, placement, state).train.lower(state, batch, *constants).compile().as_text()
+
+
+def main() -> None:
+    """Run one measurement and print it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["loop", "checkpoint", "collectives"])
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--saves", type=int, default=5)
+    options = parser.parse_args()
+    measured: dict[str, Callable[[], object]] = {
+        "loop": lambda: loop(options.steps, options.rounds),
+        "checkpoint": lambda: checkpoint(options.saves),
+        "collectives": collectives,
+    }
+    result = measured[options.what]()
+    for row in result if isinstance(result, list) else [result]:
+        print(json.dumps({"load": os.getloadavg()[0], **row}))
+
+
+if __name__ == "__main__":
+    main()
