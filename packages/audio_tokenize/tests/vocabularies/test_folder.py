@@ -9,7 +9,9 @@ import safetensors.numpy
 from audio_data import InputError
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
+from audio_tokenize.text.sentencepiece_model import with_scores
 from audio_tokenize.text.sentencepiece_text import SentencePieceText
+from audio_tokenize.vocabularies.document_tokenizer import FILE_NAMES
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 
 
@@ -51,6 +53,9 @@ def test_a_saved_folder_comes_back(tmp_path: Path, made, codec):
     assert {p.name for p in (tmp_path / "vocabulary").iterdir()} == {
         "vocabulary.json",
         "text.model",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
         "codebooks.safetensors",
     }
     loaded = VocabularyFolder.load(tmp_path / "vocabulary")
@@ -59,6 +64,25 @@ def test_a_saved_folder_comes_back(tmp_path: Path, made, codec):
     assert loaded.codebooks.dtype == np.float32
     assert np.array_equal(loaded.codebooks, codec.codebook_vectors())
     made.save(tmp_path / "vocabulary")
+
+
+def test_a_folder_of_before_the_tokenizer_files_loads_and_gets_them(tmp_path: Path, made):
+    made.save(tmp_path)
+    expected = {name: (tmp_path / name).read_bytes() for name in FILE_NAMES}
+    for name in FILE_NAMES:
+        (tmp_path / name).unlink()
+    loaded = VocabularyFolder.load(tmp_path)
+    loaded.save(tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in FILE_NAMES} == expected
+
+
+def test_a_model_whose_scores_are_not_rounded_gets_no_tokenizer_files(tmp_path: Path, made):
+    """As those that were trained before scores were rounded."""
+    text = SentencePieceText(with_scores(made.text.model, lambda score: score * 1.001))
+    old = replace(made, text=text, vocabulary=replace(made.vocabulary, text_tokenizer=text.fingerprint))
+    old.save(tmp_path)
+    assert not any((tmp_path / name).exists() for name in FILE_NAMES)
+    assert VocabularyFolder.load(tmp_path).text.model == text.model
 
 
 def test_a_different_vocabulary_is_refused(tmp_path: Path, made, encoded, codec):

@@ -6,13 +6,16 @@ space: it comes back as a space.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain
 from typing import Protocol, runtime_checkable
 
 import sentencepiece
 
 from audio_data import InputError, StoragePath, read_bytes, write_bytes
 from audio_tokenize.text.sentencepiece_training import train_model
+from audio_tokenize.text.unigram import Unigram
 
 FILE_NAME = "text.model"
 
@@ -122,13 +125,21 @@ class SentencePieceText:
         """`sentencepiece:` and the first 12 digits of the model file's SHA-256."""
         return f"sentencepiece:{hashlib.sha256(self.model).hexdigest()[:12]}"
 
+    @cached_property
+    def unigram(self) -> Unigram:
+        """The model as `tokenizers` knows it, where it cuts texts alike."""
+        return Unigram.read(self.model)
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; none for the empty text."""
-        return self._processor.encode(text)
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, faster than one by one."""
-        return self._processor.encode(list(texts))
+        longest = self.unigram.max_exact_characters
+        if all(len(text) <= longest for text in texts):
+            return self._processor.encode(list(texts))
+        return [list(chain.from_iterable(self._processor.encode(list(_parts(text, longest))))) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`.
@@ -141,3 +152,21 @@ class SentencePieceText:
             if not 0 <= i < self.num_ids:
                 raise InputError(f"`ids[{position}]` must be a text id in 0..{self.num_ids - 1}, got {i!r}")
         return self._processor.decode(ids)
+
+
+def _parts(text: str, longest: int | float) -> Iterator[str]:
+    """Parts of at most `longest` characters, where the text has spaces, whose ids make up those of the text.
+
+    No piece goes on over a space, so that a text can be cut there. The space itself is left out, since SentencePiece
+    puts one before each part that is not empty.
+    """
+    start = 0
+    while len(text) - start > longest:
+        stop = text.rfind(" ", start + 1, min(start + int(longest) + 1, len(text) - 1))
+        if stop < 0:
+            stop = text.find(" ", start + int(longest) + 1, len(text) - 1)
+        if stop < 0:
+            break
+        yield text[start:stop]
+        start = stop + 1
+    yield text[start:]

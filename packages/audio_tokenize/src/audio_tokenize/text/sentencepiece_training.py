@@ -4,26 +4,25 @@ SentencePiece finds its candidate pieces in the list of *different* words, so th
 part of another word. That suits large vocabularies; with a hundred pieces for a hundred words it spells most of them
 letter by letter (measured: 14 pieces a sentence of 5.4 words). Here the candidates are all words and all their parts,
 counted as often as they are spoken, and pruning keeps those that explain most: 5.4 pieces on the same sentences.
+
+Scores are rounded and a few candidates left out so that the `tokenizers` library cuts texts alike, see `unigram`.
 """
 
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import sentencepiece
 
 from audio_data import InputError, disk_errors
+from audio_tokenize.text.sentencepiece_model import with_scores, without_training_option
+from audio_tokenize.text.unigram import SPACE, can_be_learned, round_score
 
-_SPACE = "\u2581"
 _NUM_RESERVED = 257
 _MAX_PIECE_CHARACTERS = 16
 _MAX_LINE_BYTES = 1 << 20
-
-# Protocol buffers: the wire types, and the field of a model that holds its training options.
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_TRAINER_OPTIONS = 2 << 3 | _BYTES
 
 
 def train_model(lines: Iterable[str], num_pieces: int) -> bytes:
@@ -71,19 +70,21 @@ def train_model(lines: Iterable[str], num_pieces: int) -> bytes:
             num_threads=1,
             minloglevel=2,
         )
-        return _without_option(model.getvalue(), seeds.name.encode())
+        # SentencePiece records where the seed file was, which would make the model of the same text differ every time.
+        trained = without_training_option(model.getvalue(), seeds.name.encode())
+    return with_scores(trained, round_score)
 
 
 def _candidates(lines: Iterable[str]) -> list[tuple[str, int]]:
     """Every word and every part of a word, most characters explained first."""
-    words = Counter(_SPACE + word for line in lines for word in line.split(" ") if word)
+    words = Counter(SPACE + word for line in lines for word in line.split(" ") if word)
     parts: Counter[str] = Counter()
     for word, count in words.items():
         for start in range(len(word)):
             for stop in range(start + 1, min(len(word), start + _MAX_PIECE_CHARACTERS) + 1):
                 parts[word[start:stop]] += count
     return sorted(
-        ((part, count) for part, count in parts.items() if part.isprintable()),
+        ((part, count) for part, count in parts.items() if part.isprintable() and can_be_learned(part)),
         key=lambda item: (-item[1] * len(item[0]), item[0]),
     )
 
@@ -94,55 +95,3 @@ def _without_rare_characters(lines: list[str], max_characters: int) -> list[str]
     del counts[" "]
     rare = sorted(counts, key=lambda character: (-counts[character], character))[max_characters - 1 :]
     return [line.translate(dict.fromkeys(map(ord, rare), " ")) for line in lines]
-
-
-def _without_option(model: bytes, value: bytes) -> bytes:
-    """The model without one string among its training options.
-
-    SentencePiece records where the seed file was, which would make the model of the same text differ every time.
-    """
-    fields = []
-    for tag, content in _fields(model):
-        if tag == _TRAINER_OPTIONS:
-            content = b"".join(_field(*inner) for inner in _fields(content) if inner[1] != value)
-        fields.append(_field(tag, content))
-    return b"".join(fields)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and content of each field of a protocol buffer message."""
-    position = 0
-    while position < len(message):
-        tag, position = _read_varint(message, position)
-        start = position
-        match tag & 7:
-            case wire if wire == _VARINT:
-                _, position = _read_varint(message, position)
-            case wire if wire == _BYTES:
-                size, start = _read_varint(message, position)
-                position = start + size
-            case wire if wire in (_FIXED32, _FIXED64):
-                position += 4 if wire == _FIXED32 else 8
-            case wire:
-                raise ValueError(f"wire type {wire} at byte {start}")
-        yield tag, message[start:position]
-
-
-def _field(tag: int, content: bytes) -> bytes:
-    size = _varint(len(content)) if tag & 7 == _BYTES else b""
-    return _varint(tag) + size + content
-
-
-def _read_varint(message: bytes, position: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while True:
-        byte = message[position]
-        value |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:
-            return value, position
-
-
-def _varint(value: int) -> bytes:
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])

@@ -14,8 +14,10 @@ import numpy as np
 
 from audio_data import InputError, Vocabulary
 from audio_tokenize.documents.transcode import ids_to_characters
-from audio_tokenize.text.byte_pairs import NamedToken, dump
+from audio_tokenize.text.byte_pairs import BytePairs, NamedToken, dump
 from audio_tokenize.text.huggingface_text import HuggingFaceText
+from audio_tokenize.text.sentencepiece_text import SentencePieceText
+from audio_tokenize.text.unigram import Unigram
 
 TOKENIZER_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"
@@ -56,7 +58,11 @@ def document_tokens(vocabulary: Vocabulary, named: Sequence[NamedToken]) -> tupl
 
 
 def tokenizer_files(
-    text: HuggingFaceText, vocabulary: Vocabulary, *, prepends_begin_of_text: bool, padding: str
+    text: HuggingFaceText | SentencePieceText,
+    vocabulary: Vocabulary,
+    *,
+    prepends_begin_of_text: bool = False,
+    padding: str | None = None,
 ) -> dict[str, bytes]:
     """The files that make a folder a tokenizer of `transformers`.
 
@@ -65,18 +71,19 @@ def tokenizer_files(
         vocabulary: Its id ranges.
         prepends_begin_of_text: Whether reading a string puts the begin of text before it unless told not to, as Llama
             3's tokenizer does and Qwen's does not. A document that says `<|begin_of_text|>` itself then has two.
-        padding: Name of the token that fills up a batch.
+        padding: Name of the token that fills up a batch; the end of text if None.
 
     Returns:
         Content by file name, `FILE_NAMES`.
 
     Raises:
-        InputError: Ids collide.
+        InputError: Ids collide, or a SentencePiece model that other programs would read otherwise.
     """
     begin, end = marker("begin_of_text"), marker("end_of_text")
     post_processor = _prepend(begin, vocabulary.begin_of_text) if prepends_begin_of_text else None
-    named = document_tokens(vocabulary, text.named)
-    roles = {"bos_token": begin, "eos_token": end, "pad_token": padding}
+    model, text_names = _model(text)
+    named = document_tokens(vocabulary, text_names)
+    roles = {"bos_token": begin, "eos_token": end, "pad_token": padding or end}
     config = {
         **roles,
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -84,10 +91,22 @@ def tokenizer_files(
         "model_input_names": ["input_ids", "attention_mask"],
     }
     return {
-        TOKENIZER_NAME: dump(text.byte_pairs.to_json(named, post_processor)),
+        TOKENIZER_NAME: dump(model.to_json(named, post_processor)),
         CONFIG_NAME: _readable(config),
         SPECIAL_TOKENS_NAME: _readable(roles),
     }
+
+
+def _model(text: HuggingFaceText | SentencePieceText) -> tuple[BytePairs | Unigram, tuple[NamedToken, ...]]:
+    """What decides the ids of texts, and the names among them."""
+    if isinstance(text, HuggingFaceText):
+        return text.byte_pairs, text.named
+    if text.unigram.obstacle is not None:
+        raise InputError(
+            f"`text` must be a SentencePiece model that `tokenizers` reads alike, but {text.unigram.obstacle}: "
+            "train it with `audio-tokenize vocabulary`"
+        )
+    return text.unigram, ()
 
 
 def marker(special: str) -> str:

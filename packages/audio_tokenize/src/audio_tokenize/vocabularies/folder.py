@@ -1,7 +1,7 @@
 """The folder that gives ids their meaning: `vocabulary/` beside the datasets.
 
 vocabulary.json           id ranges and the fingerprints of what made the ids (`audio_data.Vocabulary`)
-text.model                the SentencePiece model, of a vocabulary with one; other text tokenizers have instead:
+text.model                the SentencePiece model, of a vocabulary with one
 tokenizer.json            the vocabulary as `transformers.AutoTokenizer` loads it, text tokenizer included, with
 tokenizer_config.json     its begin, end and padding, and
 special_tokens_map.json   the same for older programs
@@ -10,8 +10,8 @@ codebooks.safetensors     tensor `codebooks`, float32 [codebooks, codebook_size,
                           where the codec's weights were not at hand
 merges.safetensors        byte-pair merges of codes, where some were learned
 
-A SentencePiece model has no `tokenizer.json`: `tokenizers` adds its scores in double precision and SentencePiece in
-single, so that texts that can be cut in two equally likely ways, such as a run of zeros, come out differently.
+Beside a SentencePiece model these three are written where both libraries give every document the same ids, as they do
+for a model that is trained here, see `audio_tokenize.text.unigram`; beside any other they are left out.
 """
 
 import json
@@ -62,7 +62,8 @@ class VocabularyFolder:
         text: The text tokenizer.
         codebooks: A vector for each code; None where the codec's weights were not at hand.
         merges: Merges of codes, whose symbol s has the id `audio_base + s`; None where there are none.
-        tokenizer_files: Content by name of the files of `transformers`; none for a SentencePiece model.
+        tokenizer_files: Content by name of the files of `transformers`, where the text ids are read from them; those
+            beside a SentencePiece model follow from it and are made by `save`.
     """
 
     vocabulary: Vocabulary
@@ -211,6 +212,8 @@ class VocabularyFolder:
         files = dict(self.tokenizer_files)
         if isinstance(self.text, SentencePieceText):
             files[TEXT_NAME] = self.text.model
+            if self.text.unigram.obstacle is None:
+                files |= document_tokenizer.tokenizer_files(self.text, self.vocabulary)
         if self.codebooks is not None:
             files[CODEBOOKS_NAME] = safetensors.numpy.save({"codebooks": self.codebooks})
         if self.merges is not None:

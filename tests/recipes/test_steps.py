@@ -1,0 +1,48 @@
+"""The training step of every distinct model of the study is traced and lowered at full size, without its memory."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from audio_data import Vocabulary
+from audio_train import STUDIES, Placement, ResolvedRun, resolve
+from audio_train.mesh import make_mesh
+from audio_train.state import abstract_state
+from audio_train.step import Batch, objective
+from audio_train.trainer import StepProgram
+
+COMPACT = Vocabulary.compact("compact", 384, "embedded-v1", num_codebooks=8, codebook_size=2048, text_tokenizer="x")
+
+
+def distinct_steps() -> dict[str, ResolvedRun]:
+    """One run for each model, update rule and loss that needs a step program of its own, with one row a batch.
+
+    No shape of a model depends on the batch.
+    """
+    found: dict[str, ResolvedRun] = {}
+    for study in STUDIES:
+        for name, recipe in study.runs.items():
+            run = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, batch_size=1))
+            resolved = resolve(run, study.vocabulary_of(name) or COMPACT)
+            found.setdefault(repr((resolved.model, run.optimizer.name, run.loss)), resolved)
+    return {resolved.run.name: resolved for resolved in found.values()}
+
+
+STEPS = distinct_steps()
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_step_of_every_distinct_model_is_traced_and_lowered(name: str):
+    resolved, one = STEPS[name], Placement(data=1)
+    mesh = make_mesh(one)
+    state = abstract_state(resolved, mesh, one)
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.model)) == resolved.model.num_parameters
+    row = (1, resolved.run.data.seq_len)
+    batch = Batch(*(jax.ShapeDtypeStruct(row, dtype) for dtype in (jnp.int32, jnp.int32, jnp.int32, jnp.bool_)))
+    program = StepProgram(resolved, mesh, one, state)
+    lowered = program.train.lower(state, batch, objective(resolved), resolved.learning_rate, None)
+    after, _ = lowered.out_info
+    assert jax.tree.map(lambda leaf: leaf.shape, after.model) == jax.tree.map(lambda leaf: leaf.shape, state.model)

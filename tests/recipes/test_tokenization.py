@@ -1,0 +1,63 @@
+"""Tokenizations against the rules, corpora and command lines of audio-tokenize."""
+
+import pytest
+
+from audio_data import MIXES
+from audio_tokenize import STUDY_DATASETS
+from audio_tokenize.cli import main as audio_tokenize
+from audio_tokenize.corpora.cards import card
+from audio_tokenize.vocabularies.published import PUBLISHED
+from audio_train.recipes.catalogue import MARIN_MIMI, QWEN3X_MIMI
+from audio_train.recipes.tokenization import TOKENIZATIONS, Tokenization, produced_by
+
+RECIPES = list(TOKENIZATIONS.values())
+SPEECH = [recipe for recipe in RECIPES if recipe.codec is not None]
+
+
+@pytest.mark.parametrize("recipe", SPEECH, ids=lambda recipe: recipe.name)
+def test_rules_are_those_of_the_published_dataset(recipe: Tokenization):
+    dataset = STUDY_DATASETS[recipe.dataset]
+    assert recipe.corpus in dataset.corpora
+    assert recipe.layouts == dataset.rules.layouts
+    assert recipe.grouping == dataset.rules.grouping
+    assert recipe.transcript == dataset.rules.transcript
+    assert recipe.codec is not None
+    assert recipe.codec.num_codebooks == dataset.rules.num_codebooks
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_repository_and_revision_are_those_of_the_card(recipe: Tokenization):
+    published = card(recipe.dataset.replace("_", "-"))
+    assert published.repository == recipe.repository
+    assert recipe.revision == (published.revision if published.revision not in (None, "main") else None)
+    assert card(recipe.corpus).name == recipe.corpus
+
+
+def test_every_published_dataset_but_evaluation_sets_is_made():
+    made = {recipe.dataset for recipe in RECIPES}
+    rest = {name for name in STUDY_DATASETS if name not in made}
+    assert rest == {name for name in STUDY_DATASETS if name.startswith("librispeech-mm-eval/")} | {"libritts-r-mm-tts0"}
+
+
+def test_every_corpus_of_every_mixture_is_made():
+    for mix in MIXES.values():
+        for corpus in mix.weights:
+            assert corpus in produced_by(corpus).produces
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_command_lines_parse(recipe: Tokenization):
+    for line in recipe.commands:
+        program, name, *words = line.split()
+        assert program == "audio-tokenize"
+        known = {option for parameter in audio_tokenize.commands[name].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize(("name", "ours"), [("marin-mimi", MARIN_MIMI), ("qwen3x-mimi", QWEN3X_MIMI)])
+def test_vocabularies_have_the_published_ids(name: str, ours):
+    published = PUBLISHED[name]
+    assert (ours.begin_of_text, ours.end_of_text) == (published.begin_of_text, published.end_of_text)
+    assert ours.text_start == published.text_start
+    assert ours.audio_start == published.text_start + 2
+    assert ours.audio_base == published.text_start + 4
