@@ -6,9 +6,10 @@
 
 `loop`: the quickstart's model and batch on made-up data; what the whole loop (batches read ahead, metrics, progress)
 takes beyond the bare compiled step on one batch, loop and bare step by turns, as a share of the step: by the clock, and
-in CPU time, which the work of others on this machine changes less. `checkpoint`: how long the loop stands still for a save, as a share of the save's whole duration. Both on this
-machine as it is. `collectives`: bytes that each of 2, 4 and 8 simulated devices receives in a step, read off the
-compiled module, over what cut weights have to move.
+in CPU time, which the work of others on this machine changes less. `checkpoint`: how long the loop stands still for a
+save, as a share of the save's whole duration. `collectives`: bytes that each of 2, 4 and 8 simulated devices receives
+in a step of the quickstart's model under the study's update rule, read off the compiled module, over what cut weights
+have to move.
 """
 
 import os
@@ -156,7 +157,8 @@ def collectives() -> list[dict[str, float]]:
     """Bytes moved over bytes necessary, for the quickstart's model in float32."""
     with tempfile.TemporaryDirectory() as folder:
         resolved = quickstart_run(Path(folder), 10)
-    resolved = replace(resolved, run=replace(resolved.run, data=replace(resolved.run.data, batch_size=8)))
+    run = override(resolved.run, "optimizer.name=cautious_adamc", "data.batch_size=8")
+    resolved = resolve(run, VOCABULARY)
     rows = []
     for devices in (2, 4, 8):
         module = _compiled(resolved, Placement(data=1, fsdp=devices))

@@ -97,7 +97,6 @@ def grammar_sets():
 
 
 def our_step(dtype_name, sets):
-    import equinox as eqx
     import jax
     import jax.numpy as jnp
     import optax

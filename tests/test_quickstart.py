@@ -23,9 +23,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speech")
     chosen = open_corpus("sample").select(split="train", speaker="slt").utterances[:NUM_RECORDINGS]
     for utterance in chosen:
-        samples = load_audio(
-            utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds
-        )
+        samples = load_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
         soundfile.write(folder / f"{utterance.id}.wav", samples, 24_000)
         (folder / f"{utterance.id}.txt").write_text(utterance.text)
     soundfile.write(folder / "unlabelled.wav", samples, 24_000)

@@ -11,6 +11,7 @@ import pytest
 
 from audio_data import DatasetWriter, Document, Vocabulary
 from audio_eval import evaluate, make_tasks
+from audio_eval.testsets.generated import TWINS, write_twin
 from audio_model import Qwen3xConfig, initialize, save_model
 from audio_tokenize import AbstractCodec, Segment, SentencePieceText, VocabularyFolder, layout
 
@@ -23,7 +24,7 @@ TEXTS = [f"the {colour} {animal} is in room {room}" for colour in COLOURS for an
 
 
 class ToyCodec(AbstractCodec):
-    """A codec whose decoder hums: frame by frame one tone, higher for a higher code."""
+    """A codec that hears loudness, brightness and slope of a frame, and hums: higher for a higher first code."""
 
     codec_id: str = "toy-codec"
     sample_rate_hz: int = 24_000
@@ -33,7 +34,14 @@ class ToyCodec(AbstractCodec):
     attention_window_frames: int | None = None
 
     def encode_batch(self, signals):
-        raise NotImplementedError
+        return [self._encode(np.asarray(signal)) for signal in signals]
+
+    def _encode(self, signal):
+        frames = np.pad(signal, (0, -len(signal) % self.samples_per_frame)).reshape(-1, self.samples_per_frame)
+        loud = np.abs(frames).mean(axis=1)
+        bright = (np.diff(np.sign(frames), axis=1) != 0).mean(axis=1)
+        slope = np.abs(frames[:, 960:]).mean(axis=1) / (2 * loud + 1e-9)
+        return (np.stack([loud * 4, bright * 2, slope], axis=1).clip(0, 0.999) * BOOK_SIZE).astype(np.int32)
 
     def encoder_stream(self):
         raise NotImplementedError
@@ -151,7 +159,18 @@ def export(tmp_path_factory, model, vocabulary, text):
 
 @pytest.fixture
 def toy_codec(monkeypatch):
-    monkeypatch.setattr("audio_eval.tasks.base.load_codec", lambda name: ToyCodec())
+    codec = ToyCodec()
+    monkeypatch.setattr("audio_eval.tasks.base.load_codec", lambda name: codec)
+    return codec
+
+
+@pytest.fixture(scope="session")
+def test_sets(tmp_path_factory):
+    """Twins of all published test sets, six items each."""
+    root = tmp_path_factory.mktemp("test-sets")
+    for name in TWINS:
+        write_twin(name, root / name, 6)
+    return root
 
 
 @pytest.fixture(scope="session")

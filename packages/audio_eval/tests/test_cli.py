@@ -61,3 +61,16 @@ def test_a_folder_without_a_model_is_named(tmp_path, data):
     failed = invoke("run", tmp_path, "--data", data, "--heldout", "voice", "--out", tmp_path / "out")
     assert failed.exit_code == 2
     assert "must be an exported model or the folder of a finished run" in failed.stderr
+
+
+def test_twins_are_written_and_measured(export, tmp_path, toy_codec):
+    written = invoke("testset", "swuggy", tmp_path / "sets", "--items", 3)
+    assert written.exit_code == 0, written.output
+    arguments = ("run", export, "--tasks", "swuggy,twuggy", "--test-sets", tmp_path / "sets", "--judge", "none")
+    ran = invoke(*arguments, "--compat", "study", "--limit", 2, "--out", tmp_path / "out", "--json")
+    assert ran.exit_code == 0, ran.output
+    summary = json.loads(ran.stdout)["summary"]
+    assert summary["swuggy"]["swuggy_accuracy"]["num_items"] == summary["twuggy"]["twuggy_accuracy"]["num_items"] == 2
+    failed = invoke("testset", "mmlu", tmp_path / "sets")
+    assert failed.exit_code == 2
+    assert "must be one of swuggy" in failed.stderr

@@ -78,7 +78,7 @@ def test_speech_is_saved_and_judged(evaluation):
 def test_finished_tasks_are_not_run_again(evaluation, export, data, monkeypatch, tmp_path):
     tasks = make_tasks(["nll"])
     first = evaluate(export, data, ["heldout"], tasks, tmp_path, judge="none", limit=3)
-    monkeypatch.setattr("audio_eval.tasks.nll.score_documents", None)
+    monkeypatch.setattr("audio_eval.tasks.nll.scored_documents", None)
     assert (
         evaluate(export, data, ["heldout"], tasks, tmp_path, judge="none", limit=3).results[0].scores
         == first.results[0].scores
@@ -144,7 +144,7 @@ def test_comparison_with_itself_is_undecided(evaluation):
     [
         ({"heldout": ["nowhere"]}, "which are heldout, talks, voice, got 'nowhere'"),
         ({"heldout": []}, "must name at least one data set"),
-        ({"judge": "parrot"}, "`judge` must be auto, none or whisper:MODEL, got 'parrot'"),
+        ({"judge": "parrot"}, "`judge` must be auto, embedded, none or whisper:MODEL, got 'parrot'"),
     ],
 )
 def test_mistakes_are_named(export, data, tmp_path, change, message):

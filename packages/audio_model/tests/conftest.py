@@ -1,3 +1,4 @@
+import functools
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -17,6 +18,7 @@ def rng():
     return np.random.default_rng(0)
 
 
+@functools.cache
 def _perturbed(config):
     """Random weights whose norms are not all ones."""
     from audio_model import initialize

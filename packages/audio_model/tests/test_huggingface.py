@@ -12,7 +12,10 @@ from audio_model import (
     Qwen3xConfig,
     RopeConfig,
     RopeScaling,
+    SpecialIds,
+    extend,
     linear_cross_entropy,
+    load_config,
     load_model,
     save_model,
 )
@@ -23,6 +26,8 @@ with warnings.catch_warnings():
     transformers = pytest.importorskip(
         "transformers", reason="parity needs transformers: pip install torch transformers"
     )
+
+tokenizers = pytest.importorskip("tokenizers")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -67,8 +72,8 @@ def _our_loss(model, tokens):
     return jnp.mean(loss), model.logits(hidden)
 
 
-def test_logits_loss_and_gradients(pair, tmp_path):
-    ours, theirs, tokens = pair
+def _compare(ours, theirs, tokens, tmp_path):
+    """Logits, loss and every gradient of one model here and there."""
     (loss, logits), gradients = jax.jit(jax.value_and_grad(_our_loss, has_aux=True))(ours, tokens)
     result = theirs(torch.tensor(tokens), labels=torch.tensor(tokens))
     result.loss.backward()
@@ -83,15 +88,26 @@ def test_logits_loss_and_gradients(pair, tmp_path):
         np.testing.assert_allclose(left, right, atol=1e-4)
 
 
-def test_round_trip_through_their_format_is_exact(pair, tmp_path):
+def test_logits_loss_and_gradients(pair, tmp_path):
+    _compare(*pair, tmp_path)
+
+
+@pytest.mark.parametrize("shard", ["1GB", "5KB"])
+def test_round_trip_through_their_format_is_exact(pair, tmp_path, shard):
     ours, theirs, _ = pair
-    theirs.save_pretrained(tmp_path / "theirs")
+    theirs.save_pretrained(tmp_path / "theirs", max_shard_size=shard)
     returned = load_model(tmp_path / "theirs")
     assert returned.config == ours.config
     assert eqx.tree_equal(returned, ours)
+    # And in files: what is written of it is, byte for byte, what was written first.
+    save_model(tmp_path / "again", returned)
+    first, again = ((folder / "model.safetensors").read_bytes() for folder in (tmp_path, tmp_path / "again"))
+    assert first == again
 
 
-def test_their_own_weights_load_here(tmp_path):
+@pytest.fixture
+def qwen3(tmp_path):
+    """A folder that they wrote, of the shape of Qwen3's base models: tied, another rotary base and epsilon."""
     torch.manual_seed(0)
     config = transformers.Qwen3Config(
         vocab_size=61,
@@ -102,12 +118,83 @@ def test_their_own_weights_load_here(tmp_path):
         num_key_value_heads=2,
         head_dim=16,
         max_position_embeddings=64,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=True,
+        bos_token_id=50,
+        eos_token_id=50,
     )
-    theirs = transformers.Qwen3ForCausalLM(config).float()
-    theirs.save_pretrained(tmp_path)
-    tokens = np.random.default_rng(0).integers(0, 61, (2, 20))
-    _, logits = _our_loss(load_model(tmp_path), tokens)
-    np.testing.assert_allclose(logits, theirs(torch.tensor(tokens)).logits.detach().numpy(), atol=1e-4)
+    model = transformers.Qwen3ForCausalLM(config).float()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "qwen3")
+    return tmp_path / "qwen3", model
+
+
+def test_their_own_weights_load_here(qwen3, tmp_path):
+    folder, theirs = qwen3
+    config = load_config(folder)
+    assert (config.rope, config.rms_epsilon, config.tied) == (RopeConfig(theta=1e6, scaling=None), 1e-6, True)
+    _compare(load_model(folder), theirs, np.random.default_rng(0).integers(0, 61, (2, 20)), tmp_path)
+
+
+def test_an_extended_model_says_of_old_ids_what_it_said(qwen3, tmp_path):
+    """A warm start keeps the rotary embedding and epsilon of its source, as they too read them."""
+    folder, theirs = qwen3
+    extend(folder, tmp_path / "extended", vocab_size=90, num_copied=50)
+    extended = _theirs(tmp_path / "extended")
+    tokens = torch.tensor(np.random.default_rng(0).integers(0, 50, (2, 20)))
+    with torch.no_grad():
+        before, after = theirs(tokens).logits, extended(tokens).logits
+    np.testing.assert_allclose(after[..., :50], before[..., :50], atol=1e-5)
+    assert after.shape[-1] == 90
+    assert extended.config.eos_token_id == 50
+
+
+@pytest.fixture
+def vocabulary(tmp_path):
+    """A tokenizer of whole words with the markers of documents."""
+    words = {"one": 0, "two": 1, "<|begin_of_text|>": 2, "<|end_of_text|>": 3, "<|pad|>": 4}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="one"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    roles = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "pad_token": "<|pad|>"}
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles)
+    fast.save_pretrained(tmp_path / "words")
+    return tmp_path / "words"
+
+
+@pytest.mark.parametrize("max_shard_bytes", [10**9, 4000])
+def test_a_saved_folder_is_all_they_need(tiny, vocabulary, tmp_path, max_shard_bytes):
+    save_model(tmp_path / "model", tiny, vocabulary=vocabulary, max_shard_bytes=max_shard_bytes)
+    assert (tmp_path / "model/model.safetensors.index.json").exists() == (max_shard_bytes == 4000)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    ids = tokenizer("<|begin_of_text|> one two two", add_special_tokens=False, return_tensors="pt").input_ids
+    assert ids.tolist() == [[2, 0, 1, 1]]
+    theirs = _theirs(tmp_path / "model")
+    for config in (theirs.config, theirs.generation_config):
+        assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (2, 3, 4)
+    _, logits = _our_loss(tiny, np.asarray(ids))
+    np.testing.assert_allclose(logits, theirs(ids).logits.detach().numpy(), atol=1e-4)
+    new = theirs.generate(ids, max_new_tokens=3, do_sample=False)
+    assert new.shape[1] <= 7
+
+
+def test_their_default_type_is_the_stored_one(tiny, tmp_path):
+    save_model(tmp_path, tiny, dtype="bfloat16")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert theirs.dtype == torch.bfloat16
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert eqx.tree_equal(load_model(tmp_path / "theirs"), load_model(tmp_path))
+
+
+@pytest.mark.parametrize(("padding", "learns"), [(3, True), (9, False)])
+def test_a_padding_id_that_ends_texts_still_learns(tiny, tmp_path, padding, learns):
+    """They give the row of a model's `pad_token_id` no gradient, which must not befall the end of text."""
+    save_model(tmp_path, tiny, special_ids=SpecialIds(begin=2, end=3, padding=padding))
+    theirs, tokens = _theirs(tmp_path), torch.tensor([[2, 7, 3, 2, 9, 3, 8, 3]])
+    theirs(tokens, labels=tokens).loss.backward()
+    assert theirs.model.embed_tokens.weight.grad[padding].any() == learns
 
 
 def test_greedy_generation_agrees(pair):

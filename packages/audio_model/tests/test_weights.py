@@ -1,14 +1,23 @@
 import dataclasses
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from audio_model import InputError, RopeConfig, load_model, save_model
+from audio_model import InputError, RopeConfig, SpecialIds, load_config, load_model, parameter_axes, save_model
 from audio_model.huggingface import from_huggingface, tensor_shapes, to_huggingface
+from audio_model.tensor_files import TensorFiles
 
 
 @pytest.fixture
@@ -25,13 +34,116 @@ def _rewrite(folder, change):
 
 def test_float32_round_trip_is_exact(tiny, folder):
     assert eqx.tree_equal(load_model(folder), tiny)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+    ]
 
 
 def test_bfloat16_round_trip_rounds_once(tiny, tmp_path):
     save_model(tmp_path, tiny, dtype="bfloat16")
     loaded = load_model(tmp_path)
-    np.testing.assert_array_equal(loaded.layers.up, tiny.layers.up.astype(jnp.bfloat16).astype(jnp.float32))
+    halved = load_model(tmp_path, dtype="bfloat16")
+    for wide, half, original in zip(*map(jax.tree.leaves, (loaded, halved, tiny)), strict=True):
+        rounded = np.asarray(original).astype(jnp.bfloat16)
+        np.testing.assert_array_equal(half, rounded, strict=True)
+        np.testing.assert_array_equal(wide, rounded.astype(np.float32), strict=True)
+
+
+def test_shards_of_a_size_hold_the_same_model(tiny, folder):
+    save_model(folder, tiny, max_shard_bytes=10_000)
+    files = sorted(folder.glob("*.safetensors"))
+    assert files[0].name == f"model-00001-of-{len(files):05d}.safetensors"
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == 4 * tiny.config.num_parameters
+    for file in files:
+        tensors = safetensors.numpy.load_file(file)
+        assert {index["weight_map"][name] for name in tensors} == {file.name}
+        assert len(tensors) == 1 or sum(tensor.nbytes for tensor in tensors.values()) <= 10_000
+    assert not (folder / "model.safetensors").exists()
+    assert eqx.tree_equal(load_model(folder), tiny)
+    save_model(folder, tiny)
+    assert [file.name for file in folder.glob("*.safetensors*")] == ["model.safetensors"]
+
+
+def _shardings(config):
+    mesh = Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("data", "model"))
+    rules = {"embed": "data", "mlp": "model", "heads": "model", "kv_heads": "model"}
+    return jax.tree.map(
+        lambda axes: NamedSharding(mesh, P(*(rules.get(axis) for axis in axes))),
+        parameter_axes(dataclasses.replace(config, remat="full")),
+        is_leaf=lambda axes: isinstance(axes, tuple),
+    )
+
+
+def test_each_device_gets_its_slices_and_no_more_is_read(tiny, folder, monkeypatch):
+    places, read = _shardings(tiny.config), []
+    whole = TensorFiles.read
+    monkeypatch.setattr(TensorFiles, "read", lambda self, *arguments: read.append(whole(self, *arguments)) or read[-1])
+    loaded = load_model(folder, shardings=places)
+    for array, place in zip(jax.tree.leaves(loaded), jax.tree.leaves(places), strict=True):
+        assert array.sharding == place
+    assert eqx.tree_equal(jax.device_get(loaded), jax.device_get(tiny))
+    # Replicas of a slice are read once, so that a model is read once however many devices hold it.
+    assert sum(part.size for part in read) == tiny.config.num_parameters
+    assert max(part.size for part in read) == tiny.embedding.size // 2
+
+
+def test_a_sharded_model_is_saved_as_a_whole_one(tiny, folder, tmp_path):
+    loaded = load_model(folder, shardings=_shardings(tiny.config))
+    save_model(tmp_path / "again", loaded)
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    one = load_model(folder, shardings=jax.sharding.SingleDeviceSharding(jax.devices()[3]))
+    assert one.embedding.devices() == {jax.devices()[3]}
+
+
+@pytest.mark.slow
+def test_a_model_on_two_processes_is_read_in_halves_and_saved_whole(tiny, folder, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    program = Path(__file__).with_name("save_from_processes.py")
+    commands = [[sys.executable, program, address, str(i), folder, tmp_path / "again"] for i in range(2)]
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    running = [subprocess.Popen(c, stdout=subprocess.PIPE, text=True, env=environment) for c in commands]
+    read = [int(process.communicate(timeout=120)[0].splitlines()[-1]) for process in running]
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    # All but the norms of heads, which no axis cuts, is read by one process or the other.
+    heads = 2 * tiny.config.layers * tiny.config.head_dim
+    assert read[0] == read[1] == heads + (tiny.config.num_parameters - heads) // 2
+
+
+def test_shardings_of_another_model_are_refused(tiny, folder):
+    with pytest.raises(InputError, match="each of the 14 arrays of the model, got 13"):
+        load_model(folder, shardings=_shardings(dataclasses.replace(tiny.config, tied=True)))
+
+
+def test_neither_saving_nor_loading_holds_a_model_twice(tmp_path):
+    """Beyond the model itself a process needs no more than its largest array twice, and in fact less than once."""
+    program = Path(__file__).with_name("peak_memory.py")
+    result = subprocess.run([sys.executable, program, tmp_path], check=True, capture_output=True, text=True)
+    sizes = json.loads(result.stdout)
+    assert sizes["model"] > 5 * sizes["largest"]
+    assert sizes["saving"] < 2 * sizes["largest"]
+    assert sizes["loading"] < sizes["model"] + 2 * sizes["largest"]
+
+
+def test_special_ids_reach_both_configurations(tiny, tmp_path):
+    save_model(tmp_path, tiny, special_ids=SpecialIds(begin=1, end=(2, 3), padding=4))
+    expected = {"bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": 4}
+    assert json.loads((tmp_path / "generation_config.json").read_text()) == expected
+    assert expected.items() <= json.loads((tmp_path / "config.json").read_text()).items()
+    assert load_config(tmp_path) == tiny.config
+    with pytest.raises(InputError, match=r"`end` of the special ids must lie in 0\.\.96, got 97"):
+        save_model(tmp_path, tiny, special_ids=SpecialIds(end=(2, 97)))
+
+
+def test_an_array_that_contradicts_the_configuration_is_not_saved(tiny, tmp_path):
+    wrong = eqx.tree_at(lambda m: m.final_norm, tiny, jnp.ones(25))
+    with pytest.raises(InputError, match=r"`model\.norm\.weight` must have shape \(24,\) .* got \(25,\)"):
+        save_model(tmp_path, wrong)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_an_index_of_several_files_is_read(tiny, folder):
@@ -76,18 +188,45 @@ def test_a_truncated_file_is_refused(folder):
 
 def test_pickled_weights_are_refused(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"pytorch_model\.bin would run code"):
+    with pytest.raises(InputError, match=r"pickled weights \(pytorch_model\.bin\), which would run code"):
+        load_model(folder)
+    with pytest.raises(InputError, match=r"from_pretrained\('.*/model'\)\.save_pretrained"):
+        load_model(folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="must be the folder of a model, got a file"):
+        load_model(folder / "config.json")
+
+
+def test_other_types_of_numbers(tiny, folder):
+    _rewrite(folder, lambda tensors: tensors.update({n: t.astype(np.float16) for n, t in tensors.items()}))
+    np.testing.assert_array_equal(load_model(folder).layers.up, np.asarray(tiny.layers.up).astype(np.float16))
+    _rewrite(folder, lambda tensors: tensors.update({"lm_head.weight": np.zeros((97, 24), np.int8)}))
+    with pytest.raises(InputError, match=r"must be stored as one of .*, got lm_head\.weight: I8"):
         load_model(folder)
 
 
 def test_a_write_that_fails_leaves_no_configuration(tiny, folder, monkeypatch):
-    def fail(*_, **__):
+    def fail(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(safetensors.numpy, "save_file", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save_model(folder, tiny)
     with pytest.raises(InputError, match=r"there is none"):
+        load_model(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["generation_config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "message"),
+    [
+        (["model.norm.weight"], "must map tensors to files"),
+        ({"model.norm.weight": "../model.safetensors"}, "must name files beside it"),
+    ],
+)
+def test_an_index_that_leads_astray_is_refused(folder, weight_map, message):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(InputError, match=message):
         load_model(folder)
 
 
@@ -105,6 +244,16 @@ def test_configuration_round_trip(tiny):
         ({"attention_bias": True}, "`attention_bias` in here must be False"),
         ({"hidden_size": None}, "lacks the key `hidden_size`"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "got 'yarn'"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "got 'linear'"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "lacks the key `low_freq_factor`"),
+        ({"num_key_value_heads": 3}, r"here contradicts itself: `kv_heads` must divide `heads` = 4"),
+        ({"head_dim": 7}, "here contradicts itself: `head_dim` must be even"),
+        ({"hidden_size": "24"}, "`hidden_size` in here must be a whole number, got '24'"),
+        ({"vocab_size": 97.5}, "`vocab_size` in here must be a whole number, got 97.5"),
+        ({"rms_norm_eps": True}, "`rms_norm_eps` in here must be a number, got True"),
+        ({"tie_word_embeddings": 1}, "must be true or false, got 1"),
+        ({"quantization_config": {"bits": 4}}, "`quantization_config` in here must be None"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "got sliding_attention"),
     ],
 )
 def test_other_architectures_are_refused(tiny, change, message):

@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 
@@ -127,7 +128,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "vocabulary").mkdir()
     codebooks = np.random.default_rng(0).normal(size=(2, 16, 4)).astype(np.float32)
     save_file({"codebooks": codebooks}, root / "vocabulary" / "codebooks.safetensors")
-    (root / "vocabulary" / "vocabulary.json").write_text("{}")
+    (root / "vocabulary" / "vocabulary.json").write_text(json.dumps(VOCABULARY.to_json()))
     return root
 
 

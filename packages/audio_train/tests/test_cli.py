@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
-from audio_train import Placement, Trainer, TrainRun, launch, read_metrics
+from audio_train import STUDIES, Placement, Trainer, TrainRun, launch, read_metrics
 from audio_train.cli import main
 from audio_train.overrides import to_json
 
@@ -48,15 +47,21 @@ def test_help_is_fast_and_imports_no_jax():
 
 def test_recipes_are_listed(invoke):
     listed = json.loads(invoke("recipes", "--json").stdout)
-    assert {row["name"] for row in listed} >= {"quickstart", "exp2.1-135m", "exp2.1-4b"}
-    assert "exp2.1-4b" in invoke("recipes").stdout
+    by_name = {row["name"]: row for row in listed["recipes"]}
+    assert set(by_name) == {name for study in STUDIES for name in study.runs}
+    cold = by_name["exp2.1-4b"]
+    assert (cold["num_parameters"], cold["num_steps"], cold["mixture"]) == (4_374_089_216, 238_419, "soda")
+    assert {c["name"]: c["revision"] for c in listed["checkpoints"]}["soda-p"] == "9dc7905"
+    assert [export["step"] for export in listed["exports"]] == [10_000, 210_000, 220_000, 230_000]
+    (line,) = (line for line in invoke("recipes").stdout.splitlines() if line.split()[:1] == ["exp2.1-4b"])
+    assert line.split()[1:] == ["4.37B", "parameters", "500B", "tokens", "1.57e22", "FLOPs"]
 
 
 def test_show_prints_every_number_and_its_overrides(invoke):
     shown = json.loads(invoke("show", "exp2.1-0.6b", "--set", "data.batch_size=256", "--json").stdout)
     assert shown["derived"]["num_steps"] == 476_838
     assert shown["derived"]["peak_learning_rate"] == pytest.approx(0.003)
-    lines = invoke("show", "exp2.1-0.6b").stdout.splitlines()
+    lines = [line.partition("  #")[0] for line in invoke("show", "exp2.1-0.6b").stdout.splitlines()]
     assert "derived.num_parameters = 736698368" in lines
     assert "run.optimizer.beta1 = 0.98" in lines
 
@@ -66,6 +71,10 @@ def test_show_prints_every_number_and_its_overrides(invoke):
     [
         (["show", "exp2.1"], "there is no recipe `exp2.1`; did you mean"),
         (["show", "exp2.1-4b", "--set", "optimizer.beta_2=0.9"], "has no `beta_2`; did you mean beta2"),
+        (["show", "exp1.6-9e18-d512", "--set", "data.batch_size=32"], "follows from the budget and the width"),
+        (["show", "exp1.3-mls-en", "--set", "steps=1000"], "`steps` of `exp1.3-mls-en` follows from where the anneal"),
+        (["isoflop", "fit", "nowhere.csv"], "is no file of losses"),
+        (["tokenization", "tokenize-emilia-fixed"], "did you mean tokenize-emilia-fix"),
         (["show", "quickstart"], "takes its vocabulary from the data; give --data"),
         (["resume", "nowhere"], "holds no run"),
         (["export", "nowhere"], "holds no run"),
@@ -83,13 +92,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
 ):
     take, taken = Trainer.step, iter(range(1, 100))
 
-    def step(self, state, batch):
+    def step(self, *arguments):
         if next(taken) == 4:
             signal.raise_signal(signal.SIGINT)
-        return take(self, state, batch)
+        return take(self, *arguments)
 
     monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr(launch, "Placement", partial(Placement, data=1))
+    monkeypatch.setattr(launch.Placement, "spread", lambda *_, **__: Placement(data=1))
     settings = toy_settings(toy_run)
     stopped = invoke("run", "quickstart", "--data", data_root, "--out", tmp_path / "run", *settings)
     assert stopped.exit_code == 130

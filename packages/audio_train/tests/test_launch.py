@@ -44,10 +44,10 @@ def stopping_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def arrange(num_steps: int) -> None:
         take, taken = Trainer.step, iter(range(1, 10**6))
 
-        def step(self, state, batch):
+        def step(self, *arguments):
             if next(taken) == num_steps:
                 signal.raise_signal(signal.SIGTERM)
-            return take(self, state, batch)
+            return take(self, *arguments)
 
         monkeypatch.setattr(Trainer, "step", step)
 
@@ -113,6 +113,44 @@ def test_a_run_goes_on_from_an_earlier_checkpoint(toy, data_root: Path, undistur
     assert [json.loads(line)["step"] for line in launches] == [0, 10]
 
 
+def test_a_run_goes_on_with_fewer_devices_each_time(varied, data_root: Path, tmp_path: Path, stopping_after):
+    """8 -> 4 -> 2 devices, cut otherwise each time: what differs is the order in which numbers are added."""
+    steady = varied(optimizer=replace(varied().run.optimizer, name="adamw"))
+    assert run(steady, data_root, tmp_path / "eight", placement=Placement(fsdp=8)).finished
+    folder = tmp_path / "fewer"
+    for placement, stop in ((Placement(data=2, fsdp=4), 4), (Placement(data=1, fsdp=4), 5)):
+        stopping_after(stop)
+        assert not run(steady, data_root, folder, placement=placement).finished
+    assert run(steady, data_root, folder, placement=Placement(data=2)).finished
+    launches = [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
+    assert [(launch["step"], launch["devices"]["count"]) for launch in launches] == [(0, 8), (4, 4), (9, 2)]
+    ours, theirs = ([line["loss"] for line in losses(f)] for f in (folder, tmp_path / "eight"))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-4)
+
+
+def test_microbatches_train_as_the_whole_batch_does(varied, data_root: Path, tmp_path: Path):
+    steady = varied(optimizer=replace(varied().run.optimizer, name="adamw"))
+    for parts in (1, 4):
+        run(steady, data_root, tmp_path / str(parts), placement=Placement(data=1, microbatches=parts))
+    ours, theirs = ([line["loss"] for line in losses(tmp_path / parts)] for parts in ("1", "4"))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-4)
+
+
+def test_checkpoints_and_exports_of_chosen_steps_are_kept(varied, data_root: Path, tmp_path: Path, one_device):
+    cadence = Cadence(checkpoint_seconds=None, keep_last=1, keep_every_steps=4, export_every_steps=5)
+    resolved = varied(cadence=cadence, steps=11)
+    run(resolved, data_root, tmp_path, placement=one_device, profile=(2, 3))
+    with Checkpoints(tmp_path, resolved.fingerprint) as checkpoints:
+        assert checkpoints.steps() == [4, 8, 11]
+    steps = {path.name: json.loads((path / "provenance.json").read_text())["step"] for path in exports(tmp_path)}
+    assert steps == {"5": 5, "10": 10}
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def exports(folder: Path) -> list[Path]:
+    return list((folder / "exports").iterdir())
+
+
 def test_never_refuses_a_folder_with_progress(toy, data_root: Path, undisturbed: Path, one_device):
     with pytest.raises(InputError, match="holds step 12 of this run and `resume` is 'never'"):
         run(toy, data_root, undisturbed, resume="never", placement=one_device)
@@ -151,7 +189,7 @@ def test_as_many_devices_are_used_as_share_the_batch(toy, varied, data_root: Pat
     """Rows that the devices cannot share evenly leave devices idle instead of refusing the run."""
     run(varied(data=replace(toy.run.data, batch_size=6), steps=1), data_root, tmp_path)
     launch = json.loads((tmp_path / "launches.jsonl").read_text())
-    assert launch["devices"]["mesh"] == {"data": 2, "fsdp": 1, "tensor": 1}
+    assert launch["devices"]["mesh"] == {"replica": 1, "data": 1, "fsdp": 2, "tensor": 1}
 
 
 def test_minutes_become_steps_that_a_resumed_run_keeps(

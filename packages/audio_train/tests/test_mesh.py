@@ -53,15 +53,15 @@ def test_parameters_are_cut_by_the_names_of_their_axes(toy: ResolvedRun):
 
 
 def test_a_mesh_takes_the_first_devices_it_needs():
-    assert dict(make_mesh(Placement()).shape) == {"data": 8, "fsdp": 1, "tensor": 1}
+    assert dict(make_mesh(Placement()).shape) == {"replica": 1, "data": 8, "fsdp": 1, "tensor": 1}
     assert make_mesh(Placement(data=1, fsdp=2)).devices.ravel().tolist() == jax.devices()[:2]
 
 
 @pytest.mark.parametrize(
     ("placement", "message"),
     [
-        (Placement(fsdp=3), r"divides the 8 devices, got 3 x 1"),
-        (Placement(data=4, fsdp=4), r"at most the 8 devices there are, got \(4, 4, 1\)"),
+        (Placement(fsdp=3), r"divides the 8 devices, got 1 x 3 x 1"),
+        (Placement(data=4, fsdp=4), r"at most the 8 devices there are, got \(1, 4, 4, 1\)"),
     ],
 )
 def test_a_placement_that_does_not_fit_is_refused(placement: Placement, message: str):

@@ -1,6 +1,6 @@
 import pytest
 
-from audio_train import LearningRateRule, isoflop_point, isoflop_sweep, learning_rate
+from audio_train import LearningRateRule, isoflop_grid, isoflop_point, isoflop_sweep, learning_rate
 
 VOCAB = 144_644
 
@@ -119,9 +119,41 @@ def test_targets_follow_the_same_rule(budget):
     )
 
 
-def test_the_grid_is_complete():
+def test_the_grid_is_the_sweep_and_the_targets():
     assert sum(len(rows(table)) for table in SWEEP.values()) == 59
     assert sum(len(rows(table)) for table in TARGETS.values()) == 7
+    found = [(f"{point.training_budget_flops:.2g}", point.is_target, as_row(point)) for point in isoflop_grid(VOCAB)]
+    budgets = [(budget, False, row) for budget, table in SWEEP.items() for row in rows(table)]
+    budgets += [(budget, True, row) for budget, table in TARGETS.items() for row in rows(table)]
+    assert found == [(f"{b:.2g}", target, row) for b, target, row in sorted(budgets, key=lambda part: part[:2])]
+
+
+# Of one model of each budget: all parameters and those outside the vocabulary in millions, tokens in billions.
+SIZES = """
+    3.0e18 768 297.7 75.51 2.108
+    9.0e18 1664 1234.6 753.20 1.223
+    1.8e19 2048 1934.7 1342.27 1.518
+    3.0e19 384 120.5 9.44 64.402
+    9.0e19 1408 851.4 444.12 18.515
+    1.8e20 2304 2620.1 1953.61 11.016
+    3.0e20 3072 5418.7 4530.04 8.720
+"""
+
+
+@pytest.mark.parametrize("row", rows(SIZES), ids=lambda row: row[0])
+def test_sizes_and_tokens_are_the_published_ones(row: list[str]):
+    budget, width, whole, body, tokens = row
+    point = isoflop_point(float(budget) / 3, int(width), VOCAB)
+    assert f"{point.model.num_parameters / 1e6:.1f}" == whole
+    assert f"{point.model.body_parameters / 1e6:.2f}" == body
+    assert f"{point.tokens / 1e9:.3f}" == tokens
+
+
+def test_points_carry_both_budgets_and_a_slice():
+    point = isoflop_point(3e19, 1408, VOCAB)
+    assert (point.budget_flops, point.training_budget_flops, point.label) == (3e19, 9e19, "9e19-d1408")
+    assert point.v5p_cores == 8
+    assert isoflop_point(1e20, 896, VOCAB).v5p_cores > point.v5p_cores
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,10 @@ from audio_tokenize import TextTokenizer, VocabularyFolder
 
 _EXPORT = "export"
 _WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
 _VOCABULARY = "vocabulary"
+# Which published vocabulary a model without a vocabulary folder has, by its number of ids.
+_PUBLISHED = {144_644: "marin-mimi", 168_059: "qwen3x-mimi"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ def find_export(path: Path) -> Path:
         InputError: There is neither.
     """
     for folder in (path, path / _EXPORT):
-        if (folder / _WEIGHTS).is_file():
+        if (folder / _WEIGHTS).is_file() or (folder / _INDEX).is_file():
             return folder
     raise InputError(
         f"`{path}` must be an exported model or the folder of a finished run, got no `{_WEIGHTS}` in it or in its "
@@ -58,25 +61,50 @@ def find_export(path: Path) -> Path:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Loads an exported model, or that of a run.
+    """Loads an exported model, that of a run, or a published one.
 
     Args:
-        path: Folder with `model.safetensors` and `vocabulary/`, or a run's folder with `export/`.
+        path: Folder with `model.safetensors` and `vocabulary/`, or a run's folder with `export/`; or a Hugging Face
+            folder of the study's models, whose vocabulary is told by its size (144,644 or 168,059 ids) and made of its
+            `tokenizer.json`.
 
     Raises:
         InputError: A part is missing, or model and vocabulary do not belong together.
     """
     folder = find_export(path)
-    meaning = VocabularyFolder.load(folder / _VOCABULARY)
+    meaning = _meaning(folder)
     model = load_model(folder)
     if model.config.vocab_size < meaning.vocabulary.size:
         raise InputError(
             f"`{folder}` must have at least {meaning.vocabulary.size} embedding rows for its vocabulary, "
             f"got {model.config.vocab_size!r}: it was exported with another vocabulary"
         )
-    with (folder / _WEIGHTS).open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Checkpoint(folder, model, meaning.vocabulary, meaning.text, _provenance(folder), digest)
+    return Checkpoint(folder, model, meaning.vocabulary, meaning.text, _provenance(folder), _digest(folder))
+
+
+def _meaning(folder: Path) -> VocabularyFolder:
+    """The vocabulary of the folder, or the published one that fits the model's size."""
+    config, tokenizer = folder / "config.json", folder / "tokenizer.json"
+    if not (folder / _VOCABULARY).is_dir() and config.is_file() and tokenizer.is_file():
+        size = json.loads(config.read_text(encoding="utf-8")).get("vocab_size")
+        if size not in _PUBLISHED:
+            sizes = " or ".join(f"{size:,}" for size in _PUBLISHED)
+            raise InputError(
+                f"`{folder}` must have a `{_VOCABULARY}/`, or {sizes} ids as the study's models, got {size!r} ids: "
+                "make one with `audio-tokenize vocabulary`"
+            )
+        return VocabularyFolder.published(_PUBLISHED[size], tokenizer)
+    return VocabularyFolder.load(folder / _VOCABULARY)
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of the weights; of several files, that over the digests of each in the order of their names."""
+    files = [folder / _WEIGHTS] if (folder / _WEIGHTS).is_file() else sorted(folder.glob("*.safetensors"))
+    digests = []
+    for file in files:
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _provenance(folder: Path) -> dict[str, Any]:

@@ -15,10 +15,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder of data sets.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of data sets, for nll, asr and tts.")
 @click.option(
     "--heldout",
-    required=True,
     multiple=True,
     metavar="NAME",
     help="Data set below DATA, repeatable. The first is the main one: controls and speech are measured on it.",
@@ -27,13 +26,29 @@ def main() -> None:
 @click.option(
     "--limit", type=click.IntRange(min=1), help="At most this many documents of each data set, a fair sample."
 )
+@click.option(
+    "--test-sets",
+    type=click.Path(path_type=Path),
+    help="Folder with the published test sets, each in a folder of its name; --set TASK.data=... goes before it.",
+)
+@click.option(
+    "--compat", type=click.Choice(["none", "study"]), help="study: the arithmetic of the study's public scripts."
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the evaluation.")
 @click.option(
     "--judge",
     default="auto",
     show_default=True,
-    help="Transcriber of generated speech: auto, none, or whisper:MODEL (a CTranslate2 folder, a size, or a hub id).",
+    help="Transcriber of generated speech: auto, embedded (73 words), none, or whisper:MODEL (a CTranslate2 folder, a "
+    "size, or a hub id).",
 )
+@click.option(
+    "--speaker-judge",
+    default="embedded",
+    show_default=True,
+    help="Judge of voices: embedded, none, wavlm, or wavlm:MODEL (a folder or a hub id).",
+)
+@click.option("--codec-weights", help="Where Mimi's weights lie, if not where the checkpoint says.")
 @click.option(
     "--recordings",
     multiple=True,
@@ -47,28 +62,43 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 def run(
     checkpoint: Path,
-    data: Path,
+    data: Path | None,
     heldout: tuple[str, ...],
     tasks: str,
     limit: int | None,
+    test_sets: Path | None,
+    compat: str | None,
     out: Path,
     judge: str,
+    speaker_judge: str,
+    codec_weights: str | None,
     recordings: tuple[str, ...],
     seed: int,
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Evaluate CHECKPOINT, an exported model or the folder of a run, on held-out data.
+    """Evaluate CHECKPOINT, an exported model or the folder of a run, on held-out data and published test sets.
 
-    Finished tasks are kept: the same command goes on where it was stopped.
+    Finished tasks and items are kept: the same command goes on where it was stopped.
     """
     from audio_eval.report.tables import number
     from audio_eval.run import evaluate
     from audio_eval.tasks import make_tasks
 
-    chosen = make_tasks([name.strip() for name in tasks.split(",") if name.strip()], _overrides(settings))
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    chosen = make_tasks(names, _overrides(settings), test_sets=test_sets, compat=compat)
     evaluation = evaluate(
-        checkpoint, data, heldout, chosen, out, judge=judge, limit=limit, recordings=recordings, seed=seed
+        checkpoint,
+        data,
+        heldout,
+        chosen,
+        out,
+        judge=judge,
+        speaker_judge=speaker_judge,
+        codec_weights=codec_weights,
+        limit=limit,
+        recordings=recordings,
+        seed=seed,
     )
     if as_json:
         _print_json({"out": str(out), "provenance": evaluation.provenance, "summary": evaluation.summary()})
@@ -81,6 +111,19 @@ def run(
             value = number(score.value) if score.reason is None else f"not measured: {score.reason}"
             click.echo(f"{score.dataset:<16} {score.name:<36} {value}{interval}")
     click.echo(f"Everything is in {out}; make a page of it with: audio-eval report {out} --out report.html")
+
+
+@main.command()
+@click.argument("name")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--items", default=20, show_default=True, type=click.IntRange(min=1), help="Pairs or utterances.")
+def testset(name: str, out: Path, items: int) -> None:
+    """Write the small twin of test set NAME, or of `all`, below OUT: as published, made of the sample corpus."""
+    from audio_eval.testsets.generated import TWINS, write_twin
+
+    for twin in TWINS if name == "all" else [name]:
+        write_twin(twin, out / twin, items)
+        click.echo(f"{out / twin}")
 
 
 @main.command()

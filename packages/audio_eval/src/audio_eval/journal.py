@@ -1,8 +1,8 @@
 """What a task has finished so far, on disk: a killed evaluation goes on at the item it was at, not at the task.
 
-A journal is a file of JSON lines beside the items, `items/<task>.partial.jsonl`: first the fingerprint of everything that
-the results depend on, then one line a result, each with the step it belongs to and the item's key. It is removed once the
-task's items are written.
+A journal is a file of JSON lines beside the items, `items/<task>.partial.jsonl`: first the fingerprint of everything
+that the results depend on, then one line a result, each with the step it belongs to and the item's key. It is removed
+once the task's items are written.
 """
 
 import json

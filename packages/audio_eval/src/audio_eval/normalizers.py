@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
+from audio_eval.whisper_normalizer import whisper_english
+
 _ONES = [
     "zero",
     "one",
@@ -198,8 +200,33 @@ def study(text: str) -> str:
     return " ".join(_STUDY_PUNCTUATION.sub("", text).lower().split())
 
 
+def marks(text: str) -> str:
+    """Lower case without punctuation, in any script: marks stay on their letters, as Hindi, Thai and Arabic need them.
+
+    >>> marks("नमस्ते, दुनिया!")
+    'नमस्ते दुनिया'
+    """
+    # NFC, since NFKC takes Thai's sara am apart.
+    folded = unicodedata.normalize("NFC", text).casefold().replace("\u2019", "'")
+    text = unicodedata.normalize("NFC", folded)
+    # The tatweel stretches an Arabic word and is no part of it.
+    return " ".join(_keep_words(text.replace("\u0640", "")).split())
+
+
+def characters(text: str) -> str:
+    """As `marks`, every character a word: for Chinese and Thai, whose words nothing separates. Rates are then CER.
+
+    >>> characters("你好，世界")
+    '你 好 世 界'
+    """
+    return " ".join(character for character in marks(text) if character not in " '")
+
+
 NORMALIZERS: Mapping[str, Callable[[str], str]] = {
     "spoken_english": spoken_english,
     "spoken_digits": spoken_digits,
     "study": study,
+    "whisper_english": whisper_english,
+    "marks": marks,
+    "characters": characters,
 }

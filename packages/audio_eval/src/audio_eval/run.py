@@ -47,8 +47,8 @@ def evaluate(
     """Evaluates a model and writes everything that was found into a folder.
 
     A task whose result is in the folder already, from the same weights, data, settings and version, is not run again,
-    and within a task nothing that is in its journal is computed again: a killed evaluation goes on where it was. Results
-    of other tasks stay as long as weights and data are the same.
+    and within a task nothing that is in its journal is computed again: a killed evaluation goes on where it was.
+    Results of other tasks stay as long as weights and data are the same.
 
     Args:
         checkpoint: Folder of an exported model, or of a run.
@@ -85,7 +85,9 @@ def evaluate(
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     results = _earlier(folder, context)
-    # So are test sets that are not there.
+    # So are held-out data and test sets that are not there.
+    if not all(task.test_set for task in tasks):
+        _ = context.main_dataset
     fingerprints = {task.name: _fingerprint(task, context) for task in tasks}
     for task in tasks:
         done = results.get(task.name)

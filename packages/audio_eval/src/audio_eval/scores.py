@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from audio_data import InputError
+from audio_eval.bleu import bleu
 from audio_eval.metrics import Estimate, bootstrap, difference, quotient, ratio
 
 Better = Literal["lower", "higher", "neither"]
-_STATISTICS = {1: {"ratio": ratio}, 2: {"difference": difference, "quotient": quotient}}
+_STATISTICS = {1: {"ratio": ratio}, 2: {"difference": difference, "quotient": quotient}, 5: {"bleu": bleu}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Measure:
         unit: Unit of the value.
         better: Which direction is an improvement.
         terms: The rates it is made of: one for "ratio", two for "difference" (first minus second) and "quotient"
-            (first over second).
+            (first over second), five for "bleu" (matches of four orders, lengths).
         statistic: How they are combined.
         scale: The value is multiplied by this, for a change of unit.
         meaning: One line for the reader of a report.
@@ -62,7 +63,7 @@ class Measure:
     unit: str
     better: Better
     terms: tuple[str, ...]
-    statistic: Literal["ratio", "difference", "quotient"] = "ratio"
+    statistic: Literal["ratio", "difference", "quotient", "bleu"] = "ratio"
     scale: float = 1.0
     meaning: str = ""
 

@@ -11,6 +11,7 @@ numbers do not depend on its neighbours. One forward pass gives both of the ques
 import dataclasses
 import functools
 from collections.abc import Container, Iterator, Sequence
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ from audio_model import Qwen3x, TokenSets, grammar_cross_entropy, linear_cross_e
 
 # Lengths are rounded up to a multiple of this, which leaves the choice of bucket lengths only a few candidates.
 _LENGTH_STEP = 32
+_LOGIT_ROWS = 128
+Softmax: TypeAlias = Literal["both", "full", "allowed"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,11 +35,13 @@ class Likelihoods:
         targets: The tokens that were predicted.
         full: Log-likelihood of each over the full vocabulary.
         allowed: Log-likelihood of each within the set of ids that its place allows.
+        greedy: Whether each is the likeliest of all ids, where that was asked for.
     """
 
     targets: Int32[np.ndarray, " targets"]
     full: Float32[np.ndarray, " targets"]
     allowed: Float32[np.ndarray, " targets"]
+    greedy: Bool[np.ndarray, " targets"] | None = None
 
     def nats_by_kind(self, vocabulary: Vocabulary, *, allowed: bool) -> dict[str, tuple[float, int]]:
         """Adds up negative log-likelihoods by token kind.
@@ -129,6 +134,8 @@ def scored_documents(
     max_buckets: int = 2,
     label: str = "score",
     known: Container[int] = (),
+    greedy: bool = False,
+    softmax: Softmax = "both",
 ) -> Iterator[tuple[int, Likelihoods]]:
     """Scores documents as `score_documents` does, and hands each out as soon as its batch is done.
 
@@ -141,6 +148,8 @@ def scored_documents(
         label: As for `score_documents`.
         known: Indices of documents that need no score. Batches are those of all documents, so that what is left is
             computed as it would have been without a stop between.
+        greedy: Whether to say of each token if it is the likeliest, at the price of another product with the head.
+        softmax: Which of the two log-likelihoods are wanted; the other one is left at 0, and costs nothing.
 
     Yields:
         Index and log-likelihoods of a document, batch by batch.
@@ -158,7 +167,7 @@ def scored_documents(
     with Progress(label, sum(lengths), unit="tokens") as progress:
         for members, width, rows in _batches(lengths, tokens_per_batch, max_buckets):
             if not all(index in known for index in members):
-                yield from _score_batch(model, documents, members, width, rows, sets)
+                yield from _score_batch(model, documents, members, width, rows, sets, greedy=greedy, softmax=softmax)
             progress.advance(sum(lengths[index] for index in members))
 
 
@@ -169,17 +178,22 @@ def _score_batch(
     width: int,
     rows: int,
     sets: TokenSets,
+    *,
+    greedy: bool,
+    softmax: Softmax,
 ) -> Iterator[tuple[int, Likelihoods]]:
     tokens = np.zeros((rows, width), np.int32)
     real = np.zeros((rows, width), bool)
     for row, index in enumerate(members):
         tokens[row, : len(documents[index])] = documents[index]
         real[row, : len(documents[index])] = True
-    full, allowed = (np.asarray(part) for part in _score(model, tokens, real, sets))
+    full, allowed, best = (
+        np.asarray(part) for part in _score(model, tokens, real, sets, greedy=greedy, softmax=softmax)
+    )
     for row, index in enumerate(members):
         length = len(documents[index])
         here = np.s_[row, : length - 1]
-        yield index, Likelihoods(tokens[row, 1:length], full[here], allowed[here])
+        yield index, Likelihoods(tokens[row, 1:length], full[here], allowed[here], best[here] if greedy else None)
 
 
 def _batches(lengths: Sequence[int], tokens_per_batch: int, max_buckets: int) -> Iterator[tuple[list[int], int, int]]:
@@ -194,14 +208,31 @@ def _batches(lengths: Sequence[int], tokens_per_batch: int, max_buckets: int) ->
         shorter = width
 
 
-@functools.partial(jax.jit, static_argnames="sets")
+@functools.partial(jax.jit, static_argnames=("sets", "greedy", "softmax"))
 def _score(
-    model: Qwen3x, tokens: Int[Array, "batch seq"], real: Bool[Array, "batch seq"], sets: TokenSets
-) -> tuple[Float[Array, "batch targets"], Float[Array, "batch targets"]]:
+    model: Qwen3x,
+    tokens: Int[Array, "batch seq"],
+    real: Bool[Array, "batch seq"],
+    sets: TokenSets,
+    *,
+    greedy: bool,
+    softmax: Softmax,
+) -> tuple[Float[Array, "batch targets"], Float[Array, "batch targets"], Bool[Array, "batch targets"]]:
     batch, seq = tokens.shape
     positions = jnp.broadcast_to(jnp.arange(seq, dtype=jnp.int32), (batch, seq))
     hidden = model(tokens, real.astype(jnp.int32), positions)[:, :-1].reshape(batch * (seq - 1), -1)
     targets, mask = tokens[:, 1:].reshape(-1), real[:, 1:].reshape(-1)
-    full, _ = linear_cross_entropy(hidden, model.head_matrix, targets)
-    allowed, _ = grammar_cross_entropy(hidden, model.head_matrix, targets, sets, mask=mask)
-    return -full.reshape(batch, seq - 1), -allowed.reshape(batch, seq - 1)
+    full = allowed = jnp.zeros(targets.shape, jnp.float32)
+    if softmax != "allowed":
+        full, _ = linear_cross_entropy(hidden, model.head_matrix, targets)
+    if softmax != "full":
+        allowed, _ = grammar_cross_entropy(hidden, model.head_matrix, targets, sets, mask=mask)
+    best = _best(model, hidden) == targets if greedy else mask
+    return -full.reshape(batch, seq - 1), -allowed.reshape(batch, seq - 1), best.reshape(batch, seq - 1)
+
+
+def _best(model: Qwen3x, hidden: Float[Array, "rows embed"]) -> Int[Array, " rows"]:
+    """The likeliest id of each row, a few rows at a time: all logits at once would not fit a large vocabulary."""
+    rows = len(hidden)
+    padded = jnp.pad(hidden, ((0, -rows % _LOGIT_ROWS), (0, 0))).reshape(-1, _LOGIT_ROWS, hidden.shape[1])
+    return jax.lax.map(lambda some: model.logits(some).argmax(axis=-1), padded).reshape(-1)[:rows]

@@ -51,7 +51,7 @@ def test_no_judge_was_asked_for():
 
 @pytest.mark.parametrize("name", ["parrot", "whisper", "whisper:"])
 def test_unknown_judges_are_refused(name):
-    with pytest.raises(InputError, match="`judge` must be auto, none or whisper:MODEL"):
+    with pytest.raises(InputError, match="`judge` must be auto, embedded, none or whisper:MODEL"):
         find_judge(name)
 
 

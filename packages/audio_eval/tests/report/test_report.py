@@ -9,9 +9,9 @@ import pytest
 
 from audio_data import InputError
 from audio_eval import make_report
-from audio_eval.evaluation import write_evaluation
+from audio_eval.evaluation import TaskResult, write_evaluation
 from audio_eval.report.training import curves, read_training
-from audio_eval.scores import Item
+from audio_eval.scores import Item, Measure, score_items
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -134,3 +134,32 @@ def test_mistakes_are_named(evaluation, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nbroken\n{"step": 2}\n')
     with pytest.raises(InputError, match="line 2 of"):
         make_report(evaluation.folder, tmp_path / "report.html", run=tmp_path)
+
+
+def test_published_test_sets_have_their_parts_and_hostile_words_stay_words(evaluation, tmp_path):
+    pair = {"part": "voices", "texts": {"positive": HOSTILE, "negative": "b"}, "log_likelihood": {}}
+    terms = {"accuracy": (1.0, 1.0), "accuracy.voices": (1.0, 1.0), "margin": (0.25, 1.0)}
+    pairs = [Item("p1", "swuggy", terms, pair), Item("p2", "swuggy", {"accuracy": (0.0, 1.0)}, {"problem": HOSTILE})]
+    answer = {"reference": "a b", "answer": f"a {HOSTILE}", "transcript": "a b"}
+    answers = [Item("u1", "librispeech", {"wer": (1.0, 2.0)}, answer)]
+    results = []
+    for task, items, measure in (
+        ("swuggy", pairs, Measure("swuggy_accuracy", "fraction", "higher", ("accuracy",), meaning="pairs")),
+        ("librispeech", answers, Measure("librispeech_wer", "errors/word", "lower", ("wer",), meaning="rate")),
+    ):
+        parts = [Measure("swuggy_accuracy.voices", "fraction", "higher", ("accuracy.voices",))]
+        scores = score_items(task, task, [measure, *parts], items)
+        settings = {"normalizer": "whisper_english"}
+        results.append(TaskResult(task, "f", settings, 1.0, tuple(scores), tuple(items)))
+    provenance = {**evaluation.provenance, "datasets": {}, "main_dataset": None}
+    write_evaluation(replace(evaluation, folder=tmp_path, provenance=provenance, results=tuple(results)))
+    paths = make_report(tmp_path, tmp_path / "report.html")
+    page = Path(paths["html"]).read_text(encoding="utf-8")
+    assert '<section id="swuggy">' in page
+    assert '<section id="librispeech">' in page
+    assert "1 of 2 items could not be read and count as wrong" in page
+    assert "By part (0.5 by chance)" in page
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "held out" not in page
+    assert "swuggy\\_accuracy.voices" in Path(paths["markdown"]).read_text(encoding="utf-8")

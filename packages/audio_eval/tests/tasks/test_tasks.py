@@ -31,7 +31,7 @@ def test_wrong_settings_are_refused(overrides, message):
 
 
 def test_unknown_tasks_are_refused():
-    with pytest.raises(InputError, match="`tasks` must be of nll, asr, tts, got 'mmlu'"):
+    with pytest.raises(InputError, match=r"`tasks` must be of nll, asr, tts, .*got 'mmlu'"):
         make_tasks(["mmlu"])
 
 

@@ -6,7 +6,12 @@ from .config import RopeScaling as RopeScaling
 from .config import Size as Size
 from .config import grid_config as grid_config
 from .config import named_config as named_config
+from .conversion import convert as convert
+from .conversion import extend as extend
+from .description import describe as describe
 from .errors import InputError as InputError
+from .extension import extend_config as extend_config
+from .extension import extend_vocabulary as extend_vocabulary
 from .generation import generate as generate
 from .generation import stream as stream
 from .initialization import initialize as initialize
@@ -19,5 +24,7 @@ from .loss import token_log_likelihoods as token_log_likelihoods
 from .qwen3x import Qwen3x as Qwen3x
 from .sampling import Sampling as Sampling
 from .sharding import parameter_axes as parameter_axes
+from .vocabulary_files import SpecialIds as SpecialIds
+from .weights import load_config as load_config
 from .weights import load_model as load_model
 from .weights import save_model as save_model

@@ -1,12 +1,31 @@
-"""`audio-model describe | generate | bench`."""
+"""`audio-model describe | convert | extend | generate | bench`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 _STUDY_VOCABULARY = 144_644
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_DTYPES = click.Choice(["float32", "bfloat16"])
+_REMATS = click.Choice(["none", "dots", "full", "offload"])
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_OUT = click.option("--out", required=True, type=_FOLDER, help="Folder to write.")
+
+
+def _folder_options(command: Any) -> Any:
+    for option in (
+        click.option("--max-shard-bytes", default=50_000_000_000, show_default=True, help="Most bytes of a file."),
+        click.option("--vocabulary", type=_FOLDER, help="Folder of the vocabulary, to copy beside the weights."),
+        click.option("--dtype", type=_DTYPES, help="Stored type; bfloat16 stays, all else is float32 if not given."),
+        click.option("--download", is_flag=True, help="Fetch from the hub what is not here."),
+        click.option("--revision", help="Branch, tag or commit of a hub id."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -18,22 +37,62 @@ def main() -> None:
 @click.argument("size", required=False)
 @click.option("--vocab-size", default=_STUDY_VOCABULARY, show_default=True, help="Number of token ids.")
 @click.option("--tied/--untied", default=False, show_default=True, help="Whether the embedding is also the head.")
-@click.option("--seq-len", default=4096, show_default=True, help="Tokens of a row, for the operation counts.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def describe(size: str | None, vocab_size: int, tied: bool, seq_len: int, as_json: bool) -> None:
-    """Shapes, parameters and operations of SIZE, a name such as 135m or a folder of weights.
+@click.option("--batch", default=1, show_default=True, help="Rows of a step, for the memory.")
+@click.option("--seq-len", default=4096, show_default=True, help="Tokens of a row, for operations and memory.")
+@click.option("--dtype", type=_DTYPES, default="bfloat16", show_default=True, help="Of activations, for the memory.")
+@click.option("--remat", type=_REMATS, default="dots", show_default=True, help="What the backward pass recomputes.")
+@_JSON
+def describe(
+    size: str | None, vocab_size: int, tied: bool, batch: int, seq_len: int, dtype: str, remat: str, as_json: bool
+) -> None:
+    """Shapes, parameters, operations and memory of SIZE, a name such as 135m or a folder of weights.
 
     Without SIZE: the table of all named sizes.
     """
-    from audio_model.description import describe as describe_config
-    from audio_model.description import table_of_sizes
+    import dataclasses
+
+    from audio_model import description
 
     if size is None:
-        rows = table_of_sizes(vocab_size)
-        click.echo(json.dumps(rows) if as_json else _table(rows))
+        rows = description.table_of_sizes(vocab_size)
+        click.echo(json.dumps(rows) if as_json else description.format_table(rows))
         return
-    document = describe_config(_config(size, vocab_size, tied), seq_len=seq_len)
-    click.echo(json.dumps(document) if as_json else _description(document))
+    config = dataclasses.replace(_config(size, vocab_size, tied), remat=remat)  # pyright: ignore[reportArgumentType] click.Choice is a str
+    document = description.describe(config, seq_len=seq_len, batch=batch, dtype=dtype)
+    click.echo(json.dumps(document) if as_json else description.format_description(document))
+
+
+@main.command()
+@click.argument("source")
+@_OUT
+@_folder_options
+@_JSON
+def convert(source: str, out: Path, as_json: bool, **options: Any) -> None:
+    """Make a checked, complete model folder of the Qwen3 model SOURCE, a folder or a hub id OWNER/NAME."""
+    from audio_model import conversion
+
+    with _Bar(f"convert {source}") as progress:
+        document = conversion.convert(source, out, progress=progress, **options)
+    click.echo(json.dumps(document) if as_json else _made(document))
+
+
+@main.command()
+@click.argument("source")
+@_OUT
+@click.option("--vocabulary-size", "vocab_size", type=int, help="Number of ids; those of --vocabulary if not given.")
+@click.option("--num-copied", type=int, help="Rows to keep; as many as SOURCE's tokenizer uses if not given.")
+@click.option("--deviation", default=0.02, show_default=True, help="Of new rows around the mean of the kept ones.")
+@click.option("--seed", default=0, show_default=True, help="Fixes the new rows.")
+@_folder_options
+@_JSON
+def extend(source: str, out: Path, as_json: bool, **options: Any) -> None:
+    """Give the text model SOURCE, a folder or a hub id OWNER/NAME, rows for the ids of audio: a warm start."""
+    from audio_model import conversion
+
+    with _Bar(f"extend {source}") as progress:
+        document = conversion.extend(source, out, progress=progress, **options)
+    kept = "" if as_json else f", {document['num_copied']:,} rows kept, {document['num_new']:,} new"
+    click.echo(json.dumps(document) if as_json else _made(document) + kept)
 
 
 @main.command()
@@ -45,7 +104,7 @@ def describe(size: str | None, vocab_size: int, tied: bool, seq_len: int, as_jso
 @click.option("--top-k", default=0, show_default=True, help="Keep the k likeliest tokens; 0 keeps all.")
 @click.option("--top-p", default=1.0, show_default=True, help="Keep the likeliest tokens up to this probability.")
 @click.option("--seed", default=0, show_default=True, help="Fixes every draw.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@_JSON
 def generate(
     folder: Path,
     prompts: tuple[str, ...],
@@ -92,7 +151,7 @@ def generate(
 )
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
 @click.option("--steps", default=5, show_default=True, help="Steps to time.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@_JSON
 def bench(
     size: str, vocab_size: int, tied: bool, batch: int, seq_len: int, loss: str, dtype: str, steps: int, as_json: bool
 ) -> None:
@@ -109,6 +168,29 @@ def bench(
     click.echo(f"tokens/s     {result['tokens_per_second']:,.0f}")
     if result["temporary_bytes"] is not None:
         click.echo(f"temporaries  {result['temporary_bytes'] / 1e6:,.0f} MB")
+
+
+class _Bar:
+    """A bar on a terminal, nothing elsewhere: made when the number of bytes is known."""
+
+    def __init__(self, label: str):
+        self.label, self.bar = label, None
+
+    def __enter__(self) -> Any:
+        return self.advance
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.render_finish()
+
+    def advance(self, num_bytes: int, total: int) -> None:
+        self.bar = self.bar or click.progressbar(length=total, label=self.label, file=sys.stderr)
+        self.bar.update(num_bytes)
+
+
+def _made(document: dict[str, Any]) -> str:
+    shape = f"{document['num_parameters']:,} parameters, {document['vocab_size']:,} ids, {document['dtype']}"
+    return f"{document['folder']}: {shape}"
 
 
 def _config(size: str, vocab_size: int, tied: bool):
@@ -129,23 +211,3 @@ def _ids(prompt: str):
         return np.array([int(word) for word in prompt.replace(",", " ").split()], np.int64)
     except ValueError as error:
         raise InputError(f"`PROMPTS` must be token ids such as '128000 5 17', got {prompt!r}") from error
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    columns = list(rows[0])
-    cells = [columns] + [[f"{row[c]:,}" if isinstance(row[c], int) else row[c] for c in columns] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
-
-
-def _description(document: dict[str, Any]) -> str:
-    parameters, flops = document["parameters"], document["forward_flops_per_token"]
-    lines = [f"{name:<28} {value}" for name, value in document["config"].items()]
-    lines += [f"parameters, {name.replace('_', ' '):<16} {value:,}" for name, value in parameters.items()]
-    for name in ("full_attention", "causal"):
-        label = f"forward FLOPs a token, {name.replace('_', ' ')}"
-        lines.append(f"{label:<38} {flops[name]:,.0f} (rows of {flops['seq_len']:,})")
-    for name, array in document["arrays"].items():
-        shape = " x ".join(f"{axis} {size:,}" for axis, size in zip(array["axes"], array["shape"], strict=True))
-        lines.append(f"{name:<28} {shape}")
-    return "\n".join(lines)

@@ -17,7 +17,7 @@ from audio_model.extension import DEVIATION, check_extension, extend_config, ext
 from audio_model.hub import find_model
 from audio_model.huggingface import EMBEDDING, HEAD, tensor_shapes
 from audio_model.model_tensors import check_weights
-from audio_model.tensor_files import Read, TensorFiles, read_json, stored_bytes, write_json
+from audio_model.tensor_files import Dtype, Read, TensorFiles, read_json, stored_bytes, write_json
 from audio_model.vocabulary_files import (
     TOKENIZER_FILES,
     VOCABULARY,
@@ -28,7 +28,7 @@ from audio_model.vocabulary_files import (
     special_ids_of_model,
     special_ids_of_vocabulary,
 )
-from audio_model.weights import MAX_SHARD_BYTES, Dtype, load_config, write_folder
+from audio_model.weights import MAX_SHARD_BYTES, load_config, write_folder
 
 PROVENANCE = "provenance.json"
 
@@ -190,13 +190,13 @@ def _vocab_size(vocab_size: int | None, vocabulary: str | os.PathLike[str] | Non
 def _num_copied(num_copied: int | None, origin: _Source) -> int:
     if num_copied is not None:
         return num_copied
-    count = origin.vocabulary and count_ids(origin.vocabulary)
-    if not count:
+    if origin.vocabulary is None:
         raise InputError(
             f"`num_copied` must say how many of the {origin.config.vocab_size:,} rows of `{origin.name}` its tokenizer "
             "uses, as there is no tokenizer.json beside the weights; it is 151,669 for Qwen3"
         )
-    return min(count, origin.config.vocab_size)
+    check_vocabulary(origin.vocabulary, origin.config.vocab_size)
+    return count_ids(origin.vocabulary) or 0
 
 
 def _extending(origin: _Source, dtype: np.dtype, vocab_size: int, made: Mapping[str, Any]) -> Read:
@@ -225,17 +225,23 @@ def _write(
     progress: Progress | None,
 ) -> None:
     total = stored_bytes(dict(tensor_shapes(config)), dtype)
-    write_folder(
-        out,
-        config,
-        read,
-        dtype=dtype,
-        special_ids=special_ids,
-        vocabulary=vocabulary,
-        max_shard_bytes=max_shard_bytes,
-        progress=None if progress is None else lambda num_bytes: progress(num_bytes, total),
-    )
-    write_json(Path(out) / PROVENANCE, dict(provenance))
+    try:
+        write_folder(
+            out,
+            config,
+            read,
+            dtype=dtype,
+            special_ids=special_ids,
+            vocabulary=vocabulary,
+            max_shard_bytes=max_shard_bytes,
+            progress=None if progress is None else lambda num_bytes: progress(num_bytes, total),
+        )
+        write_json(Path(out) / PROVENANCE, dict(provenance))
+    except OSError as error:
+        raise InputError(
+            f"cannot write `{out}` ({error}): {total / 1e9:,.1f} GB are needed there; "
+            "free some space or give another folder"
+        ) from error
 
 
 def _document(out: str | os.PathLike[str], origin: _Source, config: Qwen3xConfig, dtype: str) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from jaxtyping import Array, Bool, Float, Int32, Key
 
 from audio_model.grammar_tables import GrammarTables
 from audio_model.kernels.attention import attention
-from audio_model.layers import DecoderLayer, rms_norm
+from audio_model.kernels.cpu import not_alone
+from audio_model.layers import DecoderLayer
+from audio_model.norms import rms_norm
 from audio_model.qwen3x import Qwen3x
 from audio_model.rope import rope_tables
 from audio_model.sampling import Sampling, choose
@@ -182,7 +184,8 @@ def _choose_in_window(
         ids = jnp.concatenate([start + jnp.arange(grammar.window, dtype=jnp.int32), jnp.maximum(strays, 0)])
         window = jax.lax.dynamic_slice_in_dim(head, start, grammar.window).astype(hidden.dtype)
         rows = (window, head[jnp.maximum(strays, 0)].astype(hidden.dtype))
-        logits = jnp.concatenate([jnp.dot(x, hidden, preferred_element_type=jnp.float32) for x in rows])
+        left = not_alone(hidden[None])
+        logits = jnp.concatenate([jnp.matmul(left, x.T, preferred_element_type=jnp.float32)[0] for x in rows])
         allowed = jax.lax.dynamic_slice_in_dim(
             grammar.masks[grammar.row_of_state[grammar_state]], start, grammar.window
         )

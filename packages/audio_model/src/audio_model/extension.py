@@ -1,6 +1,7 @@
 """Warm starts: a text model that gets rows for the ids of audio."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +69,7 @@ def extend_vocabulary(
     )
 
 
+@functools.partial(jax.jit, static_argnames=("vocab_size", "num_copied", "deviation"))
 def extended_rows(
     rows: Float[Array, "old embed"], vocab_size: int, num_copied: int, key: PRNGKeyArray, deviation: float = DEVIATION
 ) -> Float[Array, "vocab embed"]:

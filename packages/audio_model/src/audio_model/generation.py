@@ -56,6 +56,7 @@ def generate(
     """
     _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size)
     rules = _rules(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
+    model = _cast(model, rules.dtype)
     results: list[np.ndarray] = [np.empty(0, np.int32)] * len(prompts)
     for bucket, members in _buckets(prompts).items():
         for start in range(0, len(members), batch_size):
@@ -102,6 +103,7 @@ def stream(
     if tokens_per_piece < 1:
         raise InputError(f"`tokens_per_piece` must be at least 1, got {tokens_per_piece!r}")
     rules = _rules(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
+    model = _cast(model, rules.dtype)
     state = _begin(model, _batch([prompt], [0], _bucket(prompt), 1, sampling.seed), rules)
     given = 0
     while True:
@@ -177,6 +179,15 @@ def _rules(model, stop_ids, sampling, automaton, max_new_tokens: int, dtype: DTy
         room=max_new_tokens,
         dtype=jnp.dtype(dtype),
     )
+
+
+def _cast(model: Qwen3x, dtype: jnp.dtype) -> Qwen3x:
+    """The matrices in the dtype of the products, once instead of at every token; norms keep theirs."""
+    layers = jax.tree.map(lambda x: x.astype(dtype) if x.ndim == 3 else x, model.layers)
+    model = dataclasses.replace(model, layers=layers)
+    if model.head is None:
+        return dataclasses.replace(model, embedding=model.embedding.astype(dtype))
+    return dataclasses.replace(model, head=model.head.astype(dtype))
 
 
 @eqx.filter_jit

@@ -9,8 +9,16 @@ from typing import Any
 from audio_model.errors import InputError
 from audio_model.tensor_files import INDEX, PICKLED_SUFFIXES, WEIGHTS, pickled_refusal
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_FILES = ("config.json", "generation_config.json", "model*.safetensors", INDEX, "tokenizer*", "*.txt", "vocab.json")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model*.safetensors",
+    INDEX,
+    "tokenizer*",
+    "merges.txt",
+    "vocab.json",
+)
 _MORE_FILES = ("special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
 
 
@@ -92,7 +100,8 @@ def _snapshot(hub: Any, repository: str, revision: str | None, *, local_files_on
         )
     # A refusal of the hub and a network that fails are `OSError`s, but for those of an id that no repository can have.
     except (OSError, hub.errors.HFValidationError) as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return " ".join(lines[:2]) or type(error).__name__
     return FoundModel(Path(folder), Path(folder).name)
 
 
@@ -103,6 +112,6 @@ def _is_whole(folder: Path) -> bool:
 def _by_hand(repository: str, revision: str | None) -> str:
     at = f" --revision {revision}" if revision else ""
     return (
-        f"run `hf download {repository}{at} --include '*.json' '*.safetensors' --local-dir FOLDER` where the hub can be "
-        "reached and you have access, copy FOLDER here, and give it as the source"
+        f"run `hf download {repository}{at} --include '*.json' '*.safetensors' --local-dir FOLDER` where the hub can "
+        "be reached and you have access, copy FOLDER here, and give it as the source"
     )

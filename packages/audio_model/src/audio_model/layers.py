@@ -6,30 +6,14 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from audio_model.kernels.cpu import lying_transposed, not_alone
+from audio_model.kernels.qk_norm_rope import qk_norm_rope
 from audio_model.layout import ONE_DEVICE, Layout
-from audio_model.rope import RopeTables, rotate
+from audio_model.norms import rms_norm
+from audio_model.rope import RopeTables
 
 MATRIX_PRODUCT = "matrix_product"
 """Name under which the results of a block's matrix products can be kept for the backward pass."""
-
-
-def rms_norm(x: Float[Array, "... width"], weight: Float[Array, " width"], epsilon: float) -> Float[Array, "... width"]:
-    """Divide by the root mean square of the last axis and scale by `weight`.
-
-    Args:
-        x: Features; statistics are taken in float32 whatever their dtype.
-        weight: Scale of each feature.
-        epsilon: Added to the mean square.
-
-    Returns:
-        The scaled features in `x`'s dtype.
-
-    Source: arXiv 1910.07467, equation 4.
-    """
-    wide = x.astype(jnp.float32)
-    scale = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)
-    shape = (1,) * (x.ndim - 1) + weight.shape
-    return (wide * scale * weight.astype(jnp.float32).reshape(shape)).astype(x.dtype)
 
 
 class DecoderLayer(eqx.Module):
@@ -68,14 +52,11 @@ class DecoderLayer(eqx.Module):
         Returns:
             Queries, keys and values in `x`'s dtype.
         """
-        head_dim = self.query_norm.shape[-1]
         normed = rms_norm(x, self.attention_norm, epsilon)
-        query, key, value = (
-            _kept(normed, matrix).reshape(*x.shape[:2], -1, head_dim) for matrix in (self.query, self.key, self.value)
-        )
-        query = rotate(rms_norm(query, self.query_norm, epsilon), tables)
-        key = rotate(rms_norm(key, self.key_norm, epsilon), tables)
-        return query, key, value
+        query, key, value = (_kept(normed, matrix) for matrix in (self.query, self.key, self.value))
+        query = qk_norm_rope(query, self.query_norm, tables, epsilon)
+        key = qk_norm_rope(key, self.key_norm, tables, epsilon)
+        return query, key, value.reshape(*x.shape[:2], -1, self.query_norm.shape[-1])
 
     def finish(
         self,
@@ -103,11 +84,25 @@ class DecoderLayer(eqx.Module):
 
 
 def _project(x: Float[Array, "*batch in"], matrix: Float[Array, "in out"]) -> Float[Array, "*batch out"]:
-    # One flat product: with two batch axes XLA's CPU backend transposes for the weight gradient, at half
-    # the speed. Accumulating in float32 is also the fast way for bfloat16 operands (2.7 times).
-    flat = x.reshape(-1, x.shape[-1])
-    product = jnp.matmul(flat, matrix.astype(x.dtype), preferred_element_type=jnp.float32)
-    return product.astype(x.dtype).reshape(*x.shape[:-1], -1)
+    # One flat product: with two batch axes XLA's CPU backend transposes for the weight gradient, at half the speed.
+    return _product(x.reshape(-1, x.shape[-1]), matrix).reshape(*x.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _product(x: Float[Array, "rows in"], matrix: Float[Array, "in out"]) -> Float[Array, "rows out"]:
+    # Accumulating in float32 is also the fast way for bfloat16 operands (2.7 times on a CPU).
+    product = jnp.matmul(not_alone(x), matrix.astype(x.dtype), preferred_element_type=jnp.float32)
+    return product[: x.shape[0]].astype(x.dtype)
+
+
+def _product_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, matrix = residuals
+    x_gradient = jnp.matmul(cotangent, matrix.astype(x.dtype).T, preferred_element_type=jnp.float32)
+    matrix_gradient = jnp.matmul(lying_transposed(x), cotangent, preferred_element_type=jnp.float32)
+    return x_gradient.astype(x.dtype), matrix_gradient.astype(matrix.dtype)
+
+
+_product.defvjp(lambda x, matrix: (_product(x, matrix), (x, matrix)), _product_backward)
 
 
 def _kept(x: Float[Array, "*batch in"], matrix: Float[Array, "in out"]) -> Float[Array, "*batch out"]:

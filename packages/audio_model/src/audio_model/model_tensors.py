@@ -1,14 +1,14 @@
 """The arrays of a model as tensors under their Hugging Face names, both ways, one at a time."""
 
+import math
 from pathlib import Path
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Sharding
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from audio_model.config import Qwen3xConfig
 from audio_model.errors import InputError
@@ -18,6 +18,7 @@ from audio_model.qwen3x import Qwen3x
 from audio_model.tensor_files import Read, TensorFiles
 
 _Index = tuple[slice, ...]
+_ALIGNMENT = 64
 _SINGLES = {"embedding": EMBEDDING, "final_norm": FINAL_NORM, "head": HEAD}
 
 
@@ -107,15 +108,16 @@ class _Loader:
                 known[bounds] = self._slice(field, tuple(slice(*bound) for bound in bounds))
             return known[bounds]
 
-        array = jnp.asarray(read(None)) if sharding is None else jax.make_array_from_callback(shape, sharding, read)
+        array = jax.device_put(read(None)) if sharding is None else jax.make_array_from_callback(shape, sharding, read)
         # Transfers under way hold their source: without waiting, several stacks would be on the host at once.
         return jax.block_until_ready(array)
 
     def _slice(self, field: str, index: _Index) -> Float[np.ndarray, "..."]:
+        stack = _aligned([part.stop - part.start for part in index], self.dtype)
         if field not in LAYER_TENSORS:
-            return self._read(_SINGLES[field], index).astype(self.dtype, copy=False)
+            stack[...] = self._read(_SINGLES[field], index)
+            return stack
         transpose = LAYER_TENSORS[field][1]
-        stack = np.empty([part.stop - part.start for part in index], self.dtype)
         for i, layer in enumerate(range(index[0].start, index[0].stop)):
             part = self._read(layer_tensor(layer, field), index[:0:-1] if transpose else index[1:])
             stack[i] = part.T if transpose else part
@@ -126,6 +128,14 @@ class _Loader:
         if not np.isfinite(part).all():
             self.problems[_describe_not_finite(name)] = None
         return part
+
+
+def _aligned(shape: list[int], dtype: np.dtype) -> Shaped[np.ndarray, "..."]:
+    """An array that JAX can take on a CPU as it is; it would copy one that numpy places."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _places(shardings: Qwen3x | Sharding | None, count: int) -> list[Sharding] | list[None]:

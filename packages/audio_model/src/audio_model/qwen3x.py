@@ -11,8 +11,10 @@ from jaxtyping import Array, Float, Int
 
 from audio_model.config import Qwen3xConfig, Remat
 from audio_model.kernels.attention import ATTENTION, attention
-from audio_model.layers import MATRIX_PRODUCT, DecoderLayer, rms_norm
+from audio_model.kernels.cpu import not_alone
+from audio_model.layers import MATRIX_PRODUCT, DecoderLayer
 from audio_model.layout import FETCHED, ONE_DEVICE, Layout
+from audio_model.norms import rms_norm
 from audio_model.rope import rope_tables
 
 BLOCK_INPUT = "block_input"
@@ -99,7 +101,9 @@ class Qwen3x(eqx.Module):
             Logits in float32.
         """
         head = self.head_matrix.astype(hidden.dtype)
-        return jnp.einsum("...e,ve->...v", hidden, head, preferred_element_type=jnp.float32)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        logits = jnp.einsum("te,ve->tv", not_alone(flat), head, preferred_element_type=jnp.float32)
+        return logits[: flat.shape[0]].reshape(*hidden.shape[:-1], -1)
 
 
 def _rematerialised(block: _Block, remat: Remat, *, fetches: bool) -> _Block:

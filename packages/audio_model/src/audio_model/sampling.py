@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32, Key
 
 from audio_model.errors import InputError
+from audio_model.kernels.cpu import argmax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def choose(
         penalty = jnp.where(logits > 0, 1 / sampling.repetition_penalty, sampling.repetition_penalty)
         logits = jnp.where(seen, logits * penalty, logits)
     if sampling.temperature == 0:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        return argmax(logits)
     logits = logits / sampling.temperature
     if sampling.top_k:
         values, tokens = jax.lax.top_k(logits, min(sampling.top_k, logits.shape[-1]))

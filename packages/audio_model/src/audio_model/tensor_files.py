@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,9 @@ import safetensors
 from jaxtyping import Float, Shaped
 
 from audio_model.errors import InputError
+
+Dtype = Literal["float32", "bfloat16"]
+"""Types that weights are stored in."""
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -63,7 +66,7 @@ class TensorFiles:
             )
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> Dtype:
         """The smallest of "bfloat16" and "float32" that holds every tensor as it is stored."""
         return "bfloat16" if all(place.code == "BF16" for place in self._places.values()) else "float32"
 
@@ -91,7 +94,7 @@ def write_tensors(
     shapes: Mapping[str, tuple[int, ...]],
     read: Read,
     *,
-    dtype: str,
+    dtype: Dtype,
     max_shard_bytes: int,
     progress: Callable[[int], object] | None = None,
 ) -> None:
@@ -126,7 +129,7 @@ def write_tensors(
         _write_index(folder / INDEX, dict(zip(names, shards, strict=True)), shapes, dtype)
 
 
-def stored_bytes(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> int:
+def stored_bytes(shapes: Mapping[str, tuple[int, ...]], dtype: Dtype) -> int:
     """Bytes that tensors of these shapes take on disk, headers aside.
 
     Args:
@@ -273,7 +276,7 @@ def _write_shard(
     stream: Any,
     shapes: Mapping[str, tuple[int, ...]],
     read: Read,
-    dtype: str,
+    dtype: Dtype,
     progress: Callable[[int], object] | None,
 ) -> None:
     stored = _DTYPES[_CODES[dtype]]
@@ -293,7 +296,7 @@ def _raw(tensor: Shaped[np.ndarray, "..."]) -> memoryview:
     return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
-def _header(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> bytes:
+def _header(shapes: Mapping[str, tuple[int, ...]], dtype: Dtype) -> bytes:
     """Of a safetensors file: its length in 8 bytes, then JSON padded to a multiple of 8."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -306,7 +309,7 @@ def _header(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> bytes:
 
 
 def _write_index(
-    path: Path, shards: Mapping[str, list[str]], shapes: Mapping[str, tuple[int, ...]], dtype: str
+    path: Path, shards: Mapping[str, list[str]], shapes: Mapping[str, tuple[int, ...]], dtype: Dtype
 ) -> None:
     files = {name: file for file, names in shards.items() for name in names}
     write_json(path, {"metadata": {"total_size": stored_bytes(shapes, dtype)}, "weight_map": files})

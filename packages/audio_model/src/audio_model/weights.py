@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from audio_model.model_tensors import build_model, read_tensors_of
 from audio_model.qwen3x import Qwen3x
 from audio_model.tensor_files import (
     PICKLED_SUFFIXES,
+    Dtype,
     Read,
     TensorFiles,
     pickled_refusal,
@@ -30,8 +31,6 @@ from audio_model.vocabulary_files import (
     special_ids_of_vocabulary,
     write_generation_config,
 )
-
-Dtype = Literal["float32", "bfloat16"]
 
 MAX_SHARD_BYTES = 50_000_000_000
 """Most bytes of a weight file: what hubs take, and what `transformers` cuts at."""

@@ -1,8 +1,9 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxpr_as_fun
 
 from audio_model import InputError, linear_cross_entropy
 from audio_model.kernels.linear_cross_entropy.cases import CASES
@@ -78,6 +79,18 @@ def test_bfloat16_products_with_float32_sums(implementation, rng):
         np.testing.assert_allclose(left, right, atol=1e-5)
 
 
+@pytest.mark.parametrize("block_rows", [8, 64], ids=["several blocks", "one block"])
+def test_bfloat16_on_one_cpu_device_equals_that_on_several(block_rows, rng, one_cpu_device):
+    case = dataclasses.replace(CASES[2], tokens=40, block_rows=block_rows)
+    hidden, head, targets, weights = _inputs(case, rng)
+    expected = _both(case, "reference", hidden.astype(jnp.bfloat16), head, targets, weights)
+    with one_cpu_device():
+        actual = _both(case, "xla", hidden.astype(jnp.bfloat16), head, targets, weights)
+    for left, right in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        scale = float(jnp.max(jnp.abs(right)))
+        np.testing.assert_allclose(left.astype(jnp.float32), right.astype(jnp.float32), atol=scale * 2**-7)
+
+
 def test_large_logits_do_not_overflow():
     hidden = jnp.full((3, 4), 100.0)
     head = jnp.concatenate([jnp.full((1, 4), 100.0), jnp.full((8, 4), -100.0)])
@@ -128,42 +141,15 @@ def test_the_tpu_kernel_lowers(case):
     assert f"{case.tokens}x{case.vocab}x" not in text
 
 
-def _pallas_calls(jaxpr):
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "pallas_call":
-            yield equation.params
-        for value in equation.params.values():
-            inner = getattr(value, "jaxpr", None)
-            if inner is not None:
-                yield from _pallas_calls(getattr(inner, "jaxpr", inner))
-
-
-def _bytes_moved(call):
-    """Bytes of all blocks that are fetched or written back: one transfer whenever a block's place changes."""
-    mapping, total = call["grid_mapping"], 0
-    for block in mapping.block_mappings:
-        shape = block.array_aval.shape
-        sides = [int(getattr(side, "block_size", side)) for side in block.block_shape]
-        steps = jnp.asarray(list(np.ndindex(*mapping.grid)), jnp.int32)
-        places = jax.vmap(jaxpr_as_fun(block.index_map_jaxpr))(*steps.T)
-        last = None
-        for here in np.stack(np.broadcast_arrays(*places), axis=-1).tolist():
-            if here != last:
-                inside = [min(side, size - i * side) for i, side, size in zip(here, sides, shape, strict=True)]
-                total += int(np.prod(inside)) * block.array_aval.dtype.itemsize
-            last = here
-    return total
-
-
-def test_declared_bytes_are_those_of_the_blocks():
+def test_declared_bytes_are_those_of_the_blocks(pallas_calls, bytes_moved):
     case = CASES[-1]
     function, shapes = _gradients(case)
     tiles = choose_tiles(case.tokens, case.embed, 2)
-    forward, backward = _pallas_calls(jax.make_jaxpr(function)(*shapes).jaxpr)
+    forward, backward = pallas_calls(jax.make_jaxpr(function)(*shapes).jaxpr)
     assert forward["cost_estimate"] == forward_cost(case.tokens, case.vocab, case.embed, 2, tiles)
     assert backward["cost_estimate"] == backward_block_cost(case.vocab, case.embed, 2, tiles)
     for call in (forward, backward):
-        assert call["cost_estimate"].bytes_accessed == _bytes_moved(call)
+        assert call["cost_estimate"].bytes_accessed == bytes_moved(call)
 
 
 @pytest.mark.parametrize("embed", [128, 512, 1024, 2048, 2560])

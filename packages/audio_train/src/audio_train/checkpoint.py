@@ -8,7 +8,7 @@ there as a whole or is not listed; folders that a kill left behind are removed a
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,15 +29,19 @@ class Checkpoints:
         run_folder: the run's folder; checkpoints lie in its `checkpoints/`.
         fingerprint: of the run; written into each checkpoint and required of each that is read.
         keep_last: checkpoints kept after a new one is complete; None only reads.
+        keep_every_steps: checkpoints whose step is a multiple are kept as well; None for none.
     """
 
-    def __init__(self, run_folder: Path, fingerprint: str, keep_last: int | None = None):
+    def __init__(
+        self, run_folder: Path, fingerprint: str, keep_last: int | None = None, keep_every_steps: int | None = None
+    ):
         self.folder = run_folder / FOLDER
         self.fingerprint = fingerprint
         # Orbax reports every phase of every save there; what fails is raised as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep_last,
+            keep_period=keep_every_steps,
             create=keep_last is not None,
             read_only=keep_last is None,
             cleanup_tmp_directories=keep_last is not None,
@@ -93,6 +97,29 @@ class Checkpoints:
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
         arrays = self._manager.restore(step, args=arguments)["state"]
         return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in flat_paths(like)])
+
+    def restore_part(self, step: int, like: Mapping[str, PyTree]) -> dict[str, jax.Array]:
+        """Read some arrays of a checkpoint, whose run may be another; the rest is not touched.
+
+        Args:
+            step: one of `steps()`.
+            like: arrays or shapes with the shardings wanted, by their paths.
+
+        Raises:
+            InputError: the checkpoint lacks one of them, or has it in another shape.
+        """
+        shapes = {name: _abstract(leaf) for name, leaf in like.items()}
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            folder = self.folder.resolve() / str(step) / "state"
+            held = reader.metadata(folder).item_metadata.tree
+            for name, shape in shapes.items():
+                if name not in held or held[name].shape != shape.shape:
+                    found = held[name].shape if name in held else "no such array"
+                    raise InputError(f"checkpoint `{folder.parent}` has `{name}` of {shape.shape}, got {found!r}.")
+            arguments = ocp.args.PyTreeRestore(
+                item=shapes, restore_args=ocp.checkpoint_utils.construct_restore_args(shapes), partial_restore=True
+            )
+            return reader.restore(folder, args=arguments)
 
     def discard_after(self, step: int) -> None:
         """Remove the checkpoints of later steps, so that the run can be taken up from an earlier one."""

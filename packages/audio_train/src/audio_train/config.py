@@ -28,11 +28,17 @@ class NamedModel:
         size: a key of `audio_model.SIZES`.
         tied: whether the output matrix is the embedding matrix.
         max_seq_len: longest sequence, in tokens, the exported model declares.
+        rope_theta: base of the rotary frequencies; weights that others trained bring theirs.
+        rope_scaling: `"llama3"` stretches long wavelengths as Llama-3 and the study do, `"none"` leaves them.
+        rms_epsilon: added to the mean square in every norm.
     """
 
     size: str
     tied: bool = False
     max_seq_len: int = 4096
+    rope_theta: float = 500_000.0
+    rope_scaling: Literal["llama3", "none"] = "llama3"
+    rms_epsilon: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class ModelShape:
         rope_theta: base of the rotary frequencies.
         rope_scaling: `"llama3"` stretches long wavelengths as Llama-3 and the study do, `"none"` leaves them.
         max_seq_len: longest sequence, in tokens, the exported model declares.
+        rms_epsilon: added to the mean square in every norm.
     """
 
     embed: int
@@ -62,6 +69,7 @@ class ModelShape:
     rope_theta: float = 500_000.0
     rope_scaling: Literal["llama3", "none"] = "llama3"
     max_seq_len: int = 4096
+    rms_epsilon: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -248,10 +256,10 @@ class StartSpec:
             `"codebooks"`, read from `DATA/vocabulary/codebooks.safetensors`. Only from scratch.
         head: how an untied head begins: from a key of its `"own"`, or from the embedding's (`"embedding_key"`), which
             makes the two equal, as in the study's code. Only from scratch.
-        source: what the weights are called: a model's name on the hub, or a run's. Where it is a path that exists,
-            nothing need be given at launch.
+        source: what the weights are called: a model's name on the hub, or a run's with the steps taken, such as
+            `exp1.1@190000` (without them, its newest checkpoint). Where it is a path that exists, nothing need be
+            given at launch.
         revision: commit of the published weights, where it is known.
-        step: steps that a checkpoint has taken; None for the run's newest.
         optimizer: `"fresh"` moments, or those of the checkpoint (`"continue"`), which takes the same update rule.
     """
 
@@ -260,7 +268,6 @@ class StartSpec:
     head: Literal["own", "embedding_key"] = "own"
     source: str | None = None
     revision: str | None = None
-    step: int | None = None
     optimizer: Literal["fresh", "continue"] = "fresh"
 
     def __post_init__(self) -> None:
@@ -271,10 +278,17 @@ class StartSpec:
             )
         if self.kind != "scratch" and (self.audio_rows, self.head) != ("random", "own"):
             raise InputError(f"`start.audio_rows` and `start.head` are of a start from scratch, got {self.kind!r}.")
-        if self.step is not None and self.kind != "checkpoint":
-            raise InputError(f"`start.step` is of a start from a checkpoint, got kind={self.kind!r}.")
+        name, at, step = (self.source or "").rpartition("@")
+        if self.kind == "checkpoint" and at and not (name and step.isdigit()):
+            raise InputError(f"`start.source` of a checkpoint is RUN or RUN@STEP, got {self.source!r}.")
         if self.optimizer == "continue" and self.kind != "checkpoint":
             raise InputError(f"`start.optimizer` continues from a checkpoint only, got kind={self.kind!r}.")
+
+    @property
+    def step(self) -> int | None:
+        """Steps that the checkpoint has taken, where `source` says."""
+        _, at, step = (self.source or "").rpartition("@")
+        return int(step) if self.kind == "checkpoint" and at else None
 
 
 @dataclass(frozen=True)

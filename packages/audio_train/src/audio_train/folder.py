@@ -6,7 +6,10 @@ RUN/
 ├── launches.jsonl    one line a start: time, step, versions, commit, devices, data
 ├── metrics.jsonl     one line a logged step
 ├── checkpoints/      one folder a kept step
-└── export/           the trained model
+├── exports/STEP/     the model on its way, where the run asks for it
+├── export/           the trained model
+├── tensorboard/      where asked for
+└── profile/          JAX's trace of the steps asked for
 ```
 """
 
@@ -29,6 +32,8 @@ RESOLVED_FILE = "resolved.json"
 LAUNCHES_FILE = "launches.jsonl"
 METRICS_FILE = "metrics.jsonl"
 EXPORT_FOLDER = "export"
+EXPORTS_FOLDER = "exports"
+PROFILE_FOLDER = "profile"
 RECORDED_PACKAGES = (
     "audio-train",
     "audio-model",
@@ -120,7 +125,9 @@ def claim(folder: Path, resolved: ResolvedRun) -> None:
     os.replace(temporary, folder / RESOLVED_FILE)
 
 
-def record_launch(folder: Path, *, step: int, data_root: Path, devices: Mapping[str, Any]) -> None:
+def record_launch(
+    folder: Path, *, step: int, data_root: Path, devices: Mapping[str, Any], start: Mapping[str, Any] | None = None
+) -> None:
     """Append how and where the run was started.
 
     Args:
@@ -128,12 +135,14 @@ def record_launch(folder: Path, *, step: int, data_root: Path, devices: Mapping[
         step: step the run goes on from.
         data_root: root of its datasets.
         devices: what it runs on.
+        start: the weights it begins with, where these are not the seed's.
     """
     launch = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": step,
         "data": str(data_root.resolve()),
         "devices": dict(devices),
+        **({} if start is None else {"start": dict(start)}),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in RECORDED_PACKAGES},
         "commit": _commit(),

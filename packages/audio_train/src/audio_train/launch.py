@@ -1,8 +1,9 @@
 """From a resolved run to a trained model: claim the folder, start or resume, run the loop, export."""
 
+import contextlib
 import json
-import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from audio_train.checkpoint import FOLDER as CHECKPOINTS_FOLDER
 from audio_train.checkpoint import Checkpoints
 from audio_train.folder import (
     EXPORT_FOLDER,
+    EXPORTS_FOLDER,
     METRICS_FILE,
+    PROFILE_FOLDER,
     check_claim,
     claim,
     last_data_root,
@@ -23,12 +26,16 @@ from audio_train.folder import (
     require_run,
     saved_run,
 )
-from audio_train.loop import Loop, StopRequest
+from audio_train.loop import Loop, Profile, StopRequest, Unseen
 from audio_train.mesh import Placement, make_mesh
 from audio_train.model_folder import PROVENANCE_FILE, VOCABULARY_FOLDER, export_model
+from audio_train.processes import first_says, is_first, on_host, wait_for_all
 from audio_train.resolved import ResolvedRun
+from audio_train.spikes import SpikeWatch
+from audio_train.starts import find_start
 from audio_train.state import TrainState, abstract_state
-from audio_train.tracking import JsonLines
+from audio_train.trackers import Several, check_trackers, open_trackers
+from audio_train.tracking import JsonLines, Tracker, read_metrics
 from audio_train.trainer import Trainer
 
 CheckpointPath = tuple[Path, int]
@@ -69,6 +76,10 @@ def run(
     resume: str = "auto",
     minutes: float | None = None,
     placement: Placement | None = None,
+    microbatches: int = 1,
+    start: Path | None = None,
+    trackers: Sequence[str] = (),
+    profile: tuple[int, int] | None = None,
 ) -> Outcome:
     """Train a run to its end and export it, or until SIGTERM or Ctrl-C asks to stop; the state reached is saved.
 
@@ -81,7 +92,14 @@ def run(
             the later ones of `out_dir`.
         minutes: choose the number of steps so that they take about this long on this machine. It is measured once, at
             the first start, and becomes the run's `steps`, so that a resumed run keeps it.
-        placement: devices along each mesh axis; None for as many on `data` as share the batch evenly.
+        placement: devices along each mesh axis; None for as many as share the batch evenly, the weights cut among them.
+        microbatches: parts of a batch that pass one after another, where no placement is given.
+        start: where the weights lie that the run begins with: a model folder, a run's folder or a checkpoint; None
+            where it starts from scratch or names such a path itself. A resumed run does not need it any more.
+        trackers: where metrics go besides `metrics.jsonl`: `"tensorboard"`, `"wandb"`, `"trackio"`.
+        profile: first and last step to trace with JAX's profiler, into `RUN/profile`.
+
+    In a run of several processes (`audio_train.processes`) each calls this with the same arguments and the same folder.
 
     Returns:
         How it ended.
@@ -90,7 +108,8 @@ def run(
         InputError: data, folder or devices do not fit the run; the message says which and what to do.
         DivergenceError: loss or gradient were not finite for too many steps in a row.
     """
-    with locked(out_dir), StopRequest() as stop:
+    check_trackers(trackers)
+    with _held(out_dir), StopRequest() as stop:
         saved = saved_run(out_dir)
         if saved is not None and minutes is not None:
             click.echo(f"`{out_dir}` was begun with {saved.num_steps} steps, which --minutes does not change", err=True)
@@ -99,14 +118,36 @@ def run(
         point = resume_point(out_dir, resolved, resume)
         if resume == "auto" and _is_exported(out_dir, resolved):
             return Outcome(out_dir, resolved.num_steps, resolved.num_steps)
-        placement = placement or Placement(data=math.gcd(resolved.run.data.batch_size, jax.device_count()))
-        trainer = Trainer(resolved, data_root, placement)
+        beginning = find_start(resolved, start) if point is None else None
+        batch_size = resolved.run.data.batch_size
+        placement = placement or Placement.spread(
+            resolved.model, batch_size, jax.device_count(), microbatches=microbatches
+        )
+        trainer = Trainer(resolved, data_root, placement, beginning)
         compile_seconds = trainer.compile()
         if minutes is not None:
-            trainer.set_run(resolved.with_steps(max(1, int(60 * minutes / trainer.seconds_per_step()))))
-        claim(out_dir, trainer.resolved)
-        with Checkpoints(out_dir, trainer.resolved.fingerprint, resolved.run.cadence.keep_last) as checkpoints:
-            return _train(trainer, checkpoints, point, out_dir, stop, compile_seconds)
+            affordable = max(1, int(60 * minutes / trainer.seconds_per_step()))
+            trainer.set_run(resolved.with_steps(first_says(affordable)))
+        wait_for_all("every process has looked at the folder")
+        if is_first():
+            claim(out_dir, trainer.resolved)
+        wait_for_all("the folder holds the run")
+        cadence = resolved.run.cadence
+        with Checkpoints(
+            out_dir, trainer.resolved.fingerprint, cadence.keep_last, cadence.keep_every_steps
+        ) as checkpoints:
+            options = Options(out_dir, tuple(trackers), profile)
+            return _train(trainer, checkpoints, point, options, stop, compile_seconds)
+
+
+@contextlib.contextmanager
+def _held(out_dir: Path) -> Iterator[None]:
+    """Hold the run's folder, which the first process does for all."""
+    if is_first():
+        with locked(out_dir):
+            yield
+    else:
+        yield
 
 
 def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> CheckpointPath | None:
@@ -180,27 +221,46 @@ def export(
     return folder
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a start of a run says besides the run.
+
+    Attributes:
+        out_dir: folder of the run.
+        trackers: as in `run`.
+        profile: as in `run`.
+    """
+
+    out_dir: Path
+    trackers: tuple[str, ...] = ()
+    profile: tuple[int, int] | None = None
+
+
 def _train(
     trainer: Trainer,
     checkpoints: Checkpoints,
     point: CheckpointPath | None,
-    out_dir: Path,
+    options: Options,
     stop: StopRequest,
     compile_seconds: float,
 ) -> Outcome:
-    resolved, num_steps = trainer.resolved, trainer.resolved.num_steps
+    resolved, num_steps, out_dir = trainer.resolved, trainer.resolved.num_steps, options.out_dir
     state, taken = _start(trainer, checkpoints, point)
-    record_launch(out_dir, step=taken, data_root=trainer.data_root, devices=trainer.devices)
-    click.echo(
-        f"{resolved.run.name}: {resolved.model.num_parameters:,} parameters, step {taken} of {num_steps}, "
-        f"compiled in {compile_seconds:.1f} s",
-        err=True,
-    )
+    if is_first():
+        start = trainer.start.to_json() if trainer.start else None
+        record_launch(out_dir, step=taken, data_root=trainer.data_root, devices=trainer.devices, start=start)
+        click.echo(
+            f"{resolved.run.name}: {resolved.model.num_parameters:,} parameters, step {taken} of {num_steps}, "
+            f"compiled in {compile_seconds:.1f} s",
+            err=True,
+        )
     began = time.monotonic()
-    with (
-        JsonLines(out_dir / METRICS_FILE, taken) as metrics,
-        Progress(f"train {resolved.run.name}", total=num_steps - taken, unit="steps") as progress,
-    ):
+    with contextlib.ExitStack() as stack:
+        history, metrics = _metrics(stack, options, resolved, taken)
+        label = f"train {resolved.run.name}"
+        progress = Progress(label, total=num_steps - taken, unit="steps")
+        if is_first():
+            stack.enter_context(progress)
         loop = Loop(
             step=trainer.step,
             batches=trainer.batches(taken),
@@ -208,26 +268,52 @@ def _train(
             describe=trainer.loader.describe,
             checkpoints=checkpoints,
             metrics=metrics,
-            progress=progress,
+            progress=progress if is_first() else Unseen(),
             cadence=resolved.run.cadence,
             kinds=resolved.vocabulary.kinds,
             num_steps=num_steps,
             tokens_per_step=resolved.run.data.tokens_per_step,
             stop=stop,
+            utilisation=trainer.utilisation,
+            spikes=SpikeWatch(resolved.run.cadence.spike_deviations, history),
+            export=lambda state, step: _export(trainer, state, step, out_dir / EXPORTS_FOLDER / str(step)),
+            profile=Profile(*options.profile, out_dir / PROFILE_FOLDER) if options.profile else None,
+            alone=jax.process_count() == 1,
         )
         state, taken = loop.run(state, taken)
     seconds = time.monotonic() - began
     if taken == num_steps:
-        export_model(
-            out_dir / EXPORT_FOLDER,
-            state.model,
-            resolved,
-            step=taken,
-            vocabulary_folder=trainer.data_root / VOCABULARY_FOLDER,
-            codec=trainer.datasets[resolved.mixture.corpora[0]].manifest.codec,
-        )
+        _export(trainer, state, taken, out_dir / EXPORT_FOLDER)
     stopped_by = stop.signal.name if stop.signal is not None and taken < num_steps else None
     return Outcome(out_dir, taken, num_steps, stopped_by, compile_seconds, seconds)
+
+
+def _metrics(
+    stack: contextlib.ExitStack, options: Options, resolved: ResolvedRun, taken: int
+) -> tuple[list[float | None], Tracker]:
+    """The losses of the steps before, and where the next go; only the first process writes any."""
+    if not is_first():
+        return [], Several(())
+    lines = stack.enter_context(JsonLines(options.out_dir / METRICS_FILE, taken))
+    others = open_trackers(options.trackers, options.out_dir, resolved, taken)
+    for tracker in others:
+        stack.callback(tracker.close)
+    return [line["loss"] for line in read_metrics(lines.path) if "loss" in line], Several((lines, *others))
+
+
+def _export(trainer: Trainer, state: TrainState, step: int, folder: Path) -> None:
+    """Write a model folder; every process takes part in gathering the weights, the first writes them."""
+    model = on_host(state.model)
+    if is_first():
+        export_model(
+            folder,
+            model,
+            trainer.resolved,
+            step=step,
+            vocabulary_folder=trainer.data_root / VOCABULARY_FOLDER,
+            codec=trainer.datasets[trainer.resolved.mixture.corpora[0]].manifest.codec,
+        )
+    wait_for_all(f"export of step {step}")
 
 
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:

@@ -20,9 +20,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.typing import DTypeLike
 from jaxtyping import Array, PyTree
 
-from audio_model import Layout, Qwen3xConfig, parameter_axes
+from audio_model import Layout, Qwen3x, Qwen3xConfig, parameter_axes
 from audio_model.layout import FETCHED
-from audio_train.mesh import BATCH_AXES
+from audio_train.mesh import BATCH_AXES, mesh_axes
 
 T = TypeVar("T")
 
@@ -74,14 +74,10 @@ class Whole(Layout):
         """The rows that this device scores, of arrays with one row a token."""
         return arrays
 
-    def head(self, head: Array, dtype: DTypeLike) -> Array:
-        """The whole output matrix, for the rows this device scores."""
-        del dtype
+    def head(self, head: Array, hidden: Array) -> Array:
+        """The whole output matrix, for the rows this device scores and in their dtype."""
+        del hidden
         return head
-
-    def sum_batch(self, value: Array) -> Array:
-        """The sum of a device's value over all parts of the batch."""
-        return value
 
     def sum_rows(self, value: PyTree) -> PyTree:
         """The sum of what devices made of the rows they scored."""
@@ -90,6 +86,11 @@ class Whole(Layout):
     def sum_gradient(self, gradient: T) -> T:
         """The gradient of the whole batch, each device holding the part it holds of the weights."""
         return gradient
+
+    def last(self, gradient: Qwen3x, values: T) -> T:
+        """Values that are to be summed over devices once the gradient is there."""
+        del gradient
+        return values
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,15 @@ class Cut(Whole):
         config: the whole model.
         sizes: devices along each mesh axis.
         rules: as in `Placement`.
+        in_order: whether collectives that do not depend on one another are made to. XLA's CPU devices share a pool of
+            threads and may begin those inside and outside a loop in different orders, and then wait for one another
+            without end; real devices run theirs in the order of the program.
     """
 
     config: Qwen3xConfig
     sizes: tuple[tuple[str, int], ...]
     rules: tuple[tuple[str, str], ...]
+    in_order: bool = False
 
     fetches = True
 
@@ -137,24 +142,22 @@ class Cut(Whole):
             return arrays
         rows = -(-arrays[0].shape[0] // parts)
         start = jax.lax.axis_index("tensor") * rows
-        padded = (jnp.pad(a, ((0, parts * rows - a.shape[0]), *((0, 0),) * (a.ndim - 1))) for a in arrays)
-        return tuple(
-            jax.lax.dynamic_slice_in_dim(
-                spread(a, "tensor") if jnp.issubdtype(a.dtype, jnp.floating) else a, start, rows
-            )
-            for a in padded
-        )
 
-    def head(self, head: Array, dtype: DTypeLike) -> Array:
-        """The whole output matrix as `dtype`; its gradient is the sum over all rows."""
-        whole = self._fetch("head", head, dtype)
+        def share(array: Array) -> Array:
+            if jnp.issubdtype(array.dtype, jnp.floating):
+                array = spread(array, "tensor")
+            padded = jnp.pad(array, ((0, parts * rows - array.shape[0]), *((0, 0),) * (array.ndim - 1)))
+            return jax.lax.dynamic_slice_in_dim(padded, start, rows)
+
+        return tuple(share(array) for array in arrays)
+
+    def head(self, head: Array, hidden: Array) -> Array:
+        """The whole output matrix in the dtype of `hidden`; its gradient is the sum over all rows."""
+        # Forward after all blocks, and its gradient is summed before theirs.
+        whole = self._fetch("head", self._after(hidden, head), hidden.dtype)
         if self._cut_by_tensor("head"):
             return jax.lax.all_gather(whole, "tensor", axis=0, tiled=True)
         return self.spread(whole)
-
-    def sum_batch(self, value: Array) -> Array:
-        """The sum over the devices that hold different rows of the batch."""
-        return jax.lax.psum(value, BATCH_AXES)
 
     def sum_rows(self, value: PyTree) -> PyTree:
         """The sum over all devices, each having scored other rows."""
@@ -165,9 +168,19 @@ class Cut(Whole):
 
         def summed(path: tuple[Any, ...], leaf: Array) -> Array:
             cut = "fsdp" in self._spec(_name(path))
-            return jax.lax.psum(leaf, BATCH_AXES[:-1] if cut else BATCH_AXES)
+            axes = [axis for axis in BATCH_AXES if self._size(axis) > 1 and not (cut and axis == "fsdp")]
+            return jax.lax.psum(leaf, tuple(axes)) if axes else leaf
 
         return jax.tree_util.tree_map_with_path(summed, gradient)
+
+    def last(self, gradient: Qwen3x, values: T) -> T:
+        """The values, after the gradient of the embedding, which is the last to be there."""
+        return jax.tree.map(lambda value: self._after(gradient.embedding, value), values)
+
+    def _after(self, first: Array, then: Array) -> Array:
+        """`then`, which now depends on `first`; backward the other way round."""
+        # A product with zero: the compiler may not drop it, as it does barriers before anything runs.
+        return then + (0.0 * first.reshape(-1)[0]).astype(then.dtype) if self.in_order else then
 
     def _fetch_at(self, path: tuple[Any, ...], leaf: Array, dtype: DTypeLike) -> Array:
         return self._fetch(_name(path) if path else "final_norm", leaf, dtype)
@@ -197,7 +210,8 @@ def layout_of(config: Qwen3xConfig, mesh: Mesh, rules: Mapping[str, str]) -> Who
     """How a step is laid out over a mesh; one CPU or GPU needs no `shard_map`."""
     if mesh.size == 1 and mesh.devices.flat[0].platform != "tpu":
         return Whole()
-    return Cut(config, tuple(mesh.shape.items()), tuple(rules.items()))
+    in_order = mesh.devices.flat[0].platform == "cpu"
+    return Cut(config, tuple(mesh.shape.items()), tuple(rules.items()), in_order)
 
 
 def on_mesh(function: Callable[..., T], layout: Whole, mesh: Mesh, arguments: Any, results: Any) -> Callable[..., T]:
@@ -220,7 +234,7 @@ def on_mesh(function: Callable[..., T], layout: Whole, mesh: Mesh, arguments: An
 @lru_cache
 def _specs(config: Qwen3xConfig, rules: tuple[tuple[str, str], ...]) -> dict[str, tuple[str | None, ...]]:
     axes = jax.tree_util.tree_leaves_with_path(parameter_axes(config), is_leaf=lambda node: isinstance(node, tuple))
-    named = {_name(path): tuple(dict(rules).get(axis) for axis in names) for path, names in axes}
+    named = {_name(path): mesh_axes(names, dict(rules)) for path, names in axes}
     return {"head": named["embedding"], **named}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from audio_data import InputError
@@ -58,7 +58,8 @@ class Placement:
             raise InputError(f"`rules` cut `embed` by fsdp and `vocab` by tensor, or not at all, got {self.rules!r}.")
         if self.tensor > 1 and any(self.rules.get(axis) != "tensor" for axis in ("heads", "kv_heads", "mlp")):
             raise InputError(
-                f"with {self.tensor} devices on `tensor`, `rules` cut heads, kv_heads and mlp by it, got {self.rules!r}."
+                f"with {self.tensor} devices on `tensor`, `rules` cut heads, kv_heads and mlp by it, got "
+                f"{self.rules!r}."
             )
 
     @classmethod
@@ -139,12 +140,12 @@ def _arranged(shape: tuple[int, ...], devices: Sequence[Any]) -> np.ndarray:
     return mesh_utils.create_hybrid_device_mesh(within, (shape[0], 1, 1, 1), devices, allow_split_physical_axes=True)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh, batch_size: int, microbatches: int = 1) -> NamedSharding:
+def batch_sharding(mesh: Mesh | AbstractMesh, batch_size: int, microbatches: int = 1) -> NamedSharding:
     """Rows of a batch cut over every axis but `tensor`.
 
     Args:
@@ -191,7 +192,7 @@ def batch_share(sharding: NamedSharding, batch_size: int, process: int) -> tuple
     return shares.index(tuple(sorted(rows[process]))), len(shares)
 
 
-def model_sharding(config: Qwen3xConfig, mesh: Mesh, rules: Mapping[str, str]) -> Qwen3x:
+def model_sharding(config: Qwen3xConfig, mesh: Mesh | AbstractMesh, rules: Mapping[str, str]) -> Qwen3x:
     """A sharding for every parameter, from the names of its axes.
 
     Args:
@@ -220,9 +221,15 @@ def model_sharding(config: Qwen3xConfig, mesh: Mesh, rules: Mapping[str, str]) -
             )
 
     def place(axes: tuple[str, ...]) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*(rules.get(axis) for axis in axes)))
+        return NamedSharding(mesh, PartitionSpec(*mesh_axes(axes, rules)))
 
     return jax.tree.map(place, parameter_axes(config), is_leaf=lambda node: isinstance(node, tuple))
+
+
+def mesh_axes(axes: tuple[str, ...], rules: Mapping[str, str]) -> tuple[str | None, ...]:
+    """The mesh axis that cuts each axis of a parameter. Norms are whole everywhere: too small to be worth fetching."""
+    is_norm = len([axis for axis in axes if axis != "layers"]) == 1
+    return tuple(None if is_norm else rules.get(axis) for axis in axes)
 
 
 def like_parameters(tree: PyTree, model: PyTree, shardings: PyTree, default: NamedSharding) -> PyTree:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from safetensors import SafetensorError
 
 from audio_data import InputError
@@ -28,7 +27,7 @@ def export_model(
 
     Args:
         folder: where to, such as `RUN/export`.
-        model: the weights.
+        model: the weights, on one device or in the host's memory.
         resolved: the run that trained them.
         step: steps they were trained for.
         vocabulary_folder: `DATA/vocabulary`; where it is not there the export holds the bare `vocabulary.json`.
@@ -45,7 +44,7 @@ def export_model(
             if leftover.exists():
                 shutil.rmtree(leftover)
         partial.mkdir(parents=True)
-        save_model(partial, jax.device_get(model))
+        save_model(partial, model)
         _write_vocabulary(partial / VOCABULARY_FOLDER, resolved, vocabulary_folder)
         _write_json(partial / PROVENANCE_FILE, provenance(resolved, step, codec))
         if folder.exists():

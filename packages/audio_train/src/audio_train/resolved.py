@@ -181,9 +181,10 @@ def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manif
 
 def model_config(model: NamedModel | ModelShape, vocabulary: Vocabulary) -> Qwen3xConfig:
     """The configuration of a model over a vocabulary."""
-    if isinstance(model, NamedModel):
-        return replace(named_config(model.size, vocabulary.size, tied=model.tied), max_seq_len=model.max_seq_len)
     rope = RopeConfig(theta=model.rope_theta, **({} if model.rope_scaling == "llama3" else {"scaling": None}))
+    if isinstance(model, NamedModel):
+        named = named_config(model.size, vocabulary.size, tied=model.tied)
+        return replace(named, max_seq_len=model.max_seq_len, rope=rope, rms_epsilon=model.rms_epsilon)
     return Qwen3xConfig(
         vocab_size=vocabulary.size,
         embed=model.embed,
@@ -194,6 +195,7 @@ def model_config(model: NamedModel | ModelShape, vocabulary: Vocabulary) -> Qwen
         head_dim=model.head_dim,
         tied=model.tied,
         rope=rope,
+        rms_epsilon=model.rms_epsilon,
         max_seq_len=model.max_seq_len,
     )
 

@@ -10,11 +10,11 @@ schedule, and whether and where it starts from other weights. Shrunk are, by the
 | feed-forward | `mlp` | in the same proportion to the width |
 | layers | `layers` | one for each 9, from 2 to 4 |
 | row | `seq_len` | 512 tokens |
-| batch | `batch_size` | 4 rows |
-| steps | n | half the square root of n, at least 24 |
+| batch | `batch_size` | 2 rows |
+| steps | n | the square root of n |
 | kept checkpoints, and where an anneal begins | step k of n | the same fraction of the smaller run |
-| learning rate | by a rule | 0.004, or for an anneal the peak of a line that passes it where the anneal begins |
-| learning rate | a number, as in fine-tuning | 0.0004 |
+| learning rate | by a rule | 0.01, or for an anneal the peak of a line that passes it where the anneal begins |
+| learning rate | a number, as in fine-tuning | 0.001 |
 | precision | bfloat16 | float32, which CPUs compute |
 
 The vocabulary is that of the data, as always. The learning rate is set because the published rules extrapolate from
@@ -34,10 +34,9 @@ from audio_train.schedules import anneal_peak
 Scale = Literal["published", "smoke"]
 
 ROW_TOKENS = 512
-BATCH_ROWS = 4
-MIN_STEPS = 24
-PRETRAINING_LEARNING_RATE = 4e-3
-TUNING_LEARNING_RATE = 4e-4
+BATCH_ROWS = 2
+PRETRAINING_LEARNING_RATE = 1e-2
+TUNING_LEARNING_RATE = 1e-3
 HEAD_DIM = 16
 HELDOUT_FOLDER = "heldout"
 EVALUATION_BATCHES = 4
@@ -52,10 +51,8 @@ def at_scale(run: TrainRun, scale: Scale, find: Callable[[str], TrainRun]) -> Tr
         find: a recipe by its name: an anneal shrinks with the run that it begins with.
 
     Raises:
-        InputError: no such scale.
+        InputError: an anneal begins at a step of which the run before keeps no checkpoint.
     """
-    if scale not in ("published", "smoke"):
-        raise InputError(f"`scale` is 'published' or 'smoke', got {scale!r}.")
     return run if scale == "published" else _smoke(run, find)
 
 
@@ -66,7 +63,7 @@ def num_steps(run: TrainRun) -> int:
 
 def smoke_steps(run: TrainRun) -> int:
     """Updates of a run's miniature."""
-    return max(MIN_STEPS, round(math.sqrt(num_steps(run)) / 2))
+    return round(math.sqrt(num_steps(run)))
 
 
 def smoke_model(model: NamedModel | ModelShape) -> ModelShape:
@@ -124,15 +121,15 @@ def _kept_every(run: TrainRun) -> int | None:
 
 def _smoke_checkpoint(start: StartSpec, find: Callable[[str], TrainRun]) -> tuple[StartSpec, int]:
     """The checkpoint that the miniature of a run keeps in the place of a published one, and its step."""
-    name, _, step = (start.source or "").partition("@")
+    name, step = (start.source or "").partition("@")[0], start.step
     base = find(name)
     every, kept = base.cadence.keep_every_steps, _kept_every(base)
-    if not step.isdigit() or every is None or kept is None or int(step) % every:
+    if step is None or every is None or kept is None or step % every:
         raise InputError(
-            f"`start.source` {start.source!r} names no checkpoint that recipe `{name}` keeps, so that its miniature has "
-            "none either; name a step that it keeps."
+            f"`start.source` {start.source!r} names no checkpoint that recipe `{name}` keeps, so that its miniature "
+            "has none either; name a step that it keeps."
         )
-    entered = int(step) // every * kept
+    entered = step // every * kept
     return replace(start, source=f"{name}@{entered}"), entered
 
 

@@ -114,8 +114,6 @@ def _language(corpus: str) -> str:
 def _document_words(corpus: str, recipe: Tokenization) -> tuple[str, ...]:
     """Layouts, grouping and choice of utterances, as options of `audio-tokenize build`."""
     grouping = recipe.grouping if recipe.grouping in STATED_GROUPINGS else "recording"
-    if recipe.codec is None:
-        grouping = "recording"
     chosen = () if recipe.grouping == "pair" else ("--language", _language(corpus))
     return (
         *(word for layout in recipe.layouts for word in ("--layout", layout)),
@@ -125,17 +123,27 @@ def _document_words(corpus: str, recipe: Tokenization) -> tuple[str, ...]:
     )
 
 
-def start_folder(start: StartSpec, root: Path) -> Path:
-    """Where the weights lie that a miniature begins with: a model folder, or a checkpoint.
+def start_folder(run: TrainRun, root: Path) -> Path | None:
+    """Where the weights lie that a miniature begins with: a model folder, or a checkpoint; None from scratch.
 
     Args:
-        start: of a run at smoke scale, no start from scratch.
-        root: the folder of `data_commands`.
+        run: at smoke scale.
+        root: the folder of `generate`.
+
+    Raises:
+        InputError: they are not there.
     """
-    if start.kind == "model":
-        return root / "starts" / _checkpoint(start).name / "export"
-    name, _, step = (start.source or "").partition("@")
-    return root / "starts" / name / "checkpoints" / step
+    start = run.start
+    if start.kind == "scratch":
+        return None
+    folder = root / "starts" / _maker(start)[0]
+    path = folder / "export" if start.kind == "model" else folder / "checkpoints" / str(start.step)
+    if not path.is_dir():
+        raise InputError(
+            f"the miniature of `{run.name}` begins with weights in `{path}`, which is no folder; make them with "
+            f"`audio-train smoke-data --out {root} --for {run.name}`."
+        )
+    return path
 
 
 def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
@@ -151,15 +159,19 @@ def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
 
 
 def _maker(start: StartSpec) -> tuple[str, str, tuple[str, ...]]:
-    """Name of a start, the recipe whose miniature makes it, and that recipe's settings."""
+    """Folder of a start, the recipe whose miniature makes it, and that recipe's settings."""
     if start.kind == "checkpoint":
-        name = (start.source or "").partition("@")[0]
-        return name, name, ()
+        return _base_of(start), _base_of(start), ()
     checkpoint = _checkpoint(start)
     if checkpoint.recipe is not None:
-        return checkpoint.name, checkpoint.recipe, ()
+        return checkpoint.recipe, checkpoint.recipe, ()
     model = json.dumps(to_json(smoke_model(checkpoint.model)))
     return checkpoint.name, TEXT_RECIPE, ("--set", f"model={model}")
+
+
+def _base_of(start: StartSpec) -> str:
+    """The recipe whose checkpoint a run begins with."""
+    return (start.source or "").partition("@")[0]
 
 
 def _checkpoint(start: StartSpec) -> Checkpoint:

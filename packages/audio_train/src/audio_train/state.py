@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray, PyTree
 from safetensors.numpy import load_file
 
@@ -38,7 +38,7 @@ class TrainState(eqx.Module):
     optimizer: PyTree
 
 
-def abstract_state(resolved: ResolvedRun, mesh: Mesh, placement: Placement) -> TrainState:
+def abstract_state(resolved: ResolvedRun, mesh: Mesh | AbstractMesh, placement: Placement) -> TrainState:
     """Shapes, dtypes and places of a run's state, at no cost in memory.
 
     Args:
@@ -72,8 +72,11 @@ def initial_state(
         The state; the same numbers on any mesh.
     """
     places = jax.tree.map(lambda leaf: leaf.sharding, like)
-    make = jax.jit(partial(_initial_state, resolved), out_shardings=places)
-    return make(jax.random.key(resolved.run.seed), codebooks)
+
+    def make(codebooks: Array | None) -> TrainState:
+        return _initial_state(resolved, jax.random.key(resolved.run.seed), codebooks)
+
+    return jax.jit(make, out_shardings=places)(codebooks)
 
 
 def read_codebooks(folder: Path) -> Float32[np.ndarray, "codebooks codebook_size dim"]:
@@ -98,6 +101,8 @@ def read_codebooks(folder: Path) -> Float32[np.ndarray, "codebooks codebook_size
 def _initial_state(resolved: ResolvedRun, key: PRNGKeyArray, codebooks: Array | None) -> TrainState:
     weights_key, rows_key = jax.random.split(key)
     model = initialize(resolved.model, weights_key)
+    if resolved.run.start.head == "embedding_key" and model.head is not None:
+        model = eqx.tree_at(lambda m: m.head, model, model.embedding)
     if codebooks is not None:
         model = initialize_audio_rows(model, codebooks, resolved.vocabulary.audio_base, rows_key)
     zero = jnp.zeros((), jnp.int32)

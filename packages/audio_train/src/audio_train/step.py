@@ -1,6 +1,7 @@
 """One step as a pure function: loss, gradient, update, and what is worth knowing about them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -94,16 +95,13 @@ class Objective(eqx.Module):
 
     def __call__(self, model: Qwen3x, batch: Batch) -> tuple[Float32[Array, ""], LossSums]:
         """The loss, and the sums by kind that come with it at no further pass over the model."""
-        total, sums = self.totals(model, batch)
-        return total / jnp.maximum(self.total_weight(batch), 1e-9), sums
+        total, (weight, sums) = self.totals(model, batch)
+        return total / jnp.maximum(weight, 1e-9), sums
 
-    def total_weight(self, batch: Batch) -> Float32[Array, ""]:
-        """The sum of w over a batch, for which no model is needed."""
-        targets, mask = _targets(batch)
-        return jnp.sum(jnp.where(mask, self.weight_of_kind[self.kind_of_token[targets]], 0.0))
-
-    def totals(self, model: Qwen3x, batch: Batch, layout: Whole = ONE_DEVICE) -> tuple[Float32[Array, ""], LossSums]:
-        """The weighted sum above the fraction line, and the sums by kind.
+    def totals(
+        self, model: Qwen3x, batch: Batch, layout: Whole = ONE_DEVICE
+    ) -> tuple[Float32[Array, ""], tuple[Float32[Array, ""], LossSums]]:
+        """The sums above and below the fraction line, and those by kind.
 
         Args:
             model: the model, or a device's part of it.
@@ -111,18 +109,20 @@ class Objective(eqx.Module):
             layout: where the rest is.
 
         Returns:
-            Both over the rows that this device scores.
+            All over the rows that this device scores: what is differentiated, and what comes with it.
         """
         dtype = jnp.dtype(self.dtype)
         hidden = model(batch.tokens, batch.segment_ids, batch.positions, dtype=dtype, layout=layout)
-        hidden, targets, mask = layout.split_rows(hidden.reshape(-1, hidden.shape[-1]), *_targets(batch))
-        nll, logsumexp = self._token_losses(hidden, layout.head(model.head_matrix, dtype), targets, mask)
+        # The last position predicts nothing; its mask is False, so the id that rolls in from the front is never read.
+        targets, mask = jnp.roll(batch.tokens, -1, axis=1).reshape(-1), batch.loss_mask.reshape(-1)
+        hidden, targets, mask = layout.split_rows(hidden.reshape(-1, hidden.shape[-1]), targets, mask)
+        nll, logsumexp = self._token_losses(hidden, layout.head(model.head_matrix, hidden), targets, mask)
         # Masked positions may hold anything; zeroing them before any product keeps a NaN there out of the sums.
         nll, logsumexp = jnp.where(mask, nll, 0.0), jnp.where(mask, logsumexp, 0.0)
         kind = self.kind_of_token[targets]
         weight = jnp.where(mask, self.weight_of_kind[kind], 0.0)
         total = jnp.sum(weight * (nll + self.z_loss_weight * jnp.square(logsumexp)))
-        return total, self._sums_by_kind(jax.lax.stop_gradient(nll), kind, mask)
+        return total, (jnp.sum(weight), self._sums_by_kind(jax.lax.stop_gradient(nll), kind, mask))
 
     def _sums_by_kind(self, nll: Array, kind: Array, mask: Array) -> LossSums:
         member = jax.nn.one_hot(kind, len(self.weight_of_kind), dtype=jnp.float32) * mask.astype(jnp.float32)[:, None]
@@ -150,8 +150,9 @@ def loss_and_gradient(
 ) -> tuple[Float32[Array, ""], LossSums, Qwen3x]:
     """The loss of a batch, its sums by kind and its gradient.
 
-    With microbatches, the rows pass in parts one after another. Each part's loss is divided by the weight of the whole
-    batch, so that the parts add up to the batch's own loss and gradient whatever their masks; sums are float32.
+    With microbatches, the rows pass in parts one after another. What adds up is the sum above the fraction line, which
+    is divided by the weight of the whole batch at the end; so the parts make the batch's own loss and gradient whatever
+    their masks. Sums are float32.
 
     Args:
         model: the model, or a device's part of it.
@@ -164,23 +165,20 @@ def loss_and_gradient(
     Returns:
         Loss and sums of the whole batch, and the gradient, of the structure of `model`.
     """
-    weight = jnp.maximum(layout.sum_batch(objective.total_weight(batch)), 1e-9)
-
-    def share(model: Qwen3x, part: Batch) -> tuple[Array, LossSums]:
-        total, sums = objective.totals(model, part, layout)
-        return total / weight, sums
-
-    differentiate = jax.value_and_grad(share, has_aux=True)
+    differentiate = jax.value_and_grad(partial(objective.totals, layout=layout), has_aux=True)
     if microbatches == 1:
-        (loss, sums), gradient = differentiate(model, batch)
+        values, gradient = differentiate(model, batch)
     else:
         parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, microbatches, *x.shape[1:]), 0, 1), batch)
         shapes = jax.eval_shape(differentiate, model, jax.tree.map(lambda x: x[0], parts))
         zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-        ((loss, sums), gradient), _ = jax.lax.scan(
+        (values, gradient), _ = jax.lax.scan(
             lambda sofar, part: (jax.tree.map(jnp.add, sofar, differentiate(model, part)), None), zeros, parts
         )
-    return layout.sum_rows(loss), layout.sum_rows(sums), layout.sum_gradient(gradient)
+    total, (weight, sums) = layout.sum_rows(layout.last(gradient, values))
+    weight = jnp.maximum(weight, 1e-9)
+    gradient = layout.sum_gradient(layout.last(gradient, gradient))
+    return total / weight, sums, jax.tree.map(lambda leaf: leaf / weight, gradient)
 
 
 def train_step(
@@ -226,10 +224,4 @@ def train_step(
 
 def evaluation_step(model: Qwen3x, batch: Batch, objective: Objective, *, layout: Whole = ONE_DEVICE) -> LossSums:
     """Loss by kind of a batch, with nothing changed."""
-    return layout.sum_rows(objective.totals(model, batch, layout)[1])
-
-
-def _targets(batch: Batch) -> tuple[Int32[Array, " tokens"], Bool[Array, " tokens"]]:
-    """The id that follows each token, and whether its prediction counts."""
-    # The last position predicts nothing; its mask is False, so the id that rolls in from the front is never read.
-    return jnp.roll(batch.tokens, -1, axis=1).reshape(-1), batch.loss_mask.reshape(-1)
+    return layout.sum_rows(objective.totals(model, batch, layout)[1][1])

@@ -13,11 +13,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from audio_data import BatchLoader, InputError, Mixture, TokenBatch, TokenDataset, open_root
+from audio_train.hardware import peak_flops
 from audio_train.layout import layout_of, on_mesh
 from audio_train.mesh import AXES, Placement, batch_sharding, batch_share, make_mesh, model_sharding, replicated
-from audio_train.model_folder import VOCABULARY_FOLDER
 from audio_train.resolved import ResolvedRun
-from audio_train.state import TrainState, abstract_state, initial_state, read_codebooks
+from audio_train.starts import Start, begin
+from audio_train.state import TrainState, abstract_state
 from audio_train.step import Batch, LossSums, StepMetrics, evaluation_step, loss_and_gradient, objective, train_step
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Trainer:
         resolved: the run.
         data_root: folder of its datasets.
         placement: devices along each mesh axis.
+        start: weights to begin with, where the run does not begin from scratch.
 
     Attributes:
         resolved: the run.
@@ -44,8 +46,9 @@ class Trainer:
         InputError: the datasets are not those of the run, or batch or model do not divide among the devices.
     """
 
-    def __init__(self, resolved: ResolvedRun, data_root: Path, placement: Placement):
+    def __init__(self, resolved: ResolvedRun, data_root: Path, placement: Placement, start: Start | None = None):
         self.data_root = data_root
+        self.start = start
         self.datasets = open_root(data_root)
         check_datasets(resolved, self.datasets)
         self._mesh = make_mesh(placement)
@@ -53,7 +56,9 @@ class Trainer:
         batch_size = resolved.run.data.batch_size
         self._batch_sharding = batch_sharding(self._mesh, batch_size, placement.microbatches)
         self._share = batch_share(self._batch_sharding, batch_size, jax.process_index())
-        self._program = StepProgram(resolved, self._mesh, placement)
+        self._program = StepProgram(resolved, self._mesh, placement, self.abstract_state)
+        # Simulated devices share one pool of threads, in which two steps that wait in collectives can stand still.
+        self._one_at_a_time = self._mesh.size > 1 and self._mesh.devices.flat[0].platform == "cpu"
         self._objective = place_everywhere(objective(resolved), self._mesh)
         self.set_run(resolved)
 
@@ -67,13 +72,20 @@ class Trainer:
     def devices(self) -> dict[str, Any]:
         """What the run runs on."""
         kinds = sorted({device.device_kind for device in self._mesh.devices.flat})
-        return {"kinds": kinds, "count": self._mesh.size, "mesh": dict(self._mesh.shape)}
+        processes = {"processes": jax.process_count()} if jax.process_count() > 1 else {}
+        return {"kinds": kinds, "count": self._mesh.size, "mesh": dict(self._mesh.shape), **processes}
+
+    def utilisation(self, tokens_per_second: float) -> float | None:
+        """Share of the devices' bfloat16 peak that a rate amounts to, three causal forward passes a token; or None."""
+        peak = peak_flops(self._mesh.devices.flat[0].device_kind)
+        if peak is None:
+            return None
+        flops = 3 * self.resolved.model.causal_forward_flops_per_token(self.resolved.run.data.seq_len)
+        return tokens_per_second * flops / (peak * self._mesh.size)
 
     def initial_state(self) -> TrainState:
         """The state before the first step, on its devices."""
-        from_codebooks = self.resolved.run.start.audio_rows == "codebooks"
-        codebooks = read_codebooks(self.data_root / VOCABULARY_FOLDER) if from_codebooks else None
-        return initial_state(self.resolved, self.abstract_state, codebooks)
+        return begin(self.resolved, self.abstract_state, self.start, self.data_root)
 
     def compile(self) -> float:
         """Compile the step for the shapes of the run; returns the seconds it took."""
@@ -90,7 +102,10 @@ class Trainer:
             batch: rows to learn from.
             request: what this process asks all others for; the largest comes back in the metrics.
         """
-        return self._compiled(state, batch, self._objective, self._schedule, self._requests(request))
+        taken = self._compiled(state, batch, self._objective, self._schedule, self._requests(request))
+        if self._one_at_a_time:
+            jax.block_until_ready(taken)
+        return taken
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The run's batches from a step on, on their devices, read ahead of their use."""
@@ -163,13 +178,14 @@ class StepProgram:
         resolved: the run.
         mesh: the devices, which may be those of a machine that is not here.
         placement: what the mesh was made of.
+        state: shapes and places of the state, as `abstract_state` gives them.
 
     Attributes:
         train: `(state, batch, objective, schedule, requests) -> (state, metrics)`, jitted; the state is donated.
         evaluate: `(model, batch, objective) -> sums`, jitted.
     """
 
-    def __init__(self, resolved: ResolvedRun, mesh: Mesh, placement: Placement):
+    def __init__(self, resolved: ResolvedRun, mesh: Mesh, placement: Placement, state: TrainState):
         layout = layout_of(resolved.model, mesh, placement.rules)
         model = model_sharding(resolved.model, mesh, placement.rules)
         whole = replicated(mesh)
@@ -177,13 +193,14 @@ class StepProgram:
         gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
         differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model))
         step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
-        self.train = jax.jit(step, donate_argnums=0)
+        places = jax.tree.map(lambda leaf: leaf.sharding, state)
+        self.train = jax.jit(step, donate_argnums=0, out_shardings=(places, whole))
         self.evaluate = jax.jit(on_mesh(partial(evaluation_step, layout=layout), layout, mesh, arguments, whole))
 
 
 def place_everywhere(tree: T, mesh: Mesh) -> T:
     """Small arrays that every process has, whole on every device."""
-    return jax.device_put(tree, replicated(mesh))
+    return jax.device_put(jax.tree.map(np.asarray, tree), replicated(mesh))
 
 
 def check_datasets(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> None:

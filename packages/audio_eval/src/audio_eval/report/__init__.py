@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audio_data import InputError
 from audio_eval.evaluation import SCHEMA_VERSION, Evaluation, read_evaluation, write_text
-from audio_eval.report import sections
+from audio_eval.report import sections, test_sets
 from audio_eval.report.markup import Markup, join, style_sheet, tag
 from audio_eval.report.tables import cards, markdown
 from audio_eval.report.training import Training, read_training
@@ -79,6 +79,10 @@ def _parts(evaluation: Evaluation, training: Training | None) -> list[tuple[str,
         parts.append(("synthesis", "Synthesis", sections.synthesis(tts, evaluation.folder)))
     if nll is not None:
         parts.append(("likelihood", "Likelihood", sections.likelihood(nll)))
+    for result in evaluation.results:
+        if result.task not in ("asr", "tts", "nll"):
+            part = test_sets.test_set(result, evaluation.folder)
+            parts.append((result.task, test_sets.title_of(result.task).partition(":")[0], part))
     if training is not None and training.steps:
         parts.append(("training", "Training", sections.training_section(training)))
     parts.append(("provenance", "Provenance", sections.provenance(evaluation)))
@@ -95,7 +99,8 @@ def _subtitle(evaluation: Evaluation) -> str:
     parts = [f"{provenance['num_parameters'] / 1e6:,.1f} M parameters"]
     if tokens := provenance.get("training", {}).get("tokens"):
         parts.append(f"{tokens / 1e6:,.2f} M training tokens")
-    parts.append(f"held out: {', '.join(provenance['datasets'])}")
+    if provenance["datasets"]:
+        parts.append(f"held out: {', '.join(provenance['datasets'])}")
     parts.append("95 % intervals by bootstrap over items")
     return " · ".join(parts)
 

@@ -102,7 +102,7 @@ def _transcript_table(
                 tag("td", marked_reference(errors), voice, class_="words"),
                 tag("td", marked_hypothesis(errors), class_="words"),
                 tag("td", control, class_="words muted"),
-                tag("td", _sound(folder / str(audio), "what the model heard") if audio else None),
+                tag("td", sound(folder / str(audio), "what the model heard") if audio else None),
             )
         )
     note = f"{len(shown)} of {len(items):,} utterances; all of them are in items/asr.jsonl."
@@ -134,12 +134,13 @@ def synthesis(result: TaskResult, folder: Path) -> Markup:
         tag("p", said, class_="notice small") if said else None,
         score_table(result.scores),
         tag("h3", "Listen"),
-        [_clip(item, normalizer, folder) for item in result.items[:_NUM_LISTENED]],
+        [clip(item, normalizer, folder) for item in result.items[:_NUM_LISTENED]],
         tag("p", note, class_="small muted"),
     )
 
 
-def _clip(item: Item, normalizer: str, folder: Path) -> Markup:
+def clip(item: Item, normalizer: str, folder: Path) -> Markup:
+    """All takes of one text beside each other, with what a judge heard in them."""
     audio = {kind: folder / str(path) for kind, path in item.detail["audio"].items()}
     seconds = {kind: soundfile.info(file).duration for kind, file in audio.items() if file.is_file()}
     longest = max(seconds.values(), default=0.0)
@@ -149,7 +150,7 @@ def _clip(item: Item, normalizer: str, folder: Path) -> Markup:
             share = seconds.get(kind, 0.0) / longest if longest else 0.0
             heard = _heard(item, kind, normalizer)
             takes.append(
-                tag("div", tag("div", title, class_="name"), _sound(audio[kind], title, share), heard, class_="take")
+                tag("div", tag("div", title, class_="name"), sound(audio[kind], title, share), heard, class_="take")
             )
     return tag(
         "div",
@@ -167,7 +168,7 @@ def _heard(item: Item, kind: str, normalizer: str) -> Markup | None:
     return tag("div", tag("span", "heard: ", class_="muted"), marked, class_="words small")
 
 
-def _sound(file: Path, label: str, share: float | None = None) -> Markup:
+def sound(file: Path, label: str, share: float | None = None) -> Markup:
     """A player, with a picture over `share` of the width where one is given: takes of a text keep one scale of time."""
     if not file.is_file():
         return tag("span", f"{file.name} is missing", class_="muted small")

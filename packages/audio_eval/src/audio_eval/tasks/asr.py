@@ -80,13 +80,15 @@ class AsrTask(Task):
         spoken = [utterance for group in context.utterances.values() for utterance in group]
         max_tokens = self.max_tokens or -(-5 * max(len(utterance.segment.text_ids) for utterance in spoken) // 4)
         model, main = context.checkpoint.model, context.utterances[context.main_dataset]
-        transcripts = {WER: self._transcribe(context, model, spoken, max_tokens, "asr")}
+        transcripts = {WER: self._transcribe(context, model, spoken, max_tokens, "asr", journal)}
         others = other_utterances(main, NORMALIZERS[self.normalizer])
         if self.controls and others is not None:
-            transcripts[OTHER] = self._transcribe(context, model, others, max_tokens, "asr, other utterance")
+            other = "asr, other utterance"
+            transcripts[OTHER] = self._transcribe(context, model, others, max_tokens, other, journal)
         if self.controls:
             untrained = initialize(model.config, jax.random.key(context.seed))
-            transcripts[UNTRAINED] = self._transcribe(context, untrained, main, max_tokens, "asr, untrained")
+            label = "asr, untrained"
+            transcripts[UNTRAINED] = self._transcribe(context, untrained, main, max_tokens, label, journal)
         items = self._items(context, spoken, transcripts)
         scores = score_items(self.name, context.main_dataset, MEASURES, items, self._missing(len(main)))
         for name in list(context.datasets)[1:]:
@@ -101,7 +103,13 @@ class AsrTask(Task):
         return {OTHER: alike, GAIN: alike}
 
     def _transcribe(
-        self, context: Context, model: Qwen3x, heard: Sequence[HeldoutUtterance], max_tokens: int, label: str
+        self,
+        context: Context,
+        model: Qwen3x,
+        heard: Sequence[HeldoutUtterance],
+        max_tokens: int,
+        label: str,
+        journal: Journal,
     ) -> list[str]:
         vocabulary, text = context.checkpoint.vocabulary, context.checkpoint.text
         continued = continue_prompts(
@@ -113,6 +121,7 @@ class AsrTask(Task):
             max_new_tokens=max_tokens + 1,
             batch_size=self.batch_size,
             label=label,
+            journal=journal,
         )
         return ["" if tokens is None else text.decode(tokens.tolist()) for tokens in continued]
 

@@ -22,6 +22,7 @@ from audio_eval.scores import Item, Score
 from audio_tokenize import AbstractCodec, CodecSpec, Utterance, load_audio, load_codec
 
 AUDIO_FOLDER = "audio"
+NO_SPEAKER_JUDGE = Unavailable("no speaker judge was asked for (`--speaker-judge none`)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Context:
     recordings: Mapping[str, Utterance] = dataclasses.field(default_factory=dict)
     limit: int | None = None
     seed: int = 0
-    speaker_judge: SpeakerJudge | Unavailable = Unavailable("no speaker judge was asked for (`--speaker-judge none`)")
+    speaker_judge: SpeakerJudge = NO_SPEAKER_JUDGE
     codec_weights: str | None = None
 
     @functools.cached_property
@@ -162,9 +163,14 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """One evaluation. Its fields are its settings and go into its fingerprint."""
+    """One evaluation. Its fields are its settings and go into its fingerprint.
+
+    A task on a published test set has a setting `data`, its folder or hub id, and a `test_set`: the name of the folder
+    among several test sets, as `audio-eval testset` writes their twins.
+    """
 
     name: ClassVar[str]
+    test_set: ClassVar[str] = ""
 
     def settings(self) -> dict[str, Any]:
         """Returns the fields by name."""

@@ -9,7 +9,7 @@ from audio_data import InputError, Vocabulary
 from audio_eval.heldout import HeldoutDocument
 from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
-from audio_eval.scoring import Likelihoods, score_documents
+from audio_eval.scoring import Likelihoods, scored_documents
 from audio_eval.tasks.base import Context, Findings, Task
 from audio_model import TokenSets
 from audio_tokenize import layout
@@ -42,23 +42,36 @@ class NllTask(Task):
         allowed = self._allowed(grammar_loss=context.checkpoint.grammar_loss)
         documents = [document for group in context.documents.values() for document in group]
         fitting = [document for document in documents if _length(document, vocabulary) <= model.config.max_seq_len]
-        likelihoods = score_documents(
-            model,
-            [layout(order).build(document.segments, vocabulary) for document in fitting for order in ORDERS],
-            TokenSets.build(vocabulary.allowed_sets),
-            tokens_per_batch=self.tokens_per_batch,
-            label="nll",
-        )
-        pairs = zip(fitting, likelihoods[::2], likelihoods[1::2], strict=True)
-        items = [
-            _item(document, dict(zip(ORDERS, pair, strict=True)), vocabulary, allowed) for document, *pair in pairs
-        ]
+        items = self._items(context, fitting, journal, allowed=allowed)
         measures = list(_measures(vocabulary, allowed=allowed))
         too_long = f"no document fits into the model's context of {model.config.max_seq_len} tokens"
         missing = {measure.name: too_long for measure in measures if measure.meaning}
         scores = [s for name in context.datasets for s in score_items(self.name, name, measures, items, missing)]
         facts = {"softmax": _suffix(allowed), "num_too_long": len(documents) - len(fitting)}
         return Findings(tuple(scores), tuple(items), facts)
+
+    def _items(
+        self, context: Context, documents: Sequence[HeldoutDocument], journal: Journal, *, allowed: bool
+    ) -> list[Item]:
+        vocabulary = context.checkpoint.vocabulary
+        found = {key: Item.from_json(record) for key, record in journal.known("score").items()}
+        keys = [f"{document.dataset}/{document.id}" for document in documents]
+        scored: dict[str, dict[str, Likelihoods]] = {}
+        for index, likelihoods in scored_documents(
+            context.checkpoint.model,
+            [layout(order).build(document.segments, vocabulary) for document in documents for order in ORDERS],
+            TokenSets.build(vocabulary.allowed_sets),
+            tokens_per_batch=self.tokens_per_batch,
+            label="nll",
+            known={len(ORDERS) * i + j for i, key in enumerate(keys) if key in found for j in range(len(ORDERS))},
+        ):
+            place, order = divmod(index, len(ORDERS))
+            parts = scored.setdefault(keys[place], {})
+            parts[ORDERS[order]] = likelihoods
+            if len(parts) == len(ORDERS):
+                found[keys[place]] = _item(documents[place], scored.pop(keys[place]), vocabulary, allowed)
+                journal.record("score", {keys[place]: found[keys[place]].to_json()})
+        return [found[key] for key in keys]
 
     def _allowed(self, *, grammar_loss: bool) -> bool:
         choices = {"allowed": True, "full": False, "as_trained": grammar_loss}

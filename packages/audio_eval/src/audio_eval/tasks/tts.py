@@ -7,16 +7,17 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int32
 
-from audio_data import InputError, Progress
+from audio_data import InputError
 from audio_eval.decoding import continue_prompts
 from audio_eval.grammars import audio_automaton
 from audio_eval.heldout import HeldoutUtterance
-from audio_eval.judges import Unavailable
 from audio_eval.journal import Journal
+from audio_eval.judges import Unavailable
 from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.judging import transcribe_takes
 from audio_model import Sampling
 from audio_tokenize import layout
 
@@ -89,9 +90,9 @@ class TtsTask(Task):
             raise InputError(f"`tts.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")
         spoken = _one_a_text(context.utterances[context.main_dataset])[: self.num_items]
         max_frames = self._max_frames(context, spoken)
-        codes = self._generate(context, spoken, max_frames)
+        codes = self._generate(context, spoken, max_frames, journal)
         takes = [_take(context, utterance, frames) for utterance, frames in zip(spoken, codes, strict=True)]
-        heard = self._judge(context, takes)
+        heard = self._judge(context, takes, journal)
         items = [_item(context, take, max_frames) for take in takes]
         items = judged_items(items, heard, NORMALIZERS[self.normalizer])
         judge = context.judge
@@ -112,7 +113,7 @@ class TtsTask(Task):
         return max(self.min_frames, min(-(-5 * longest // 4), most))
 
     def _generate(
-        self, context: Context, spoken: Sequence[HeldoutUtterance], max_frames: int
+        self, context: Context, spoken: Sequence[HeldoutUtterance], max_frames: int, journal: Journal
     ) -> list[Int32[np.ndarray, "frames codebooks"]]:
         """Codes of each item; none for a text that leaves no room for its speech."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
@@ -127,27 +128,20 @@ class TtsTask(Task):
             max_new_tokens=max_frames * vocabulary.num_codebooks + 1,
             batch_size=self.batch_size,
             label="tts",
+            journal=journal,
         )
         nothing = np.zeros(0, np.int32)
         return [vocabulary.codes(nothing if tokens is None else tokens) for tokens in continued]
 
-    def _judge(self, context: Context, takes: Sequence["_Take"]) -> dict[str, list[str]]:
+    def _judge(self, context: Context, takes: Sequence["_Take"], journal: Journal) -> dict[str, list[str]]:
         """Transcripts of generated, reconstructed and original speech; none without a transcriber."""
-        if isinstance(context.judge, Unavailable):
-            return {}
         kinds = [
             "generated",
             "reconstructed",
             *(["original"] if all(take.original is not None for take in takes) else []),
         ]
-        heard: dict[str, list[str]] = {}
-        with Progress("tts, judge", len(takes) * len(kinds), unit="clips") as progress:
-            for kind in kinds:
-                heard[kind] = []
-                for take in takes:
-                    heard[kind] += context.judge.transcribe([getattr(take, kind)], int(context.codec.sample_rate_hz))
-                    progress.advance()
-        return heard
+        clips = {kind: [getattr(take, kind) for take in takes] for kind in kinds}
+        return transcribe_takes(context, clips, journal, "tts")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

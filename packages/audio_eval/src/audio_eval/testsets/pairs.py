@@ -149,11 +149,13 @@ def _from_tables(folder: Path, tables: list[Path], card: TestSetCard) -> Iterato
         sides = []
         for side in ("positive", "negative"):
             texts = (row.get(f"{side}_{column}") for column in _TRANSCRIPTS)
-            sides.append(Side((_cell(row[side], f"{identity}/{side}", folder),), next((t for t in texts if t), None)))
-        yield Pair(f"{identity}#{number}", _part(row), *sides, {"voice": voice})
+            sides.append(
+                Side((audio_cell(row[side], f"{identity}/{side}", folder),), next((t for t in texts if t), None))
+            )
+        yield Pair(f"{identity}#{number}", _part(row), sides[0], sides[1], {"voice": voice})
 
 
-def _cell(value: Any, name: str, folder: Path) -> AudioSource:
+def audio_cell(value: Any, name: str, folder: Path) -> AudioSource:
     """Audio as `datasets` stores it: bytes, or the path of a file."""
     if isinstance(value, Mapping) and value.get("bytes"):
         return AudioBytes(name, value["bytes"])
@@ -181,10 +183,11 @@ def _salmon_tables(folder: Path, tables: list[Path], card: TestSetCard) -> Itera
         if "positive_audio" not in row or "negative_audio" not in row:
             raise wrong_layout(folder, card, f"columns {', '.join(row)}")
         part, index = str(row.get("task", "")), row.get("ind", number)
-        sides = (
-            Side((_cell(row[f"{side}_audio"], f"{part}/{index}/{side}", folder),)) for side in ("positive", "negative")
+        right, wrong = (
+            Side((audio_cell(row[f"{side}_audio"], f"{part}/{index}/{side}", folder),))
+            for side in ("positive", "negative")
         )
-        yield Pair(f"{part}/{index}", part, *sides)
+        yield Pair(f"{part}/{index}", part, right, wrong)
 
 
 def _salmon_files(folder: Path) -> Iterator[Pair]:
@@ -256,5 +259,5 @@ def _roc_stories(path: Path) -> Iterator[Pair]:
             story = " ".join(row[f"InputSentence{number}"].strip() for number in range(1, 5))
             right = int(row["AnswerRightEnding"])
             endings = [row[f"RandomFifthSentenceQuiz{number}"].strip() for number in (right, 3 - right)]
-            sides = (Side(text=f"{story} {ending}") for ending in endings)
-            yield Pair(row["InputStoryid"], "", *sides)
+            one, other = (Side(text=f"{story} {ending}") for ending in endings)
+            yield Pair(row["InputStoryid"], "", one, other)

@@ -23,10 +23,19 @@ def on_one_tpu_core() -> bool:
 
     The compiler partitions plain operations over a mesh by itself, but not a kernel of ours.
     """
-    if platform() != "tpu":
+    return on_one_device("tpu")
+
+
+def on_one_device(kind: str) -> bool:
+    """The same for any platform.
+
+    Args:
+        kind: "cpu", "gpu" or "tpu".
+    """
+    if platform() != kind:
         return False
     mesh = jax.sharding.get_abstract_mesh()
-    manual = bool(mesh.axis_names) and all(kind == AxisType.Manual for kind in mesh.axis_types)
+    manual = bool(mesh.axis_names) and all(axis == AxisType.Manual for axis in mesh.axis_types)
     return manual or jax.device_count() == 1
 
 

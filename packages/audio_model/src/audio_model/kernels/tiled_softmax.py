@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float, Float32, Int32
+
+from audio_model.kernels.cpu import lying_transposed
 
 
 class Tiles(NamedTuple):
@@ -93,7 +94,7 @@ def forward(
     for tiles in plan.groups:
 
         def per_tile(index, carry, tiles=tiles):
-            start, tile = _tile(head, tiles, index)
+            start, tile = _tile(head, tiles, index, rows.dtype)
             return _over_blocks(carry, tile, start, blocks, jnp.asarray(tiles.sets)[index], plan, visit)
 
         running = jax.lax.fori_loop(0, len(tiles.starts), per_tile, running)
@@ -119,9 +120,8 @@ def backward(
         Gradients of the rows and of the head, summed in float32.
     """
     gradients = jnp.zeros(rows.shape, jnp.float32), jnp.zeros(head.shape, jnp.float32)
-    # The head's gradient is `gradient' rows`. XLA's CPU products whose left side is transposed run at a quarter to a
-    # half of the speed, so it is taken as `rows' gradient`, from rows that lie transposed in memory.
-    transposed = with_layout_constraint(rows.T, Layout(major_to_minor=(0, 1)))
+    # A tile's gradient is taken transposed, `rows' gradient`: so only the rows must be laid out anew, once.
+    transposed = lying_transposed(rows)
 
     def visit(carry, tile, start, at):
         row_gradients, tile_gradient = carry
@@ -140,12 +140,13 @@ def backward(
 
         def per_tile(index, carry, tiles=tiles):
             row_gradients, head_gradient = carry
-            start, tile = _tile(head, tiles, index)
+            start, tile = _tile(head, tiles, index, rows.dtype)
             tile_gradient = jnp.zeros(tile.shape[::-1], jnp.float32)
             row_gradients, tile_gradient = _over_blocks(
                 (row_gradients, tile_gradient), tile, start, blocks, jnp.asarray(tiles.sets)[index], plan, visit
             )
-            return row_gradients, _update(head_gradient, tile_gradient.T, start)
+            # Without the barrier a loop of one block is unrolled and this transpose swaps the product's sides.
+            return row_gradients, _update(head_gradient, jax.lax.optimization_barrier(tile_gradient).T, start)
 
         gradients = jax.lax.fori_loop(0, len(tiles.starts), per_tile, gradients)
     return gradients
@@ -160,9 +161,12 @@ def _over_blocks(carry, tile, start, blocks: Blocks, set_index, plan: TilePlan, 
     )
 
 
-def _tile(head: Float[Array, "vocab embed"], tiles: Tiles, index: Int32[Array, ""]) -> tuple[Array, Array]:
+def _tile(
+    head: Float[Array, "vocab embed"], tiles: Tiles, index: Int32[Array, ""], dtype: jnp.dtype
+) -> tuple[Array, Array]:
     start = jnp.asarray(tiles.starts, jnp.int32)[index]
-    return start, _slice(head, start, tiles.width)
+    # A tile is visited once in each direction: cast here, it costs what casting the head would, without the copy.
+    return start, _slice(head, start, tiles.width).astype(dtype)
 
 
 def _logits(block: Float[Array, "rows embed"], tile: Float[Array, "columns embed"]) -> Float32[Array, "rows columns"]:

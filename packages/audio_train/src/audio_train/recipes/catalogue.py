@@ -165,6 +165,12 @@ def annealed(name: str, run: TrainRun, *, mixture_name: str, step: int, steps: i
     )
 
 
+ANNEAL_DERIVED: dict[str, str] = dict.fromkeys(
+    ("steps", "schedule.first_update", "start.source"),
+    "where the anneal begins and ends, as does its peak learning rate; set that too, in a recipe of your own",
+)
+"""What of an anneal follows from what."""
+
 ANNEAL_CHOICES = {
     "optimizer.learning_rate": "the first run's, times all steps over those of the anneal, so that a line to zero over "
     "all of them passes it where the anneal begins (but for the 1 % of warm-up, which makes it 1 % higher)",

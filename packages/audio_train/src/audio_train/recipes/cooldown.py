@@ -1,6 +1,6 @@
 """A mixture for the end of training that the study defines and no script of it uses."""
 
-from audio_train.recipes.catalogue import ANNEAL_CHOICES, MARIN_MIMI, annealed
+from audio_train.recipes.catalogue import ANNEAL_CHOICES, ANNEAL_DERIVED, MARIN_MIMI, annealed
 from audio_train.recipes.exp1_1 import RUN as FIRST_RUN
 from audio_train.recipes.study import Study, family
 
@@ -9,10 +9,11 @@ _RUN = annealed("cooldown-exp1", FIRST_RUN, mixture_name="cooldown_exp1", step=1
 STUDY = Study(
     name="cooldown",
     question="Would small clean corpora at the end of training help?",
-    source="Marin `experiments/audio/data_mixes.py`, `cooldown_mix_exp1`; study 5, row cooldown_mix_exp1",
+    source="Marin `experiments/audio/data_mixes.py`, `cooldown_mix_exp1` (cooldown_mix_exp1)",
     runs=family(_RUN),
     vocabulary=MARIN_MIMI,
     aliases={_RUN.name: "cooldown_mix_exp1(1)"},
+    derived=ANNEAL_DERIVED,
     choices={
         **ANNEAL_CHOICES,
         "start.source": "no script of the source uses the mixture; here it anneals the first run as its siblings do",

@@ -61,13 +61,13 @@ _SFT = {
 _RAW = {start: _begin(_DOCUMENTS, start) for start in (*_STARTS, _SCRATCH)}
 _COMMON_CHOICES = {
     "optimizer.learning_rate": "2e-5 for every start, from scratch too",
-    "schedule.overlap": "warm-up and a decay of the whole run overlap: the source's schedule then leaves the warm-up out",
+    "schedule.overlap": "warm-up and a decay of the whole run overlap: in the source the warm-up is then left out",
 }
 
 SFT = Study(
     name="sft-cvss",
     question="Which pretraining makes the best speech translator of a 600M model?",
-    source="Marin `experiments/audio/audio_sft_cvss.py`; study 5, row SFT S2ST",
+    source="Marin `experiments/audio/audio_sft_cvss.py` (SFT S2ST)",
     runs=family(*_SFT.values()),
     reported={
         _SFT[
@@ -80,7 +80,7 @@ SFT = Study(
     choices={
         **_COMMON_CHOICES,
         "data.packing": "whole documents packed, at most 64 a row; loss on the response only, as the data say",
-        "data.mixture": "what instruction and response hold is inferred for method 1, and this project's own for method 2",
+        "data.mixture": "what instruction and response hold is inferred for method 1, our own for method 2",
         "start.source": "the warm-started model takes data in its own vocabulary; the source's call, which is not "
         "started, gives it the other",
     },
@@ -92,7 +92,7 @@ SFT = Study(
 FINETUNE = Study(
     name="finetune-cvss",
     question="Does fine-tuning on whole translation documents, without instructions, do as well?",
-    source="Marin `experiments/audio/audio_finetune_cvss.py`; study 5, row SFT S2ST",
+    source="Marin `experiments/audio/audio_finetune_cvss.py` (SFT S2ST)",
     runs=family(*_RAW.values()),
     vocabulary=MARIN_MIMI,
     vocabularies={run.name: CHECKPOINTS[start].vocabulary for start, run in _RAW.items() if start in CHECKPOINTS},

@@ -3,6 +3,7 @@
 from audio_train.config import LearningRateRule, NamedModel
 from audio_train.recipes.catalogue import (
     ANNEAL_CHOICES,
+    ANNEAL_DERIVED,
     BASE_LEARNING_RATE,
     MARIN_MIMI,
     annealed,
@@ -23,12 +24,12 @@ RUN = pretraining(
 
 STUDY = Study(
     name="exp1.1",
-    question="Does one decoder learn from captioned videos in eight languages to hear, to speak and to continue speech?",
-    source="Marin `experiments/audio/exp1699_marin_yodas2.py`; study 5, row Exp 1.1",
+    question="Does one decoder learn from captioned videos in eight languages to hear, speak and continue speech?",
+    source="Marin `experiments/audio/exp1699_marin_yodas2.py` (Exp 1.1)",
     runs=family(RUN),
     reported={
-        RUN.name: "trained well, but without semantic abilities; a better start for speech translation than the English "
-        "models, as it met the source languages (no scores published)"
+        RUN.name: "trained well, but without semantic abilities; a better start for speech translation than the "
+        "English models, as it met the source languages (no scores published)"
     },
     vocabulary=MARIN_MIMI,
     aliases={RUN.name: "exp1699_marin_yodas2 (released as WillHeld/blueberry)"},
@@ -53,9 +54,10 @@ _ANNEALED = {
 ANNEALS = Study(
     name="exp1.3",
     question="Which speech should the last fifth of training read?",
-    source="Marin `experiments/audio/exp1699_marin_yodas2_anneal.py`, `audio_defaults.py`; study 5, row Exp 1.3",
+    source="Marin `experiments/audio/exp1699_marin_yodas2_anneal.py`, `audio_defaults.py` (Exp 1.3)",
     runs=family(*_ANNEALED.values()),
     vocabulary=MARIN_MIMI,
     aliases={_ANNEALED[mix].name: f"anneal of exp1699_marin_yodas2 on {alias}" for mix, alias in _ANNEALS.items()},
+    derived=ANNEAL_DERIVED,
     choices=ANNEAL_CHOICES,
 )

@@ -41,11 +41,11 @@ _LEARNING_RATE = "this script multiplies by the root of width/1024, where the pr
 STUDY = Study(
     name="exp1.2",
     question="Which speech, and which blend of it, teaches a small model most?",
-    source="Marin `experiments/audio/exp1699_data_mix_150m.py`, `data_mixes.py`; study 5, row 150M data mixes",
+    source="Marin `experiments/audio/exp1699_data_mix_150m.py`, `data_mixes.py` (150M data mixes)",
     runs=family(*_MIXES.values(), *_SINGLE.values()),
     reported={
-        run.name: "with MLS: ASR WER 92.6, TTS WER 35.7, therefore left out of the main mixture (which of the runs with "
-        "MLS is not said)"
+        run.name: "with MLS: ASR WER 92.6, TTS WER 35.7, therefore left out of the main mixture (which of the runs "
+        "with MLS is not said)"
         for run in (*_MIXES.values(), *_SINGLE.values())
         if "mls/en" in run.data.mixture[0].weights
     },
@@ -57,7 +57,7 @@ STUDY = Study(
 SWEEP = Study(
     name="exp1.2-yodas-weight",
     question="How much of the mixture should be videos as they come?",
-    source="Marin `experiments/audio/exp1699_data_mix_yodas_sweep_150m.py`; study 5, row 150M data mixes",
+    source="Marin `experiments/audio/exp1699_data_mix_yodas_sweep_150m.py` (150M data mixes)",
     runs=family(*_SWEEP.values()),
     vocabulary=MARIN_MIMI,
     aliases={run.name: f"exp1699_data_mix_150m_mix3_v5_yodas{weight:g}" for weight, run in _SWEEP.items()},

@@ -27,7 +27,7 @@ _RUNS = {(size, percent): _run(size, percent) for size in reversed(_SIZES) for p
 STUDY = Study(
     name="exp1.4",
     question="How much text can be mixed in before speech suffers, and how much does text gain by it?",
-    source="Marin `experiments/audio/exp1699_nemotron_sweep.py`; study 5, row Exp 1.4",
+    source="Marin `experiments/audio/exp1699_nemotron_sweep.py` (Exp 1.4)",
     runs=family(*_RUNS.values()),
     reported={
         _RUNS[_SIZES[-1], "2.5"].name: "text gains most between 0 and 2.5 %",
@@ -52,12 +52,12 @@ _PILOT = {
 PILOT = Study(
     name="exp1978",
     question="Does text alone help beside speech interleaved with its transcripts?",
-    source="Marin `experiments/audio/exp1978_unimodal_mix.py`; study 5, row exp1978",
+    source="Marin `experiments/audio/exp1978_unimodal_mix.py` (exp1978)",
     runs=family(*_PILOT.values()),
     vocabulary=MARIN_MIMI,
     aliases={run.name: f"exp1978_unimodal_mix_{p}-{100 - int(p)}" for p, run in _PILOT.items()},
     choices={
         **_ORDER,
-        "model.size": "the source names a 150M shape of a module that is not stored; the one of the other 150M runs here",
+        "model.size": "the source takes its 150M shape from a module that is not stored; here that of the other runs",
     },
 )

@@ -47,7 +47,7 @@ _OPTIMAL = "named by the authors as near the optimum of its budget"
 STUDY = Study(
     name="exp1.6",
     question="How should a budget of compute be split between parameters and tokens?",
-    source="Marin `experiments/audio/isoflop_audio_sweep.py`, `isoflop_audio_target.py`; study 6",
+    source="Marin `experiments/audio/isoflop_audio_sweep.py`, `isoflop_audio_target.py`, the isoFLOP sweep",
     runs=_RUNS,
     reported={
         "exp1.6-9e19-d1408": f"ASR WER 15.5, TTS WER 10.2, TTS similarity .504; {_OPTIMAL}",
@@ -59,11 +59,15 @@ STUDY = Study(
         f"the backward pass, d{point.model.embed}-L{point.model.layers}-B{point.batch_size}"
         for name, point in POINTS.items()
     },
+    derived=dict.fromkeys(
+        ("model", "data.batch_size", "optimizer.beta2", "steps"),
+        "the budget and the width; take another point of `audio-train isoflop grid`",
+    ),
     choices={
         "steps": "from the budget, which the source counts without the backward pass; names carry the paper's budget, "
         "three times that",
-        "data.batch_size": "the power of two at or above budget / (row's FLOPs x 65,536), halved until the learning rate "
-        "is at most 0.01",
+        "data.batch_size": "the power of two at or above budget / (row's FLOPs x 65,536), halved until the learning "
+        "rate is at most 0.01",
         "optimizer.beta2": "0.98 to the power of batch/128",
         "loss.z_loss_weight": "the sweep has none, unlike the study's other runs",
         "data.mixture": "the main mixture, with its 5 % of text",

@@ -24,7 +24,7 @@ _RUNS = {
 STUDY = Study(
     name="exp1.7",
     question="What do semantic codes, acoustic codes and transcripts each buy at equal compute?",
-    source="Marin `experiments/audio/exp1699_ablate_tokens.py`; study 5, row Exp 1.7",
+    source="Marin `experiments/audio/exp1699_ablate_tokens.py` (Exp 1.7)",
     runs=family(*_RUNS.values()),
     reported={
         _RUNS["semantic"].name: "best on sBLIMP and sWUGGY",

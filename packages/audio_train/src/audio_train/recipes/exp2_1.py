@@ -5,6 +5,7 @@ from dataclasses import replace
 from audio_train.config import LearningRateRule, NamedModel, TrainRun
 from audio_train.recipes.catalogue import (
     ANNEAL_CHOICES,
+    ANNEAL_DERIVED,
     BASE_LEARNING_RATE,
     MARIN_MIMI,
     QWEN3X_MIMI,
@@ -33,7 +34,7 @@ _EMILIA = "Emilia with its stray space before each transcript, on which the rele
 STUDY = Study(
     name="exp2.1",
     question="How well does one decoder trained from scratch on discrete audio and text tokens do as it grows?",
-    source="SODA (arXiv 2602.16687); Marin `experiments/audio/exp1699_marin_audio_all.py`; study 5, row Exp 2.1",
+    source="SODA (arXiv 2602.16687); Marin `experiments/audio/exp1699_marin_audio_all.py` (Exp 2.1)",
     runs=family(*_COLD.values()),
     reported={
         _COLD["135m"].name: "ASR WER 28.1, TTS WER 11.2, TTS similarity .500, HellaSwag 28.7",
@@ -56,9 +57,10 @@ _ANNEALED = {
 ANNEALS = Study(
     name="exp2.1-135m-anneal",
     question="Does annealing the smallest model on cleaner speech, with its 5 % of text, improve it?",
-    source="Marin `experiments/audio/exp1699_marin_audio_135m_anneal_nemo.py`; study 5, row 135M anneal",
+    source="Marin `experiments/audio/exp1699_marin_audio_135m_anneal_nemo.py` (135M anneal)",
     runs=family(*_ANNEALED.values()),
     vocabulary=MARIN_MIMI,
+    derived=ANNEAL_DERIVED,
     choices=ANNEAL_CHOICES,
 )
 
@@ -70,7 +72,7 @@ _WARM = {
 WARM = Study(
     name="exp2.2",
     question="Is a text model a better beginning than none?",
-    source="SODA (arXiv 2602.16687); Marin `experiments/audio/exp1699_marin_audio_ws.py`; study 5, row Exp 2.2",
+    source="SODA (arXiv 2602.16687); Marin `experiments/audio/exp1699_marin_audio_ws.py` (Exp 2.2)",
     runs=family(*_WARM.values()),
     reported={
         _WARM["0.6b"].name: "unstable, with loss spikes: ASR WER fell to 21 and rose to 34",

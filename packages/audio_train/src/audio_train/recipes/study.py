@@ -30,6 +30,7 @@ class Study:
         aliases: what the source calls a run, by the run's name.
         choices: why a field holds what it holds, by its path such as `optimizer.learning_rate`, where the source
             disagrees with itself or leaves it open.
+        derived: from what a field was computed when the recipes were written, by its path; it cannot be set alone.
         inactive: runs that the source defines but does not start.
     """
 
@@ -42,6 +43,7 @@ class Study:
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=lambda: MappingProxyType({}))
     aliases: Mapping[str, str] = field(default_factory=_nothing)
     choices: Mapping[str, str] = field(default_factory=_nothing)
+    derived: Mapping[str, str] = field(default_factory=_nothing)
     inactive: Set[str] = frozenset()
 
     def vocabulary_of(self, run_name: str) -> Vocabulary | None:

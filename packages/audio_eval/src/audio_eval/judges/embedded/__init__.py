@@ -1,0 +1,1 @@
+"""Judges that ship with the package: light, modest, and at hand everywhere."""

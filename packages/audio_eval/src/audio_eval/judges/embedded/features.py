@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 
 from audio_tokenize import resample
 
@@ -17,6 +17,7 @@ _FLOOR = 1e-6
 _LOWEST_PITCH_HZ, _HIGHEST_PITCH_HZ = 60.0, 400.0
 _VOICED_CORRELATION = 0.45
 _PITCH_WINDOW = 640
+_PEAK_SHARE = 0.9
 
 
 def log_mel(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Float32[np.ndarray, "frames bands"]:
@@ -48,10 +49,18 @@ def pitch(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Float3
     correlation /= 1 - np.arange(_PITCH_WINDOW) / (_PITCH_WINDOW + 1)
     shortest, longest = (int(SAMPLE_RATE_HZ / hz) for hz in (_HIGHEST_PITCH_HZ, _LOWEST_PITCH_HZ))
     normalized = correlation[:, shortest : longest + 1] / np.maximum(correlation[:, :1], 1e-9)
-    best = normalized.argmax(axis=1)
+    best = _first_peaks(normalized)
     loud = correlation[:, 0] > 0.01 * correlation[:, 0].max(initial=0.0)
     voiced = loud & (normalized[np.arange(len(best)), best] > _VOICED_CORRELATION)
     return np.where(voiced, SAMPLE_RATE_HZ / (best + shortest), 0.0).astype(np.float32)
+
+
+def _first_peaks(correlation: Float[np.ndarray, "frames lags"]) -> Int[np.ndarray, " frames"]:
+    """The shortest lag that correlates nearly as well as the best: a multiple of a period correlates as well as it."""
+    inner = correlation[:, 1:-1]
+    peak = (inner >= correlation[:, :-2]) & (inner >= correlation[:, 2:])
+    found = peak & (inner >= _PEAK_SHARE * correlation.max(axis=1, keepdims=True))
+    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, correlation.argmax(axis=1))
 
 
 def at_16_khz(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Float32[np.ndarray, " resampled"]:

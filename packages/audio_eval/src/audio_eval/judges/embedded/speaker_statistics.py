@@ -1,4 +1,4 @@
-"""What the embedded speaker judge knows of a voice: statistics of its spectrum and pitch, whitened by how one voice varies."""
+"""What the embedded speaker judge knows of a voice: statistics of spectrum and pitch, in units of how one varies."""
 
 from collections.abc import Mapping, Sequence
 

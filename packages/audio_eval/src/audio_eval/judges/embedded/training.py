@@ -1,10 +1,11 @@
 """How the embedded judges are made: from the shipped sample corpus, on two CPU cores in minutes.
 
-Run `python -m audio_eval.judges.embedded.training OUT`, which writes `transcriber.safetensors` and `speaker.safetensors`.
+Run `python -m audio_eval.judges.embedded.training OUT`, which writes `transcriber.safetensors` and
+`speaker.safetensors`.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ from audio_eval.normalizers import spoken_english
 from audio_tokenize import Utterance, load_audio, load_codec, open_corpus, resample
 
 _BATCH_SIZE = 32
-_NUM_STEPS = 4_000
+_NUM_STEPS = 7_000
 _PEAK_LEARNING_RATE = 2e-3
 _MAX_WORDS = 16
 _SPEEDS = (0.88, 1.0, 1.12)
@@ -45,7 +46,7 @@ def train(out: Path, *, num_steps: int = _NUM_STEPS, seed: int = 0, report: Call
     halves = {name: np.asarray(value, np.float16) for name, value in tensors.items()}
     safetensors.numpy.save_file(halves, out / "transcriber.safetensors", metadata={"words": " ".join(words)})
     statistics = speaker_statistics.fit([(u.speaker, clip) for u, clip in zip(spoken, clips, strict=True)])
-    safetensors.numpy.save_file(statistics, out / "speaker.safetensors")
+    safetensors.numpy.save_file(dict(statistics), out / "speaker.safetensors")
 
 
 def _load(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
@@ -143,12 +144,13 @@ def _augment(
 ) -> Float32[np.ndarray, "frames bands"]:
     """Another voice, channel and room: bands shifted and tilted, noise floor raised, stretches of both axes hidden."""
     bands = np.arange(NUM_BANDS)
-    position = np.clip(bands * random.uniform(0.88, 1.12) + random.uniform(-1.0, 1.0), 0, NUM_BANDS - 1)
+    position = np.clip(bands * random.uniform(0.9, 1.1) + random.uniform(-1.0, 1.0), 0, NUM_BANDS - 1)
     lower = np.floor(position).astype(int)
     share = (position - lower).astype(np.float32)
     heard = log_mels[:, lower] * (1 - share) + log_mels[:, np.minimum(lower + 1, NUM_BANDS - 1)] * share
-    heard = heard + np.interp(bands, np.linspace(0, NUM_BANDS, 6), random.normal(scale=0.7, size=6)).astype(np.float32)
-    floor = heard.max() - random.uniform(5.0, 12.0)
+    heard = heard + np.interp(bands, np.linspace(0, NUM_BANDS, 6), random.normal(scale=0.5, size=6)).astype(np.float32)
+    # Down to the silence of a studio, and of a codec that was given one.
+    floor = heard.max() - random.uniform(5.0, 20.0)
     heard = np.logaddexp(heard, np.float32(floor) + random.normal(scale=0.7, size=heard.shape).astype(np.float32))
     start, width = int(random.integers(NUM_BANDS)), int(random.integers(6))
     heard[:, start : start + width] = heard.mean()

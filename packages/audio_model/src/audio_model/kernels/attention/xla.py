@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Float32, Int
 
+from audio_model.kernels.cpu import lying_transposed
+
 ATTENTION = "attention"
 """Name under which the output and the logsumexp can be kept for the backward pass."""
 
@@ -87,9 +89,9 @@ def _backward(residuals, cotangent):
         scores_gradient = weights * (weights_gradient - _rows(delta, start, stop)) * query.shape[-1] ** -0.5
         scores_gradient = scores_gradient.astype(query.dtype)
         query_gradients.append(_unrows(_product("bkqs,bksd->bkqd", scores_gradient, keys), query.shape[2]))
-        # `[head_dim, rows] @ [rows, keys]`: XLA's CPU products with a transposed left side take three times as long.
-        _split(key_parts, _product("bkdq,bkqs->bkds", jnp.swapaxes(rows, 2, 3), scores_gradient), blocks)
-        transposed = jnp.swapaxes(rows_cotangent, 2, 3)
+        # `[head_dim, rows] @ [rows, keys]`: the smaller side is the one that is laid out anew.
+        _split(key_parts, _product("bkdq,bkqs->bkds", lying_transposed(rows), scores_gradient), blocks)
+        transposed = lying_transposed(rows_cotangent)
         _split(value_parts, _product("bkdq,bkqs->bkds", transposed, weights.astype(value.dtype)), blocks)
     query_gradient = jnp.concatenate(query_gradients, axis=3).astype(query.dtype)
     return query_gradient, _joined(key_parts, key), _joined(value_parts, value), None

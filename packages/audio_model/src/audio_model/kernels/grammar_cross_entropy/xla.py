@@ -47,7 +47,7 @@ def xla_grammar_cross_entropy(
     set_of_position = jnp.where(mask, set_of_token[targets], -1)
     plan = tiled_softmax.plan_tiles(sets.ranges, block_rows, block_columns)
     layout = _lay_out(set_of_position, sets.num_sets, block_rows)
-    both: _Both = _cross_entropy(hidden, head.astype(hidden.dtype), targets, layout, plan)
+    both: _Both = _cross_entropy(hidden, head, targets, layout, plan)
     loss, logsumexp = both
     # A counted target in no set is a mistake of the caller: not a number is louder than zero.
     legal = jnp.where(mask & (set_of_position < 0), jnp.nan, 0.0).astype(jnp.float32)
@@ -77,7 +77,8 @@ def _forward(hidden, head, targets, layout: _Layout, plan: TilePlan):
     rows = _to_slots(hidden, layout)
     slot_logsumexp = tiled_softmax.forward(rows, head, layout.blocks, plan)
     logsumexp = _from_slots(slot_logsumexp, layout)
-    target_logits = jnp.einsum("te,te->t", hidden, head[targets], preferred_element_type=jnp.float32)
+    target_rows = head[targets].astype(hidden.dtype)
+    target_logits = jnp.einsum("te,te->t", hidden, target_rows, preferred_element_type=jnp.float32)
     return (logsumexp - target_logits, logsumexp), (rows, head, targets, layout, slot_logsumexp)
 
 

@@ -59,7 +59,7 @@ def pallas_tpu_linear_cross_entropy(
     padding = -tokens % tiles.rows
     padded = jnp.pad(hidden, ((0, padding), (0, 0)))
     row = jnp.pad(targets.astype(jnp.int32), (0, padding))[None]
-    both: _Both = _cross_entropy(padded, head.astype(hidden.dtype), row, tiles, interpret)
+    both: _Both = _cross_entropy(padded, head, row, tiles, interpret)
     loss, logsumexp = both
     return loss[0, :tokens], logsumexp[0, :tokens]
 
@@ -72,6 +72,8 @@ def _cross_entropy(hidden, head, targets, tiles: TpuTiles, interpret: bool):
 def _forward(hidden, head, targets, tiles: TpuTiles, interpret: bool):
     tokens, embed = hidden.shape
     vocab = head.shape[0]
+    # Cast in here, so that the gradient goes out in float32 as it was summed; the residual keeps the narrow copy.
+    narrow = head.astype(hidden.dtype)
     row = pl.BlockSpec((1, tiles.rows), lambda i, j: (0, i))
     loss, logsumexp = pl.pallas_call(
         functools.partial(_forward_kernel, vocab=vocab),
@@ -88,8 +90,8 @@ def _forward(hidden, head, targets, tiles: TpuTiles, interpret: bool):
         cost_estimate=forward_cost(tokens, vocab, embed, hidden.dtype.itemsize, tiles),
         interpret=interpret,
         name="linear_cross_entropy_forward",
-    )(targets, hidden, head)
-    return (loss, logsumexp), (hidden, head, targets, logsumexp)
+    )(targets, hidden, narrow)
+    return (loss, logsumexp), (hidden, narrow, targets, logsumexp, jnp.empty((0,), head.dtype))
 
 
 def _forward_kernel(targets, hidden, head, loss, logsumexp, peak, total, target_logit, *, vocab: int):
@@ -116,7 +118,7 @@ def _forward_kernel(targets, hidden, head, loss, logsumexp, peak, total, target_
 
 
 def _backward(tiles: TpuTiles, interpret: bool, residuals, cotangents):
-    hidden, head, targets, logsumexp = residuals
+    hidden, head, targets, logsumexp, of_head_dtype = residuals
     loss_cotangent, logsumexp_cotangent = cotangents
     rows = (targets, logsumexp, loss_cotangent + logsumexp_cotangent, loss_cotangent)
 
@@ -128,7 +130,7 @@ def _backward(tiles: TpuTiles, interpret: bool, residuals, cotangents):
 
     blocks = jnp.arange(hidden.shape[0] // tiles.rows, dtype=jnp.int32)
     head_gradient, hidden_gradient = jax.lax.scan(per_block, jnp.zeros(head.shape, jnp.float32), blocks)
-    return hidden_gradient.reshape(hidden.shape), head_gradient.astype(head.dtype), None
+    return hidden_gradient.reshape(hidden.shape), head_gradient.astype(of_head_dtype.dtype), None
 
 
 _cross_entropy.defvjp(_forward, _backward)

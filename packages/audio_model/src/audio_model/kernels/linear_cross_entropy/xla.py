@@ -34,7 +34,7 @@ def xla_linear_cross_entropy(
     plan = tiled_softmax.plan_tiles([[(0, head.shape[0])]], rows_per_block, block_columns)
     padded = jnp.pad(hidden, ((0, -tokens % rows_per_block), (0, 0)))
     targets = jnp.pad(targets.astype(jnp.int32), (0, -tokens % rows_per_block))
-    both: _Both = _cross_entropy(padded, head.astype(hidden.dtype), targets, plan)
+    both: _Both = _cross_entropy(padded, head, targets, plan)
     loss, logsumexp = both
     return loss[:tokens], logsumexp[:tokens]
 
@@ -46,7 +46,8 @@ def _cross_entropy(hidden, head, targets, plan: TilePlan) -> _Both:
 
 def _forward(hidden, head, targets, plan: TilePlan):
     logsumexp = tiled_softmax.forward(hidden, head, _all_blocks(hidden, plan), plan)
-    target_logits = jnp.einsum("te,te->t", hidden, head[targets], preferred_element_type=jnp.float32)
+    target_rows = head[targets].astype(hidden.dtype)
+    target_logits = jnp.einsum("te,te->t", hidden, target_rows, preferred_element_type=jnp.float32)
     return (logsumexp - target_logits, logsumexp), (hidden, head, targets, logsumexp)
 
 

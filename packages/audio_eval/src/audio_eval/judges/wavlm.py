@@ -1,0 +1,83 @@
+"""A WavLM speaker-verification model as a judge of voices, run by transformers on the CPU, where it is installed."""
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from audio_eval.judges.base import SpeakerJudge, Unavailable
+from audio_tokenize import resample
+
+WAVLM_RATE_HZ = 16_000
+DEFAULT_MODEL = "microsoft/wavlm-base-plus-sv"
+_INSTALL = "`pip install torch transformers`"
+_SHORTEST_CLIP_SECONDS = 0.5
+
+
+class WavLmSpeaker:
+    """x-vectors of a `WavLMForXVector` model."""
+
+    def __init__(self, folder: Path, name: str):
+        """Loads the model.
+
+        Args:
+            folder: Folder with `config.json` and safetensors weights, as `save_pretrained` writes them.
+            name: How the model is called in scores.
+        """
+        from transformers import WavLMForXVector  # pyright: ignore[reportMissingImports]: an extra
+
+        self._model = WavLMForXVector.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+        digest = hashlib.sha256()
+        for file in sorted(folder.glob("*.safetensors")):
+            digest.update(file.read_bytes())
+        self._judge_id = f"wavlm:{name}:{digest.hexdigest()[:12]}"
+
+    @property
+    def judge_id(self) -> str:
+        """Kind, model name and the first twelve digits of the SHA-256 of its weights."""
+        return self._judge_id
+
+    def embed(self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int) -> list[Float32[np.ndarray, " dim"]]:
+        """Describes the voice of each clip, each on its own; one of no samples has a vector of zeros."""
+        return [self._embed(clip, sample_rate_hz) for clip in clips]
+
+    def _embed(self, clip: Float[np.ndarray, " _"], sample_rate_hz: int) -> Float32[np.ndarray, " dim"]:
+        import torch  # pyright: ignore[reportMissingImports]: an extra
+
+        if not clip.size:
+            return np.zeros(self._model.config.xvector_output_dim, np.float32)
+        samples = resample(clip.astype(np.float32), sample_rate_hz, WAVLM_RATE_HZ)
+        samples = np.pad(samples, (0, max(0, int(_SHORTEST_CLIP_SECONDS * WAVLM_RATE_HZ) - samples.size)))
+        # Zero mean and unit variance, as the model's feature extractor has it.
+        samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+        with torch.no_grad():
+            return self._model(torch.from_numpy(samples)[None]).embeddings[0].numpy()
+
+
+def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerJudge:
+    """Finds a WavLM speaker model.
+
+    Args:
+        model: Folder, or hub id, downloaded where it is not cached.
+
+    Returns:
+        The judge, or why there is none and how to get one.
+    """
+    if any(importlib.util.find_spec(package) is None for package in ("transformers", "torch")):
+        return Unavailable(f"the speaker judge `wavlm` is not installed: {_INSTALL}")
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+            return Unavailable(f"`{path}` holds no config.json with safetensors: give a folder of a WavLMForXVector")
+        return WavLmSpeaker(path, path.resolve().name)
+    from huggingface_hub import errors, snapshot_download  # pyright: ignore[reportMissingImports]: an extra
+
+    try:
+        folder = snapshot_download(model, allow_patterns=["*.json", "*.safetensors"])
+    except (errors.HfHubHTTPError, errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        summary = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Unavailable(f"speaker model {model!r} could not be had ({summary}): give a local folder or a hub id")
+    return WavLmSpeaker(Path(folder), model)

@@ -1,0 +1,289 @@
+"""Minimal pairs: is the right stimulus more likely than the wrong one? sWUGGY, sBLIMP, SALMon, and their texts.
+
+A stimulus is the document `begin_of_text audio_start A audio_end`, or the same with text, and counts by the mean
+log-likelihood of what stands between the markers. A tie is an error. So is a stimulus that cannot be read.
+"""
+
+import abc
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32
+
+from audio_data import InputError
+from audio_eval.journal import Journal
+from audio_eval.scores import Item, Measure, score_items
+from audio_eval.scoring import scored_documents
+from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.listening import encode_clips
+from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
+from audio_eval.testsets.pairs import SALMON, SBLIMP, SWUGGY, Pair, Side, read_salmon, read_zerospeech
+from audio_model import TokenSets
+
+COMPAT = ("none", "study")
+SIDES = ("positive", "negative")
+# A write is a flush to the disk; a kill costs at most so many results.
+_RESULTS_PER_WRITE = 64
+_ACCURACY, _BY_SUM, _FIRST, _MARGIN = "accuracy", "accuracy_by_sum", "accuracy_codebook_0", "margin"
+
+
+@dataclasses.dataclass(frozen=True)
+class PairsTask(Task):
+    """Compares the likelihoods of pairs.
+
+    Attributes:
+        data: Folder of the test set, or a hub id.
+        softmax: Which ids compete, as in `nll`: "full", "allowed", or "as_trained".
+        codebooks: Leading codebooks whose tokens count; None for all. The model hears all of them in either case.
+        compat: "study" for the arithmetic of the study's public scripts: `codebooks` = n of K then keeps the first n/K
+            of the time axis with all codebooks, as their reshape does, and the number of samples is that of the splits.
+        tokens_per_batch: Tokens of a forward pass, padding included.
+    """
+
+    card: ClassVar[TestSetCard]
+    modality: ClassVar[Literal["audio", "text"]] = "audio"
+    data: str = ""
+    softmax: str = "as_trained"
+    codebooks: int | None = None
+    compat: str = "none"
+    tokens_per_batch: int = 8_192
+
+    @abc.abstractmethod
+    def read(self, folder: Path) -> list[Pair]:
+        """Reads the test set."""
+
+    def fingerprint(self, context: Context) -> str:
+        """Returns the hash of the test set's files."""
+        del context
+        return fingerprint_folder(locate(self.data, self.card))
+
+    def run(self, context: Context, journal: Journal) -> Findings:
+        """Scores both stimuli of every pair."""
+        self._check(context)
+        pairs = self.read(locate(self.data, self.card))
+        # By a hash of the ids, so that a limit takes a fair sample of parts and voices, and a larger one adds to it.
+        order = sorted(pairs, key=lambda pair: hashlib.sha256(pair.id.encode()).digest())[: context.limit]
+        stimuli = {f"{pair.id}/{side}": getattr(pair, side) for pair in order for side in SIDES}
+        documents, problems = self._documents(context, stimuli, journal)
+        measured = self._measure(context, documents, journal)
+        items = [self._item(pair, measured, problems) for pair in order]
+        parts = sorted({pair.part for pair in pairs} - {""})
+        scores = score_items(self.name, self.name, self._measures(parts), items)
+        wrong = sum(1 for item in items if "problem" in item.detail)
+        samples = 1 if self.compat == "study" else len(items)
+        facts = {"num_pairs": len(pairs), "num_unreadable": wrong, "total_samples": samples}
+        return Findings(
+            tuple(scores), tuple(items), {**facts, "softmax": "allowed" if self._allowed(context) else "full"}
+        )
+
+    def _check(self, context: Context) -> None:
+        if self.compat not in COMPAT:
+            raise InputError(f"`{self.name}.compat` must be one of {', '.join(COMPAT)}, got {self.compat!r}")
+        books = context.checkpoint.vocabulary.num_codebooks
+        if self.codebooks is not None and not 1 <= self.codebooks <= books:
+            raise InputError(f"`{self.name}.codebooks` must be 1 to {books}, got {self.codebooks!r}")
+        self._allowed(context)
+
+    def _allowed(self, context: Context) -> bool:
+        choices = {"allowed": True, "full": False, "as_trained": context.checkpoint.grammar_loss}
+        if self.softmax not in choices:
+            raise InputError(f"`{self.name}.softmax` must be one of {', '.join(choices)}, got {self.softmax!r}")
+        return choices[self.softmax]
+
+    def _documents(
+        self, context: Context, stimuli: Mapping[str, Side], journal: Journal
+    ) -> tuple[dict[str, Int32[np.ndarray, " _"]], dict[str, str]]:
+        """Ids of each stimulus, and why there are none."""
+        if self.modality == "audio":
+            clips = {key: side.audio for key, side in stimuli.items()}
+            codes, problems = encode_clips(context, clips, journal, self.name)
+            found = {key: audio_document(context, one) for key, one in codes.items()}
+        else:
+            problems = {key: "there is no text of it" for key, side in stimuli.items() if not (side.text or "").strip()}
+            texts = {key: (side.text or "").lower() for key, side in stimuli.items() if key not in problems}
+            found = {key: text_document(context, text) for key, text in texts.items()}
+        longest = context.checkpoint.model.config.max_seq_len
+        too_long = {key: len(ids) for key, ids in found.items() if len(ids) > longest}
+        problems |= {key: f"{size} tokens do not fit the context of {longest}" for key, size in too_long.items()}
+        return {key: ids for key, ids in found.items() if key not in too_long}, problems
+
+    def _measure(
+        self, context: Context, documents: Mapping[str, Int32[np.ndarray, " _"]], journal: Journal
+    ) -> dict[str, dict[str, float]]:
+        """Likelihoods of each stimulus: `mean`, `sum` and `codebook_0`. Equal stimuli are scored once, so they tie."""
+        keys: dict[bytes, list[str]] = {}
+        for key, ids in documents.items():
+            keys.setdefault(ids.tobytes(), []).append(key)
+        groups = list(keys.values())
+        known = journal.known("score")
+        measured = {name: known[group[0]] for group in groups if group[0] in known for name in group}
+        allowed, pending = self._allowed(context), {}
+        for index, likelihoods in scored_documents(
+            context.checkpoint.model,
+            [documents[group[0]] for group in groups],
+            TokenSets.build(context.checkpoint.vocabulary.allowed_sets),
+            tokens_per_batch=self.tokens_per_batch,
+            label=self.name,
+            softmax="allowed" if allowed else "full",
+            known={index for index, group in enumerate(groups) if group[0] in known},
+        ):
+            values = likelihoods.allowed if allowed else likelihoods.full
+            pending[groups[index][0]] = self._statistics(values, context.checkpoint.vocabulary.num_codebooks)
+            measured |= dict.fromkeys(groups[index], pending[groups[index][0]])
+            if len(pending) == _RESULTS_PER_WRITE:
+                journal.record("score", pending)
+                pending = {}
+        journal.record("score", pending)
+        return measured
+
+    def _statistics(self, values: Float32[np.ndarray, " targets"], num_codebooks: int) -> dict[str, float]:
+        between = values[1:-1].astype(np.float64)
+        if self.modality == "text":
+            return {"mean": float(between.mean()), "sum": float(between.sum())}
+        frames = between.reshape(-1, num_codebooks)
+        kept = kept_tokens(between, num_codebooks, self.codebooks or num_codebooks, study=self.compat == "study")
+        return {"mean": float(kept.mean()), "sum": float(kept.sum()), "codebook_0": float(frames[:, 0].mean())}
+
+    def _item(self, pair: Pair, measured: Mapping[str, Mapping[str, float]], problems: Mapping[str, str]) -> Item:
+        found = {side: measured.get(f"{pair.id}/{side}") for side in SIDES}
+        texts = {side: text for side in SIDES if (text := getattr(pair, side).text) is not None}
+        detail: dict[str, Any] = {"part": pair.part, **pair.extra, "texts": texts, "log_likelihood": found}
+        right, wrong = found["positive"], found["negative"]
+        if right is None or wrong is None:
+            detail["problem"] = "; ".join(problems[key] for side in SIDES if (key := f"{pair.id}/{side}") in problems)
+        terms = {}
+        for name, statistic in self._accuracies().items():
+            correct = right is not None and wrong is not None and right[statistic] > wrong[statistic]
+            terms[name] = (float(correct), 1.0)
+        if pair.part:
+            terms[f"{_ACCURACY}.{pair.part}"] = terms[_ACCURACY]
+        if right is not None and wrong is not None:
+            terms[_MARGIN] = (right["mean"] - wrong["mean"], 1.0)
+        return Item(pair.id, self.name, terms, detail)
+
+    def _accuracies(self) -> dict[str, str]:
+        first = {_FIRST: "codebook_0"} if self.modality == "audio" else {}
+        return {_ACCURACY: "mean", _BY_SUM: "sum", **first}
+
+    def _measures(self, parts: Iterable[str]) -> Iterator[Measure]:
+        meanings = {
+            _ACCURACY: "pairs whose right side has the higher mean log-likelihood; 0.5 by chance, ties are wrong",
+            _BY_SUM: "the same by summed log-likelihood, which favours the shorter side",
+            _FIRST: "the same over the tokens of the first codebook alone",
+        }
+        for name in self._accuracies():
+            yield Measure(f"{self.name}_{name}", "fraction", "higher", (name,), meaning=meanings[name])
+        margin = "how much more likely the right side is"
+        yield Measure(f"{self.name}_{_MARGIN}", "nats/token", "higher", (_MARGIN,), meaning=margin)
+        for part in parts:
+            term = f"{_ACCURACY}.{part}"
+            yield Measure(f"{self.name}_{term}", "fraction", "higher", (term,))
+
+
+def kept_tokens(
+    values: Float[np.ndarray, " tokens"], num_codebooks: int, kept: int, *, study: bool = False
+) -> Float[np.ndarray, " kept"]:
+    """Chooses the values of the first codebooks of a frame-major stream.
+
+    Args:
+        values: One for each audio token: all codebooks of a frame, then the next frame.
+        num_codebooks: Codebooks of a frame.
+        kept: How many of them count.
+        study: Take the first `kept / num_codebooks` of the time axis with all its codebooks instead, as the study's
+            public scripts do by reshaping codebook-major.
+    """
+    if study:
+        return values.reshape(num_codebooks, -1)[:kept].reshape(-1)
+    return values.reshape(-1, num_codebooks)[:, :kept].reshape(-1)
+
+
+def audio_document(context: Context, codes: Int32[np.ndarray, "frames codebooks"]) -> Int32[np.ndarray, " ids"]:
+    """The document of a recording alone: `begin_of_text audio_start A audio_end`."""
+    vocabulary = context.checkpoint.vocabulary
+    before, after = [vocabulary.begin_of_text, vocabulary.audio_start], [vocabulary.audio_end]
+    return np.concatenate([np.array(before, np.int32), vocabulary.audio_ids(codes), np.array(after, np.int32)])
+
+
+def text_document(context: Context, text: str) -> Int32[np.ndarray, " ids"]:
+    """The document of a text alone: `begin_of_text text_start T text_end`."""
+    vocabulary, ids = context.checkpoint.vocabulary, context.checkpoint.text.encode(text)
+    return np.array([vocabulary.begin_of_text, vocabulary.text_start, *ids, vocabulary.text_end], np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class SwuggyTask(PairsTask):
+    """Spoken words against spoken non-words; parts are words in and out of the frequency list."""
+
+    name: ClassVar[str] = "swuggy"
+    test_set: ClassVar[str] = "swuggy"
+    card: ClassVar[TestSetCard] = SWUGGY
+    data: str = "speed/sWUGGY"
+
+    def read(self, folder: Path) -> list[Pair]:
+        """Reads ZeroSpeech's layout or the hub's tables."""
+        return read_zerospeech(folder, self.card)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwuggyTask(SwuggyTask):
+    """sWUGGY's words and non-words as lower-case text."""
+
+    name: ClassVar[str] = "twuggy"
+    modality: ClassVar[Literal["audio", "text"]] = "text"
+
+    def read(self, folder: Path) -> list[Pair]:
+        """Reads each pair of words once, whatever the number of voices."""
+        return one_voice(super().read(folder))
+
+
+@dataclasses.dataclass(frozen=True)
+class SblimpTask(PairsTask):
+    """Spoken sentences against ungrammatical ones; parts are the kinds of error."""
+
+    name: ClassVar[str] = "sblimp"
+    test_set: ClassVar[str] = "sblimp"
+    card: ClassVar[TestSetCard] = SBLIMP
+    data: str = "speed/sBLIMP"
+
+    def read(self, folder: Path) -> list[Pair]:
+        """Reads ZeroSpeech's layout or the hub's tables."""
+        return read_zerospeech(folder, self.card)
+
+
+@dataclasses.dataclass(frozen=True)
+class TblimpTask(SblimpTask):
+    """sBLIMP's sentences as lower-case text."""
+
+    name: ClassVar[str] = "tblimp"
+    modality: ClassVar[Literal["audio", "text"]] = "text"
+
+    def read(self, folder: Path) -> list[Pair]:
+        """Reads each pair of sentences once, whatever the number of voices."""
+        return one_voice(super().read(folder))
+
+
+@dataclasses.dataclass(frozen=True)
+class SalmonTask(PairsTask):
+    """Speech against the same with a voice, mood, room or background that does not fit; parts are the suite's own."""
+
+    name: ClassVar[str] = "salmon"
+    test_set: ClassVar[str] = "salmon"
+    card: ClassVar[TestSetCard] = SALMON
+    data: str = "slprl/salmon"
+
+    def read(self, folder: Path) -> list[Pair]:
+        """Reads wav files by part or the hub's tables."""
+        return read_salmon(folder, self.card)
+
+
+def one_voice(pairs: Sequence[Pair]) -> list[Pair]:
+    """Keeps the first pair of each two texts; those without texts are all kept, and counted as wrong."""
+    found: dict[tuple[str | None, str | None] | str, Pair] = {}
+    for pair in pairs:
+        texts = (pair.positive.text, pair.negative.text)
+        found.setdefault(pair.id if None in texts else texts, pair)
+    return list(found.values())

@@ -1,0 +1,211 @@
+"""Zero-shot synthesis on Seed-TTS's test set: a text, said in the voice of a prompt.
+
+The prompt is `text_start R text_end audio_start V audio_end text_start T text_end audio_start` after `begin_of_text`, R
+and V being text and audio of the voice. Every item counts: what did not end, or could not be made, is in the rate.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int32
+
+from audio_data import InputError, Vocabulary
+from audio_eval.decoding import continue_prompts
+from audio_eval.grammars import audio_automaton
+from audio_eval.journal import Journal
+from audio_eval.judges import Unavailable
+from audio_eval.metrics import word_errors
+from audio_eval.normalizers import NORMALIZERS
+from audio_eval.scores import Item, Measure, score_items
+from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.judging import transcribe_takes, voice_similarities
+from audio_eval.tasks.listening import encode_clips, load_clip
+from audio_eval.tasks.minimal_pairs import COMPAT
+from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
+from audio_eval.testsets.speech import SEED_TTS, VoicePrompt, read_seed_tts
+from audio_model import Sampling
+from audio_tokenize import Segment, layout
+
+_NO_CODES = np.zeros(0, np.int32)
+Sound = Float[np.ndarray, " _"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedTtsTask(Task):
+    """Says texts in given voices.
+
+    Attributes:
+        data: Folder with `meta.lst`.
+        max_tokens: Most audio tokens of an item, cut to whole frames; 1,500 is the study's (15 s of eight codebooks).
+        min_frames: Fewest frames.
+        temperature: The study's is 0.9.
+        top_p: Probability mass to sample from; the study's is 0.8.
+        normalizer: Name of the text normaliser of both sides.
+        batch_size: Items continued together.
+        compat: "study" for its arithmetic: no grammar, items that did not end or are no whole frames are left out, and
+            the rate is the mean of utterances' rates.
+    """
+
+    name: ClassVar[str] = "seed_tts"
+    test_set: ClassVar[str] = "seed_tts"
+    card: ClassVar[TestSetCard] = SEED_TTS
+    data: str = ""
+    max_tokens: int = 1_500
+    min_frames: int = 4
+    temperature: float = 0.9
+    top_p: float = 0.8
+    normalizer: str = "whisper_english"
+    batch_size: int = 16
+    compat: str = "none"
+
+    def fingerprint(self, context: Context) -> str:
+        """Returns the hash of the test set's files."""
+        del context
+        return fingerprint_folder(locate(self.data, self.card))
+
+    def run(self, context: Context, journal: Journal) -> Findings:
+        """Speaks, saves, transcribes and compares voices."""
+        if self.normalizer not in NORMALIZERS or self.compat not in COMPAT:
+            chosen = (self.normalizer, self.compat)
+            raise InputError(
+                f"`{self.name}.normalizer` must be one of {', '.join(NORMALIZERS)}, and `compat` one of "
+                f"{', '.join(COMPAT)}, got {chosen!r}"
+            )
+        prompts = read_seed_tts(locate(self.data, self.card))
+        prompts = sorted(prompts, key=lambda one: hashlib.sha256(one.id.encode()).digest())[: context.limit]
+        voices, problems = encode_clips(context, {one.id: (one.prompt,) for one in prompts}, journal, self.name)
+        spoken = self._speak(context, prompts, voices, journal)
+        takes = {"generated": [context.decode(codes) for codes, _ in spoken.values()]}
+        originals = self._originals(context, prompts)
+        if originals is not None:
+            takes["original"] = originals
+        heard = transcribe_takes(context, takes, journal, self.name)
+        prompted = [self._voice(context, one) for one in prompts]
+        alike = self._similarities(context, takes, prompted)
+        items = []
+        for index, one in enumerate(prompts):
+            codes, ended = spoken[one.id]
+            item = self._item(one, len(codes), ended, {kind: texts[index] for kind, texts in heard.items()})
+            audio = {
+                kind: context.save_audio(f"{kind}/{self.name}/{one.id}", clips[index]) for kind, clips in takes.items()
+            }
+            terms = {**item.terms, **{name: (values[index], 1.0) for name, values in alike.items()}}
+            problem = {"problem": problems[one.id]} if one.id in problems else {}
+            items.append(dataclasses.replace(item, terms=terms, detail={**item.detail, "audio": audio, **problem}))
+        counted = [item for item in items if self.compat != "study" or item.detail["usable"]]
+        scores = score_items(self.name, self.name, self.measures(), counted, self._missing(context))
+        facts = {"num_unreadable": len(problems), "num_left_out": len(items) - len(counted)}
+        return Findings(tuple(scores), tuple(items), facts)
+
+    def _speak(
+        self,
+        context: Context,
+        prompts: Sequence[VoicePrompt],
+        voices: Mapping[str, Int32[np.ndarray, "_ codebooks"]],
+        journal: Journal,
+    ) -> dict[str, tuple[Int32[np.ndarray, "_ codebooks"], bool]]:
+        """Codes of each item, none where there are none that mean a sound; and whether it ended by itself."""
+        model, vocabulary, text = context.checkpoint.model, context.checkpoint.vocabulary, context.checkpoint.text
+        books = vocabulary.num_codebooks
+        frames = self.max_tokens // books
+        grammar = audio_automaton(
+            vocabulary, min_frames=min(self.min_frames, frames), max_frames=frames, vocab_size=model.config.vocab_size
+        )
+        audible = [one for one in prompts if one.id in voices]
+        ids = []
+        for one in audible:
+            shown = Segment(np.array(text.encode(one.prompt_text), np.int32), voices[one.id])
+            wanted = Segment(np.array(text.encode(one.text), np.int32), _NO_CODES.reshape(0, books))
+            ids.append(layout("text_first").prompt([shown, wanted], vocabulary))
+        continued = continue_prompts(
+            model,
+            ids,
+            automaton=None if self.compat == "study" else grammar,
+            stop_id=vocabulary.audio_end,
+            sampling=Sampling(temperature=self.temperature, top_p=self.top_p, seed=context.seed),
+            max_new_tokens=frames * books + 1,
+            batch_size=self.batch_size,
+            label=self.name,
+            journal=journal,
+        )
+        found = {one.id: (_NO_CODES.reshape(0, books), False) for one in prompts}
+        for one, tokens in zip(audible, continued, strict=True):
+            if tokens is not None:
+                found[one.id] = (as_frames(tokens, vocabulary), len(tokens) < frames * books)
+        return found
+
+    def _voice(self, context: Context, one: VoicePrompt) -> Sound:
+        try:
+            return load_clip(context, (one.prompt,))
+        except InputError:
+            return np.zeros(0, np.float32)
+
+    def _originals(self, context: Context, prompts: Sequence[VoicePrompt]) -> list[Sound] | None:
+        """What people recorded, to calibrate the judges: for all items or for none."""
+        try:
+            return [load_clip(context, (one.recording,)) for one in prompts if one.recording is not None] or None
+        except InputError:
+            return None
+
+    def _similarities(
+        self, context: Context, takes: Mapping[str, Sequence[Sound]], voices: Sequence[Sound]
+    ) -> dict[str, list[float]]:
+        """Likeness of each kind of take to its prompt, and of each prompt to the next item's, often a stranger's."""
+        pairs = {f"similarity.{kind}": list(zip(clips, voices, strict=False)) for kind, clips in takes.items()}
+        pairs["similarity.other_prompt"] = list(zip(voices, [*voices[1:], *voices[:1]], strict=True))
+        found = {name: voice_similarities(context, some) for name, some in pairs.items() if len(some) == len(voices)}
+        return {name: values for name, values in found.items() if values is not None}
+
+    def _item(self, one: VoicePrompt, num_frames: int, ended: bool, heard: Mapping[str, str]) -> Item:
+        normalize = NORMALIZERS[self.normalizer]
+        usable = ended and num_frames > 0
+        terms = {"ended": (float(usable), 1.0)}
+        for kind, text in heard.items():
+            errors = word_errors(normalize(one.text), normalize(text))
+            rate = errors.num_errors / max(1, errors.num_words)
+            terms |= {f"wer.{kind}": (float(errors.num_errors), float(errors.num_words)), f"mean.{kind}": (rate, 1.0)}
+        detail = {"reference": one.text, "frames": num_frames, "usable": usable, "transcripts": dict(heard)}
+        return Item(one.id, self.name, terms, detail)
+
+    def measures(self) -> Iterator[Measure]:
+        """Word error rates, how many ended, and how alike the voices are; each beside what people recorded."""
+        name = self.name
+        means = self.compat == "study"
+        main, other = ("mean", "wer") if means else ("wer", "mean")
+        kinds = {"wer": "all errors over all words", "mean": "the mean of utterances' rates"}
+        yield self._rate("wer", f"{main}.generated", f"the judge on generated speech: {kinds[main]}")
+        yield self._rate("wer_original", f"{main}.original", "the judge on the original recordings: its own floor")
+        yield self._rate(f"wer_by_{'corpus' if means else 'utterance'}", f"{other}.generated", kinds[other])
+        ended = "items that ended by themselves, with a sound"
+        yield Measure(f"{name}_ended", "fraction", "higher", ("ended",), meaning=ended)
+        for kind, meaning in (
+            ("generated", "likeness of the voice to the prompt's"),
+            ("original", "the same for the original recordings: what a person reaches"),
+            ("other_prompt", "the same between the prompts of different items: what a stranger reaches"),
+        ):
+            suffix = "" if kind == "generated" else f"_{kind}"
+            better = "higher" if kind == "generated" else "neither"
+            yield Measure(f"{name}_similarity{suffix}", "cosine", better, (f"similarity.{kind}",), meaning=meaning)
+
+    def _rate(self, name: str, term: str, meaning: str) -> Measure:
+        return Measure(f"{self.name}_{name}", "errors/word", "lower", (term,), meaning=meaning)
+
+    def _missing(self, context: Context) -> dict[str, str]:
+        found = {}
+        if isinstance(context.judge, Unavailable):
+            found[f"{self.name}_wer"] = context.judge.reason
+        if isinstance(context.speaker_judge, Unavailable):
+            found[f"{self.name}_similarity"] = context.speaker_judge.reason
+        return found
+
+
+def as_frames(tokens: Int32[np.ndarray, " tokens"], vocabulary: Vocabulary) -> Int32[np.ndarray, "frames codebooks"]:
+    """Codes of generated audio ids, cut to whole frames; none where an id is out of its place."""
+    books = vocabulary.num_codebooks
+    try:
+        return vocabulary.codes(tokens[: len(tokens) // books * books])
+    except InputError:
+        return np.zeros((0, books), np.int32)

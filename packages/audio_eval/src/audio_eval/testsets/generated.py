@@ -1,0 +1,209 @@
+"""Small twins of the published test sets, made of the shipped sample recordings, in the very same layouts.
+
+They test the readers and the tasks, and show what a folder must look like. Their scores say nothing about a model
+beyond this: whoever learned the sample corpus should find a whole recording likelier than a mutilated one.
+"""
+
+import csv
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+
+from audio_data import InputError
+from audio_tokenize import Utterance, load_audio, open_corpus, resample
+
+_RATE_HZ = 16_000
+Samples = Float32[np.ndarray, " samples"]
+
+
+def write_twin(name: str, folder: Path, num_items: int = 20) -> None:
+    """Writes the twin of one test set.
+
+    Args:
+        name: A key of `TWINS`.
+        folder: Where to; made if need be.
+        num_items: Pairs, or utterances; at most about a hundred.
+
+    Raises:
+        InputError: There is no such twin.
+    """
+    if name not in TWINS:
+        raise InputError(f"`name` must be one of {', '.join(TWINS)}, got {name!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    TWINS[name](folder, num_items)
+
+
+@functools.cache
+def _spoken() -> tuple[Utterance, ...]:
+    """Held-out sentences, one voice after the other in turn."""
+    groups: dict[str, list[Utterance]] = {}
+    for utterance in open_corpus("sample").select(split="heldout"):
+        groups.setdefault(utterance.speaker, []).append(utterance)
+    voices = [groups[name] for name in sorted(groups, key=lambda name: -len(groups[name]))]
+    longest = max(len(voice) for voice in voices)
+    return tuple(voice[index] for index in range(longest) for voice in voices if index < len(voice))
+
+
+def _load(utterance: Utterance) -> Samples:
+    samples = load_audio(utterance.audio, 24_000, utterance.start_seconds, utterance.end_seconds)
+    return resample(samples, 24_000, _RATE_HZ)
+
+
+def _write_wav(path: Path, samples: Samples, rate_hz: int = _RATE_HZ) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.clip(samples, -1, 1), rate_hz, subtype="PCM_16")
+
+
+def _write_gold(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    with (folder / "gold.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _swuggy(folder: Path, num_items: int) -> None:
+    """Words are first halves of sentences, non-words the same reversed in time."""
+    rows = []
+    for number, utterance in enumerate(_spoken()[:num_items]):
+        word = utterance.text.split()[0]
+        samples = _load(utterance)
+        samples = samples[: len(samples) // 2]
+        for correct, sound, written in ((1, samples, word), (0, samples[::-1], word[::-1])):
+            name = f"{number:04d}_{correct}"
+            _write_wav(folder / f"{name}.wav", sound)
+            phones = " ".join(written)
+            rows.append(
+                {
+                    "id": number,
+                    "filename": name,
+                    "voice": utterance.speaker,
+                    "frequency": number % 3,
+                    "word": written,
+                    "phones": phones,
+                    "length": len(written),
+                    "correct": correct,
+                }
+            )
+    _write_gold(folder, rows)
+
+
+def _sblimp(folder: Path, num_items: int) -> None:
+    """Sentences against the same with their second half first."""
+    rows = []
+    for number, utterance in enumerate(_spoken()[:num_items]):
+        samples, words = _load(utterance), utterance.text.split()
+        half, middle = len(samples) // 2, len(words) // 2
+        swapped = np.concatenate([samples[half:], samples[:half]])
+        right, wrong = " ".join(words), " ".join(words[middle:] + words[:middle])
+        for correct, sound, written in ((1, samples, right), (0, swapped, wrong)):
+            name = f"{number:04d}_{correct}"
+            _write_wav(folder / f"{name}.wav", sound)
+            rows.append(
+                {
+                    "id": number,
+                    "filename": name,
+                    "voice": utterance.speaker,
+                    "type": "agreement" if number % 2 else "anaphor",
+                    "subtype": "swapped",
+                    "transcription": written,
+                    "correct": correct,
+                }
+            )
+    _write_gold(folder, rows)
+
+
+def _salmon(folder: Path, num_items: int) -> None:
+    """Speech that goes on in another voice, or louder by 20 dB, half-way."""
+    spoken = _spoken()
+    for number, utterance in enumerate(spoken[:num_items]):
+        other = next(u for u in spoken[number + 1 :] + spoken[:number] if u.speaker != utterance.speaker)
+        part = ("speaker_consistency", "bg_alignment")[number % 2]
+        samples, half = _load(utterance), int(utterance.seconds * _RATE_HZ) // 2
+        strange = _load(other)[half:] if number % 2 == 0 else np.clip(10 * samples[half:], -1, 1)
+        sample = folder / part / f"sample_{number // 2}"
+        _write_wav(sample.with_name(f"{sample.name}_0.wav"), samples)
+        _write_wav(sample.with_name(f"{sample.name}_1.wav"), np.concatenate([samples[:half], strange]))
+
+
+def _story_cloze(folder: Path, num_items: int) -> None:
+    """Two sentences of a voice, against the same with the second one reversed in time and order of words."""
+    spoken = _spoken()
+    for number, utterance in enumerate(spoken[:num_items]):
+        following = next(u for u in spoken[number + 1 :] + spoken[:number] if u.speaker == utterance.speaker)
+        ending = _load(following)
+        beginning = _load(utterance)
+        texts = {"correct": following.text, "incorrect": " ".join(reversed(following.text.split()))}
+        for kind, sound in (("correct", ending), ("incorrect", ending[::-1])):
+            _write_wav(folder / f"{number}_{kind}.wav", np.concatenate([beginning, sound]))
+            (folder / f"{number}_{kind}.txt").write_text(f"{utterance.text} {texts[kind]}\n", encoding="utf-8")
+
+
+def _librispeech(folder: Path, num_items: int) -> None:
+    """Held-out sentences as LibriSpeech has them: SPEAKER/CHAPTER/*.flac and a .trans.txt, upper-case."""
+    _libri_split(folder / "dev-clean", [u for u in open_corpus("sample") if u.split == "train"][:num_items])
+    _libri_split(folder / "test-clean", _spoken()[:num_items])
+
+
+def _libri_split(folder: Path, spoken: Iterable[Utterance]) -> None:
+    speakers: dict[str, int] = {}
+    lines: dict[Path, list[str]] = {}
+    for utterance in spoken:
+        speaker = speakers.setdefault(utterance.speaker, 1_000 + len(speakers))
+        chapter = folder / str(speaker) / "1"
+        chapter.mkdir(parents=True, exist_ok=True)
+        transcripts = lines.setdefault(chapter / f"{speaker}-1.trans.txt", [])
+        name = f"{speaker}-1-{len(transcripts):04d}"
+        soundfile.write(chapter / f"{name}.flac", _load(utterance), _RATE_HZ)
+        transcripts.append(f"{name} {utterance.text.upper()}")
+    for path, written in lines.items():
+        path.write_text("\n".join(written) + "\n", encoding="utf-8")
+
+
+def _seed_tts(folder: Path, num_items: int) -> None:
+    """`meta.lst`: each sentence is to be said in the voice of another sentence of the same speaker."""
+    spoken, lines = _spoken(), []
+    for number, utterance in enumerate(spoken[:num_items]):
+        prompt = next(u for u in spoken[number + 1 :] + spoken[:number] if u.speaker == utterance.speaker)
+        sound, wanted = f"prompt-wavs/prompt_{number:03d}.wav", f"wavs/item_{number:03d}.wav"
+        _write_wav(folder / sound, _load(prompt))
+        _write_wav(folder / wanted, _load(utterance))
+        lines.append(f"item_{number:03d}|{prompt.text}|{sound}|{utterance.text}|{wanted}")
+    (folder / "meta.lst").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _covost2(folder: Path, num_items: int) -> None:
+    """German sentences with their English translation, spoken, as parquet tables."""
+    import pyarrow
+    import pyarrow.parquet
+
+    corpus = [u for u in open_corpus("sample-parallel") if u.language == "de" and "target_text" in u.extra]
+    # Half of them are shots, so that even a small twin has some.
+    half = len(corpus) // 2
+    folder = folder / "de_en"
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, spoken in (("validation", corpus[:half]), ("test", corpus[half : half + num_items])):
+        rows = []
+        for utterance in spoken:
+            path = folder / f"{utterance.id}.wav"
+            _write_wav(path, _load(utterance))
+            audio = {"bytes": path.read_bytes(), "path": path.name}
+            path.unlink()
+            fields = {"client_id": utterance.speaker, "file": path.name, "audio": audio, "id": utterance.id}
+            rows.append({**fields, "sentence": utterance.text, "translation": utterance.extra["target_text"]})
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / f"{split}-00000-of-00001.parquet")
+
+
+TWINS: Mapping[str, Callable[[Path, int], None]] = {
+    "swuggy": _swuggy,
+    "sblimp": _sblimp,
+    "salmon": _salmon,
+    "story_cloze": _story_cloze,
+    "librispeech": _librispeech,
+    "seed_tts": _seed_tts,
+    "covost2": _covost2,
+}
+"""The twins by name."""

@@ -1,0 +1,159 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import get_window
+
+from audio_data import InputError
+from audio_eval.judges import SpeakerModel, Transcriber, Unavailable, find_judge, find_speaker_judge, similarity
+from audio_eval.judges.embedded import network, training
+from audio_eval.judges.embedded.features import NUM_BANDS, log_mel, pitch
+from audio_eval.metrics import word_error_rate
+from audio_eval.normalizers import spoken_english
+from audio_tokenize import load_audio, open_corpus
+
+
+def load(utterance):
+    return load_audio(utterance.audio, 24_000, utterance.start_seconds, utterance.end_seconds)
+
+
+@pytest.fixture(scope="module")
+def spoken():
+    """Held-out sentences: of voices from training, and of one that was not in it."""
+    chosen = [*open_corpus("sample").select(split="heldout")][::20] + [
+        *open_corpus("sample").select(split="heldout-f4")
+    ][:8]
+    return [(utterance, load(utterance)) for utterance in chosen]
+
+
+def test_the_transcriber_hears_most_held_out_words_and_says_who_it_is(spoken):
+    judge = find_judge("embedded")
+    assert isinstance(judge, Transcriber)
+    assert judge.judge_id.startswith("embedded-transcriber:1:")
+    assert len(judge.words) == 73
+    clips = [clip for _, clip in spoken]
+    heard = judge.transcribe([*clips, np.zeros(0, np.float32)], 24_000)
+    assert heard.pop() == ""
+    references = [spoken_english(utterance.text) for utterance, _ in spoken]
+    assert word_error_rate(references, heard).value < 0.15
+    # Given other texts the same transcripts are nearly all wrong.
+    assert word_error_rate(references[1:] + references[:1], heard).value > 0.6
+    alone = [judge.transcribe([clip], 24_000)[0] for clip in clips[:3]]
+    assert alone == heard[:3]
+    noise = 0.05 * np.random.default_rng(0).normal(size=24_000).astype(np.float32)
+    assert len(judge.transcribe([noise], 24_000)[0].split()) <= 3
+
+
+def test_scores_do_not_depend_on_padding():
+    shapes = network.shapes(NUM_BANDS, 5)
+    rng = np.random.default_rng(0)
+    parameters = {name: jnp.asarray(rng.normal(size=shape, scale=0.1), jnp.float32) for name, shape in shapes.items()}
+    frames = rng.normal(size=(1, 64, NUM_BANDS)).astype(np.float32)
+    padded = np.pad(frames, ((0, 2), (0, 192), (0, 0)), constant_values=3.0)
+    real = np.zeros((3, 256), bool)
+    real[0, :64] = True
+    whole = np.asarray(network.apply(parameters, jnp.asarray(frames), jnp.ones((1, 64), bool)))
+    part = np.asarray(network.apply(parameters, jnp.asarray(padded), jnp.asarray(real)))[:1, : whole.shape[1]]
+    np.testing.assert_allclose(part, whole, atol=1e-4)
+
+
+def test_training_learns_two_tones():
+    """A word is a band: high or low. A few steps are enough to tell them apart."""
+    rng = np.random.default_rng(0)
+    examples = []
+    for _ in range(64):
+        words = rng.integers(2, size=2)
+        heard = np.full((64, NUM_BANDS), -10.0, np.float32)
+        for place, word in enumerate(words):
+            heard[place * 32 + 4 : place * 32 + 28, word * 25 : word * 25 + 8] = 0.0
+        examples.append((heard, " ".join(("low", "high")[word] for word in words)))
+    lines = []
+    # optax's schedules multiply floats by integer steps.
+    with jax.numpy_dtype_promotion("standard"):
+        training.train_transcriber(examples, ["low", "high"], num_steps=100, seed=0, report=lines.append)
+    assert float(lines[-1].split()[-1]) < 4.0
+    assert lines[-1].startswith("step 100 of 100")
+
+
+def test_voices_are_told_apart(spoken):
+    judge = find_speaker_judge()
+    assert isinstance(judge, SpeakerModel)
+    assert judge.judge_id.startswith("embedded-speaker:1:")
+    vectors = judge.embed([clip for _, clip in spoken], 24_000)
+    pairs = list(itertools.combinations(zip(spoken, vectors, strict=True), 2))
+    same = [similarity(v, w) for ((u, _), v), ((o, _), w) in pairs if u.speaker == o.speaker]
+    other = [similarity(v, w) for ((u, _), v), ((o, _), w) in pairs if u.speaker != o.speaker]
+    assert np.mean(np.array(same)[:, None] > np.array(other)[None]) > 0.95
+    assert np.mean(same) > np.mean(other) + 0.5
+    (nothing,) = judge.embed([np.zeros(0, np.float32)], 24_000)
+    assert similarity(nothing, vectors[0]) == 0
+
+
+@pytest.mark.parametrize("hertz", [80.0, 140.0, 220.0, 330.0])
+def test_pitch_of_a_buzz(hertz):
+    time = np.arange(16_000) / 16_000
+    buzz = sum(np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 6)).astype(np.float32)
+    heard = pitch(0.2 * buzz, 16_000)
+    assert np.median(heard[heard > 0]) == pytest.approx(hertz, rel=0.03)
+    assert not pitch(np.zeros(8_000, np.float32), 16_000).any()
+
+
+def test_log_mel_of_a_tone_is_loudest_at_its_band_and_as_defined():
+    time = np.arange(8_000) / 16_000
+    tone = np.sin(2 * np.pi * 1_000 * time).astype(np.float32)
+    found = log_mel(tone, 16_000)
+    assert found.shape == (50, NUM_BANDS)
+    edges = 700 * (10 ** (np.linspace(*(2595 * np.log10(1 + f / 700) for f in (60, 7_600)), NUM_BANDS + 2) / 2595) - 1)
+    nearest = np.abs(edges[1:-1] - 1_000).argmin()
+    assert abs(int(found[25].argmax()) - nearest) <= 1
+    window = get_window("hann", 400, fftbins=False)
+    frame = tone[25 * 160 - 120 : 25 * 160 + 280] * window
+    power = np.abs(np.fft.rfft(frame, 512)) ** 2
+    band = int(found[25].argmax())
+    bins = np.fft.rfftfreq(512, 1 / 16_000)
+    triangle = np.interp(bins, edges[band : band + 3], [0, 1, 0])
+    assert found[25, band] == pytest.approx(np.log(power @ triangle + 1e-6), abs=1e-3)
+
+
+def test_speaker_judges_by_name(tmp_path):
+    assert isinstance(find_speaker_judge("none"), Unavailable)
+    assert "--speaker-judge none" in find_speaker_judge("none").reason
+    assert "no config.json" in find_speaker_judge(f"wavlm:{tmp_path}").reason
+    with pytest.raises(InputError, match="must be embedded, none, wavlm or wavlm:MODEL, got 'ear'"):
+        find_speaker_judge("ear")
+
+
+def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    config = transformers.WavLMConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_stride=(160, 2),
+        conv_kernel=(400, 2),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        tdnn_dim=(8, 8),
+        tdnn_kernel=(3, 1),
+        tdnn_dilation=(1, 1),
+        xvector_output_dim=6,
+        do_stable_layer_norm=False,
+    )
+    torch.manual_seed(0)
+    model = transformers.WavLMForXVector(config).eval()
+    model.save_pretrained(tmp_path)
+    judge = find_speaker_judge(f"wavlm:{tmp_path}")
+    assert judge.judge_id.startswith(f"wavlm:{tmp_path.name}:")
+    clip = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
+    found, nothing = judge.embed([clip, np.zeros(0, np.float32)], 16_000)
+    values = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)(clip, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(values.input_values).embeddings[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert similarity(nothing, found) == 0

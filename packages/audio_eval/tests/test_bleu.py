@@ -1,0 +1,33 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio_eval.bleu import TOKENIZERS, bleu, bleu_counts, sentence_bleu
+from audio_eval.metrics import bootstrap
+
+# Written by sacrebleu, whose version is in it.
+GOLDEN = json.loads(Path(__file__).with_name("bleu.json").read_text(encoding="utf-8"))
+
+
+def corpus(references, hypotheses, tokenizer):
+    counts = [bleu_counts(right, said, tokenizer) for right, said in zip(references, hypotheses, strict=True)]
+    return float(bleu(np.sum(counts, axis=0)))
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_corpus_and_sentences_are_sacrebleus(tokenizer):
+    golden, references, hypotheses = GOLDEN[tokenizer], GOLDEN["refs"], GOLDEN["hyps"]
+    assert corpus(references, hypotheses, tokenizer) == pytest.approx(golden["corpus"], abs=1e-9)
+    sentences = [sentence_bleu(right, said, tokenizer) for right, said in zip(references, hypotheses, strict=True)]
+    assert sentences == pytest.approx(golden["sentences"], abs=1e-9)
+    assert corpus(["a b", "c"], ["x y", "z"], tokenizer) == golden["none"]
+    assert corpus(["a b", "c w d e f"], ["a y", "z w v u s"], tokenizer) == pytest.approx(golden["part"], abs=1e-9)
+
+
+def test_the_bootstrap_resamples_it():
+    counts = [bleu_counts(right, said) for right, said in zip(GOLDEN["refs"], GOLDEN["hyps"], strict=True)]
+    found = bootstrap(np.array(counts), bleu)
+    assert found.value == pytest.approx(GOLDEN["13a"]["corpus"])
+    assert 0 <= found.low < found.value < found.high <= 100

@@ -1,0 +1,40 @@
+import json
+
+from audio_eval.journal import Journal
+
+
+def test_results_survive_and_a_line_cut_short_does_not(tmp_path):
+    path = tmp_path / "items" / "a.partial.jsonl"
+    journal = Journal(path, "f")
+    journal.record("encode", {"x": [1, 2], "y": "z"})
+    journal.record("score", {"x": {"mean": 0.1 + 0.2}})
+    journal.close()
+    path.write_bytes(path.read_bytes() + b'{"step": "score", "key": "y", "val')
+    again = Journal(path, "f")
+    assert again.known("encode") == {"x": [1, 2], "y": "z"}
+    assert again.known("score") == {"x": {"mean": 0.1 + 0.2}}
+    again.record("score", {"y": 1})
+    again.close()
+    assert [json.loads(line).get("key") for line in path.read_text().splitlines()] == [None, "x", "y", "x", "y"]
+    again.discard()
+    assert not path.exists()
+
+
+def test_other_settings_begin_anew(tmp_path):
+    path = tmp_path / "a.jsonl"
+    journal = Journal(path, "f")
+    journal.record("encode", {"x": 1})
+    journal.close()
+    other = Journal(path, "g")
+    assert len(other) == 0
+    other.record("encode", {"z": 1})
+    other.close()
+    assert Journal(path, "g").known("encode") == {"z": 1}
+    assert len(Journal(path, "f")) == 0
+
+
+def test_without_a_path_it_is_kept_in_memory():
+    journal = Journal()
+    journal.record("encode", {"x": 1})
+    assert journal.known("encode") == {"x": 1}
+    journal.discard()

@@ -1,0 +1,111 @@
+"""Accelerators as data: what one device computes and holds, and how slices of a TPU are named."""
+
+import math
+from dataclasses import dataclass
+
+from audio_data import InputError
+
+COMPILER_ENVIRONMENT = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "JAX_PLATFORMS": "cpu",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+"""What makes libtpu compile on a machine that has no TPU, and ask no metadata server for one; set before JAX is
+imported. The accelerator type is any: the topology is named when it is compiled for."""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One kind of device.
+
+    Attributes:
+        name: such as `v5p`.
+        kinds: what JAX calls it (`device_kind`), in lower case.
+        peak_flops: bfloat16 operations a second of one device.
+        memory_bytes: high-bandwidth memory of one device.
+        cores_per_chip: TensorCores that a slice's name counts for each chip; 0 where the name counts chips.
+        topology_dimensions: dimensions of a TPU's topology; 0 for other devices.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    peak_flops: float
+    memory_bytes: int
+    cores_per_chip: int = 0
+    topology_dimensions: int = 0
+
+
+ACCELERATORS = {
+    accelerator.name: accelerator
+    for accelerator in (
+        Accelerator("v4", ("tpu v4",), 275e12, 32 * 2**30, 2, 3),
+        Accelerator("v5e", ("tpu v5 lite", "tpu v5e"), 197e12, 16 * 2**30, 0, 2),
+        Accelerator("v5p", ("tpu v5", "tpu v5p"), 459e12, 95 * 2**30, 2, 3),
+        Accelerator("v6e", ("tpu v6 lite", "tpu v6e"), 918e12, 32 * 2**30, 0, 2),
+        Accelerator("a100", ("nvidia a100-sxm4-80gb",), 312e12, 80 * 2**30),
+        Accelerator("h100", ("nvidia h100 80gb hbm3",), 989e12, 80 * 2**30),
+        Accelerator("h200", ("nvidia h200",), 989e12, 141 * 2**30),
+    )
+}
+"""Devices by name. Source: the makers' data sheets, dense bfloat16."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Devices that are reserved together.
+
+    Attributes:
+        name: as given, such as `v5p-128`.
+        accelerator: their kind.
+        num_devices: how many.
+    """
+
+    name: str
+    accelerator: Accelerator
+    num_devices: int
+
+    @property
+    def topology(self) -> str:
+        """The slice as the TPU compiler names it, such as `v5p:4x4x4`: sides as even as powers of two allow.
+
+        Raises:
+            InputError: the devices are no TPUs, or their number is no power of two.
+        """
+        dimensions, log2 = self.accelerator.topology_dimensions, math.log2(self.num_devices)
+        if not dimensions or log2 != int(log2):
+            raise InputError(
+                f"`{self.name}` has no TPU topology of its own: expected 2^n chips of a TPU, got {self.num_devices} of "
+                f"{self.accelerator.name}."
+            )
+        low, more = divmod(int(log2), dimensions)
+        sides = [2 ** (low + (axis >= dimensions - more)) for axis in range(dimensions)]
+        if dimensions == 3 and self.num_devices == 4:
+            sides = [2, 2, 1]  # the smallest cut is one board
+        if dimensions == 3 and self.num_devices == 2:
+            sides = [1, 1, 2]
+        return f"{self.accelerator.name}:{'x'.join(map(str, sides))}"
+
+
+def parse_slice(text: str) -> Slice:
+    """A slice by name: `v5p-128` is 64 chips, as v4 and v5p count cores; `v6e-16` 16 chips; `h100-8` 8 GPUs.
+
+    Raises:
+        InputError: no such device, or no such number of them.
+    """
+    name, _, number = text.partition("-")
+    accelerator = ACCELERATORS.get(name)
+    if accelerator is None or not number.isdigit():
+        raise InputError(
+            f"`--slice` is a device and a number, such as v5p-128, of {', '.join(ACCELERATORS)}, got {text!r}."
+        )
+    devices, odd = divmod(int(number), max(1, accelerator.cores_per_chip))
+    if odd or not devices:
+        raise InputError(f"`{name}` slices are named by cores, {accelerator.cores_per_chip} a chip, got {text!r}.")
+    return Slice(text, accelerator, devices)
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """Bfloat16 operations a second of a device by what JAX calls it; None where it is not known."""
+    return next((a.peak_flops for a in ACCELERATORS.values() if device_kind.lower() in a.kinds), None)
