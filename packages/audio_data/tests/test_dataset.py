@@ -19,6 +19,7 @@ from audio_data import (
     storage_path,
     verify_dataset,
 )
+from audio_data.manifest import UNFINISHED_NAME
 
 LENGTHS = [5, 0, 30, 1, 0, 17, 8, 16, 9, 0]
 
@@ -266,3 +267,11 @@ def test_damage_of_a_remote_dataset_is_found_though_a_sound_copy_is_in_the_cache
     assert "shard-00001.arrayrecord`: expected the checksum" in problems[0]
     assert list(quarantine_damage(f"{remote}/a", 4)[0].documents) == [4, 5, 6, 7]
     assert list(TokenDataset.open(f"{remote}/a", max_quarantined=4).quarantined) == [4, 5, 6, 7]
+
+
+def test_an_unfinished_dataset_below_a_root_is_not_passed_over(tmp_path, make_documents, write_dataset):
+    write_dataset(tmp_path / "a", make_documents([10]))
+    unfinished = write_dataset(tmp_path / "b", make_documents([10])).path
+    (unfinished / "manifest.json").rename(unfinished / UNFINISHED_NAME)
+    with pytest.raises(InputError, match=r"dataset `.*b` is unfinished: run the command that builds it again"):
+        open_root(tmp_path)

@@ -185,3 +185,11 @@ def test_datasets_keep_their_codec_and_are_not_joined_over_two(tmp_path, make_do
         codec_of([tmp_path / "same", tmp_path / "c"])
     (tmp_path / "x.jsonl").write_text('{"ids": [1]}')
     assert codec_of([tmp_path / "x.jsonl"]) is None
+
+
+def test_datasets_of_one_name_in_two_folders_are_both_described(tmp_path, make_documents, write_dataset):
+    for folder, length in (("p", 10), ("q", 11)):
+        write_dataset(tmp_path / folder / "en", make_documents([length]))
+    described = describe_input(tmp_path)["sha256"]
+    assert sorted(described) == ["p/en", "q/en"]
+    assert len(set(described.values())) == 2

@@ -281,9 +281,17 @@ def find_datasets(root: StoragePath) -> list[StoragePath]:
 
     Args:
         root: A folder with datasets in it, at any depth, or a dataset itself.
+
+    Raises:
+        InputError: One of them was begun and not finished.
     """
     with disk_errors(root, "read"):
         found: list[StoragePath] = [file.parent for file in root.rglob(MANIFEST_NAME)]
+        unfinished = {file.parent for file in root.rglob(UNFINISHED_NAME)} - set(found)
+    if unfinished:
+        raise InputError(
+            f"dataset `{min(unfinished, key=str)}` is unfinished: run the command that builds it again, or delete it"
+        )
     return sorted(found, key=lambda folder: tuple(folder.parts))
 
 

@@ -55,7 +55,8 @@ def build_dataset(
     """
     out, quarantine = storage_path(out), Quarantine(max_quarantined)
     codec = codec_of(inputs) if codec is None else codec
-    provenance = {"command": "audio-data build", "inputs": [describe_input(path) for path in inputs]}
+    described = [describe_input(path) for path in inputs]
+    provenance = {"command": "audio-data build", "inputs": described, "ids_column": ids_column}
     options = {"codec": codec, "provenance": provenance, "overwrite": overwrite, "quarantine": quarantine}
     with (
         Progress("build", None, "documents") as progress,
@@ -127,16 +128,21 @@ def inputs_of(path: AnyPath) -> list[StoragePath]:
 
 
 def describe_input(path: AnyPath) -> dict[str, Any]:
-    """What a dataset's provenance says of one of its inputs: its name and the checksum of its content.
+    """What a dataset's provenance says of an input: its name, and the checksum of each file by its place in it.
 
     Args:
         path: A file, folder or dataset.
     """
+    root = storage_path(path)
     content = {
-        source.name: hash_file(source) if source.suffix in _READERS else TokenDataset.open(source).fingerprint
+        _place(source, root): hash_file(source) if source.suffix in _READERS else TokenDataset.open(source).fingerprint
         for source in inputs_of(path)
     }
-    return {"input": storage_path(path).name, "sha256": content}
+    return {"input": root.name, "sha256": content}
+
+
+def _place(source: StoragePath, root: StoragePath) -> str:
+    return str(source).removeprefix(str(root)).strip("/") or source.name
 
 
 def codec_of(paths: Iterable[AnyPath]) -> dict[str, Any] | None:

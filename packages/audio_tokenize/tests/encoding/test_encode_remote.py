@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from audio_data import InputError, storage_path
+from audio_data import InputError, make_folder, storage_path
 from audio_tokenize.codecs.base import AbstractCodec
 from audio_tokenize.corpora import Corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
+from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -90,3 +91,19 @@ def test_a_store_holds_what_a_disk_would(store, tmp_path: Path, corpus: Corpus, 
         path.name: path.read_bytes() for path in (tmp_path / "disk").iterdir()
     }
     assert encode_corpus(corpus, codec, store, **options) == manifest
+
+
+def test_two_jobs_at_one_shard_of_a_store_lose_nothing(store, tmp_path: Path, corpus: Corpus, codec):
+    """A store has no locks: a job that another one overtakes must not take what is left of the parts for the shard."""
+    folder = storage_path(store)
+    files = EncodedShardFiles(folder, 0)
+    encode_corpus(corpus, codec, tmp_path / "alone", utterances_per_shard=100)
+    records = list(EncodedCorpus.open(tmp_path / "alone"))
+    make_folder(folder)
+    files.write_part(0, Part(records[:1], num_entries=1))
+    files.remove_parts()  # What a job does that ended meanwhile.
+    with pytest.raises(InputError, match="must hold 2 entries of `a`, got 1: another process works on this shard"):
+        files.finish(Part(records[1:2], num_entries=1), "a", 2)
+    assert not files.is_done()
+    whole = files.finish(Part(records, num_entries=len(records)), "a", len(records))
+    assert files.finish(Part(records[1:2], num_entries=1), "a", 2) == whole

@@ -84,6 +84,8 @@ def ray_workers() -> list[int]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes of Ray are found in /proc")
 @pytest.mark.filterwarnings("ignore")
 def test_two_ray_tasks_one_of_them_killed_give_the_same_bytes(english, alone, tmp_path: Path, capfd):
+    # Read when Ray is imported: under `uv run` it would make an environment anew for every worker.
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     import ray
 
     with pytest.MonkeyPatch.context() as patch:

@@ -31,7 +31,8 @@ class CorpusCard:
         needs: What it takes to get the files.
         revision: Of the repository; `main` where the study does not pin one.
         revision_note: Says so.
-        hours: Of audio, where known.
+        hours: Of audio, where known: of all languages, or of `hours_language` alone.
+        hours_language: The one language that `hours` are of; None where they are of all.
         num_tokens: Of the study's tokenisation, both orders together, where known.
         num_bytes: Of the files, where known.
         transcripts: Name of the transcript rule that the study used.
@@ -54,6 +55,7 @@ class CorpusCard:
     revision: str = "main"
     revision_note: str = NOT_PINNED
     hours: int | None = None
+    hours_language: str | None = None
     num_tokens: int | None = None
     num_bytes: int | None = None
     transcripts: str = "as-published"

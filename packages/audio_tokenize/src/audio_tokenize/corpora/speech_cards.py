@@ -27,6 +27,7 @@ SPEECH_CARDS = (
         source="study 1.3 and 2, rows YODAS2; English about 165,000 h of over 500,000 h in all languages",
         needs=f"{_HUB}; a shard is up to 1 GB",
         hours=165_000,
+        hours_language="en",
         transcripts="as-published",
         language_pattern=r"data/([a-z]{2})\d{3}/",
         notes="hours are of English; the study cut captions over 60 s into pieces (`encode --max-clip-seconds 60`)",

@@ -161,6 +161,7 @@ class _Builder:
         lenient: bool,
     ) -> "_Builder":
         layouts, grouping = tuple(map(find_layout, rules.layouts)), grouping_rule(rules.grouping)
+        _check_no_merges(folder)
         _check_codec(corpus, folder, rules.num_codebooks)
         for name in {name for name in rules.layouts if rules.layouts.count(name) > 1}:
             raise InputError(f"`layout` {name} is given more than once: give each once")
@@ -269,6 +270,14 @@ def _speakers(group: Group) -> list[str]:
 
 def _joined(values: Iterable[str]) -> str:
     return " ".join(dict.fromkeys(values))
+
+
+def _check_no_merges(folder: VocabularyFolder) -> None:
+    if folder.merges is not None:
+        raise InputError(
+            f"vocabulary `{folder.vocabulary.name}` must have one id a code, got {len(folder.merges.pairs)} merges of "
+            "codes, which are measured only: choose one without merges for datasets"
+        )
 
 
 def _check_codec(corpus: EncodedCorpus, folder: VocabularyFolder, num_codebooks: int) -> None:

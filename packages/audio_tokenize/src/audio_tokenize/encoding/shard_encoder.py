@@ -106,6 +106,7 @@ class ShardEncoder:
         self._claim, self._plan, self._codec, self._writer = claim, plan, codec, writer
         self._seconds_per_part = seconds_per_part
         self._num_parts = len(claim.parts)
+        self._num_taken = sum(part["num_entries"] for part in claim.parts)
         self._part = Part()
         self._window: list[Clip] = []
         self._num_reported = 0
@@ -122,6 +123,7 @@ class ShardEncoder:
             # What came before must be encoded first, since records keep the order of the corpus.
             yield from self._encode_window()
         self._part.num_entries += 1
+        self._num_taken += 1
         if isinstance(item, Clip):
             self._window.append(item)
         elif isinstance(item, LongClip):
@@ -148,7 +150,7 @@ class ShardEncoder:
         self._writer.submit(partial(self._finish, self._part), ShardEvent(index, "done"))
 
     def _finish(self, last: Part) -> None:
-        self._claim.files.finish(last, self._claim.source.name)
+        self._claim.files.finish(last, self._claim.source.name, self._num_taken)
         self._claim.lock.close()
 
     def _skip(self, name: str, reason: str) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio_data import StoragePath, fetch, read_bytes, write_json, write_records
+from audio_data import InputError, StoragePath, fetch, read_bytes, write_json, write_records
 from audio_tokenize.encoding.encoded import (
     EncodedShard,
     EncodedUtterance,
@@ -77,20 +77,33 @@ class EncodedShardFiles:
         trailer = {"num_entries": part.num_entries, "seconds": part.seconds, "skipped": part.skipped}
         write_records(self._part(number), [*map(encode_record, part.records), json.dumps(trailer).encode()])
 
-    def finish(self, last: Part, source: str) -> EncodedShard:
+    def finish(self, last: Part, source: str, num_entries: int) -> EncodedShard:
         """Makes the shard of its parts and removes them; killed on the way, it can be done again.
+
+        On an object store, which has no locks, another process may have worked on the same shard: one that is whole
+        stays as it is, and parts that are not this process' own are no shard.
 
         Args:
             last: What comes after the parts on disk.
             source: Name of the corpus' shard.
+            num_entries: Entries that the parts on disk and the last one must have taken.
 
         Returns:
             Its counts.
 
         Raises:
-            InputError: The disk or the store refuses.
+            InputError: The disk or the store refuses, or another process works on the shard.
         """
-        skipped = [entry for part in self.parts() for entry in part["skipped"]]
+        if self.is_done():
+            return self.counts()
+        parts = self.parts()
+        found = sum(part["num_entries"] for part in parts) + last.num_entries
+        if found != num_entries:
+            raise InputError(
+                f"parts of `{self._out / self._stem}` must hold {num_entries} entries of `{source}`, got {found!r}: "
+                "another process works on this shard; let one end, then run the same command again"
+            )
+        skipped = [entry for part in parts for entry in part["skipped"]]
         counts = write_shard(self._out / f"{self._stem}.arrayrecord", self._all(last), [*skipped, *last.skipped])
         counts = dataclasses.replace(counts, source=source)
         write_json(self._counts, dataclasses.asdict(counts))

@@ -212,14 +212,13 @@ def _card_figures(card: CorpusCard, language: str | None, hours: int | float | N
         raise InputError(
             f"`language` of corpus `{card.name}` must be one of {', '.join(card.languages)}, got {language!r}"
         )
-    if hours is None and (card.hours is None or language not in (None, card.languages[0])):
+    known = language == card.hours_language or (language is not None and card.languages == (language,))
+    if hours is None and (card.hours is None or not known):
         what = f"language {language!r} of corpus `{card.name}`" if language else f"corpus `{card.name}`"
         raise InputError(f"the hours of {what} are not published: give `hours`, or `root`, the folder with its files")
     found: dict[str, Figure] = {}
     if card.hours is not None:
         basis = "; ".join(filter(None, (card.source, card.notes)))
-        if language is not None and len(card.languages) > 1:
-            basis = f"what the card says, of {language!r} alone only if it says so: {basis}"
         found["hours"] = Figure(card.hours, "h", "published", basis)
     if card.num_bytes is not None:
         found["download_bytes"] = Figure(card.num_bytes, "bytes", "published", card.source)
