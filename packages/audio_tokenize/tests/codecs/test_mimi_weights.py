@@ -154,6 +154,15 @@ def test_a_hub_id_is_downloaded_and_its_commit_recorded(mimi_folder, tmp_path, h
     assert (description["id"], description["weights"], description["revision"]) == ("mimi", "kyutai/mimi", COMMIT)
 
 
+def test_a_connection_that_is_lost_says_what_to_put_where(hub, monkeypatch):
+    def snapshot_download(*_, **__):
+        raise hub.errors.HTTPError("the connection was closed")
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    with pytest.raises(InputError, match=r"the connection was closed.*put both into a folder"):
+        load_mimi()
+
+
 def test_an_unreachable_hub_says_what_to_put_where(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))

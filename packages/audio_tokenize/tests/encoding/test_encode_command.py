@@ -51,6 +51,18 @@ def test_a_folder_through_mimi(recordings: Path, mimi_folder: Path, tmp_path: Pa
     assert "was begun with `codec.attention_window_frames` None, now it is 125" in mistake
 
 
+def test_transcripts_are_as_the_rule_says(recordings: Path, tmp_path: Path):
+    manifest = tmp_path / "words.jsonl"
+    manifest.write_text(json.dumps({"audio": str(recordings / "r0.flac"), "text": " a stray space "}))
+    for rule, expected in (("stripped", "a stray space"), ("as-published", " a stray space ")):
+        run("--corpus", "jsonl", manifest, "--transcripts", rule, "--out", tmp_path / rule)
+        assert [utterance.text for utterance in EncodedCorpus.open(tmp_path / rule)] == [expected]
+
+
+def test_strict_stops_at_what_would_be_skipped(recordings: Path, tmp_path: Path):
+    assert "mute" in run(recordings, "--strict", "--out", tmp_path / "codes", exit_code=2)
+
+
 def test_weights_may_move(recordings: Path, mimi_folder: Path, tmp_path: Path):
     """The same weights elsewhere are the same plan: a finished folder is left alone."""
     run(recordings, "--codec", "mimi", "--weights", mimi_folder, "--out", tmp_path / "codes")

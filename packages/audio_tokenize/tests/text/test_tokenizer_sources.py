@@ -61,3 +61,14 @@ def test_without_the_extra_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"pip install 'audio-tokenize\[hub\]'.*hf download soda/marin"):
         find_tokenizer("soda/marin")
+
+
+def test_a_connection_that_is_lost_says_what_to_download(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def hf_hub_download(*_, **__):
+        raise hub.errors.HTTPError("the connection was closed")
+
+    monkeypatch.setattr(hub, "hf_hub_download", hf_hub_download)
+    with pytest.raises(InputError, match=r"the connection was closed.*hf download somebody/tokens tokenizer.json"):
+        find_tokenizer("somebody/tokens")

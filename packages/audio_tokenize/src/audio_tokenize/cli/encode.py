@@ -9,6 +9,11 @@ import click
 @click.option("--corpus", metavar="NAME", help="Name of a corpus, or folder, jsonl, parquet, tar; DIR has its files.")
 @click.option("--language", help="Encode this language only.")
 @click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
+@click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. as-published. [the corpus' own]")
+@click.option(
+    "--strict", is_flag=True, help="Stop at what the corpus says wrongly, as the study did, instead of skipping."
+)
+@click.option("--corpus-revision", help="Of a corpus on the hub. [that of the study]")
 @click.option("--codec", default="embedded", show_default=True, help="Which codec encodes: a name or a weights file.")
 @click.option("--weights", help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]")
 @click.option("--revision", help="Of the weights on the hub.")
@@ -41,6 +46,9 @@ def encode(
     corpus: str | None,
     language: str | None,
     splits: tuple[str, ...],
+    transcripts: str | None,
+    strict: bool,
+    corpus_revision: str | None,
     codec: str,
     weights: str | None,
     revision: str | None,
@@ -57,16 +65,24 @@ def encode(
     """
     from audio_data import InputError, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
+    from audio_tokenize.corpora import CARDS
     from audio_tokenize.encoding.encoded import MANIFEST_NAME
     from audio_tokenize.encoding.jobs import summary
     from audio_tokenize.encoding.options import count_or_fraction, seconds_or_none, shard_of_jobs
 
-    if corpus is not None:
-        opened = open_corpus(corpus, root=source, language=language, split=splits[0] if len(splits) == 1 else None)
-    elif source is not None:
-        opened = open_corpus(source, language=language)
-    else:
+    name, root = (corpus, source) if corpus is not None else (source, None)
+    if name is None:
         raise InputError("`CORPUS` must be given: a name that `audio-tokenize corpora` lists, or a path")
+    opened = open_corpus(
+        name,
+        root=root,
+        language=language,
+        # A published corpus need not fetch what it holds of other splits.
+        split=splits[0] if len(splits) == 1 and (corpus is not None or name in CARDS) else None,
+        transcripts=transcripts,
+        strict=strict,
+        revision=corpus_revision,
+    )
     state = "already encoded, nothing to do" if (storage_path(out) / MANIFEST_NAME).is_file() else "encoded"
     try:
         manifest = encode_corpus(

@@ -55,6 +55,11 @@ def _explained(card: CorpusCard, what: str, download: str) -> Iterator[None]:
         raise InputError(
             f"{what}: expected the dataset {card.repository} on the hub, got none that you may read; `hf auth login`?"
         ) from error
+    except errors.EntryNotFoundError as error:
+        raise InputError(
+            f"{what}: expected it in {card.repository} at revision {card.revision!r}, got nothing of that name: "
+            f"compare with https://huggingface.co/datasets/{card.repository}/tree/{card.revision}"
+        ) from error
     # What a lost connection raises is of the HTTP client, which has changed between versions of the hub's package.
     except (errors.HfHubHTTPError, errors.HTTPError, OSError) as error:  # pyright: ignore[reportPrivateImportUsage]
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

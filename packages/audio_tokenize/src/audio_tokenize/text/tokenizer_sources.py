@@ -68,7 +68,7 @@ def _in_package(name: str) -> Path:
 def _on_the_hub(repository: str, revision: str | None) -> Path:
     try:
         import huggingface_hub
-        import huggingface_hub.errors
+        from huggingface_hub import errors
     except ImportError as error:
         raise InputError(
             f"no file `{repository}` here, and the hub needs an extra: `pip install 'audio-tokenize[hub]'`; "
@@ -76,8 +76,8 @@ def _on_the_hub(repository: str, revision: str | None) -> Path:
         ) from error
     try:
         return Path(huggingface_hub.hf_hub_download(repository, "tokenizer.json", revision=revision))
-    # A refusal of the hub and a network that fails are `OSError`s, but for those of an id that no repository can have.
-    except (OSError, huggingface_hub.errors.HFValidationError) as error:
+    # A refusal of the hub is an OSError; a connection lost on the way and an id that no repository can have are not.
+    except (OSError, errors.HTTPError, errors.HFValidationError) as error:  # pyright: ignore[reportPrivateImportUsage]
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"no file `{repository}` here, and `tokenizer.json` of `{repository}` could not be had from the hub "

@@ -77,8 +77,9 @@ def _download(hub_id: str, revision: str | None) -> Path:
         raise InputError(f"expected `revision` to be a branch, tag or commit of {hub_id}, got {revision!r}") from error
     except hub.errors.RepositoryNotFoundError as error:
         raise InputError(f"expected `weights` to be a public repository of the hub, got {hub_id!r}") from error
-    except (hub.errors.HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    # What a connection lost on the way raises is of the HTTP client, which is no OSError.
+    except (hub.errors.HfHubHTTPError, hub.errors.HTTPError, OSError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(_by_hand(hub_id, revision, reason)) from error
 
 
