@@ -214,3 +214,13 @@ def test_limits_must_be_positive(tmp_path, vocabulary, name):
 def test_provenance_must_be_json(tmp_path, vocabulary):
     with pytest.raises(InputError, match="`provenance`: expected JSON values"):
         DatasetWriter(tmp_path, corpus="x", vocabulary=vocabulary, provenance={"path": os})
+
+
+def test_one_process_writes_at_a_time(tmp_path, make_documents, vocabulary):
+    options = {"corpus": "a", "vocabulary": vocabulary, "provenance": {}}
+    with DatasetWriter(tmp_path / "a", **options) as first:
+        first.write(make_documents([10])[0])
+        with pytest.raises(InputError, match="another process is writing in"), DatasetWriter(tmp_path / "a", **options):
+            pass
+        first.write(make_documents([11])[0])
+    assert len(TokenDataset.open(tmp_path / "a")) == 2

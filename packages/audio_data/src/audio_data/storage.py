@@ -258,16 +258,23 @@ def sole_writer(folder: StoragePath) -> Iterator[None]:
     if not isinstance(folder, Path):
         yield
         return
+    path = folder / ".lock"
     with disk_errors(folder):
-        lock = (folder / ".lock").open("w")
+        lock = path.open("w")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it until now has removed the file: then another process may hold a new one.
+            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                raise BlockingIOError
         except BlockingIOError as error:
             raise InputError(
                 f"another process is writing in `{folder}`: wait for it, or choose another folder"
             ) from error
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

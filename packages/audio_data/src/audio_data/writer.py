@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +14,7 @@ from audio_data.manifest import MANIFEST_NAME, SCHEMA_VERSION, UNFINISHED_NAME, 
 from audio_data.quarantine import Quarantine
 from audio_data.records import Document
 from audio_data.shards import ShardWriter, load_offsets, shard_files
-from audio_data.storage import AnyPath, StoragePath, disk_errors, make_folder, storage_path
+from audio_data.storage import AnyPath, StoragePath, disk_errors, sole_writer, storage_path
 from audio_data.vocabulary import Vocabulary
 
 
@@ -42,8 +43,8 @@ class DatasetWriter:
             what is in it is counted in the manifest and listed in ``quarantine.jsonl``.
 
     Raises:
-        InputError: On opening, if the folder cannot be written, holds a dataset, or holds an unfinished one made
-            differently.
+        InputError: On opening, if another process writes there, or the folder cannot be written, holds a dataset, or
+            holds an unfinished one made differently.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class DatasetWriter:
         self._overwrite = overwrite
         self._quarantine = Quarantine(None) if quarantine is None else quarantine
         self._shard: ShardWriter | None = None
+        self._hold = ExitStack()
         self._num_seen = 0
         self._resumed_lengths = np.zeros(0, np.int64)
         self._totals = Manifest(
@@ -87,19 +89,21 @@ class DatasetWriter:
         )
 
     def __enter__(self) -> "DatasetWriter":
-        make_folder(self.path)
-        with disk_errors(self.path):
-            self._begin()
+        with ExitStack() as hold:
+            hold.enter_context(sole_writer(self.path))
+            with disk_errors(self.path):
+                self._begin()
+            self._hold = hold.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            if self._shard is not None:
+        with self._hold:
+            if kind is None:
+                self._finish()
+            elif self._shard is not None:
                 self._shard.discard()
-            return
-        self._finish()
 
     @property
     def manifest(self) -> Manifest:
