@@ -21,8 +21,8 @@ DOCUMENT = f"{BEGIN}{UTTERANCE}{END}"
 
 
 @pytest.fixture(scope="module")
-def marin() -> VocabularyFolder:
-    return VocabularyFolder.marin_mimi("llama-models")
+def marin(marin_mimi: VocabularyFolder) -> VocabularyFolder:
+    return marin_mimi
 
 
 @pytest.fixture(scope="module")
