@@ -10,30 +10,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
-from audio_eval.whisper_normalizer import whisper_english
+from audio_eval.whisper_normalizer import ONES, whisper_english
 
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
 _TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SCALES = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"), (100, "hundred"))
 _IRREGULAR_ORDINALS = {
@@ -45,7 +23,7 @@ _IRREGULAR_ORDINALS = {
     "nine": "ninth",
     "twelve": "twelfth",
 }
-_VALUES = {word: value for value, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS) if n > 1}
+_VALUES = {word: value for value, word in enumerate(ONES)} | {word: 10 * n for n, word in enumerate(_TENS) if n > 1}
 _SCALE_OF_NAME = {name: scale for scale, name in _SCALES}
 _LARGEST_SPELLED = 10**12 - 1
 
@@ -74,12 +52,12 @@ def spell_cardinal(number: int) -> str:
     if number < 0:
         raise ValueError(f"`number` must not be negative, got {number!r}")
     if number > _LARGEST_SPELLED:
-        return " ".join(_ONES[int(digit)] for digit in str(number))
+        return " ".join(ONES[int(digit)] for digit in str(number))
     if number < 20:
-        return _ONES[number]
+        return ONES[number]
     if number < 100:
         tens, ones = divmod(number, 10)
-        return _TENS[tens] + (f" {_ONES[ones]}" if ones else "")
+        return _TENS[tens] + (f" {ONES[ones]}" if ones else "")
     scale, name = next(entry for entry in _SCALES if number >= entry[0])
     count, rest = divmod(number, scale)
     return f"{spell_cardinal(count)} {name}" + (f" {spell_cardinal(rest)}" if rest else "")
@@ -97,9 +75,9 @@ def spell_ordinal(number: int) -> str:
 
 def _spell_number(match: re.Match[str]) -> str:
     whole, _, fraction = match.group().partition(".")
-    digits = " ".join(_ONES[int(digit)] for digit in fraction)
+    digits = " ".join(ONES[int(digit)] for digit in fraction)
     leading_zero = whole.startswith("0") and len(whole) > 1
-    spelled = " ".join(_ONES[int(digit)] for digit in whole) if leading_zero else spell_cardinal(int(whole))
+    spelled = " ".join(ONES[int(digit)] for digit in whole) if leading_zero else spell_cardinal(int(whole))
     # Spaces keep "30min" two words; surplus ones are collapsed at the end.
     return f" {spelled}{' point ' + digits if fraction else ''} "
 

@@ -52,7 +52,7 @@ _COMPILED = tuple((re.compile(pattern), spelled) for pattern, spelled in _CONTRA
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d)")
 _PERIOD = re.compile(r"\.([^0-9]|$)")
 _UNDECOMPOSED = str.maketrans({"œ": "oe", "ø": "o", "æ": "ae", "ß": "ss", "đ": "d", "ð": "d", "þ": "th", "ł": "l"})
-_ONES = (
+ONES = (
     "zero",
     "one",
     "two",
@@ -74,8 +74,8 @@ _ONES = (
     "eighteen",
     "nineteen",
 )
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_VALUES = {word: value for value, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_VALUES = {word: value for value, word in enumerate(ONES)} | {word: 10 * n for n, word in enumerate(TENS, start=2)}
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 
