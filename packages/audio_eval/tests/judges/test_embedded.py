@@ -117,12 +117,18 @@ def test_log_mel_of_a_tone_is_loudest_at_its_band_and_as_defined():
     assert found[25, band] == pytest.approx(np.log(power @ triangle + 1e-6), abs=1e-3)
 
 
-def test_speaker_judges_by_name(tmp_path):
+def test_speaker_judges_by_name():
     assert isinstance(find_speaker_judge("none"), Unavailable)
     assert "--speaker-judge none" in find_speaker_judge("none").reason
-    assert "no config.json" in find_speaker_judge(f"wavlm:{tmp_path}").reason
     with pytest.raises(InputError, match="must be embedded, none, wavlm or wavlm:MODEL, got 'ear'"):
         find_speaker_judge("ear")
+
+
+def test_a_folder_without_a_wavlm_or_no_torch_is_no_judge_and_says_why(tmp_path):
+    missing = [package for package in ("torch", "transformers") if importlib.util.find_spec(package) is None]
+    judge = find_speaker_judge(f"wavlm:{tmp_path}")
+    assert isinstance(judge, Unavailable)
+    assert ("pip install" if missing else "no config.json") in judge.reason
 
 
 def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
