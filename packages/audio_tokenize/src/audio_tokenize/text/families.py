@@ -123,6 +123,9 @@ QWEN3 = TextFamily(
 )
 FAMILIES = (LLAMA3, QWEN3)
 
+SINGLE_SPACE_BEGINS_WORD = frozenset(family.pattern for family in FAMILIES)
+"""Patterns for which `WordMemo` is proved; a pattern that is not among them may be so too."""
+
 
 def byte_pairs_of_ranks(tokens: Sequence[str], where: str) -> tuple[BytePairs, tuple[NamedToken, ...]]:
     """The BPE and the names of a family, known by its tokens.

@@ -8,9 +8,10 @@ from tokenizers import Tokenizer
 
 from audio_data import InputError
 from audio_tokenize.text.byte_pairs import NamedToken, dump, unspell
-from audio_tokenize.text.families import byte_pairs_of_ranks
+from audio_tokenize.text.families import SINGLE_SPACE_BEGINS_WORD, byte_pairs_of_ranks
 from audio_tokenize.text.tokenizer_files import is_ranks, read_tokenizer_json, read_tokens
 from audio_tokenize.text.tokenizer_sources import find_tokenizer
+from audio_tokenize.text.word_memo import WordMemo
 
 
 class HuggingFaceText:
@@ -44,6 +45,7 @@ class HuggingFaceText:
         self.named: tuple[NamedToken, ...] = named[: self.num_ids - num_tokens]
         self.fingerprint = f"huggingface:{self.byte_pairs.fingerprint[:12]}"
         self._tokenizer: Tokenizer = Tokenizer.from_buffer(dump(self.byte_pairs.to_json()))
+        self._memo = WordMemo(self._merge) if self.byte_pairs.pattern in SINGLE_SPACE_BEGINS_WORD else None
 
     @classmethod
     def open(cls, source: str | Path, *, revision: str | None = None) -> "HuggingFaceText":
@@ -78,16 +80,27 @@ class HuggingFaceText:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` of each text, on all cores; `RAYON_NUM_THREADS` sets another number.
+        """`encode` of each text.
+
+        Short texts are put together from words met before, see `WordMemo`; others are encoded on all cores, or on as
+        many as `RAYON_NUM_THREADS` says.
 
         Raises:
             InputError: A text holds half of a surrogate pair, which is no character.
         """
         try:
-            return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+            return self._merge(texts) if self._memo is None else self._memo.encode_batch(texts)
         except TypeError:
             _refuse_surrogates(texts)
             raise
+
+    def forget_words(self) -> None:
+        """Empties the memo of words; ids stay what they are."""
+        if self._memo is not None:
+            self._memo.clear()
+
+    def _merge(self, texts: Sequence[str]) -> list[list[int]]:
+        return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; bytes that are no UTF-8, as in a part of a character, are U+FFFD.
