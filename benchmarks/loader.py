@@ -1,6 +1,6 @@
 """The loader of `audio_data` against Grain's own packing over the same records, and at the scale of many corpora.
 
-    .venv/bin/python benchmarks/loader.py [throughput|scale|restore|ids ...] [--rounds 5] [--cpu 0] [--data DIR]
+    .venv/bin/python benchmarks/loader.py [throughput|scale|restore|index|ids ...] [--rounds 5] [--cpu 0] [--data DIR]
 
 One fresh process a variant, pinned to one core, variants interleaved round by round. One JSON line a case: medians of
 process CPU seconds, and the median of the ratios within each round. All data lie in the page cache: they are synthetic,
@@ -24,6 +24,8 @@ import numpy as np
 
 WEIGHTS = {"a": 0.4, "b": 0.25, "c": 0.15, "d": 0.1, "e": 0.1}
 SEQ_LEN, BATCH_SIZE, TOKENS_PER_CORPUS = 4096, 8, 24_000_000
+# Far more documents than one host of a run has to look up today, in shards of the default size.
+INDEX_DOCUMENTS, INDEX_DOCUMENTS_PER_SHARD = 60_000_000, 8192
 NUM_CORPORA, NUM_SHARDS, DOCUMENTS_PER_SHARD, ROWS_PER_HOST = 35, 64, 8, 16
 # What one host of four chips must read at 60 % of peak: batches of 512 x 4096 tokens, v5p.
 NEEDED = {"135M": 1_130_000, "600M": 223_000, "1.7B": 95_000, "4B": 40_000}
@@ -60,6 +62,18 @@ def write_many(data: Path) -> Path:
     for i in range(NUM_CORPORA):
         write_corpus(data / "many" / f"corpus-{i:02d}", i, NUM_SHARDS * DOCUMENTS_PER_SHARD, DOCUMENTS_PER_SHARD)
     return data / "many"
+
+
+def write_index(data: Path) -> Path:
+    """Only where documents begin, of many more than anybody would write for a measurement."""
+    folder = data / "index"
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths = np.random.default_rng(0).integers(2_000, 6_000, INDEX_DOCUMENTS_PER_SHARD)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    for i in range(-(-INDEX_DOCUMENTS // INDEX_DOCUMENTS_PER_SHARD)):
+        if not (folder / f"shard-{i:05d}.offsets.npy").exists():
+            np.save(folder / f"shard-{i:05d}.offsets.npy", offsets)
+    return folder
 
 
 def warm(data: Path) -> None:
@@ -156,6 +170,36 @@ def run_restore(variant: str, data: Path) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - start_cpu}
 
 
+def run_index(variant: str, data: Path) -> dict[str, float]:
+    """What a process keeps to find any token of 60 million documents: once open, and after a look at every shard."""
+    from audio_data import ShardInfo
+    from audio_data.document_index import DocumentIndex
+    from audio_data.shards import load_offsets
+
+    names = sorted(file.name.removesuffix(".offsets.npy") for file in data.iterdir())
+    num_tokens = int(np.load(data / f"{names[0]}.offsets.npy")[-1])
+    shards = [ShardInfo(name, INDEX_DOCUMENTS_PER_SHARD, num_tokens, 0, "") for name in names]
+    tokens_per_record = 8192 if variant == "one_record_each" else 2048
+    before, start, start_cpu = resident_bytes(), time.perf_counter(), time.process_time()
+    index = DocumentIndex(shards, tokens_per_record, lambda i: load_offsets(data, shards[i]))
+    opened = resident_bytes() - before
+    for shard in range(len(shards)):
+        index.parts(shard * num_tokens, shard * num_tokens + SEQ_LEN)
+    kept = resident_bytes() - before
+    return {
+        "million_documents": index.num_documents / 1e6,
+        "opened_mb": opened / 1e6,
+        "all_shards_read_mb": kept / 1e6,
+        "bytes_per_document": kept / index.num_documents,
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": time.process_time() - start_cpu,
+    }
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 def run_ids(variant: str, data: Path, frames: int = 12_500) -> dict[str, float]:
     """Codes of 1,000 seconds to ids, again and again."""
     codes = np.random.default_rng(0).integers(0, 2048, (frames, 8)).astype(np.uint16)
@@ -171,6 +215,7 @@ CASES: dict[str, tuple[Callable[[str, Path], dict[str, float]], tuple[str, ...],
     "throughput": (run_throughput, ("audio_data", "grain_concat_then_split"), write_mixed),
     "scale": (run_scale, ("all_corpora", "one_corpus"), write_many),
     "restore": (run_restore, ("audio_data",), write_mixed),
+    "index": (run_index, ("one_record_each", "several_records_each"), write_index),
     "ids": (run_ids, ("audio_data",), lambda data: data),
 }
 

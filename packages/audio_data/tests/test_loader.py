@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import itertools
 import subprocess
 import sys
@@ -79,38 +80,118 @@ def test_going_on_with_another_number_of_hosts_changes_nothing(datasets):
 HOST = """
 import hashlib, itertools, sys
 from audio_data import BatchLoader, Mixture, Packing, Stage, open_root
-root, kind, host, num_hosts, start, stop = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+root, kind, *parts = sys.argv[1:]
 mixture = Mixture("m", (Stage(0, {"a": 0.6, "b": 0.4}), Stage(7, {"a": 0.2, "c": 0.8})), block=32)
 options = {"seq_len": 24, "batch_size": 8, "seed": 5, "packing": Packing(kind)}
-loader = BatchLoader(open_root(root), mixture, **options, host=host, num_hosts=num_hosts)
-for batch in itertools.islice(loader.iterate(start), stop - start):
-    rows = zip(batch.tokens, batch.segment_ids, batch.positions, batch.loss_mask, batch.corpus)
-    print(*(hashlib.sha256(b"".join(part.tobytes() for part in row)).hexdigest() for row in rows))
+datasets = open_root(root)
+for part in parts:
+    host, num_hosts, start, stop = map(int, part.split(","))
+    loader = BatchLoader(datasets, mixture, **options, host=host, num_hosts=num_hosts)
+    for batch in itertools.islice(loader.iterate(start), stop - start):
+        rows = zip(batch.tokens, batch.segment_ids, batch.positions, batch.loss_mask, batch.corpus)
+        print(part, *(hashlib.sha256(b"".join(part.tobytes() for part in row)).hexdigest() for row in rows))
 """
 
 
-def rows_of_processes(root, kind, num_hosts, start, stop):
-    """The rows of each global batch, hashed, as `num_hosts` processes read them side by side."""
+def rows_of_processes(root, kind, stretches):
+    """The rows of each global batch, hashed, as processes read them side by side: one process a host.
+
+    A stretch is a number of hosts, a first step and the step after the last; a process is host `h` of every stretch
+    that has so many.
+    """
     command = [sys.executable, "-c", HOST, str(root), kind]
-    hosts = [
-        subprocess.Popen([*command, *map(str, (host, num_hosts, start, stop))], stdout=subprocess.PIPE, text=True)
-        for host in range(num_hosts)
-    ]
+    hosts = []
+    for host in range(max(num_hosts for num_hosts, _, _ in stretches)):
+        parts = [",".join(map(str, (host, *stretch))) for stretch in stretches if host < stretch[0]]
+        hosts.append(subprocess.Popen([*command, *parts], stdout=subprocess.PIPE, text=True))
     lines = [host.communicate()[0].splitlines() for host in hosts]
-    assert [host.returncode for host in hosts] == [0] * num_hosts
-    return [" ".join(parts).split() for parts in zip(*lines, strict=True)]
+    assert [host.returncode for host in hosts] == [0] * len(hosts)
+    rows = []
+    for num_hosts, start, stop in stretches:
+        names = [f"{host},{num_hosts},{start},{stop} " for host in range(num_hosts)]
+        parts = [
+            [line.removeprefix(name) for line in found if line.startswith(name)]
+            for name, found in zip(names, lines, strict=False)
+        ]
+        assert [len(part) for part in parts] == [stop - start] * num_hosts
+        rows += [" ".join(row).split() for row in zip(*parts, strict=True)]
+    return rows
+
+
+def test_processes_of_1_2_and_4_hosts_read_the_same_before_and_after_a_resume(datasets):
+    """Windows; one stretch of the run with each number of hosts, across the change of stage at step 7."""
+    root = datasets["a"].path.parent
+    whole = hashed_rows(make_loader(datasets), 12)
+    assert all(len(set(rows)) == 8 for rows in whole[:2])
+    assert rows_of_processes(root, "windows", ((2, 0, 5), (4, 5, 9), (1, 9, 12))) == whole
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["windows", "best_fit"])
-def test_processes_of_1_2_and_4_hosts_read_the_same_before_and_after_a_resume(datasets, kind):
+def test_processes_of_up_to_8_hosts_read_the_same_before_and_after_a_resume(datasets, kind):
     root = datasets["a"].path.parent
-    whole = rows_of_processes(root, kind, 1, 0, 12)
-    assert len(whole) == 12
-    assert all(len(set(rows)) == 8 for rows in whole[:2])
-    for before, after in ((2, 4), (4, 1)):
-        found = rows_of_processes(root, kind, before, 0, 5) + rows_of_processes(root, kind, after, 5, 12)
-        assert found == whole
+    whole = hashed_rows(make_loader(datasets, Packing(kind)), 12)
+    for before, after in ((2, 4), (4, 1), (1, 8), (8, 2)):
+        assert rows_of_processes(root, kind, ((before, 0, 5), (after, 5, 12))) == whole
+
+
+def hashed_rows(loader, num_steps):
+    """The rows of each global batch, hashed as the processes of hosts hash theirs."""
+    names = ("tokens", "segment_ids", "positions", "loss_mask", "corpus")
+    batches = [[getattr(loader.batch(step), name) for name in names] for step in range(num_steps)]
+    return [
+        [hashlib.sha256(b"".join(part.tobytes() for part in row)).hexdigest() for row in zip(*batch, strict=True)]
+        for batch in batches
+    ]
+
+
+THREADS = """
+import itertools, os, sys, threading, time
+from audio_data import BatchLoader, Mixture, open_root
+
+def count(num_corpora, host, num_hosts):
+    mixture = Mixture.constant("m", dict.fromkeys(list(datasets)[:num_corpora], 1.0))
+    options = {"seq_len": 8, "batch_size": 48, "seed": 0}
+    batches = BatchLoader(datasets, mixture, **options, host=host, num_hosts=num_hosts).iterate()
+    list(itertools.islice(batches, 4))
+    print(len(os.listdir("/proc/self/task")))
+
+datasets = open_root(sys.argv[1])
+for arguments in ((1, 0, 1), (12, 0, 1), (1, 3, 4), (12, 3, 4)):
+    count(*arguments)
+    while threading.active_count() > 1:
+        time.sleep(0.01)
+"""
+
+
+def test_threads_do_not_grow_with_corpora_or_hosts(tmp_path, make_documents, write_dataset):
+    for i in range(12):
+        write_dataset(tmp_path / f"c{i:02d}", make_documents([20] * 6, seed=i), documents_per_shard=1)
+    command = [sys.executable, "-c", THREADS, str(tmp_path)]
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout.split()
+    assert len(found) == 4
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("num_hosts", [2, 8])
+def test_a_run_that_goes_on_with_8_hosts_or_leaves_them_changes_nothing(datasets, num_hosts):
+    expected = [make_loader(datasets, PACKED).batch(step) for step in range(10)]
+    before = [make_loader(datasets, PACKED, host=h, num_hosts=num_hosts).iterate() for h in range(num_hosts)]
+    after = [
+        make_loader(datasets, PACKED, host=h, num_hosts=16 // num_hosts).iterate(6) for h in range(16 // num_hosts)
+    ]
+    found = [join([next(host) for host in before]) for _ in range(6)]
+    found += [join([next(host) for host in after]) for _ in range(4)]
+    for one, other in zip(found, expected, strict=True):
+        assert_equal(one, other)
+
+
+@pytest.mark.parametrize("step", [-1, 2**40])
+def test_a_step_outside_a_run_is_refused(datasets, step):
+    loader = make_loader(datasets)
+    for read in (loader.batch, loader.iterate, loader.describe, loader.epochs_at):
+        with pytest.raises(InputError, match=rf"`step`: expected 0\.\.\d+, got {step}"):
+            read(step)
 
 
 def test_a_batch_does_not_depend_on_what_was_read_before(datasets):

@@ -48,6 +48,9 @@ def test_the_fingerprint_is_of_content_and_not_of_names(manifest):
         ({"fingerprint": "0"}, "`fingerprint`"),
         ({"shards": [{"name": "x"}]}, "`shards`"),
         ({"vocabulary": {}}, "vocabulary"),
+        ({"tokens_by_kind": [15]}, r"`tokens_by_kind`: expected dict, got \[15\]"),
+        ({"codec": "mimi"}, "`codec`: expected dict, got 'mimi'"),
+        ({"tokens_per_record": "8192"}, "`tokens_per_record`: expected int, got '8192'"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(tmp_path, manifest, change, message):

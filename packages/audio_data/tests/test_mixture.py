@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_data import InputError, Mixture, MixtureIndex, Stage, holdout
+from audio_data import InputError, Mixture, MixtureIndex, Stage
 
 weights = st.lists(st.floats(0.1, 5), min_size=1, max_size=6).map(lambda ws: {f"c{i}": w for i, w in enumerate(ws)})
 
@@ -111,10 +111,28 @@ def test_stages_that_cannot_be_are_refused(stages, message):
         Mixture("m", stages)
 
 
-@pytest.mark.parametrize("bad", [{"a": -1, "b": 2}, {"a": 0}, {}, {"a": float("nan")}, {"a": float("inf")}])
+BAD_WEIGHTS = [
+    {"a": -1, "b": 2},
+    {"a": 0},
+    {},
+    {"a": float("nan")},
+    {"a": float("inf")},
+    {"a": 1, "b": "1"},
+    {"a": 1, "b": None},
+    {"a": True},
+]
+
+
+@pytest.mark.parametrize("bad", BAD_WEIGHTS)
 def test_weights_that_cannot_be_are_refused(bad):
     with pytest.raises(InputError, match="finite weights >= 0 with a sum above 0"):
         Stage(0, bad)
+
+
+@pytest.mark.parametrize("block", [0, -2048])
+def test_a_block_has_places(block):
+    with pytest.raises(InputError, match=f"`block` of at least 1 place, got {block}"):
+        Mixture("m", (Stage(0, {"a": 1}),), block=block)
 
 
 def test_a_corpus_of_weight_0_is_not_drawn_from():
@@ -126,17 +144,3 @@ def test_a_missing_corpus_is_named_with_the_nearest():
     mixture.check_corpora(["yodas2/en", "other"])
     with pytest.raises(InputError, match=r"corpus `yodas2/en` is not among the data; expected one of \['yodas/en'\]"):
         mixture.check_corpora(["yodas/en", "text"])
-
-
-@pytest.mark.parametrize("fraction", [0, 0.002, 0.25, 1])
-def test_holdout_takes_its_share(fraction):
-    taken = np.mean([holdout(f"utterance-{i}", fraction) for i in range(20_000)])
-    assert abs(taken - fraction) <= 4 * np.sqrt(max(fraction * (1 - fraction), 1e-9) / 20_000)
-
-
-def test_holdout_is_the_same_in_every_version_and_grows_with_its_fraction():
-    held = [i for i in range(50) if holdout(str(i), 0.1)]
-    assert held == [9, 12, 17, 22, 33, 41, 48]
-    assert set(held) <= {i for i in range(50) if holdout(str(i), 0.3)}
-    with pytest.raises(InputError, match="`fraction`"):
-        holdout("a", 1.5)

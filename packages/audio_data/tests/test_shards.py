@@ -26,7 +26,7 @@ def test_a_window_of_a_long_document_reads_only_its_part(tmp_path, make_document
     read = []
     decode = type(dataset)._decode
     monkeypatch.setattr(
-        type(dataset), "_decode", lambda self, record, f: read.append(record) or decode(self, record, f)
+        type(dataset), "_decode", lambda self, shard, record, f: read.append(record) or decode(self, shard, record, f)
     )
     expected = make_documents([10_000])[0].ids[4_950:5_150]
     assert np.array_equal(dataset.read_tokens(4_950, 5_150), expected)

@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import numpy as np
@@ -5,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from audio_data import Document, InputError, Quarantine
+from audio_data import Document, Holdout, InputError, Quarantine, TokenDataset, build_dataset, holdout
 from audio_data.sources import codec_of, describe_input, read_documents
 
 
@@ -173,6 +174,90 @@ def test_a_quarantine_takes_what_cannot_be_used_and_nothing_else(tmp_path, vocab
     assert all(reason.startswith(name) for name, reason in quarantine.reasons.items())
     with pytest.raises(InputError, match=r"at most 2 unusable documents, got 3, first `.*line 2.*line 3.*line 4"):
         list(read_documents(tmp_path, vocabulary, quarantine=Quarantine(2)))
+
+
+def test_what_no_record_can_hold_is_named_and_quarantined(tmp_path, vocabulary):
+    """Metadata that is not JSON, from each kind of file that can state some."""
+    when = datetime.datetime(2026, 1, 1)
+    write_parquet(tmp_path / "a.parquet", [{"ids": [1], "when": None}, {"ids": [2], "when": when}])
+    lines = [
+        '{"ids": [3], "score": NaN}',
+        '{"ids": [4], "text": "\\ud800"}',
+        '{"ids": [5]}',
+        '{"ids": [6], "seconds": NaN}',
+    ]
+    (tmp_path / "b.jsonl").write_text("\n".join(lines))
+    days = np.array(["2026-01-01", "2026-01-02"], "datetime64[D]")
+    np.savez(tmp_path / "c.npz", ids=np.array([7, 8]), offsets=np.array([0, 1, 2]), day=days)
+    quarantine = Quarantine(6)
+    documents = list(read_documents(tmp_path, vocabulary, quarantine=quarantine))
+    assert [d.ids.tolist() for d in documents] == [[1], [5]]
+    places = ["a.parquet` row 1", *(f"b.jsonl` line {n}" for n in (1, 2, 4)), *(f"c.npz` document {n}" for n in (0, 1))]
+    assert list(quarantine.reasons) == [f"`{tmp_path}/{place}" for place in places]
+    assert all("`metadata` cannot be written as JSON" in reason for reason in quarantine.reasons.values())
+    with pytest.raises(InputError, match=r"a\.parquet` row 1: document .* `metadata` cannot be written as JSON"):
+        list(read_documents(tmp_path, vocabulary))
+
+
+def test_an_id_outside_the_vocabulary_names_file_and_row(tmp_path, vocabulary, make_documents, write_dataset):
+    write_parquet(tmp_path / "a.parquet", [{"ids": [1]}, {"ids": [1, 170]}])
+    (tmp_path / "b.jsonl").write_text('{"ids": [1]}\n{"ids": [-1]}\n')
+    np.savez(tmp_path / "c.npz", ids=np.array([1, 999]), offsets=np.array([0, 1, 2]))
+    np.save(tmp_path / "d.npy", np.array([1, 101, 200]))
+    for name, place, position, got in (
+        ("a.parquet", "row 1", 1, 170),
+        ("c.npz", "document 1", 0, 999),
+        ("d.npy", "document 1", 0, 200),
+    ):
+        with pytest.raises(InputError, match=rf"{name}` {place}: position `{position}` of .*, got {got}; use the voc"):
+            list(read_documents(tmp_path / name, vocabulary))
+    with pytest.raises(InputError, match=r"b\.jsonl` line 2: .*expected ids 0\.\.16777215, got -1"):
+        list(read_documents(tmp_path / "b.jsonl", vocabulary))
+
+
+@pytest.mark.parametrize("part", ["cut short", "flipped"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_archive_is_named(tmp_path, vocabulary, part, save):
+    file = tmp_path / "a.npz"
+    save(file, ids=np.arange(100), offsets=np.array([0, 100]))
+    content = bytearray(file.read_bytes())
+    content[150] ^= 255
+    file.write_bytes(bytes(content) if part == "flipped" else bytes(content[:-30]))
+    with pytest.raises(InputError, match=r"a\.npz` cannot be read"):
+        list(read_documents(file, vocabulary))
+
+
+def test_a_build_takes_one_side_of_the_holdout(tmp_path, vocabulary):
+    lines = [{"ids": [i], "base_id": f"u{i // 2}", "id": f"d{i}"} for i in range(80)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = []
+    for heldout in (False, True):
+        out = tmp_path / str(heldout)
+        manifest = build_dataset([tmp_path / "a.jsonl"], vocabulary, out, holdout=Holdout(0.25, heldout))
+        assert manifest.provenance["holdout"] == {"fraction": 0.25, "heldout": heldout}
+        found.append([document.metadata["id"] for document in TokenDataset.open(out)])
+    heldout = [f"d{i}" for i in range(80) if holdout(f"u{i // 2}", 0.25)]
+    assert found == [[f"d{i}" for i in range(80) if f"d{i}" not in heldout], heldout]
+    with pytest.raises(InputError, match="`holdout` 1e-09 sets none apart of the documents"):
+        build_dataset([tmp_path / "a.jsonl"], vocabulary, tmp_path / "none", holdout=Holdout(1e-9, heldout=True))
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_build_of_one_side_leaves_out_what_has_no_name(tmp_path, vocabulary):
+    (tmp_path / "a.jsonl").write_text('{"ids": [1], "id": "x"}\n{"ids": [2]}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl` line 2: expected metadata `base_id` or `id`"):
+        build_dataset([tmp_path / "a.jsonl"], vocabulary, tmp_path / "a", holdout=Holdout(1e-9))
+    manifest = build_dataset(
+        [tmp_path / "a.jsonl"], vocabulary, tmp_path / "b", holdout=Holdout(1e-9), max_quarantined=1
+    )
+    assert (manifest.num_documents, manifest.num_quarantined) == (1, 1)
+
+
+def test_a_build_of_nothing_leaves_nothing(tmp_path, vocabulary):
+    (tmp_path / "a.jsonl").write_text("{\n")
+    with pytest.raises(InputError, match="expected at least 1 document that can be used, got none and 1 left out"):
+        build_dataset([tmp_path / "a.jsonl"], vocabulary, tmp_path / "a", max_quarantined=5)
+    assert not (tmp_path / "a").exists()
 
 
 def test_datasets_keep_their_codec_and_are_not_joined_over_two(tmp_path, make_documents, write_dataset):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -62,3 +63,19 @@ def test_offsets_that_do_not_grow_are_refused(dataset):
     np.save(dataset.path / f"{shard.name}.offsets.npy", np.array([0, 30, shard.num_tokens]))
     with pytest.raises(InputError, match="growing int64"):
         load_offsets(dataset.path, shard)
+
+
+def test_an_id_outside_the_vocabulary_is_named_with_file_and_document(dataset, vocabulary):
+    """The ids stay what they were, and the manifest is of another vocabulary."""
+    smaller = dataclasses.replace(vocabulary, num_codebooks=1)
+    by_kind = {"text": dataset.num_tokens, "special": 0, "codebook_0": 0}
+    dataclasses.replace(dataset.manifest, vocabulary=smaller, tokens_by_kind=by_kind).write(
+        dataset.path / "manifest.json"
+    )
+    outside = [i for i, document in enumerate(dataset) if document.ids.max() >= smaller.size]
+    problems = verify_dataset(dataset.path)
+    assert len(problems) == len(outside) > 0
+    for index, problem in zip(outside, problems, strict=True):
+        place = f"shard-{index // 2:05d}.arrayrecord`, document {index % 2} of the shard: position `"
+        assert place in problem
+        assert "use the vocabulary that made the ids" in problem

@@ -165,3 +165,12 @@ def test_a_corpus_that_fills_no_row_is_refused(tmp_path, make_documents, write_d
 def test_packing_refuses_what_it_does_not_know():
     with pytest.raises(InputError, match="`max_segments`: expected at least 1, got 0"):
         Packing("best_fit", max_segments=0)
+
+
+def test_at_most_64_documents_share_a_row_unless_told_otherwise(tmp_path, make_documents, write_dataset):
+    dataset = write_dataset(tmp_path / "a", make_documents([2] * 200))
+    assert Packing("best_fit").max_segments == 64
+    for options, expected in (({}, [64, 64, 64, 8]), ({"max_segments": 150}, [150, 50])):
+        found, rows = rows_of(dataset, "best_fit", 1000, "reset", **options)
+        assert sorted((int(row["segment_ids"].max()) for row in found), reverse=True) == expected
+        assert sum(len(rows.documents(i)) for i in range(len(rows))) == 200

@@ -26,7 +26,7 @@ def test_what_is_written_is_what_is_read(tmp_path, make_documents, write_dataset
     assert list(dataset.manifest.tokens_by_kind.values()) == counts.tolist()
     assert sorted(contents(tmp_path / "a")) == [
         "manifest.json",
-        *(f"shard-{i:05d}{suffix}" for i in range(4) for suffix in (".arrayrecord", ".offsets.npy")),
+        *(f"shard-{i:05d}{suffix}" for i in range(4) for suffix in (".arrayrecord", ".holdout.npy", ".offsets.npy")),
     ]
 
 
@@ -137,7 +137,7 @@ def test_the_old_dataset_stays_until_the_new_one_is_complete(tmp_path, vocabular
     assert list(TokenDataset.open(tmp_path)) == old
     write_until(DatasetWriter(tmp_path, **settings), new, None)
     assert list(TokenDataset.open(tmp_path)) == new
-    assert len(contents(tmp_path)) == 1 + 2 * len(new)
+    assert len(contents(tmp_path)) == 1 + 3 * len(new)
     write_until(DatasetWriter(tmp_path, **settings), old, None)
     assert list(TokenDataset.open(tmp_path)) == old
 
@@ -147,7 +147,7 @@ def test_a_dataset_with_a_broken_manifest_can_be_overwritten(tmp_path, make_docu
     (tmp_path / "manifest.json").write_text("{")
     documents = make_documents([5])
     assert list(write_dataset(tmp_path, documents, overwrite=True)) == documents
-    assert len(contents(tmp_path)) == 3
+    assert len(contents(tmp_path)) == 4
 
 
 def test_overwriting_starts_an_unfinished_dataset_afresh(tmp_path, vocabulary, make_documents):
@@ -156,7 +156,7 @@ def test_overwriting_starts_an_unfinished_dataset_afresh(tmp_path, vocabulary, m
     settings = {"corpus": "x", "vocabulary": vocabulary, "provenance": {"v": 2}, "overwrite": True}
     write_until(DatasetWriter(tmp_path, **settings), documents[:2], None)
     assert list(TokenDataset.open(tmp_path)) == documents[:2]
-    assert len(contents(tmp_path)) == 3
+    assert len(contents(tmp_path)) == 4
 
 
 def test_shards_of_unknown_origin_are_not_touched(tmp_path, make_documents, write_dataset):

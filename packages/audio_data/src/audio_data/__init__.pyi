@@ -1,7 +1,8 @@
 from .dataset import TokenDataset as TokenDataset
-from .dataset import open_root as open_root
 from .describe import describe_ids as describe_ids
 from .errors import InputError as InputError
+from .holdouts import Holdout as Holdout
+from .holdouts import holdout as holdout
 from .loader import BatchLoader as BatchLoader
 from .loader import RowOrigin as RowOrigin
 from .loader import TokenBatch as TokenBatch
@@ -13,9 +14,10 @@ from .mixes import named_mixture as named_mixture
 from .mixture import Mixture as Mixture
 from .mixture import MixtureIndex as MixtureIndex
 from .mixture import Stage as Stage
-from .mixture import holdout as holdout
 from .progress import Progress as Progress
+from .quarantine import Budget as Budget
 from .quarantine import Quarantine as Quarantine
+from .quarantine import parse_budget as parse_budget
 from .record_files import RecordFile as RecordFile
 from .record_files import RecordWriter as RecordWriter
 from .record_files import open_records as open_records
@@ -23,6 +25,7 @@ from .record_files import write_records as write_records
 from .records import Document as Document
 from .records import decode_document as decode_document
 from .records import encode_document as encode_document
+from .roots import open_root as open_root
 from .sources import build_dataset as build_dataset
 from .sources import read_documents as read_documents
 from .storage import StoragePath as StoragePath

@@ -1,27 +1,38 @@
 """Reading a dataset at random: its documents, and the one stream of tokens they form end to end."""
 
-import bisect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice, pairwise, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Int64
 
+from audio_data.document_index import DocumentIndex, first_records
 from audio_data.errors import InputError
-from audio_data.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, ShardInfo
+from audio_data.holdouts import Holdout
+from audio_data.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest
 from audio_data.quarantine import Budget, Damaged
 from audio_data.record_files import open_records
 from audio_data.records import Document, decode_metadata, decode_tokens
-from audio_data.shards import check_shard_size, load_offsets, shard_file, shard_files
-from audio_data.storage import AnyPath, StoragePath, disk_errors, fetch, file_sizes, storage_path
+from audio_data.shards import (
+    check_offsets_size,
+    check_shard_size,
+    load_holdout_keys,
+    load_offsets,
+    shard_file,
+    shard_files,
+)
+from audio_data.storage import AnyPath, StoragePath, fetch, file_sizes, nearest_paths, storage_path
 from audio_data.vocabulary import Vocabulary
 
 _NUM_REQUESTS = 16
 _RECORDS_PER_READ = 256
+_NUM_SHOWN = 3
 
 T = TypeVar("T")
 
@@ -29,15 +40,14 @@ T = TypeVar("T")
 class TokenDataset:
     """A dataset on disk, read at random: its documents, and the one stream of tokens they form.
 
-    Opening reads the manifest and the document offsets and compares the size of every shard; `verify` reads everything.
-    A shard is opened when it is first needed, by at most one handle in the process; one on an object store is first
-    copied to the cache of `fetch`. Safe to read from several threads.
+    Opening reads the manifest and compares the size of every file; `verify` reads everything. A shard is opened, and
+    where its documents begin is looked up, when something of it is first needed; by at most one handle in the process.
+    One on an object store is first copied to the cache of `fetch`. Safe to read from several threads.
 
     Attributes:
         path: The folder.
-        manifest: What the dataset holds.
-        token_offsets: int64 [num_documents + 1], where each document begins in the stream; the last is the number of
-            tokens.
+        manifest: What the dataset on disk holds, of which a `Holdout` takes a part.
+        holdout: Which part of the dataset this is; None for the whole.
         quarantined: Numbers of the documents that may not be read, in growing order; see `quarantine_damage`.
     """
 
@@ -45,55 +55,61 @@ class TokenDataset:
         self,
         path: StoragePath,
         manifest: Manifest,
-        offsets: list[Int64[np.ndarray, " offsets"]],
+        index: DocumentIndex,
+        holdout: Holdout | None = None,
         quarantined: Iterable[int] = (),
     ):
         """Use `TokenDataset.open`."""
         self.path = path
         self.manifest = manifest
+        self.holdout = holdout
         self.quarantined = np.array(sorted(quarantined), np.int64)
-        lengths = np.concatenate([np.diff(o) for o in offsets])
-        self.token_offsets = _offsets_of(lengths)
-        self._num_tokens = int(self.token_offsets[-1])
-        records_per_document = np.maximum(1, -(-lengths // manifest.tokens_per_record))
-        self._first_record = _offsets_of(records_per_document)
-        self._record_offsets = split_offsets(self.token_offsets, self._first_record, manifest.tokens_per_record)
-        ends = np.cumsum([shard.num_documents for shard in manifest.shards])
-        # Looked up once a record read, where a list and a ready path are several times faster than an array and a Path.
-        self._shard_first_record: list[int] = [0, *self._first_record[ends].tolist()]
+        self._index = index
+        self._num_tokens = index.num_tokens
+        # Looked up once a record read, where a ready path is several times faster than a Path.
         self._files: list[str | None] = [None] * len(manifest.shards)
 
     @classmethod
-    def open(cls, path: AnyPath, *, max_quarantined: Budget | None = None) -> "TokenDataset":
+    def open(
+        cls, path: AnyPath, *, max_quarantined: Budget | None = None, holdout: Holdout | None = None
+    ) -> "TokenDataset":
         """Opens a dataset and checks what is cheap to check.
 
         Args:
             path: The folder that holds its ``manifest.json``, here or on an object store.
             max_quarantined: Most documents, as a number or as a share of all, that ``damaged.json`` may list: they are
                 not missed, and rows in which they lie are padding. None ignores the list, so that damage raises.
+            holdout: Takes the documents of one side only, as if there were no others; None takes all.
 
         Raises:
-            InputError: It is no dataset, a shard is missing or has another size than the manifest says, or more is
-                damaged than allowed.
+            InputError: It is no dataset, a shard is missing or has another size than the manifest says, more is damaged
+                than allowed, or its documents cannot be told apart by what they are called.
         """
         folder = storage_path(path)
         manifest = Manifest.read(find_manifest(folder))
-        quarantined = set[int]()
+        damaged = set[int]()
         if max_quarantined is not None:
-            damaged = Damaged.read(folder, manifest.fingerprint, max_quarantined, manifest.num_documents)
-            quarantined = set(damaged.documents)
+            listed = Damaged.read(folder, manifest.fingerprint, max_quarantined, manifest.num_documents)
+            damaged = set(listed.documents)
         sizes, first = file_sizes(folder), 0
         for shard in manifest.shards:
             documents = range(first, first + shard.num_documents)
             first += shard.num_documents
-            if not quarantined.issuperset(documents):
+            check_offsets_size(folder, shard, sizes)
+            if not damaged.issuperset(documents):
                 check_shard_size(folder, shard, sizes)
-        return cls(folder, manifest, _load_all_offsets(folder, manifest.shards), quarantined)
+        offsets = _offsets_loader(folder, manifest)
+        chosen = None if holdout is None else partial(_chosen_in_shard, folder, manifest, holdout)
+        index = DocumentIndex(manifest.shards, manifest.tokens_per_record, offsets, chosen)
+        return cls(folder, manifest, index, holdout, damaged if chosen is None else _renumbered(damaged, index, chosen))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what the dataset contains."""
-        return self.manifest.fingerprint
+        """SHA-256 of what this holds; of the whole dataset, that of its manifest."""
+        if self.holdout is None:
+            return self.manifest.fingerprint
+        part = json.dumps([self.manifest.fingerprint, self.holdout.to_json()], sort_keys=True)
+        return hashlib.sha256(part.encode()).hexdigest()
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -105,24 +121,55 @@ class TokenDataset:
         """Length of the stream."""
         return self._num_tokens
 
+    @property
+    def token_offsets(self) -> Int64[np.ndarray, " offsets"]:
+        """Where each document begins in the stream, and where the last ends.
+
+        Made anew of all shards, 8 bytes a document; `span` and `documents_of` look up single ones.
+        """
+        return self._index.token_offsets()
+
+    def span(self, index: int) -> tuple[int, int]:
+        """First token of a document in the stream, and the token after its last.
+
+        Args:
+            index: 0 .. len(self) - 1.
+        """
+        return self._index.span(index)
+
+    def documents_of(self, tokens: Int[np.ndarray, " tokens"]) -> Int64[np.ndarray, " tokens"]:
+        """The document of each of some tokens of the stream.
+
+        Args:
+            tokens: Each 0 .. num_tokens - 1.
+        """
+        return self._index.documents_of(tokens)
+
     def __len__(self) -> int:
-        return self.token_offsets.size - 1
+        return self._index.num_documents
 
     def __iter__(self) -> Iterator[Document]:
         """Every document in order, several records a read: three times as fast as one by one (measured)."""
-        records = self._records()
-        lengths = np.diff(self.token_offsets).tolist()
-        for index, (first, stop) in enumerate(pairwise(self._first_record.tolist())):
-            if stop - first > 1 or self.quarantined.size:
-                next(islice(records, stop - first - 1, stop - first))
-                yield self[index]
-            else:
-                yield self._decode(first, partial(_whole_document, num_tokens=lengths[index]), next(records))
+        if self.holdout is not None or self.quarantined.size:
+            yield from map(self.__getitem__, range(len(self)))
+            return
+        first = 0
+        for number, info in enumerate(self.manifest.shards):
+            shard, records = self._index.shard(number), self._records(number)
+            for document, num_tokens in enumerate(np.diff(shard.offsets).tolist()):
+                if num_tokens > self.manifest.tokens_per_record:
+                    for _ in range(-(-num_tokens // self.manifest.tokens_per_record)):
+                        next(records)
+                    yield self[first + document]
+                else:
+                    decode = partial(_whole_document, num_tokens=num_tokens)
+                    yield self._decode(number, shard.first_record(document), decode, next(records))
+            first += info.num_documents
 
     def __getitem__(self, index: int) -> Document:
         if not 0 <= index < len(self):
             raise IndexError(f"document {index} of {len(self)} in `{self.path}`")
-        ids, mask = self.read(*self.token_offsets[index : index + 2].tolist())
+        ids, mask = self.read(*self.span(index))
         return Document(ids, mask, self.metadata(index))
 
     def metadata(self, index: int) -> dict[str, Any]:
@@ -131,7 +178,8 @@ class TokenDataset:
         Args:
             index: 0 .. len(self) - 1.
         """
-        return self._decode(int(self._first_record[index]), decode_metadata)
+        shard, document = self._index.place(index)
+        return self._decode(shard, self._index.shard(shard).first_record(document), decode_metadata)
 
     def read_tokens(self, start: int, stop: int) -> Int32[np.ndarray, " seq"]:
         """A slice of the stream.
@@ -189,24 +237,22 @@ class TokenDataset:
 
     def _fill(self, ids: np.ndarray, mask: np.ndarray | None, filled: int, start: int, stop: int) -> np.ndarray | None:
         """Reads a slice of the stream into `ids` from `filled` on; makes the mask when the first record has one."""
-        offsets = self._record_offsets
-        record = int(offsets.searchsorted(start, "right")) - 1
-        while start < stop:
-            begin, end = int(offsets[record]), int(offsets[record + 1])
-            until = min(stop, end)
-            if start < until:
-                part = slice(filled, filled + until - start)
-                part_mask = self._read_slice(record, start - begin, until - begin, end - begin, ids[part])
-                if part_mask is not None:
-                    mask = np.ones(ids.size, np.bool_) if mask is None else mask
-                    mask[part] = part_mask
-                filled, start = part.stop, until
-            record += 1
+        for shard, record, first, last, size in self._index.parts(start, stop):
+            part = slice(filled, filled + last - first)
+            part_mask = self._read_slice(shard, record, first, last, size, ids[part])
+            if part_mask is not None:
+                mask = np.ones(ids.size, np.bool_) if mask is None else mask
+                mask[part] = part_mask
+            filled = part.stop
         return mask
 
-    def _read_slice(self, record: int, first: int, last: int, size: int, out: np.ndarray) -> np.ndarray | None:
+    def _read_slice(
+        self, shard: int, record: int, first: int, last: int, size: int, out: np.ndarray
+    ) -> np.ndarray | None:
         """Reads tokens of one record of `size` tokens into `out`; returns their mask if it has one."""
-        return self._decode(record, lambda data: decode_tokens(data, first, last, expected_tokens=size, out=out))[1]
+        return self._decode(
+            shard, record, lambda data: decode_tokens(data, first, last, expected_tokens=size, out=out)
+        )[1]
 
     def _fetch(self, shard: int) -> str:
         """The local file of a shard; where the dataset is remote, its copy in the cache."""
@@ -214,107 +260,40 @@ class TokenDataset:
         file = self._files[shard] = str(fetch(shard_file(self.path, info), sha256=info.sha256))
         return file
 
-    def _records(self) -> Iterator[bytes | None]:
-        """The bytes of every record in order; None where a read of several fails, so that each is read by itself."""
-        for shard, (first, stop) in enumerate(pairwise(self._shard_first_record)):
-            for start in range(0, stop - first, _RECORDS_PER_READ):
-                end = min(start + _RECORDS_PER_READ, stop - first)
-                try:
-                    file = self._files[shard] or self._fetch(shard)
-                    reader = open_records(file, self.manifest.shards[shard].sha256, stop - first)
-                    yield from reader.read(start, end)
-                except (InputError, RuntimeError):
-                    yield from repeat(None, end - start)
+    def _records(self, shard: int) -> Iterator[bytes | None]:
+        """The bytes of every record of a shard in order; None where a read of several fails, to read each by itself."""
+        num_records = self._index.shard(shard).num_records
+        for start in range(0, num_records, _RECORDS_PER_READ):
+            end = min(start + _RECORDS_PER_READ, num_records)
+            try:
+                file = self._files[shard] or self._fetch(shard)
+                yield from open_records(file, self.manifest.shards[shard].sha256, num_records).read(start, end)
+            except (InputError, RuntimeError):
+                yield from repeat(None, end - start)
 
-    def _decode(self, record: int, decode: Callable[[bytes], T], content: bytes | None = None) -> T:
+    def _decode(self, shard: int, record: int, decode: Callable[[bytes], T], content: bytes | None = None) -> T:
         """Reads one record, or takes what was read; whatever is wrong is reported with its file and number."""
-        shard = bisect.bisect_right(self._shard_first_record, record) - 1
-        first, stop = self._shard_first_record[shard : shard + 2]
         try:
             if content is not None:
                 return decode(content)
             file = self._files[shard] or self._fetch(shard)
-            reader = open_records(file, self.manifest.shards[shard].sha256, stop - first)
-            return decode(reader.read([record - first])[0])
+            num_records = self._index.shard(shard).num_records
+            # As a range and not as a list of one: a microsecond of six.
+            reader = open_records(file, self.manifest.shards[shard].sha256, num_records)
+            return decode(reader.read(record, record + 1)[0])
         except (InputError, RuntimeError) as error:
-            name = shard_file(self.path, self.manifest.shards[shard])
-            owner, base = np.searchsorted(self._first_record, [record, first], "right") - 1
+            info = self.manifest.shards[shard]
+            firsts = first_records(load_offsets(self.path, info), self.manifest.tokens_per_record)
+            owner = record if firsts is None else int(np.searchsorted(firsts, record, "right")) - 1
             raise InputError(
-                f"shard `{name}`, record {record - first} (document {owner - base} of the shard) cannot be read: "
-                f"{error}; restore the file or rebuild the dataset (`audio-data verify {self.path}` lists all damage)"
+                f"shard `{shard_file(self.path, info)}`, record {record} (document {owner} of the shard) cannot be "
+                f"read: {error}; restore the file or rebuild the dataset "
+                f"(`audio-data verify {self.path}` lists all damage)"
             ) from error
 
 
 def _whole_document(record: bytes, num_tokens: int) -> Document:
     return Document(*decode_tokens(record, expected_tokens=num_tokens), decode_metadata(record))
-
-
-def open_root(path: AnyPath, *, max_quarantined: Budget | None = None) -> dict[str, TokenDataset]:
-    """Opens every dataset below a folder.
-
-    Args:
-        path: A folder with datasets in it, at any depth, or a dataset itself; here or on an object store.
-        max_quarantined: What each dataset may leave out, see `TokenDataset.open`.
-
-    Returns:
-        Datasets by corpus: the path of each below the root, e.g. ``"yodas2/en"``, in alphabetical order. A root that is
-        itself a dataset is named by its manifest.
-
-    Raises:
-        InputError: There is no dataset, one of them is damaged, or two differ in vocabulary.
-    """
-    root = storage_path(path)
-    folders = find_datasets(root)
-    if not folders:
-        raise InputError(
-            f"data folder `{root}`: expected at least one {MANIFEST_NAME} below it, got none; build a dataset first"
-        )
-    opened = [TokenDataset.open(folder, max_quarantined=max_quarantined) for folder in folders]
-    names = [str(folder).removeprefix(str(root)).strip("/") for folder in folders]
-    datasets = {name or d.manifest.corpus: d for name, d in zip(names, opened, strict=True)}
-    check_one_vocabulary(datasets)
-    return datasets
-
-
-def find_datasets(root: StoragePath) -> list[StoragePath]:
-    """The folders of all datasets below a folder, in alphabetical order.
-
-    Args:
-        root: A folder with datasets in it, at any depth, or a dataset itself.
-
-    Raises:
-        InputError: One of them was begun and not finished.
-    """
-    with disk_errors(root, "read"):
-        found: list[StoragePath] = [file.parent for file in root.rglob(MANIFEST_NAME)]
-        unfinished = {file.parent for file in root.rglob(UNFINISHED_NAME)} - set(found)
-    if unfinished:
-        raise InputError(
-            f"dataset `{min(unfinished, key=str)}` is unfinished: run the command that builds it again, or delete it"
-        )
-    return sorted(found, key=lambda folder: tuple(folder.parts))
-
-
-def check_one_vocabulary(datasets: Mapping[str, TokenDataset]) -> None:
-    """Checks that an id means the same in all datasets.
-
-    Args:
-        datasets: Datasets by corpus.
-
-    Raises:
-        InputError: Two vocabularies differ; the message names both manifests, both fingerprints, and the command that
-            rebuilds one with the vocabulary of the other.
-    """
-    first, *others = datasets.values()
-    for other in others:
-        if other.vocabulary != first.vocabulary:
-            command = other.manifest.provenance.get("command", "audio-data build")
-            raise InputError(
-                f"vocabularies differ: manifest `{first.path / MANIFEST_NAME}` has {first.vocabulary.fingerprint!r}, "
-                f"manifest `{other.path / MANIFEST_NAME}` has {other.vocabulary.fingerprint!r}; "
-                f"rebuild one with the vocabulary of the other, such as "
-                f"`{command} ... --vocabulary {first.path / MANIFEST_NAME} --out {other.path} --overwrite`"
-            )
 
 
 def find_manifest(folder: StoragePath) -> StoragePath:
@@ -324,7 +303,7 @@ def find_manifest(folder: StoragePath) -> StoragePath:
         folder: What should be a dataset.
 
     Raises:
-        InputError: There is none; the message tells a wrong path from an unfinished dataset.
+        InputError: There is none; the message tells a wrong path from an unfinished dataset, and names what is near.
     """
     manifest = folder / MANIFEST_NAME
     if manifest.is_file():
@@ -333,34 +312,36 @@ def find_manifest(folder: StoragePath) -> StoragePath:
         raise InputError(
             f"dataset `{folder}` is unfinished: it has shards but no {MANIFEST_NAME}; run what builds it again"
         )
-    raise InputError(f"dataset `{folder}`: expected a folder with a {MANIFEST_NAME}, got none; check the path")
+    below = sorted({str(file.parent) for file in folder.rglob(MANIFEST_NAME)})[:_NUM_SHOWN]
+    advice = f"give one of the datasets below it, such as {below!r}" if below else "check the path"
+    raise InputError(
+        f"dataset `{folder}`: expected a folder with a {MANIFEST_NAME}, got none; {advice}{nearest_paths(folder)}"
+    )
 
 
-def _load_all_offsets(folder: StoragePath, shards: Sequence[ShardInfo]) -> list[Int64[np.ndarray, " offsets"]]:
-    """The offsets of all shards; several at a time where each is a request to a store."""
+def _offsets_loader(folder: StoragePath, manifest: Manifest) -> Callable[[int], Int[np.ndarray, " offsets"]]:
+    """Reads the offsets of a shard when they are needed; from a store at once, several requests at a time."""
     if isinstance(folder, Path):
-        return [load_offsets(folder, shard) for shard in shards]
+        return partial(_offsets_of_shard, folder, manifest)
     with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
-        return list(pool.map(lambda shard: load_offsets(folder, shard), shards))
+        return list(pool.map(partial(_offsets_of_shard, folder, manifest), range(len(manifest.shards)))).__getitem__
 
 
-def _offsets_of(lengths: Int[np.ndarray, " items"]) -> Int64[np.ndarray, " offsets"]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+def _offsets_of_shard(folder: StoragePath, manifest: Manifest, shard: int) -> Int[np.ndarray, " offsets"]:
+    return load_offsets(folder, manifest.shards[shard])
 
 
-def split_offsets(
-    token_offsets: Int64[np.ndarray, " offsets"], first_part: Int64[np.ndarray, " offsets"], part_size: int
-) -> Int64[np.ndarray, " parts"]:
-    """Where each part begins in the stream, where every document is cut into parts of `part_size` tokens and a rest.
+def _chosen_in_shard(
+    folder: StoragePath, manifest: Manifest, holdout: Holdout, shard: int
+) -> Bool[np.ndarray, " documents"]:
+    return holdout.choose(load_holdout_keys(folder, manifest.shards[shard]))
 
-    Args:
-        token_offsets: Where each document begins in tokens, and where the last ends.
-        first_part: Where each document begins in parts, and where the last ends.
-        part_size: Tokens of every part of a document but its last.
-    """
-    num_parts = np.diff(first_part)
-    if (num_parts == 1).all():
-        return token_offsets
-    document = np.repeat(np.arange(num_parts.size), num_parts)
-    within = np.arange(document.size) - first_part[document]
-    return np.append(token_offsets[document] + within * part_size, token_offsets[-1])
+
+def _renumbered(
+    documents: set[int], index: DocumentIndex, chosen: Callable[[int], Bool[np.ndarray, " documents"]]
+) -> set[int]:
+    """Numbers of documents of a dataset, as they are among the chosen ones; without those that are not."""
+    if not documents:
+        return set()
+    taken = np.concatenate([chosen(shard) for shard in range(index.num_shards)])
+    return {int(taken[:document].sum()) for document in documents if taken[document]}

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from audio_data.dataset import TokenDataset
+from audio_data.errors import InputError
 from audio_data.mixture import Mixture
 from audio_data.records import Document
 from audio_data.text_decoders import TextDecoder
@@ -123,6 +124,9 @@ def describe_datasets(
         datasets: Datasets by corpus.
         mixture: What a run would draw from; its first stage is priced.
         horizon_tokens: Tokens the run would read.
+
+    Raises:
+        InputError: The mixture draws from a corpus whose documents are all empty.
     """
     weights = {} if mixture is None else mixture.weights(0)
     corpora: dict[str, dict[str, Any]] = {}
@@ -141,9 +145,18 @@ def describe_datasets(
         if corpus in weights:
             corpora[corpus]["weight"] = weights[corpus]
             if horizon_tokens is not None:
+                _check_not_empty(corpus, dataset)
                 corpora[corpus]["epochs"] = horizon_tokens * weights[corpus] / manifest.num_tokens
     totals = {name: sum(c[name] for c in corpora.values()) for name in ("num_documents", "num_tokens", "audio_seconds")}
     return {"corpora": corpora, "total": totals}
+
+
+def _check_not_empty(corpus: str, dataset: TokenDataset) -> None:
+    if not dataset.num_tokens:
+        raise InputError(
+            f"corpus `{corpus}` in `{dataset.path}`: expected at least 1 token to read, got "
+            f"{len(dataset)!r} empty documents; build it again, or leave it out of the mixture"
+        )
 
 
 def document_lines(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -14,9 +14,10 @@ import numpy as np
 from grain.experimental import set_next_index
 from jaxtyping import Bool, Int32
 
-from audio_data.dataset import TokenDataset, check_one_vocabulary
+from audio_data.dataset import TokenDataset
 from audio_data.errors import InputError
 from audio_data.mixture import Mixture, MixtureIndex, derived_seed
+from audio_data.roots import check_one_vocabulary
 from audio_data.windows import AbstractRows, Packing, Row, make_rows
 
 # Grain's batching divides by the length of a dataset; an endless one needs some length that no run reaches.
@@ -67,7 +68,8 @@ class BatchLoader:
     """Batches of a mixture of datasets.
 
     Args:
-        datasets: Datasets by corpus; there may be more than the mixture draws from.
+        datasets: Datasets by corpus, whole or the same side of a `Holdout`; there may be more than the mixture draws
+            from.
         mixture: Corpora and weights.
         seq_len: Tokens in a row, at least 2.
         batch_size: Rows of a global batch.
@@ -122,7 +124,7 @@ class BatchLoader:
         Args:
             step: Training step, from 0.
         """
-        return _present(self._batches[step])
+        return _present(self._batches[_checked(step)])
 
     def iterate(self, start_step: int = 0, *, num_threads: int = 2, num_prefetched: int = 4) -> Iterator[TokenBatch]:
         """Batches from a step on, without end, read ahead in the background. Equal to `batch` of each step.
@@ -134,7 +136,7 @@ class BatchLoader:
         """
         options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_prefetched)
         batches = iter(self._batches.to_iter_dataset(options))
-        set_next_index(batches, start_step)
+        set_next_index(batches, _checked(start_step))
         return batches
 
     @property
@@ -148,7 +150,8 @@ class BatchLoader:
         Args:
             step: Training step, from 0.
         """
-        return [self._origin(row, step * self.batch_size + row) for row in range(self.batch_size)]
+        first = _checked(step) * self.batch_size
+        return [self._origin(row, first + row) for row in range(self.batch_size)]
 
     def epochs_at(self, step: int) -> dict[str, float]:
         """How often each corpus was read when a step begins.
@@ -156,7 +159,7 @@ class BatchLoader:
         Args:
             step: Training step, from 0.
         """
-        drawn = self._index.drawn_before(step * self.batch_size)
+        drawn = self._index.drawn_before(_checked(step) * self.batch_size)
         return {corpus: int(n) / len(self._rows[corpus]) for corpus, n in zip(self.corpora, drawn, strict=True)}
 
     def _build(self, places: "_HostPlaces", local_batch_size: int) -> grain.MapDataset:
@@ -210,6 +213,13 @@ class _HostPlaces(grain.transforms.DatasetSelectionMap):
     def __getitem__(self, index: int) -> tuple[int, int]:
         step, row = divmod(index, self._local_batch_size)
         return self._index[step * self._batch_size + self._first_row + row]
+
+
+def _checked(step: int) -> int:
+    """A step of a run; a negative one would be read as one from the end of what has no end."""
+    if not 0 <= step < _NUM_STEPS:
+        raise InputError(f"`step`: expected 0..{_NUM_STEPS - 1}, got {step!r}")
+    return step
 
 
 def _present(element: T | None) -> T:

@@ -19,6 +19,10 @@ MANIFEST_NAME = "manifest.json"
 UNFINISHED_NAME = "unfinished.json"
 
 
+# Fields whose type what follows relies on; the sums below hold for no other numbers than those of the shards.
+_KINDS = {"tokens_by_kind": dict, "codec": dict, "provenance": dict, "tokens_per_record": int, "generation": int}
+
+
 @dataclasses.dataclass(frozen=True)
 class ShardInfo:
     """One shard file, as the manifest describes it.
@@ -108,6 +112,9 @@ class Manifest:
             fields["shards"] = tuple(ShardInfo(**shard) for shard in value["shards"])
         except TypeError as error:
             raise InputError(f"`shards`: {error}") from error
+        for name, kind in _KINDS.items():
+            if not isinstance(fields.get(name, kind()), kind):
+                raise InputError(f"`{name}`: expected {kind.__name__}, got {fields[name]!r}")
         manifest = cls(**fields)
         manifest._check(value)
         return manifest

@@ -35,7 +35,7 @@ class Stage:
     weights: Mapping[str, int | float]
 
     def __post_init__(self):
-        bad = {corpus: w for corpus, w in self.weights.items() if not (math.isfinite(w) and w >= 0)}
+        bad = {corpus: weight for corpus, weight in self.weights.items() if not _is_weight(weight)}
         if bad or not sum(self.weights.values()) > 0:
             raise InputError(
                 f"stage at step {self.start_step}: expected finite weights >= 0 with a sum above 0, "
@@ -70,6 +70,8 @@ class Mixture:
             raise InputError(
                 f"mixture `{self.name}`: expected stages that start at growing steps from 0, got {starts!r}"
             )
+        if self.block < 1:
+            raise InputError(f"mixture `{self.name}`: expected a `block` of at least 1 place, got {self.block!r}")
         if self.permutation not in ("epoch", "fixed"):
             raise InputError(f"mixture `permutation`: expected 'epoch' or 'fixed', got {self.permutation!r}")
         for stage in range(len(self.stages)):
@@ -217,6 +219,10 @@ class MixtureIndex:
         return corpora, ranks
 
 
+def _is_weight(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
 def derived_seed(seed: int, *purpose: str | int) -> int:
     """A 32-bit seed for one purpose, unrelated to the seeds of all others.
 
@@ -226,21 +232,3 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
     """
     digest = hashlib.sha256("\0".join(map(str, (seed, *purpose))).encode()).digest()
     return int.from_bytes(digest[:4], "little")
-
-
-def holdout(base_id: str, fraction: int | float) -> bool:
-    """Whether an utterance is held out of training.
-
-    A pure function of its arguments, so every rendering of an utterance (both orders, every phase) falls on the same
-    side, now and in any later build.
-
-    Args:
-        base_id: What all renderings of the utterance share.
-        fraction: Share to hold out, 0 .. 1.
-
-    Source: holdout by hash of the base utterance id, as in SODA's follow-up corpora; the hash is SHA-256.
-    """
-    if not 0 <= fraction <= 1:
-        raise InputError(f"`fraction`: expected 0..1, got {fraction!r}")
-    digest = hashlib.sha256(base_id.encode()).digest()
-    return int.from_bytes(digest[:8], "little") < fraction * 2**64

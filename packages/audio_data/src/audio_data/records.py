@@ -103,7 +103,7 @@ def encode_document(document: Document) -> bytes:
     if document.loss_mask is not None:
         flags |= _LOSS_MASK
         planes.append(np.packbits(document.loss_mask).tobytes())
-    metadata = _encode_metadata(document)
+    metadata = encode_metadata(document)
     return b"".join([_HEADER.pack(_MAGIC, SCHEMA_VERSION, flags, 0, ids.size, len(metadata)), *planes, metadata])
 
 
@@ -204,7 +204,15 @@ class _Planes:
             )
 
 
-def _encode_metadata(document: Document) -> bytes:
+def encode_metadata(document: Document) -> bytes:
+    """The metadata of a document as bytes; `decode_metadata` finds it again.
+
+    Args:
+        document: Any document.
+
+    Raises:
+        InputError: The metadata is not JSON.
+    """
     try:
         return json.dumps(document.metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError) as error:

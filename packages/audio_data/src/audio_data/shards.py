@@ -5,6 +5,7 @@ DATASET/
 ├── manifest.json               what makes the folder a dataset; written last
 ├── shard-00000.arrayrecord     encoded documents, one or more records each
 ├── shard-00000.offsets.npy     int64 [num_documents + 1]: where each document begins, in tokens of the shard
+├── shard-00000.holdout.npy     uint64 [num_documents]: `holdout_key` of each, where all state `base_id` or `id`
 └── ...
 ```
 
@@ -17,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int, Int64, UInt64
 
 from audio_data.errors import InputError
+from audio_data.holdouts import base_id_of, holdout_key
 from audio_data.manifest import ShardInfo
 from audio_data.record_files import RecordWriter
 from audio_data.records import Document, encode_document
@@ -28,7 +30,12 @@ from audio_data.vocabulary import Vocabulary
 
 _RECORDS_SUFFIX = ".arrayrecord"
 _OFFSETS_SUFFIX = ".offsets.npy"
+_HOLDOUT_SUFFIX = ".holdout.npy"
+OFFSETS_PATTERN = f"shard-*{_OFFSETS_SUFFIX}"
+# The header of a `.npy` file ends at a multiple of it.
+_NPY_ALIGNMENT = 64
 _PARTIAL_SUFFIX = ".partial"
+_MAX_INT32 = 2**31 - 1
 
 
 class ShardWriter:
@@ -46,6 +53,7 @@ class ShardWriter:
         self._vocabulary, self._tokens_per_record = vocabulary, tokens_per_record
         self._writer = RecordWriter(folder / f"{name}{_RECORDS_SUFFIX}", compressed=False)
         self._offsets = [0]
+        self._holdout_keys: list[int] | None = []
         self._counts = np.zeros(len(vocabulary.kinds), np.int64)
         self._seconds = 0.0
 
@@ -62,6 +70,11 @@ class ShardWriter:
         for record in _records_of(document, self._tokens_per_record):
             self._writer.write(record)
         self._offsets.append(self._offsets[-1] + len(document))
+        base_id = base_id_of(document)
+        if base_id is None:
+            self._holdout_keys = None
+        elif self._holdout_keys is not None:
+            self._holdout_keys.append(holdout_key(base_id))
         self._counts += counts
         self._seconds += document.metadata.get("seconds", 0.0)
 
@@ -75,9 +88,9 @@ class ShardWriter:
         Returns:
             What the manifest says of it, its tokens by kind, and its seconds of audio.
         """
-        offsets = io.BytesIO()
-        np.save(offsets, np.array(self._offsets, np.int64), allow_pickle=False)
-        write_bytes(self._folder / f"{self._name}{_OFFSETS_SUFFIX}", offsets.getvalue())
+        if self._holdout_keys is not None:
+            self._write_array(_HOLDOUT_SUFFIX, np.array(self._holdout_keys, np.uint64))
+        self._write_array(_OFFSETS_SUFFIX, np.array(self._offsets, np.int64))
         file = self._writer.finish()
         info = ShardInfo(self._name, len(self._offsets) - 1, self._offsets[-1], file.num_bytes, file.sha256)
         return info, self._counts, self._seconds
@@ -85,6 +98,11 @@ class ShardWriter:
     def discard(self) -> None:
         """Drops what was written."""
         self._writer.discard()
+
+    def _write_array(self, suffix: str, values: np.ndarray) -> None:
+        content = io.BytesIO()
+        np.save(content, values, allow_pickle=False)
+        write_bytes(self._folder / f"{self._name}{suffix}", content.getvalue())
 
 
 def tokens_by_kind(document: Document, vocabulary: Vocabulary) -> Int64[np.ndarray, " kinds"]:
@@ -124,8 +142,29 @@ def check_shard_size(folder: StoragePath, shard: ShardInfo, sizes: Mapping[str, 
         )
 
 
-def load_offsets(folder: StoragePath, shard: ShardInfo) -> Int64[np.ndarray, " offsets"]:
-    """Where each document of a shard begins, in tokens, with the end of the last.
+def check_offsets_size(folder: StoragePath, shard: ShardInfo, sizes: Mapping[str, int]) -> None:
+    """Checks that the offsets of a shard are there and as many as it has documents; they are read when needed.
+
+    Args:
+        folder: The dataset.
+        shard: The shard as the manifest describes it.
+        sizes: Bytes of every file of the folder, see `file_sizes`.
+
+    Raises:
+        InputError: They are not.
+    """
+    file, num_bytes = folder / f"{shard.name}{_OFFSETS_SUFFIX}", 8 * (shard.num_documents + 1)
+    found = sizes.get(file.name)
+    if found is None or found <= num_bytes or (found - num_bytes) % _NPY_ALIGNMENT:
+        got = "no such file" if found is None else f"{found} bytes"
+        raise InputError(
+            f"offsets `{file}`: expected {shard.num_documents + 1} growing int64, got {got}; "
+            f"restore the file or rebuild the dataset"
+        )
+
+
+def load_offsets(folder: StoragePath, shard: ShardInfo) -> Int[np.ndarray, " offsets"]:
+    """Where each document of a shard begins, in tokens, with the end of the last: int32 if that holds them.
 
     Args:
         folder: The dataset.
@@ -135,12 +174,7 @@ def load_offsets(folder: StoragePath, shard: ShardInfo) -> Int64[np.ndarray, " o
         InputError: The file is missing or does not agree with the manifest.
     """
     file = folder / f"{shard.name}{_OFFSETS_SUFFIX}"
-    try:
-        offsets = np.load(io.BytesIO(read_bytes(file)), allow_pickle=False)
-    except (InputError, OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"offsets `{file}` cannot be read ({error}); restore the file or rebuild the dataset"
-        ) from error
+    offsets = _load_array(file, "offsets")
     good = offsets.dtype == np.int64 and offsets.shape == (shard.num_documents + 1,) and offsets[0] == 0
     if not (good and offsets[-1] == shard.num_tokens and (np.diff(offsets) >= 0).all()):
         raise InputError(
@@ -148,7 +182,51 @@ def load_offsets(folder: StoragePath, shard: ShardInfo) -> Int64[np.ndarray, " o
             f"{shard.num_tokens}, got {offsets.dtype} of shape {offsets.shape!r} ending in {offsets[-1:].tolist()!r}; "
             f"rebuild the dataset"
         )
-    return offsets
+    return offsets.astype(np.int32) if shard.num_tokens <= _MAX_INT32 else offsets
+
+
+def load_holdout_keys(folder: StoragePath, shard: ShardInfo) -> UInt64[np.ndarray, " documents"]:
+    """The `holdout_key` of each document of a shard.
+
+    Args:
+        folder: The dataset.
+        shard: The shard as the manifest describes it.
+
+    Raises:
+        InputError: There are none, or they do not agree with the manifest.
+    """
+    file = folder / f"{shard.name}{_HOLDOUT_SUFFIX}"
+    if not file.exists():
+        raise InputError(
+            f"holdout keys `{file}` are missing, so nothing of the dataset can be held out: a document states neither "
+            f"`base_id` nor `id`, or an older version wrote it; build it again, with ids"
+        )
+    keys = _load_array(file, "holdout keys")
+    if keys.dtype != np.uint64 or keys.shape != (shard.num_documents,):
+        raise InputError(
+            f"holdout keys `{file}`: expected {shard.num_documents} uint64, got {keys.dtype} of shape {keys.shape!r}; "
+            f"rebuild the dataset"
+        )
+    return keys
+
+
+def has_holdout_keys(folder: StoragePath, shard: ShardInfo) -> bool:
+    """Whether a shard comes with `load_holdout_keys`.
+
+    Args:
+        folder: The dataset.
+        shard: The shard as the manifest describes it.
+    """
+    return (folder / f"{shard.name}{_HOLDOUT_SUFFIX}").exists()
+
+
+def _load_array(file: StoragePath, what: str) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(read_bytes(file)), allow_pickle=False)
+    except (InputError, OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"{what} `{file}` cannot be read ({error}); restore the file or rebuild the dataset"
+        ) from error
 
 
 def shard_file(folder: StoragePath, shard: ShardInfo) -> StoragePath:
@@ -169,7 +247,7 @@ def shard_files(folder: StoragePath) -> dict[str, str]:
     """
     files: dict[str, str] = {}
     for name in sorted(file_sizes(folder)):
-        for suffix in (_RECORDS_SUFFIX, _OFFSETS_SUFFIX):
+        for suffix in (_RECORDS_SUFFIX, _OFFSETS_SUFFIX, _HOLDOUT_SUFFIX):
             if PurePosixPath(name).match(f"shard-*{suffix}"):
                 files[name] = name.removesuffix(suffix)
             elif PurePosixPath(name).match(f".shard-*{suffix}{_PARTIAL_SUFFIX}"):

@@ -5,19 +5,23 @@ Only token ids are accepted: turning audio or text into ids is another package's
 
 import itertools
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from audio_data.dataset import TokenDataset, find_datasets
+from audio_data.dataset import TokenDataset
 from audio_data.errors import InputError
+from audio_data.holdouts import Holdout
 from audio_data.manifest import MANIFEST_NAME, Manifest
 from audio_data.progress import Progress
 from audio_data.quarantine import Budget, Quarantine
-from audio_data.records import Document
+from audio_data.records import Document, encode_metadata
+from audio_data.roots import find_datasets
 from audio_data.shards import tokens_by_kind
-from audio_data.storage import AnyPath, StoragePath, disk_errors, fetch, hash_file, storage_path
+from audio_data.storage import AnyPath, StoragePath, disk_errors, fetch, hash_file, nearest_paths, storage_path
 from audio_data.vocabulary import Vocabulary
 from audio_data.writer import DatasetWriter
 
@@ -32,6 +36,7 @@ def build_dataset(
     *,
     codec: Mapping[str, Any] | None = None,
     ids_column: str = "ids",
+    holdout: Holdout | None = None,
     max_quarantined: Budget | None = None,
     overwrite: bool = False,
 ) -> Manifest:
@@ -43,6 +48,7 @@ def build_dataset(
         out: Folder of the dataset, whose name becomes that of the corpus.
         codec: What is known of the codec; what datasets among the inputs state if None.
         ids_column: What the column, key or array of ids is called.
+        holdout: Takes the documents of one side only; None takes all.
         max_quarantined: Most documents, as a number or as a share of all, that may be left out because they cannot be
             used; None for none at all.
         overwrite: Replace a dataset that is there.
@@ -51,26 +57,38 @@ def build_dataset(
         What the dataset holds.
 
     Raises:
-        InputError: An input cannot be read, more is unusable than allowed, or `out` cannot be written.
+        InputError: An input cannot be read, more is unusable than allowed, no document is left, or `out` cannot be
+            written.
     """
     out, quarantine = storage_path(out), Quarantine(max_quarantined)
     codec = codec_of(inputs) if codec is None else codec
     described = [describe_input(path) for path in inputs]
-    provenance = {"command": "audio-data build", "inputs": described, "ids_column": ids_column}
+    provenance: dict[str, Any] = {"command": "audio-data build", "inputs": described, "ids_column": ids_column}
+    if holdout is not None:
+        provenance["holdout"] = holdout.to_json()
     options = {"codec": codec, "provenance": provenance, "overwrite": overwrite, "quarantine": quarantine}
-    with (
-        Progress("build", None, "documents") as progress,
-        DatasetWriter(out, corpus=out.name, vocabulary=vocabulary, **options) as writer,
-    ):
-        for path in inputs:
-            for document in read_documents(path, vocabulary, ids_column=ids_column, quarantine=quarantine):
+    writer = DatasetWriter(out, corpus=out.name, vocabulary=vocabulary, **options)
+    reading = {"ids_column": ids_column, "holdout": holdout, "quarantine": quarantine}
+    documents = itertools.chain.from_iterable(read_documents(path, vocabulary, **reading) for path in inputs)
+    with Progress("build", None, "documents") as progress:
+        # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
+        first = next(documents, None)
+        if first is None:
+            raise _explain_nothing(inputs, holdout, quarantine)
+        with writer:
+            for document in itertools.chain([first], documents):
                 writer.write(document)
                 progress.advance()
     return writer.manifest
 
 
 def read_documents(
-    path: AnyPath, vocabulary: Vocabulary, *, ids_column: str = "ids", quarantine: Quarantine | None = None
+    path: AnyPath,
+    vocabulary: Vocabulary,
+    *,
+    ids_column: str = "ids",
+    holdout: Holdout | None = None,
+    quarantine: Quarantine | None = None,
 ) -> Iterator[Document]:
     """Documents of a file or folder, in a fixed order; memory is bounded, except by a ``.npz`` file.
 
@@ -87,18 +105,23 @@ def read_documents(
         path: The file or folder, here or on an object store.
         vocabulary: Says which id ends a text, and which ids there are.
         ids_column: What the column, key or array of ids is called.
+        holdout: Takes the documents of one side only; None takes all.
         quarantine: Takes documents that cannot be used; without one, or with one that is off, the first raises.
 
     Raises:
-        InputError: The file is of another kind, or its content is; the message names file and line.
+        InputError: The file is of another kind, or a document cannot be used: an id outside the vocabulary, metadata
+            that is not JSON. The message names file and line.
     """
     quarantine = Quarantine(None) if quarantine is None else quarantine
     for source in inputs_of(path):
         for name, found in _candidates(source, vocabulary, ids_column):
-            document = _checked(found, vocabulary, quarantine.is_on)
-            if isinstance(document, InputError):
-                quarantine.add(name, f"{name}: {document.message}")
-            else:
+            try:
+                document = _checked(found, vocabulary)
+                taken = holdout is None or holdout.keeps(document)
+            except InputError as error:
+                quarantine.add(name, f"{name}: {error.message}")
+                continue
+            if taken:
                 yield document
 
 
@@ -122,7 +145,8 @@ def inputs_of(path: AnyPath) -> list[StoragePath]:
             found = [*sorted(files, key=lambda file: file.name), *find_datasets(path)]
     if not found or (path.is_file() and path.suffix not in _READERS):
         raise InputError(
-            f"input `{path}`: expected a file or folder of {', '.join(_READERS)}, or datasets, got none; check the path"
+            f"input `{path}`: expected a file or folder of {', '.join(_READERS)}, or datasets, got none; "
+            f"check the path{nearest_paths(path)}"
         )
     return found
 
@@ -177,13 +201,26 @@ def _candidates(source: StoragePath, vocabulary: Vocabulary, ids_column: str) ->
     return _read_dataset(source, vocabulary)
 
 
-def _checked(found: Document | InputError, vocabulary: Vocabulary, check: bool) -> Document | InputError:
-    """The document, or what is wrong with it. Where nothing may be left out, checking is left to the writer."""
-    if check and isinstance(found, Document):
-        try:
-            tokens_by_kind(found, vocabulary)
-        except InputError as error:
-            return error
+def _explain_nothing(inputs: Sequence[AnyPath], holdout: Holdout | None, quarantine: Quarantine) -> InputError:
+    names = ", ".join(f"`{path}`" for path in inputs)
+    if holdout is None or len(quarantine):
+        return InputError(
+            f"inputs {names}: expected at least 1 document that can be used, got none and {len(quarantine)} left out; "
+            f"check what the documents are made from"
+        )
+    part = "sets none apart" if holdout.heldout else "sets all apart"
+    return InputError(
+        f"`holdout` {holdout.fraction!r} {part} of the documents of {names}; "
+        f"choose another fraction, or add documents with other `base_id`"
+    )
+
+
+def _checked(found: Document | InputError, vocabulary: Vocabulary) -> Document:
+    """The document, if it can be used. The writer would refuse what cannot, but knows no file and line."""
+    if isinstance(found, InputError):
+        raise found
+    tokens_by_kind(found, vocabulary)
+    encode_metadata(found)
     return found
 
 
@@ -265,10 +302,11 @@ def _documents_of_batch(batch: Any, ids_column: str) -> Iterator[Document | Inpu
 
 def _read_npz(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
     try:
-        with np.load(fetch(file), allow_pickle=False) as arrays:
+        # Opened here, because numpy does not close what it cannot read.
+        with fetch(file).open("rb") as content, np.load(content, allow_pickle=False) as arrays:
             columns = dict(arrays)
         ids, offsets = columns.pop(ids_column), columns.pop("offsets")
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"`{file}` cannot be read ({error}); expected arrays `{ids_column}` and `offsets` saved by numpy.savez"
         ) from error

@@ -7,12 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from audio_data.dataset import TokenDataset, find_manifest
+from audio_data.document_index import DocumentIndex
 from audio_data.errors import InputError
+from audio_data.holdouts import base_id_of, holdout_key
 from audio_data.manifest import Manifest, ShardInfo
 from audio_data.progress import Progress
 from audio_data.quarantine import DAMAGED_NAME, Budget, Damaged, Quarantine
 from audio_data.records import Document
-from audio_data.shards import check_shard_size, load_offsets, shard_file, shard_files, tokens_by_kind
+from audio_data.shards import (
+    check_shard_size,
+    has_holdout_keys,
+    load_holdout_keys,
+    load_offsets,
+    shard_file,
+    shard_files,
+    tokens_by_kind,
+)
 from audio_data.storage import AnyPath, StoragePath, file_sizes, hash_file, storage_path
 
 
@@ -110,6 +120,7 @@ def _examine_shard(
     """What is wrong with the files of a shard, and with each of its documents."""
     try:
         offsets = load_offsets(folder, shard)
+        keys = load_holdout_keys(folder, shard) if has_holdout_keys(folder, shard) else None
     except InputError as error:
         return [error.message], {}
     file = shard_file(folder, shard)
@@ -122,14 +133,27 @@ def _examine_shard(
     if sha256 != shard.sha256 and not isinstance(file, Path):
         # No copy of a remote file is made that is not the file of the manifest.
         return [], dict.fromkeys(range(shard.num_documents), mismatch)
-    part = TokenDataset(folder, dataclasses.replace(manifest, shards=(shard,)), [offsets])
+    index = DocumentIndex((shard,), manifest.tokens_per_record, lambda _: offsets)
+    part = TokenDataset(folder, dataclasses.replace(manifest, shards=(shard,)), index)
     damaged: dict[int, str] = {}
-    for index in range(len(part)):
+    problems = [mismatch] if sha256 != shard.sha256 else []
+    for number in range(len(part)):
+        document = None
         try:
-            tally.add(part[index])
+            document = part[number]
+            tally.add(document)
         except InputError as error:
-            damaged[index] = error.message
-    return [mismatch] if sha256 != shard.sha256 else [], damaged
+            # What cannot be read says where it is; what was read and means nothing does not.
+            within = f"shard `{file}`, document {number} of the shard"
+            damaged[number] = error.message if document is None else f"{within}: {error.message}"
+            continue
+        base_id = base_id_of(document)
+        if keys is not None and (base_id is None or holdout_key(base_id) != keys[number]):
+            problems.append(
+                f"holdout keys of shard `{file}`: that of document {number} of the shard, {base_id!r}, is another than "
+                f"its hash; rebuild the dataset"
+            )
+    return problems, damaged
 
 
 class _Tally:

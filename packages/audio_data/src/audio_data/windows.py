@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from audio_data.dataset import TokenDataset, split_offsets
+from audio_data.dataset import TokenDataset
 from audio_data.errors import InputError
 
 Row = dict[str, np.ndarray]
@@ -62,7 +62,7 @@ class AbstractRows(abc.ABC):
     def __init__(self, dataset: TokenDataset, seq_len: int, quarantined: Iterable[int]):
         """For subclasses: the corpus, tokens in a row, and the rows that must not be read."""
         self._seq_len = seq_len
-        self._token_offsets = dataset.token_offsets
+        self._dataset = dataset
         self._arange = np.arange(seq_len, dtype=np.int32)
         self.quarantined = frozenset(quarantined)
 
@@ -80,18 +80,13 @@ class AbstractRows(abc.ABC):
 
     def documents(self, index: int) -> list[int]:
         """The documents that have tokens in a row, in the order in which they lie there."""
-        offsets, found = self._token_offsets, list[int]()
-        for start, length in zip(*self.spans(index), strict=True):
-            first, stop = np.searchsorted(offsets, start, "right") - 1, np.searchsorted(offsets, start + length, "left")
-            # Empty documents lie there too, but have no tokens.
-            found += [i for i in range(int(first), int(stop)) if offsets[i] < offsets[i + 1]]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(self.document_of_tokens(index).tolist()))
 
     def document_of_tokens(self, index: int) -> Int64[np.ndarray, " tokens"]:
         """The document of every token of a row, without its padding."""
         starts, lengths = self.spans(index)
         stream = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)])
-        return np.searchsorted(self._token_offsets, stream, "right") - 1
+        return self._dataset.documents_of(stream)
 
     def _padding(self) -> Row:
         nothing = np.zeros(self._seq_len, np.int32)
@@ -144,11 +139,10 @@ class Windows(AbstractRows):
     """
 
     def __init__(self, dataset: TokenDataset, seq_len: int, *, reset_positions: bool):
-        spans = dataset.token_offsets[dataset.quarantined[:, None] + [0, 1]].tolist()
+        spans = map(dataset.span, dataset.quarantined.tolist())
         num_rows = dataset.num_tokens // seq_len
         rows = (range(start // seq_len, min(-(-stop // seq_len), num_rows)) for start, stop in spans if start < stop)
         super().__init__(dataset, seq_len, itertools.chain.from_iterable(rows))
-        self._dataset = dataset
         self._reset_positions = reset_positions
         self._end_of_text = dataset.vocabulary.end_of_text
 
@@ -204,10 +198,8 @@ class PackedRows(AbstractRows):
     """
 
     def __init__(self, dataset: TokenDataset, seq_len: int, plan: BestFitPlan, *, reset_positions: bool):
-        document = np.searchsorted(dataset.token_offsets, plan.starts, "right") - 1
-        parts = np.flatnonzero(np.isin(document, dataset.quarantined))
+        parts = np.flatnonzero(np.isin(dataset.documents_of(plan.starts), dataset.quarantined))
         super().__init__(dataset, seq_len, (np.searchsorted(plan.row_offsets, parts, "right") - 1).tolist())
-        self._dataset = dataset
         self._plan = plan
         self._reset_positions = reset_positions
 
@@ -267,10 +259,12 @@ def plan_best_fit(
 
 def _cut(token_offsets: np.ndarray, seq_len: int) -> tuple[Int64[np.ndarray, " parts"], Int64[np.ndarray, " parts"]]:
     """Start and length of the parts of all documents, none longer than a row, none empty."""
-    parts_per_document = -(-np.diff(token_offsets) // seq_len)
-    first_part = np.concatenate([[0], np.cumsum(parts_per_document)])
-    offsets = split_offsets(token_offsets, first_part, seq_len)
-    return offsets[:-1], np.diff(offsets)
+    document_lengths = np.diff(token_offsets)
+    parts_per_document = -(-document_lengths // seq_len)
+    document = np.repeat(np.arange(document_lengths.size), parts_per_document)
+    before = np.concatenate([[0], np.cumsum(parts_per_document)])
+    within = (np.arange(document.size) - before[document]) * seq_len
+    return token_offsets[document] + within, np.minimum(seq_len, document_lengths[document] - within)
 
 
 def _best_fit(lengths: Int64[np.ndarray, " parts"], seq_len: int, max_segments: int) -> Int64[np.ndarray, " parts"]:

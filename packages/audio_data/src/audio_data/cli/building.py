@@ -1,0 +1,83 @@
+"""From token ids of any producer to a dataset."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from audio_data.cli.options import PATH, budget_option
+
+if TYPE_CHECKING:
+    from audio_data.storage import StoragePath
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@click.option("--vocabulary", required=True, type=PATH, help="vocabulary.json of the ids, or a manifest.json.")
+@click.option("--out", required=True, type=PATH, help="Folder of the new dataset.")
+@click.option("--codec", type=PATH, help="JSON of what is known of the codec (id, frame_rate_hz ...), or a manifest.")
+@click.option("--ids-column", default="ids", show_default=True, help="Column, key or array that holds the ids.")
+@click.option("--holdout", "fraction", type=float, metavar="FRACTION", help="Set this share of utterances apart.")
+@click.option("--heldout", is_flag=True, help="Take the utterances set apart instead of the others.")
+@budget_option
+@click.option("--overwrite", is_flag=True, help="Replace a dataset that is there.")
+def build(
+    inputs: "tuple[StoragePath, ...]",
+    vocabulary: "StoragePath",
+    out: "StoragePath",
+    codec: "StoragePath | None",
+    ids_column: str,
+    fraction: float | None,
+    heldout: bool,
+    max_quarantined: str | None,
+    overwrite: bool,
+) -> None:
+    """Make one dataset of token ids: parquet, JSONL, .npz and .npy files, datasets, or folders of these.
+
+    An utterance is set apart by a hash of its `base_id`, or else of its `id`: run the command twice, the second time
+    with --heldout and another --out, for a dataset to train on and one that shares no utterance with it.
+    """
+    from audio_data import Holdout, InputError, Vocabulary, build_dataset
+    from audio_data.quarantine import parse_budget
+
+    if heldout and fraction is None:
+        raise InputError("`--heldout` takes what `--holdout` sets apart: give `--holdout` a share, such as 0.002")
+    options = {
+        "codec": None if codec is None else _read_codec(codec),
+        "ids_column": ids_column,
+        "holdout": None if fraction is None else Holdout(fraction, heldout),
+        "max_quarantined": None if max_quarantined is None else parse_budget(max_quarantined),
+        "overwrite": overwrite,
+    }
+    try:
+        manifest = build_dataset(inputs, Vocabulary.read(vocabulary), out, **options)
+    except KeyboardInterrupt:
+        click.echo(f"\nstopped; {_how_to_go_on(out, overwrite)}", err=True)
+        raise
+    left_out = "" if max_quarantined is None else f", {manifest.num_quarantined:,} left out"
+    click.echo(f"dataset {out}: {manifest.num_documents:,} documents, {manifest.num_tokens:,} tokens{left_out}")
+
+
+def _how_to_go_on(out: "StoragePath", overwrite: bool) -> str:
+    """What a stopped build left, as the writer of datasets will treat it."""
+    from audio_data.manifest import MANIFEST_NAME
+
+    if not overwrite:
+        return "the same command goes on from the last complete shard"
+    if (out / MANIFEST_NAME).exists():
+        return f"the dataset in {out} is still the old one; the same command begins the new one again"
+    return "without --overwrite the command goes on from the last complete shard, with it it begins again"
+
+
+def _read_codec(path: "StoragePath") -> dict[str, Any]:
+    """What a file states of a codec: itself, or the manifest of a dataset."""
+    from audio_data import InputError, read_bytes
+
+    try:
+        value = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise InputError(f"`{path}` cannot be read ({error}); expected a JSON object") from error
+    codec = value.get("codec") if isinstance(value, dict) and "schema_version" in value else value
+    if not isinstance(codec, dict):
+        raise InputError(f"`{path}`: expected a JSON object, got {codec!r}")
+    return codec

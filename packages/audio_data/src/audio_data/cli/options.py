@@ -1,0 +1,37 @@
+"""Options and arguments that several commands take, and what they all print."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from audio_data.storage import StoragePath
+
+
+class PathType(click.ParamType):
+    """A local path, or the URL of an object store."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "StoragePath":
+        """The path that a string means; nothing is opened."""
+        from audio_data.storage import storage_path
+
+        return storage_path(value)
+
+
+PATH = PathType()
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+data_argument = click.argument("data", type=PATH)
+budget_option = click.option("--max-quarantined", metavar="N|P%", help="Leave out at most so many unusable documents.")
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON document on standard output.
+
+    Args:
+        value: What is said.
+    """
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,43 @@
+"""Counts of datasets."""
+
+import math
+from typing import TYPE_CHECKING
+
+import click
+
+from audio_data.cli.options import PATH, data_argument, json_option, print_json
+
+if TYPE_CHECKING:
+    from audio_data.storage import StoragePath
+
+
+@click.command()
+@data_argument
+@click.option("--mixture", help="Show what this mixture of the study draws from each corpus.")
+@click.option("--tokens", type=float, help="Tokens of a run, e.g. 500e9: show how often it reads each corpus.")
+@click.option("--html", "page", type=PATH, help="Also write a page with a figure to this file.")
+@json_option
+def stats(
+    data: "StoragePath", mixture: str | None, tokens: float | None, page: "StoragePath | None", as_json: bool
+) -> None:
+    """Count documents, tokens by kind and hours of every dataset below DATA."""
+    from audio_data import InputError, open_root, write_bytes
+    from audio_data.describe import dataset_lines, describe_datasets
+    from audio_data.figures import statistics_page
+    from audio_data.mixes import named_mixture
+
+    if tokens is not None and mixture is None:
+        raise InputError("`--tokens` says how often a mixture reads each corpus: give `--mixture` too, or leave it out")
+    if tokens is not None and not (math.isfinite(tokens) and tokens > 0):
+        raise InputError(f"`--tokens`: expected a number above 0, such as 500e9, got {tokens!r}")
+    chosen = None if mixture is None else named_mixture(mixture)
+    datasets = open_root(data)
+    if chosen is not None:
+        chosen.check_corpora(datasets)
+    report = describe_datasets(datasets, chosen, tokens)
+    if page is not None:
+        write_bytes(page, statistics_page(report, f"Datasets in {data.name}").encode())
+    if as_json:
+        print_json(report)
+    else:
+        click.echo("\n".join(dataset_lines(report)))
