@@ -42,12 +42,9 @@ _ADVICE = {
     errno.EISDIR: "a folder stands where a file is needed: choose another name",
 }
 # What clients raise for a user's missing credentials or a store that cannot be reached; neither is an `OSError`.
-_CLIENT_ERRORS = {
-    "gs": ("google.auth.exceptions", "GoogleAuthError"),
-    "gcs": ("google.auth.exceptions", "GoogleAuthError"),
-    "s3": ("botocore.exceptions", "BotoCoreError"),
-    "s3a": ("botocore.exceptions", "BotoCoreError"),
-}
+_GOOGLE_ERRORS = (("google.auth.exceptions", "GoogleAuthError"), ("aiohttp", "ClientConnectionError"))
+_AMAZON_ERRORS = (("botocore.exceptions", "BotoCoreError"),)
+_CLIENT_ERRORS = {"gs": _GOOGLE_ERRORS, "gcs": _GOOGLE_ERRORS, "s3": _AMAZON_ERRORS, "s3a": _AMAZON_ERRORS}
 
 
 def storage_path(path: AnyPath) -> StoragePath:
@@ -309,15 +306,16 @@ def disk_errors(path: StoragePath, action: str = "write") -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        advice = _ADVICE.get(error.errno or _errno_of(error))
+    except (OSError, *_client_errors(path)) as error:
+        reason, advice = str(error), None
+        if isinstance(error, OSError):
+            reason, advice = error.strerror or reason, _ADVICE.get(error.errno or _errno_of(error))
+        # Clients raise lost connections as errors of their own, some of which are an OSError too.
+        if advice is None and isinstance(error, _client_errors(path)):
+            advice = "check the credentials, the endpoint and the region in the environment"
         if advice is None:
             raise
-        raise InputError(f"cannot {action} `{path}` ({error.strerror or error}): {advice}") from error
-    except _client_errors(path) as error:
-        raise InputError(
-            f"cannot {action} `{path}` ({error}): check the credentials, the endpoint and the region in the environment"
-        ) from error
+        raise InputError(f"cannot {action} `{path}` ({reason}): {advice}") from error
 
 
 def _errno_of(error: OSError) -> int:
@@ -328,10 +326,8 @@ def _errno_of(error: OSError) -> int:
 
 
 def _client_errors(path: StoragePath) -> tuple[type[Exception], ...]:
-    if isinstance(path, Path) or path.protocol not in _CLIENT_ERRORS:
-        return ()
-    module, name = _CLIENT_ERRORS[path.protocol]
-    return (getattr(importlib.import_module(module), name),)
+    names = () if isinstance(path, Path) else _CLIENT_ERRORS.get(path.protocol, ())
+    return tuple(getattr(importlib.import_module(module), name) for module, name in names)
 
 
 def _version(path: UPath) -> list[str]:

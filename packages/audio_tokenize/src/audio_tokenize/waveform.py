@@ -55,7 +55,7 @@ AudioSource = Path | AudioBytes
 def _reason(source: AudioSource, error: Exception) -> str:
     """Says in a few words why `source` cannot be opened as audio."""
     if isinstance(source, AudioBytes):
-        return str(getattr(error, "error_string", error)).rstrip(".") if source.content else "no bytes at all"
+        return _said(error) if source.content else "no bytes at all"
     path = source
     if not path.exists():
         return "there is no such file"
@@ -63,7 +63,13 @@ def _reason(source: AudioSource, error: Exception) -> str:
         return "it is a folder"
     if path.stat().st_size == 0:
         return "the file is empty (0 bytes)"
-    return str(getattr(error, "error_string", error)).rstrip(".")
+    return _said(error)
+
+
+def _said(error: Exception) -> str:
+    said = str(getattr(error, "error_string", error)).rstrip(".")
+    # What libsndfile calls its own struct is filled from the header.
+    return "a header with a sample rate of 0 Hz or without channels" if "SF_INFO struct" in said else said
 
 
 def _open(path: AudioSource) -> soundfile.SoundFile:

@@ -94,6 +94,9 @@ def test_codebook_vectors_add_up_to_what_is_decoded(mimi):
 
 def test_lanes_change_nothing_but_rounding(mimi_folder, mimi):
     wide = load_mimi(str(mimi_folder), num_lanes=4)
+    assert (mimi.arithmetic["lanes"], wide.arithmetic["lanes"]) == (1, 4)
+    assert {**mimi.arithmetic, "lanes": 4} == wide.arithmetic
+    assert wide.description == mimi.description, "which is what a second run must agree with"
     signals = [noise(length) for length in (100, 2 * BLOCK + 5, 40_000, 0, BLOCK, 90_000)]
     for one, other in zip(mimi.encode_batch(signals), wide.encode_batch(signals), strict=True):
         assert one.shape == other.shape

@@ -53,13 +53,47 @@ def test_what_the_study_does_not_pin_says_so():
 def test_sources_sizes_and_languages_are_those_of_the_study():
     assert {name: card(name).repository for name in SOURCES} == SOURCES
     assert {name: card(name).num_tokens for name in BILLIONS} == {name: n * 10**9 for name, n in BILLIONS.items()}
-    assert (card("mls-en").hours, card("emilia").hours, card("yodas2").hours) == (45_000, 101_000, 165_000)
+    assert (card("mls-en").hours, card("emilia").hours) == (45_000, 101_000)
+    assert (card("yodas2").hours_of("en"), card("yodas2").hours_of("th"), card("yodas2").hours) == (165_000, None, None)
     assert card("mls-en-mm-tts0").num_bytes == 51 * 10**9
     assert card("emilia-mm-conversational").num_bytes == 114 * 10**9
     assert set(card("yodas2").languages) == {"en", "th", "ar", "de", "es", "fr", "hi", "zh"}
     assert set(card("emilia-yodas").languages) == {"en", "zh", "de", "fr", "ja", "ko"}
     # The study's, without the regions of sv-SE and zh-CN.
     assert " ".join(card("cvss-t").languages) == "ar ca cy de es et fa fr id it ja lv mn nl pt ru sl sv ta tr zh"
+
+
+# Of the mixture of all languages of Emilia in the study: Emilia, then Emilia-YODAS.
+EMILIA_WEIGHTS = {
+    ("emilia", "en"): 0.217169374,
+    ("emilia", "zh"): 0.231554524,
+    ("emilia", "de"): 0.007424594,
+    ("emilia", "fr"): 0.00649652,
+    ("emilia", "ja"): 0.007888631,
+    ("emilia", "ko"): 0.000928074,
+    ("emilia-yodas", "en"): 0.427842227,
+    ("emilia-yodas", "zh"): 0.001392111,
+    ("emilia-yodas", "de"): 0.025986079,
+    ("emilia-yodas", "fr"): 0.034338747,
+    ("emilia-yodas", "ja"): 0.005104408,
+    ("emilia-yodas", "ko"): 0.03387471,
+}
+
+
+def test_hours_of_emilia_are_in_the_proportion_of_the_study_s_weights():
+    hours = {(name, language): card(name).hours_of(language) for name, language in EMILIA_WEIGHTS}
+    total = sum(hours.values())
+    assert {key: count / total for key, count in hours.items()} == pytest.approx(EMILIA_WEIGHTS, abs=1e-6)
+    assert card("emilia-yodas").hours == sum(hours["emilia-yodas", lang] for lang in card("emilia-yodas").languages)
+    # The study used about 140,000 hours of English of both.
+    assert round(hours["emilia", "en"] + hours["emilia-yodas", "en"], -4) == 140_000
+
+
+def test_hours_of_a_language_are_those_of_its_own():
+    assert card("mls-en").hours_of("en") == card("mls-en").hours_of(None) == 45_000
+    assert card("cvss-t").hours_of("de") is None
+    for one in CARDS:
+        assert {language for language, _ in one.language_hours} <= set(one.languages), one.name
 
 
 def test_yodas_is_read_from_the_38_english_folders_of_the_study_and_no_other():

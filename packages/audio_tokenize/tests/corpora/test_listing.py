@@ -20,6 +20,8 @@ def test_every_corpus_is_listed_with_its_kind_size_and_needs():
     assert all(entry["needs"] and entry["kind"] for entry in listed.values())
     printed = run()
     assert "mls-en  (speech; en; 45k h)" in printed
+    assert "yodas2  (speech; en th ar de es fr hi zh; 165k h in en)" in printed
+    assert "peoples-speech-clean  (speech; en; size unknown)" in printed
     assert "yodas2-mm-pretrain  (documents; en th ar de es fr hi zh; 131B tokens)" in printed
     assert "emilia-mm-conversational  (documents; en; 114B bytes)" in printed
 

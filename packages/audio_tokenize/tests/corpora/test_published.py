@@ -233,6 +233,18 @@ def test_mls_carries_what_its_gaps_need(tmp_path):
         open_corpus("mls-en", root=tmp_path, split="train").shards()
 
 
+def test_files_of_other_splits_are_not_even_listed(tmp_path):
+    (tmp_path / "data").mkdir()
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"data/{split}-00000-of-00001.parquet").write_bytes(b"")
+    names = [shard.name for shard in open_corpus("mls-en", root=tmp_path, split=("test", "dev")).shards()]
+    assert [name.partition("/")[2].partition("-")[0] for name in names] == ["dev", "test"]
+    assert len(open_corpus("mls-en", root=tmp_path).shards()) == 3
+    (tmp_path / "data/test-00000-of-00001.parquet").unlink()
+    with pytest.raises(InputError, match=r"split 'test'\), got none in 2 files.* the splits \['dev', 'train'\]"):
+        open_corpus("mls-en", root=tmp_path, split=("dev", "test")).shards()
+
+
 def test_librispeech_that_lies_packed_and_unpacked_is_read_once(tmp_path):
     chapter = {f"LibriSpeech/dev-clean/84/121123/84-121123-000{i}.flac": sound(1.0, "FLAC", 16_000) for i in range(2)}
     chapter["LibriSpeech/dev-clean/84/121123/84-121123.trans.txt"] = b"84-121123-0000 GO\n84-121123-0007 ON\n"

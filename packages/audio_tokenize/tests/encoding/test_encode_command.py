@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -46,6 +48,8 @@ def test_a_folder_through_mimi(recordings: Path, mimi_folder: Path, tmp_path: Pa
         assert utterance.text == f"words of recording {utterance.id[1:]}"
     described = encoded.manifest.codec
     assert (described["num_codebooks"], described["attention_window_frames"]) == (4, None)
+    assert encoded.manifest.arithmetic == (codec.arithmetic,)
+    assert (codec.arithmetic["device"], codec.arithmetic["matmul_precision"]) == ("cpu", "highest")
     assert load_codec(CodecSpec.from_description(described)).codec_id == codec.codec_id
     mistake = run(recordings, *mimi[:-1], 10, "--max-clip-seconds", 2, "--out", tmp_path / "codes", exit_code=2)
     assert "was begun with `codec.attention_window_frames` None, now it is 125" in mistake
@@ -61,6 +65,20 @@ def test_transcripts_are_as_the_rule_says(recordings: Path, tmp_path: Path):
 
 def test_strict_stops_at_what_would_be_skipped(recordings: Path, tmp_path: Path):
     assert "mute" in run(recordings, "--strict", "--out", tmp_path / "codes", exit_code=2)
+
+
+def test_several_splits_leave_the_files_of_others_alone(recordings: Path, tmp_path: Path):
+    """What no split needs may be damaged, and is no shard of the plan."""
+    content = (recordings / "r0.flac").read_bytes()
+    for split in ("train", "dev"):
+        row = {"audio": {"bytes": content, "path": "r.flac"}, "text": split}
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / f"{split}-00000.parquet")
+    (tmp_path / "test-00000.parquet").write_bytes(b"cut short")
+    for i, words in enumerate(([tmp_path], ["--corpus", "parquet", tmp_path])):
+        run(*words, "--split", "train", "--split", "dev", "--out", tmp_path / f"codes{i}")
+        encoded = EncodedCorpus.open(tmp_path / f"codes{i}")
+        assert {utterance.text: utterance.split for utterance in encoded} == {"train": "train", "dev": "dev"}
+        assert [shard.source for shard in encoded.manifest.shards] == ["dev-00000", "train-00000"]
 
 
 def test_weights_may_move(recordings: Path, mimi_folder: Path, tmp_path: Path):

@@ -7,10 +7,11 @@ import pytest
 
 from audio_data import InputError, make_folder, storage_path
 from audio_tokenize.codecs.base import AbstractCodec
-from audio_tokenize.corpora import Corpus
+from audio_tokenize.corpora import Corpus, open_corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
 from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part
+from audio_tokenize.inspection.excerpts import read_excerpt
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -107,3 +108,22 @@ def test_two_jobs_at_one_shard_of_a_store_lose_nothing(store, tmp_path: Path, co
     assert not files.is_done()
     whole = files.finish(Part(records, num_entries=len(records)), "a", len(records))
     assert files.finish(Part(records[1:2], num_entries=1), "a", 2) == whole
+
+
+def test_a_store_that_cannot_be_reached_is_one_line(monkeypatch):
+    s3fs = pytest.importorskip("s3fs", reason="the client of S3 is the extra `s3`")
+    # Nobody listens on this port. Clients are remembered, with the place they were made for.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "MAX_ATTEMPTS"):
+        monkeypatch.setenv(f"AWS_{name}", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    try:
+        for touch in (
+            lambda: open_corpus("yodas2", root="s3://bucket/data").shards(),
+            lambda: open_corpus("parquet", root="s3://bucket/data"),
+            lambda: read_excerpt("s3://bucket/data"),
+        ):
+            with pytest.raises(InputError, match=r"cannot read `s3://bucket/data` \(Could not connect.*check the cred"):
+                touch()
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()

@@ -15,11 +15,14 @@ from audio_tokenize.encoding.encoded import (
     EncodedUtterance,
     codes_uint16,
     decode_record,
+    distinct,
     encode_record,
     read_shard,
+    shard_from_json,
     write_shard,
 )
 from audio_tokenize.encoding.jobs import encode_corpus
+from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 utterances = st.builds(
@@ -75,6 +78,19 @@ def test_a_shard_counts_what_it_holds(tmp_path: Path):
     assert counts.num_bytes == path.stat().st_size
     assert [as_dict(u) for u in read_shard(path, 6)] == [as_dict(u) for u in records]
     assert [p.name for p in tmp_path.iterdir()] == [path.name], "nothing temporary stays"
+
+
+def test_a_shard_says_what_computed_it_also_where_another_machine_went_on(tmp_path: Path):
+    files = EncodedShardFiles(tmp_path, 0)
+    here, there = {"device": "cpu", "lanes": 1}, {"device": "TPU v5e", "lanes": 16}
+    for number, arithmetic in enumerate((there, there, here)):
+        files.write_part(number, Part([example(number)], num_entries=1, arithmetic=arithmetic))
+    counts = files.finish(Part([example(3)], num_entries=1, arithmetic=there), "a", 4)
+    assert counts.arithmetic == (there, here)
+    assert files.counts() == counts
+    before = {name: value for name, value in dataclasses.asdict(counts).items() if name != "arithmetic"}
+    assert shard_from_json(before) == dataclasses.replace(counts, arithmetic=())
+    assert distinct([{}, here, there, dict(reversed(here.items()))]) == (here, there)
 
 
 def test_damage_names_the_file(tmp_path: Path):

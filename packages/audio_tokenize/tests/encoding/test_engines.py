@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from audio_tokenize.codecs import CodecSpec
 from audio_tokenize.corpora import Corpus, open_corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
+from audio_tokenize.encoding.ray_engine import _room
 
 # Small shards, so that every worker has several.
 GRAIN = {"utterances_per_shard": 12, "num_phases": 3, "seconds_per_part": 4.0}
@@ -80,24 +81,96 @@ def ray_workers() -> list[int]:
     return found
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra `ray` brings it")
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes of Ray are found in /proc")
-@pytest.mark.filterwarnings("ignore")
-def test_two_ray_tasks_one_of_them_killed_give_the_same_bytes(english, alone, tmp_path: Path, capfd):
-    # Read when Ray is imported: under `uv run` it would make an environment anew for every worker.
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-    import ray
+RAY_SETTINGS = {
+    # Under `uv run` it would make an environment anew for every worker.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+}
+needs_ray = [
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra `ray` has it"),
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes of Ray are found in /proc"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+
+class TestRay:
+    pytestmark = needs_ray
+
+    @pytest.fixture(scope="class", autouse=True)
+    def cluster(self) -> Iterator[None]:
+        """A cluster that is there before the job and stays after it; the GPU is one in name only."""
+        with pytest.MonkeyPatch.context() as patch:
+            # Some are read when Ray is imported.
+            for name, value in RAY_SETTINGS.items():
+                patch.setenv(name, value)
+            from ray.cluster_utils import Cluster
+
+            cluster = Cluster()
+            try:
+                cluster.add_node(num_cpus=2, num_gpus=1, include_dashboard=False, object_store_memory=80 * 2**20)
+                patch.setenv("RAY_ADDRESS", cluster.address)
+                yield
+            finally:
+                cluster.shutdown()
+
+    def test_two_tasks_one_of_them_killed_give_the_same_bytes(self, english, alone, tmp_path: Path):
+        """Half a GPU each, so that there is room for two without saying so."""
+        import ray
+
+        assert encode_while_killing(english, tmp_path, ray_workers, engine="ray", gpus_per_worker=0.5) == 1
+        assert contents(tmp_path) == contents(alone)
+        assert not ray.is_initialized(), "what was joined is left"
+
+    def test_more_than_the_cluster_has_is_refused_before_anything_begins(self, english, tmp_path: Path):
+        with pytest.raises(InputError, match=r"a cluster with room for one task, got .*'GPU': 1\.0.* for 2 GPUs each"):
+            encode_corpus(english, CodecSpec(), tmp_path, engine="ray", gpus_per_worker=2, **GRAIN)
+        assert not list(tmp_path.glob("shard-*"))
+
+    def test_a_task_s_bug_shows_its_traceback_and_leaves_a_joined_cluster_joined(self, english, tmp_path: Path):
+        import ray
+
+        not_a_number = dataclasses.replace(english.utterances[0], extra={"x": float("nan")})
+        broken = dataclasses.replace(english, utterances=(not_a_number,))
+        ray.init(address="auto", log_to_driver=False)
         try:
-            assert encode_while_killing(english, tmp_path, ray_workers, engine="ray", num_workers=2) == 1
+            with pytest.raises(ray.exceptions.RayTaskError, match=r"(?s)encode_record.*JSON compliant"):
+                encode_corpus(broken, CodecSpec(), tmp_path, engine="ray")
+            assert ray.is_initialized()
         finally:
             ray.shutdown()
+
+
+STARTS_ITS_OWN = """
+import sys
+import ray
+from audio_tokenize import encode_corpus, open_corpus
+
+english = open_corpus("sample-multilingual").select(language="en")
+encode_corpus(english, "embedded", sys.argv[1], engine="ray", num_workers=1, utterances_per_shard=12, num_phases=3)
+print("running" if ray.is_initialized() else "gone")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra `ray` has it")
+def test_where_there_is_no_cluster_one_is_started_and_stopped(alone, tmp_path: Path):
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-c", STARTS_ITS_OWN, tmp_path]
+    done = subprocess.run(
+        command, env=environment | RAY_SETTINGS, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.stdout.split() == ["gone"], done.stderr
     assert contents(tmp_path) == contents(alone)
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus_per_task", "room"),
+    [({"CPU": 8.0}, 0, 8), ({"CPU": 8.0, "GPU": 2.0}, 0.5, 4), ({"CPU": 3.0, "GPU": 4.0}, 1, 3), ({}, 0, 1)],
+)
+def test_a_task_takes_a_processor_and_its_share_of_the_gpus(resources, gpus_per_task, room):
+    assert _room(resources, gpus_per_task) == room
 
 
 INTERRUPTED = """

@@ -84,6 +84,24 @@ def test_time_is_hours_by_speed_by_workers():
     assert price.figures["speed"].origin == "given"
 
 
+def test_a_language_is_priced_by_its_own_hours():
+    price = price_corpus(card("emilia"), language="ja")
+    assert (price.corpus, price.figures["hours"].value) == ("emilia-ja", 1_700)
+    assert price_corpus(card("emilia")).figures["hours"].value == 101_000
+
+
+def test_where_the_whole_is_not_known_the_known_languages_are_priced_and_the_others_named():
+    price = price_corpus(card("yodas2"))
+    assert price.figures["hours"].value == 165_000
+    assert price.figures["hours"].basis.startswith("of en alone; study")
+    assert price.missing[0] == (
+        "hours of th, ar, de, es, fr, hi, zh: not published; price each with `language` and `hours` "
+        "(`--language th --hours H`), or with `root`"
+    )
+    assert not any(line.startswith("hours of") for line in price_corpus(card("yodas2"), hours=10).missing)
+    assert not any(line.startswith("hours of") for line in price_corpus(card("yodas2"), language="en").missing)
+
+
 def test_what_somebody_gives_goes_before_what_is_published():
     price = price_corpus(card("yodas2"), hours=10, words_per_second=3, language="th", num_codebooks=32)
     assert price.figures["hours"] == Figure(10, "h", "given", "given")
@@ -121,7 +139,7 @@ def test_a_name_is_a_card_until_there_are_files(tmp_path, speech):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("emilia-yodas", {}, "the hours of corpus `emilia-yodas` are not published: give `hours`, or `root`"),
+        ("peoples-speech-clean", {}, r"corpus `peoples-speech-clean` are not published: give `hours` \(`--hours H`\)"),
         ("yodas2", {"language": "th"}, "the hours of language 'th' of corpus `yodas2` are not published"),
         ("yodas2", {"language": "pt"}, "`language` of corpus `yodas2` must be one of en, th, .*got 'pt'"),
         ("dclm-baseline", {}, "must be of speech to be encoded, got one of text"),

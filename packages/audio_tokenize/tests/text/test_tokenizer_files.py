@@ -75,7 +75,8 @@ def change(*path, to):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (change("model", "byte_fallback", to=True), r"got a model of type 'BPE' with {'byte_fallback': True}"),
+        (change("model", "byte_fallback", to=True), r"got one with {'byte_fallback': True}"),
+        (change("model", to={"type": "WordLevel", "vocab": {"a": 0}}), "got a model of type 'WordLevel'"),
         (change("model", "type", to="WordPiece"), "got a model of type 'WordPiece'"),
         (change("normalizer", to={"type": "Lowercase"}), r'or bring them to NFC, got `normalizer` {"type": "Lowerc'),
         (change("pre_tokenizer", to={"type": "Whitespace"}), r'got `pre_tokenizer` {"type": "Whitespace"}'),

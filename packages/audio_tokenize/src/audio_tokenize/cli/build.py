@@ -37,13 +37,14 @@ def build(source: str, vocabulary: str, out: str, layout: tuple[str, ...], **opt
     With --layout text or document SOURCE may be a corpus of texts, or of documents as published, instead of codes.
     Stopped or killed, the same command goes on where it was.
     """
-    from audio_data import InputError, storage_path
+    from audio_data import InputError, disk_errors, storage_path
     from audio_tokenize import Selection, build_dataset
     from audio_tokenize.encoding.encoded import MANIFEST_NAME
 
     stated = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if stated(name) is ParameterSource.COMMANDLINE}
-    of_text = layout in (("text",), ("document",)) and not (storage_path(source) / MANIFEST_NAME).is_file()
+    with disk_errors(storage_path(source), "read"):
+        of_text = layout in (("text",), ("document",)) and not (storage_path(source) / MANIFEST_NAME).is_file()
     if useless := given.keys() & (_OF_UTTERANCES if of_text else _OF_TEXTS):
         kind = "text" if of_text else "codes"
         raise InputError(

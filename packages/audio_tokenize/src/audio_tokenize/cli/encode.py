@@ -63,9 +63,8 @@ def encode(
     With --corpus NAME, DIR has the files of that corpus as they were published. Stopped or killed, the same command
     goes on where it was.
     """
-    from audio_data import InputError, storage_path
+    from audio_data import InputError, disk_errors, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
-    from audio_tokenize.corpora import CARDS
     from audio_tokenize.encoding.encoded import MANIFEST_NAME
     from audio_tokenize.encoding.jobs import summary
     from audio_tokenize.encoding.options import count_or_fraction, seconds_or_none, shard_of_jobs
@@ -77,13 +76,14 @@ def encode(
         name,
         root=root,
         language=language,
-        # A published corpus need not fetch what it holds of other splits.
-        split=splits[0] if len(splits) == 1 and (corpus is not None or name in CARDS) else None,
+        # So that a published corpus does not even fetch what it holds of others.
+        split=splits or None,
         transcripts=transcripts,
         strict=strict,
         revision=corpus_revision,
     )
-    state = "already encoded, nothing to do" if (storage_path(out) / MANIFEST_NAME).is_file() else "encoded"
+    with disk_errors(storage_path(out), "read"):
+        state = "already encoded, nothing to do" if (storage_path(out) / MANIFEST_NAME).is_file() else "encoded"
     try:
         manifest = encode_corpus(
             opened,

@@ -40,7 +40,9 @@ class AbstractCodec(eqx.Module):
     """A codec of fixed frame rate with residual codebooks of one size, causal and exact.
 
     n samples make ceil(n / samples_per_frame) frames, the last one padded with silence. The codes of a frame depend on
-    no later sample, and are the same to the bit whether a signal is encoded whole, in pieces or beside others.
+    no later sample, nor on whether a signal is encoded whole, in pieces or beside others: on a CPU to the bit. An
+    accelerator may round otherwise beside other signals, and another device or library may anywhere, which can turn the
+    code of a near-tie; `arithmetic` says what such codes depend on.
     """
 
     codec_id: eqx.AbstractVar[str]
@@ -78,6 +80,11 @@ class AbstractCodec(eqx.Module):
             "frame_rate_hz": self.frame_rate_hz,
             "attention_window_frames": self.attention_window_frames,
         }
+
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """What near-ties among the codes made here depend on, recorded with each shard; empty if on nothing."""
+        return {}
 
     def num_frames(self, num_samples: int) -> int:
         """Return how many frames `num_samples` samples make."""

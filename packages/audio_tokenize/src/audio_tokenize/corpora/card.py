@@ -31,8 +31,8 @@ class CorpusCard:
         needs: What it takes to get the files.
         revision: Of the repository; `main` where the study does not pin one.
         revision_note: Says so.
-        hours: Of audio, where known: of all languages, or of `hours_language` alone.
-        hours_language: The one language that `hours` are of; None where they are of all.
+        hours: Of audio in all languages, where known.
+        language_hours: Of audio in one language alone, where known, as (language, hours).
         num_tokens: Of the study's tokenisation, both orders together, where known.
         num_bytes: Of the files, where known.
         transcripts: Name of the transcript rule that the study used.
@@ -55,7 +55,7 @@ class CorpusCard:
     revision: str = "main"
     revision_note: str = NOT_PINNED
     hours: int | None = None
-    hours_language: str | None = None
+    language_hours: tuple[tuple[str, int], ...] = ()
     num_tokens: int | None = None
     num_bytes: int | None = None
     transcripts: str = "as-published"
@@ -86,6 +86,12 @@ class CorpusCard:
     def download_command(self, files: str) -> str:
         """The command that gets some of its files from the hub into the folder DIR, under their published names."""
         return f"hf download {self.repository} --repo-type dataset --revision {self.revision} {files} --local-dir DIR"
+
+    def hours_of(self, language: str | None) -> int | None:
+        """Hours of audio in one language, or in all of them for None; None where they are not known."""
+        if language is None or self.languages == (language,):
+            return self.hours
+        return dict(self.language_hours).get(language)
 
     def language_of(self, file_name: str) -> str:
         """Language of a file of the corpus by its name, `und` where nothing says it."""

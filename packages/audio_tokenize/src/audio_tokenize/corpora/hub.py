@@ -8,6 +8,7 @@ from pathlib import Path
 from audio_data import InputError
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.readers.base import PublishedFile
+from audio_tokenize.hub_warnings import without_hub_retries
 
 _SCHEME = "hf://datasets/"
 _LOCATION = re.compile(rf"{_SCHEME}(?P<repository>[^@]+)@(?P<revision>[^/]+)/(?P<name>.+)")
@@ -41,7 +42,8 @@ def _explained(card: CorpusCard, what: str, download: str) -> Iterator[None]:
             f"files elsewhere and give their folder ({download})"
         ) from error
     try:
-        yield
+        with without_hub_retries():
+            yield
     except errors.GatedRepoError as error:
         raise InputError(
             f"{what}: the repository is gated: accept its terms on https://huggingface.co/datasets/{card.repository}, "

@@ -62,16 +62,19 @@ def _short(count: int) -> str:
     return f"{count / scale:.4g}{unit}"
 
 
+def _size(entry: dict[str, Any]) -> str:
+    """All that is known of how large a corpus is; what is shipped says it in words."""
+    sizes = {"h": entry.get("hours"), "tokens": entry.get("num_tokens"), "bytes": entry.get("num_bytes")}
+    known = [f"{_short(count)} {unit}" for unit, count in sizes.items() if count is not None]
+    if entry.get("hours") is None:
+        known += [f"{_short(hours)} h in {language}" for language, hours in entry.get("language_hours", ())]
+    return ", ".join(known) or ("size unknown" if "reader" in entry else "")
+
+
 def one_line(entry: dict[str, Any]) -> str:
     """An entry of `list_corpora` for people: name, kind, languages, size, and below it what it is and needs."""
     languages = entry.get("languages", ())
-    sizes = {
-        "h": entry.get("hours"),
-        "tokens": entry.get("num_tokens"),
-        "bytes": entry.get("num_bytes"),
-    }
-    size = ", ".join(f"{_short(count)} {unit}" for unit, count in sizes.items() if count is not None)
-    facts = [entry["kind"], " ".join(languages), size]
+    facts = [entry["kind"], " ".join(languages), _size(entry)]
     return (
         f"{entry['name']}  ({'; '.join(fact for fact in facts if fact)})\n"
         f"  {entry['description']}\n  needs: {entry['needs']}"

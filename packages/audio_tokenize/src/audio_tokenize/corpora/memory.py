@@ -56,21 +56,24 @@ class Corpus(AbstractCorpus):
         """Codes of the languages, in alphabetical order."""
         return self._values("language")
 
-    def select(self, *, split: str | None = None, speaker: str | None = None, language: str | None = None) -> "Corpus":
-        """Keeps the utterances of one split, speaker or language; None keeps all.
+    def select(
+        self, *, split: str | Sequence[str] | None = None, speaker: str | None = None, language: str | None = None
+    ) -> "Corpus":
+        """Keeps the utterances of one split or several, of one speaker or language; None keeps all.
 
         Raises:
-            InputError: If nothing is left; names the values there are.
+            InputError: If one of them has no utterance; names the values there are.
         """
-        wanted = {"split": split, "speaker": speaker, "language": language}
         chosen = self.utterances
-        for attribute, value in wanted.items():
+        for attribute, value in {"split": split, "speaker": speaker, "language": language}.items():
             if value is None:
                 continue
+            values = (value,) if isinstance(value, str) else value
             known = sorted({getattr(utterance, attribute) for utterance in chosen})
-            chosen = tuple(utterance for utterance in chosen if getattr(utterance, attribute) == value)
-            if not chosen:
-                raise InputError(f"`{attribute}` of corpus `{self.name}`: expected one of {known}, got {value!r}")
+            for value in values:
+                if value not in known:
+                    raise InputError(f"`{attribute}` of corpus `{self.name}`: expected one of {known}, got {value!r}")
+            chosen = tuple(utterance for utterance in chosen if getattr(utterance, attribute) in values)
         return replace(self, utterances=chosen)
 
     def shards(self, utterances_per_shard: int = UTTERANCES_PER_SHARD) -> tuple[CorpusShard, ...]:

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from audio_data import InputError, StoragePath, fetch, storage_path
+from audio_data import InputError, StoragePath, disk_errors, fetch, storage_path
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.entries import resolve_stream
 from audio_tokenize.corpora.hub import fetch_from_hub, hub_files, is_hub_location
@@ -30,7 +30,7 @@ class PublishedCorpus(AbstractCorpus):
         card: What is known of it.
         root: Folder with the files under their published names, local or in an object store; None reads from the hub.
         language: The only language to read; None reads all.
-        split: The only split to read (`train`, `dev`, `test`), by the names of the files; None reads all.
+        splits: The only splits to read (`train`, `dev`, `test`), by the names of the files; none reads all.
         transcripts: Name of the transcript rule.
         strict: Whether an utterance that cannot be used is an error instead of skipped.
     """
@@ -40,7 +40,7 @@ class PublishedCorpus(AbstractCorpus):
     card: CorpusCard
     root: StoragePath | None
     language: str | None = None
-    split: str | None = None
+    splits: tuple[str, ...] = ()
     transcripts: str = "as-published"
     strict: bool = False
 
@@ -53,15 +53,10 @@ class PublishedCorpus(AbstractCorpus):
         files = self._published() if self.root is None else self._stored(self.root)
         chosen = [file for file in files if self._may_be_chosen(file.name)]
         groups = self._reader().group(sorted(chosen, key=lambda file: file.name))
-        shards = [self._shard(name, group) for name, group in groups.items() if self._has_split(group[0].name)]
-        if not shards:
-            languages = sorted({self.card.language_of(file.name) for file in files})
-            splits = sorted({self.card.split_of(file.name) or "none" for file in files})
-            raise InputError(
-                f"`{self.root or self.card.repository}`: expected whole shards of corpus `{self.name}` (language "
-                f"{self.language!r}, split {self.split!r}), got none in {len(files)} files; by their names the "
-                f"languages are {languages} and the splits {splits}"
-            )
+        shards = [self._shard(name, group) for name, group in groups.items() if self._may_be_of(group, self.splits)]
+        for splits in [(split,) for split in self.splits] or [()]:
+            if not any(self._may_be_of(group, splits) for group in groups.values()):
+                raise self._none_of(splits, files)
         shards.sort(key=lambda shard: shard.name)
         for one, other in pairwise(shards):
             if one.name == other.name:
@@ -116,11 +111,13 @@ class PublishedCorpus(AbstractCorpus):
 
     def _stored(self, root: StoragePath) -> list[PublishedFile]:
         """The corpus's files below a folder, or the one file that was given."""
-        if root.is_file():
-            return [PublishedFile(root.name, str(root), root.stat().st_size)]
-        if not root.is_dir():
+        with disk_errors(root, "read"):
+            if root.is_file():
+                return [PublishedFile(root.name, str(root), root.stat().st_size)]
+            is_folder = root.is_dir()
+            paths = {str(path): path for glob in self.card.files for path in root.glob(glob) if path.is_file()}
+        if not is_folder:
             raise InputError(f"corpus `{self.name}`: expected a folder or a file, got `{root}`, which does not exist")
-        paths = {str(path): path for glob in self.card.files for path in root.glob(glob) if path.is_file()}
         if not paths:
             raise InputError(
                 f"`{root}`: expected files of corpus `{self.card.name}` as published "
@@ -132,14 +129,24 @@ class PublishedCorpus(AbstractCorpus):
         language = self.card.language_of(name)
         return self.language is None or language in (self.language, UNDETERMINED_LANGUAGE)
 
-    def _has_split(self, name: str) -> bool:
-        """Whether a file may hold utterances of the chosen split: a name that says nothing leaves it to them."""
-        return self.split is None or self.card.split_of(name) in (None, self.split)
+    def _may_be_of(self, group: Sequence[PublishedFile], splits: Sequence[str]) -> bool:
+        """Whether a shard may hold utterances of one of the splits: a name that says nothing leaves it to them."""
+        return not splits or self.card.split_of(group[0].name) in (None, *splits)
+
+    def _none_of(self, splits: Sequence[str], files: Sequence[PublishedFile]) -> InputError:
+        languages = sorted({self.card.language_of(file.name) for file in files})
+        found = sorted({self.card.split_of(file.name) or "none" for file in files})
+        return InputError(
+            f"`{self.root or self.card.repository}`: expected whole shards of corpus `{self.name}` (language "
+            f"{self.language!r}, split {splits[0] if splits else None!r}), got none in {len(files)} files; by their "
+            f"names the languages are {languages} and the splits {found}"
+        )
 
     def _is_wanted(self, utterance: Utterance) -> bool:
         # Where files have one language each, the choice is made; a translation pair has an utterance in another.
         by_file = self.card.language_pattern is not None
-        return self.split in (None, utterance.split) and (by_file or self.language in (None, utterance.language))
+        has_split = not self.splits or utterance.split in self.splits
+        return has_split and (by_file or self.language in (None, utterance.language))
 
     def _shard(self, name: str, files: tuple[PublishedFile, ...]) -> CorpusShard:
         sizes = [file.num_bytes for file in files]

@@ -1,10 +1,11 @@
 """The shipped corpora as data, and how a name or a path becomes a corpus."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
 
-from audio_data import InputError, StoragePath, storage_path
+from audio_data import InputError, StoragePath, disk_errors, storage_path
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.cards import CARDS, nearest
 from audio_tokenize.corpora.entries import OWN_LICENCE, assemble
@@ -140,7 +141,7 @@ def _published(
     card: CorpusCard,
     root: StoragePath | None,
     language: str | None,
-    split: str | None,
+    split: str | Sequence[str] | None,
     transcripts: str | None,
     strict: bool,
     revision: str | None,
@@ -156,7 +157,8 @@ def _published(
     if revision is not None:
         card = replace(card, revision=revision, revision_note="given")
     name = card.name if language is None else f"{card.name}-{language}"
-    return PublishedCorpus(name, card.licence, card, root, language, split, rule, strict)
+    splits = (split,) if isinstance(split, str) else tuple(split or ())
+    return PublishedCorpus(name, card.licence, card, root, language, splits, rule, strict)
 
 
 def _unknown(name: str) -> InputError:
@@ -175,7 +177,7 @@ def open_corpus(
     name_or_path: Literal["sample", "sample-multilingual", "sample-parallel"],
     *,
     language: str | None = None,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
 ) -> Corpus: ...
 @overload
 def open_corpus(
@@ -183,7 +185,7 @@ def open_corpus(
     *,
     root: str | StoragePath | None = None,
     language: str | None = None,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     transcripts: str | None = None,
     strict: bool = False,
     revision: str | None = None,
@@ -193,7 +195,7 @@ def open_corpus(
     *,
     root: str | StoragePath | None = None,
     language: str | None = None,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     transcripts: str | None = None,
     strict: bool = False,
     revision: str | None = None,
@@ -212,7 +214,7 @@ def open_corpus(
         name_or_path: A `Path`, or a string with a separator, is never taken for a name.
         root: Where the files lie, for a name: a path or a URL (`gs://`, `s3://`).
         language: BCP 47 code of the only language to read; None reads all.
-        split: The only split to read; None reads all.
+        split: The only split to read, or several; None reads all.
         transcripts: Name of a transcript rule (`corpora.transcripts`); by default the study's for its corpora, and
             `stripped`. Emilia's stray space is kept by `as-published`.
         strict: Whether the first utterance that cannot be used is an error; otherwise it is skipped with its reason.
@@ -234,9 +236,10 @@ def open_corpus(
             raise _unknown(name_or_path)
     form = str(name_or_path) if root is not None else None
     path = storage_path(name_or_path if root is None else root)
-    if not path.exists():
-        raise _unknown(str(path))
-    form = form or _form(path)
+    with disk_errors(path, "read"):
+        if not path.exists():
+            raise _unknown(str(path))
+        form = form or _form(path)
     if form in _SHARDS:
         return _published(_own(path, form), path, language, split, transcripts, strict, revision)
     if not isinstance(path, Path):

@@ -9,6 +9,7 @@ _YODAS_FOLDERS = (
 )
 _EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
 _EMILIA_NEEDS = f"{_HUB}; gated: accept its terms on the hub, then `hf auth login`"
+_EMILIA_HOURS = "hours of each language by the README of the repository; the study's weights are in their proportion"
 _EMILIA_NOTES = (
     "its transcripts begin with a space; `one-space` takes it away, as the study's corrected edition does, "
     "`as-published` keeps it, as the released SODA models were trained"
@@ -26,11 +27,10 @@ SPEECH_CARDS = (
         languages=("en", "th", "ar", "de", "es", "fr", "hi", "zh"),
         source="study 1.3 and 2, rows YODAS2; English about 165,000 h of over 500,000 h in all languages",
         needs=f"{_HUB}; a shard is up to 1 GB",
-        hours=165_000,
-        hours_language="en",
+        language_hours=(("en", 165_000),),
         transcripts="as-published",
         language_pattern=r"data/([a-z]{2})\d{3}/",
-        notes="hours are of English; the study cut captions over 60 s into pieces (`encode --max-clip-seconds 60`)",
+        notes="the study cut captions over 60 s into pieces (`encode --max-clip-seconds 60`)",
     ),
     CorpusCard(
         name="emilia",
@@ -41,9 +41,10 @@ SPEECH_CARDS = (
         reader="emilia",
         licence="CC-BY-NC-4.0",
         languages=_EMILIA_LANGUAGES,
-        source="study 1.3 and 2, row Emilia / Emilia-YODAS",
+        source=f"study 1.3 and 2, row Emilia / Emilia-YODAS; {_EMILIA_HOURS}",
         needs=_EMILIA_NEEDS,
         hours=101_000,
+        language_hours=(("en", 46_800), ("zh", 49_900), ("de", 1_600), ("fr", 1_400), ("ja", 1_700), ("ko", 200)),
         transcripts="one-space",
         language_pattern=r"Emilia/([A-Z]{2})/",
         notes=_EMILIA_NOTES,
@@ -57,8 +58,10 @@ SPEECH_CARDS = (
         reader="emilia",
         licence="CC-BY-4.0",
         languages=_EMILIA_LANGUAGES,
-        source="study 1.3 and 2, row Emilia / Emilia-YODAS; its own hours are not in the study",
+        source=f"study 1.3 and 2, row Emilia / Emilia-YODAS; {_EMILIA_HOURS}",
         needs=_EMILIA_NEEDS,
+        hours=113_900,
+        language_hours=(("en", 92_200), ("zh", 300), ("de", 5_600), ("fr", 7_400), ("ja", 1_100), ("ko", 7_300)),
         transcripts="one-space",
         language_pattern=r"Emilia-YODAS/([A-Z]{2})/",
         notes=_EMILIA_NOTES,
@@ -101,8 +104,9 @@ SPEECH_CARDS = (
         reader="libritts-r",
         licence="CC-BY-4.0",
         languages=("en",),
-        source="study 1.4 and 2, row LibriTTS-R",
+        source="study 1.4 and 2, row LibriTTS-R; hours of LibriTTS, before the filter, by its paper (arXiv 1904.02882)",
         needs=_HUB,
+        hours=585,
         notes="text is `text_normalized`; the study's pairs (TTS0) take the quotation marks off: `unquoted`",
     ),
     CorpusCard(
@@ -114,8 +118,12 @@ SPEECH_CARDS = (
         reader="common-voice",
         licence="CC0-1.0",
         languages=("en",),
-        source="study 1.4 and 2, row CommonVoice 17 en; `validated`, 138 files, by potsawee/tokenize-audio",
+        source=(
+            "study 1.4 and 2, row CommonVoice 17 en; `validated`, 138 files, by potsawee/tokenize-audio; hours of "
+            "validated English by cv-corpus-17.0-2024-03-15.json of common-voice/cv-dataset"
+        ),
         needs=f"{_HUB}; later revisions of the repository moved the files into folders",
+        hours=2_615,
     ),
     CorpusCard(
         name="peoples-speech-clean",
@@ -128,6 +136,7 @@ SPEECH_CARDS = (
         languages=("en",),
         source="study 1.4 and 2, row People's Speech clean; potsawee/tokenize-audio took clean and clean_sa",
         needs=_HUB,
+        notes="hours of these subsets are not published: `audio-tokenize plan peoples-speech-clean --hours H`",
     ),
     CorpusCard(
         name="cvss-t",

@@ -137,6 +137,8 @@ class EncodedShard:
         sha256: Of the file.
         skipped: Utterances that could not be encoded, as `{"id": ..., "reason": ...}`.
         source: Name of the corpus' shard that it was made of.
+        arithmetic: `AbstractCodec.arithmetic` of whoever made the codes: one, or several where another machine went on;
+            none where codes do not depend on it.
     """
 
     name: str
@@ -148,6 +150,7 @@ class EncodedShard:
     sha256: str
     skipped: tuple[Mapping[str, str], ...] = ()
     source: str = ""
+    arithmetic: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +196,11 @@ class EncodedManifest:
         content = [self.codec["id"], [shard.sha256 for shard in self.shards]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
+    @property
+    def arithmetic(self) -> tuple[Mapping[str, Any], ...]:
+        """On what the codes were computed: more than one where machines of several kinds shared the work."""
+        return distinct(one for shard in self.shards for one in shard.arithmetic)
+
     def to_json(self) -> dict[str, Any]:
         """All fields, as JSON values."""
         return dataclasses.asdict(self)
@@ -222,9 +230,15 @@ def shard_from_json(value: Mapping[str, Any]) -> EncodedShard:
     """The shard's counts that `dataclasses.asdict` wrote.
 
     Args:
-        value: A mapping of the fields of `EncodedShard`; `source` may be missing.
+        value: A mapping of the fields of `EncodedShard`; `source` and `arithmetic` may be missing.
     """
-    return EncodedShard(**{**value, "skipped": tuple(value["skipped"])})
+    lists = {"skipped": tuple(value["skipped"]), "arithmetic": tuple(value.get("arithmetic", ()))}
+    return EncodedShard(**{**value, **lists})
+
+
+def distinct(arithmetic: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Each description of an arithmetic once, in the order of their first appearance, without empty ones."""
+    return tuple({json.dumps(one, sort_keys=True): one for one in arithmetic if one}.values())
 
 
 class EncodedCorpus:

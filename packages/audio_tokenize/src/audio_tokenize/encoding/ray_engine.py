@@ -1,6 +1,7 @@
 """Shards as tasks of a Ray cluster: one that exists, or one that is started on this machine for the job."""
 
 import functools
+import logging
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,9 +102,9 @@ def _cluster(ray: Any, num_tasks: int | None) -> Iterator[None]:
         yield
         return
     try:
-        ray.init(address="auto", log_to_driver=False)
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.WARNING)
     except ConnectionError:
-        ray.init(num_cpus=num_tasks, include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=num_tasks, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     try:
         yield
     finally:

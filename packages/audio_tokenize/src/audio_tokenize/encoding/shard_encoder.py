@@ -107,7 +107,7 @@ class ShardEncoder:
         self._seconds_per_part = seconds_per_part
         self._num_parts = len(claim.parts)
         self._num_taken = sum(part["num_entries"] for part in claim.parts)
-        self._part = Part()
+        self._part = Part(arithmetic=codec.arithmetic)
         self._window: list[Clip] = []
         self._num_reported = 0
         self._skipped_reported = 0
@@ -138,7 +138,8 @@ class ShardEncoder:
             yield self._progress(0.0, 0.0)
             self._writer.submit(partial(self._claim.files.write_part, self._num_parts, self._part))
             self._num_parts += 1
-            self._part, self._num_reported, self._skipped_reported = Part(), 0, 0
+            self._part = Part(arithmetic=self._codec.arithmetic)
+            self._num_reported = self._skipped_reported = 0
 
     def end(self, reason: str) -> Iterator[ShardEvent]:
         """Writes the shard, or lets go of it where it could not be read to its end."""

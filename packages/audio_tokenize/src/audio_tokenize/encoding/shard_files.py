@@ -13,6 +13,7 @@ from audio_tokenize.encoding.encoded import (
     EncodedShard,
     EncodedUtterance,
     decode_record,
+    distinct,
     encode_record,
     read_records,
     shard_from_json,
@@ -32,12 +33,14 @@ class Part:
         skipped: Utterances of the run that could not be encoded, as `{"id": ..., "reason": ...}`.
         num_entries: Entries of the corpus' shard that the run took, used or not.
         seconds: Audio of its utterances, each counted once.
+        arithmetic: `AbstractCodec.arithmetic` of what made the codes.
     """
 
     records: list[EncodedUtterance] = field(default_factory=list)
     skipped: list[Mapping[str, str]] = field(default_factory=list)
     num_entries: int = 0
     seconds: float = 0.0
+    arithmetic: Mapping[str, Any] = field(default_factory=dict)
 
 
 class EncodedShardFiles:
@@ -65,7 +68,7 @@ class EncodedShardFiles:
         return shard_from_json(json.loads(read_bytes(self._counts)))
 
     def parts(self) -> list[Mapping[str, Any]]:
-        """What the parts on disk say of themselves: `num_entries`, `skipped`, `seconds`."""
+        """What the parts on disk say of themselves: `num_entries`, `skipped`, `seconds`, `arithmetic`."""
         return [json.loads(records[-1]) for records in self._part_records()]
 
     def write_part(self, number: int, part: Part) -> None:
@@ -74,7 +77,12 @@ class EncodedShardFiles:
         Raises:
             InputError: The disk or the store refuses.
         """
-        trailer = {"num_entries": part.num_entries, "seconds": part.seconds, "skipped": part.skipped}
+        trailer = {
+            "num_entries": part.num_entries,
+            "seconds": part.seconds,
+            "skipped": part.skipped,
+            "arithmetic": part.arithmetic,
+        }
         write_records(self._part(number), [*map(encode_record, part.records), json.dumps(trailer).encode()])
 
     def finish(self, last: Part, source: str, num_entries: int) -> EncodedShard:
@@ -105,7 +113,8 @@ class EncodedShardFiles:
             )
         skipped = [entry for part in parts for entry in part["skipped"]]
         counts = write_shard(self._out / f"{self._stem}.arrayrecord", self._all(last), [*skipped, *last.skipped])
-        counts = dataclasses.replace(counts, source=source)
+        arithmetic = distinct([*(part.get("arithmetic", {}) for part in parts), last.arithmetic])
+        counts = dataclasses.replace(counts, source=source, arithmetic=arithmetic)
         write_json(self._counts, dataclasses.asdict(counts))
         self.remove_parts()
         return counts

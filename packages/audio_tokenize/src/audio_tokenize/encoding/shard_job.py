@@ -3,8 +3,14 @@
 Threads read and resample ahead of the codec, across the end of a shard; clips of similar length go through it together;
 another thread writes. Memory is bounded by seconds of audio: utterances too long to be held are encoded as a stream.
 Every ten minutes of audio become a part on disk, and a killed job goes on behind the last part, without looking at the
-audio before. Since a codec gives the same codes whatever else is in the batch and however a signal is cut up, the
-outcome does not depend on where it was stopped.
+audio before.
+
+Where it was stopped changes which clips come together in a batch, and nothing else. The embedded codec decides
+near-ties in float64 and gives the same codes everywhere. Mimi computes each clip by itself on a CPU, so that the
+outcome of a job is the same to the bit on machines of one kind with one version of jaxlib, whatever the batches,
+threads and stops. On an accelerator several clips lie side by side, in one program of one shape, but nobody promises
+that all places in it round alike: codes of near-ties may differ after a stop, as they may between kinds of machines.
+Each shard records what computed it (`EncodedShard.arithmetic`).
 """
 
 from collections.abc import Generator, Iterable, Iterator

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from audio_data import InputError, StoragePath, TokenDataset, read_bytes, storage_path
+from audio_data import InputError, StoragePath, TokenDataset, disk_errors, read_bytes, storage_path
 from audio_tokenize.documents.passages import Passage, Passages, read_ids, read_string
 from audio_tokenize.encoding.encoded import MANIFEST_NAME, EncodedCorpus
 from audio_tokenize.vocabularies.folder import FOLDER_NAME, VOCABULARY_NAME, VocabularyFolder
@@ -70,7 +70,9 @@ def read_excerpt(source: str | StoragePath, index: int = 0, *, vocabulary: str |
         InputError: No such entry, none of these sources, or ids without a vocabulary.
     """
     source = storage_path(source)
-    if source.is_dir():
+    with disk_errors(source, "read"):
+        is_folder = source.is_dir()
+    if is_folder:
         return _from_folder(source, index, vocabulary)
     if not source.is_file():
         raise InputError(f"`{source}` does not exist; expected {_SOURCES}: check the path")

@@ -133,13 +133,16 @@ def price_corpus(
     layouts = _layouts(figures, num_codebooks)
     figures |= _byte_figures(figures, layouts, num_codebooks)
     missing = []
+    if isinstance(corpus, CorpusCard) and language is None and hours is None:
+        missing += _unpriced_languages(corpus)
     if isinstance(corpus, CorpusCard) and "download_bytes" not in figures:
         missing.append("bytes to download: not published; with `root`, the folder with its files, they are counted")
     if speed is None:
         missing.append("device hours: give the speed of a worker, or have it measured here")
     else:
         figures |= _time_figures(figures["hours"], speed, num_workers)
-    return CorpusPrice(corpus.name, figures, layouts, tuple(missing))
+    is_part = isinstance(corpus, CorpusCard) and language is not None
+    return CorpusPrice(f"{corpus.name}-{language}" if is_part else corpus.name, figures, layouts, tuple(missing))
 
 
 def find_corpus(
@@ -212,17 +215,37 @@ def _card_figures(card: CorpusCard, language: str | None, hours: int | float | N
         raise InputError(
             f"`language` of corpus `{card.name}` must be one of {', '.join(card.languages)}, got {language!r}"
         )
-    known = language == card.hours_language or (language is not None and card.languages == (language,))
-    if hours is None and (card.hours is None or not known):
+    published = _published_hours(card, language)
+    if hours is None and published is None:
         what = f"language {language!r} of corpus `{card.name}`" if language else f"corpus `{card.name}`"
-        raise InputError(f"the hours of {what} are not published: give `hours`, or `root`, the folder with its files")
-    found: dict[str, Figure] = {}
-    if card.hours is not None:
-        basis = "; ".join(filter(None, (card.source, card.notes)))
-        found["hours"] = Figure(card.hours, "h", "published", basis)
+        raise InputError(
+            f"the hours of {what} are not published: give `hours` (`--hours H`), or `root` (`--root DIR`), the folder "
+            "with its files"
+        )
+    found = {} if published is None else {"hours": published}
     if card.num_bytes is not None:
         found["download_bytes"] = Figure(card.num_bytes, "bytes", "published", card.source)
     return found
+
+
+def _published_hours(card: CorpusCard, language: str | None) -> Figure | None:
+    """Hours of one language; or of all for None, and where their sum is not known of those that are."""
+    known = card.hours_of(language)
+    if known is None and language is None and card.language_hours:
+        names, parts = zip(*card.language_hours, strict=True)
+        return Figure(sum(parts), "h", "published", f"of {', '.join(names)} alone; {card.source}")
+    return None if known is None else Figure(known, "h", "published", card.source)
+
+
+def _unpriced_languages(card: CorpusCard) -> list[str]:
+    """What a price without a language leaves out."""
+    others = [language for language in card.languages if language not in dict(card.language_hours)]
+    if card.hours is not None or not card.language_hours or not others:
+        return []
+    return [
+        f"hours of {', '.join(others)}: not published; price each with `language` and `hours` "
+        f"(`--language {others[0]} --hours H`), or with `root`"
+    ]
 
 
 def _file_figures(corpus: AbstractCorpus) -> dict[str, Figure]:

@@ -51,6 +51,8 @@ def read_tokenizer_json(content: bytes, where: str) -> tuple[BytePairs, tuple[Na
     model = value.get("model") if isinstance(value, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise InputError(f"`{where}` must be {_KINDS}; got other JSON, without tokens at `model.vocab`")
+    if model.get("type") != "BPE" or not isinstance(model.get("merges"), list):
+        raise InputError(f"`{where}` must be {_KINDS}; got a model of type {model.get('type')!r}")
     pairs = BytePairs(
         tokens=_in_order({token: int(i) for token, i in model["vocab"].items()}, where),
         merges=tuple(merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]),
@@ -96,8 +98,8 @@ def _in_order(ids: Mapping[str, int], where: str) -> tuple[str, ...]:
 def _check_model(model: Mapping[str, Any], tokens: Sequence[str], where: str) -> None:
     options = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
     used = {name: model[name] for name in options if model.get(name)}
-    if model.get("type") != "BPE" or used:
-        raise InputError(f"`{where}` must be {_KINDS}; got a model of type {model.get('type')!r} with {used!r}")
+    if used:
+        raise InputError(f"`{where}` must be {_KINDS}; got one with {used!r}")
     missing = BYTE_CHARACTERS.difference(tokens)
     if missing:
         raise InputError(

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from audio_data import InputError
+from audio_tokenize.hub_warnings import without_hub_retries
 
 # Packages that carry a tokenizer, with the file's place in them. They are looked into, not imported.
 PACKAGES = {
@@ -75,7 +76,8 @@ def _on_the_hub(repository: str, revision: str | None) -> Path:
             f"or {_by_hand(repository, revision)}"
         ) from error
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, "tokenizer.json", revision=revision))
+        with without_hub_retries():
+            return Path(huggingface_hub.hf_hub_download(repository, "tokenizer.json", revision=revision))
     # A refusal of the hub is an OSError; a connection lost on the way and an id that no repository can have are not.
     except (OSError, errors.HTTPError, errors.HFValidationError) as error:  # pyright: ignore[reportPrivateImportUsage]
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

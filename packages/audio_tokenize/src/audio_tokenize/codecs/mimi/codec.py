@@ -1,6 +1,8 @@
 """Mimi behind the common interface."""
 
+import platform
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +13,7 @@ from jaxtyping import Float, Float32, Int, Int32
 from audio_tokenize.codecs.base import AbstractCodec
 from audio_tokenize.codecs.mimi.config import MimiConfig
 from audio_tokenize.codecs.mimi.lanes import DecoderLanes, EncoderLanes
-from audio_tokenize.codecs.mimi.model import BLOCK_FRAMES, Decoder, Encoder
+from audio_tokenize.codecs.mimi.model import BLOCK_FRAMES, MATMUL_PRECISION, Decoder, Encoder
 from audio_tokenize.codecs.mimi.quantizer import SplitQuantizer
 from audio_tokenize.codecs.mimi.streams import MimiDecoderStream, MimiEncoderStream, require_codes, require_finite
 
@@ -52,7 +54,8 @@ class MimiCodec(AbstractCodec):
         encoder: Samples to latents.
         decoder: Latents to samples.
         quantizer: Latents to codes and back.
-        num_lanes: Signals side by side. Codes do not depend on it but for what rounding makes of near-ties.
+        num_lanes: Signals side by side, at whatever batch size. Codes do not depend on it but for what rounding makes
+            of near-ties, on which neither the number of threads nor, with one lane, the batch has any influence.
     """
 
     codec_id: str = eqx.field(static=True)
@@ -97,6 +100,17 @@ class MimiCodec(AbstractCodec):
         origin = self.provenance
         own = {"weights": origin.weights, "revision": origin.revision, "weights_sha256": origin.sha256}
         return {**super().description, **own}
+
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """The device, the compiler, the precision of matrix products and the signals side by side."""
+        return {
+            "device": jax.devices()[0].device_kind,
+            "machine": platform.machine(),
+            "jaxlib": version("jaxlib"),
+            "matmul_precision": MATMUL_PRECISION,
+            "lanes": self.num_lanes,
+        }
 
     def encode_batch(self, signals: Sequence[Float[np.ndarray, " _"]]) -> list[Int32[np.ndarray, "_ codebooks"]]:
         """Encode several signals at once.

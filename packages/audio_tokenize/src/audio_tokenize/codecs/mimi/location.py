@@ -6,6 +6,7 @@ from pathlib import Path
 
 from audio_data import InputError
 from audio_tokenize.codecs.mimi.weights import CONFIG_NAME, WEIGHTS_NAME
+from audio_tokenize.hub_warnings import without_hub_retries
 
 PUBLISHED = "kyutai/mimi"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -72,7 +73,8 @@ def _download(hub_id: str, revision: str | None) -> Path:
     except ImportError as error:
         raise InputError(_by_hand(hub_id, revision, "the package huggingface-hub is not installed")) from error
     try:
-        return Path(hub.snapshot_download(hub_id, revision=revision, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME]))
+        with without_hub_retries():
+            return Path(hub.snapshot_download(hub_id, revision=revision, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME]))
     except hub.errors.RevisionNotFoundError as error:
         raise InputError(f"expected `revision` to be a branch, tag or commit of {hub_id}, got {revision!r}") from error
     except hub.errors.RepositoryNotFoundError as error:

@@ -1,8 +1,9 @@
 """The two halves of Mimi over blocks with carried state, and the only two functions of it that are compiled.
 
 Whatever is encoded or decoded goes through blocks of one length from the start of its signal, several signals side by
-side in lanes that never mix, in one compiled function of one shape. So a result cannot depend on how a signal arrives,
-on what is encoded beside it or on how long it goes on, not even in the last bit.
+side in lanes that never mix, in one compiled function of one shape. So a result does not depend on how a signal
+arrives, on what is encoded beside it or on how long it goes on: on a CPU not even in the last bit. Accelerators meet
+the same shapes, but nobody promises that two of their lanes round alike.
 """
 
 from functools import partial
@@ -15,6 +16,9 @@ from jaxtyping import Array, Float32, Int32
 from audio_tokenize.codecs.mimi.quantizer import SplitQuantizer
 from audio_tokenize.codecs.mimi.seanet import CausalConv, SeanetDecoder, SeanetEncoder, SeanetTails, Tail, before_end
 from audio_tokenize.codecs.mimi.transformer import Ring, Transformer
+
+MATMUL_PRECISION = "highest"
+"""Float32 products: an accelerator would else round them to bfloat16 or TF32, and turn many codes."""
 
 BLOCK_FRAMES = 16
 """Frames in a block: long enough for matrix products to outweigh the reading of the weights, short enough for the cache
@@ -127,7 +131,7 @@ def encode_block(
 ) -> tuple[State, Float32[Array, "lanes frames width"], Int32[Array, "lanes frames codebooks"]]:
     """Encode one block of each lane to latents and their codes; see `Encoder`. The state given is used up."""
     encoder, quantizer = models
-    with jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision(MATMUL_PRECISION):
         state, latents = jax.vmap(encoder, in_axes=(0, None, 0, 0))(state, position, samples, num_valid)
         return state, latents, jax.vmap(quantizer.encode)(latents)
 
@@ -142,6 +146,6 @@ def decode_block(
 ) -> tuple[State, Float32[Array, "lanes samples"]]:
     """Decode one block of each lane from its first `num_books` codebooks; see `Decoder`. The state given is used up."""
     decoder, quantizer = models
-    with jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision(MATMUL_PRECISION):
         latents = jax.vmap(quantizer.decode, in_axes=(0, None))(codes, num_books)
         return jax.vmap(decoder, in_axes=(0, None, 0))(state, position, latents)
