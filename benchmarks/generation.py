@@ -17,7 +17,7 @@ import time
 
 VOCABULARY, PROMPT, NEW = 144_644, 64, 32
 SHAPE = {"embed": 256, "mlp": 896, "layers": 6, "heads": 4, "kv_heads": 4, "head_dim": 64}
-VARIANTS = ("hf-f32", "hf-bf16", "ours-f32", "ours-bf16", "ours-f32-audio")
+VARIANTS = ("hf-f32", "hf-bf16", "ours-f32", "ours-bf16", "ours-f32-audio", "ours-bf16-audio")
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "JAX_PLATFORMS": "cpu",
@@ -103,6 +103,7 @@ def main():
             ("ours-bf16", "hf-bf16"),
             ("ours-f32-audio", "hf-f32"),
             ("ours-f32-audio", "hf-bf16"),
+            ("ours-bf16-audio", "hf-bf16"),
         ):
             ratio = statistics.median(row[ours] / row[theirs] for row in rounds)
             print(json.dumps({"batch": batch, "ratio": f"{ours} / {theirs}", "median": round(ratio, 3)}), flush=True)

@@ -122,6 +122,7 @@ def data(tmp_path_factory, vocabulary, text):
     root = tmp_path_factory.mktemp("data")
     write_dataset(root / "heldout", vocabulary, text, TEXTS[:12], orders=("audio_first", "text_first"))
     write_dataset(root / "voice", vocabulary, text, TEXTS[12:18], speaker="bob")
+    write_dataset(root / "one", vocabulary, text, TEXTS[:1])
     write_dataset(root / "talks", vocabulary, text, TEXTS[18:21], segments=2)
     return root
 

@@ -110,9 +110,9 @@ def test_without_a_judge_the_error_rate_is_missing_with_the_way_to_get_it(export
 
 def test_a_single_text_has_no_control_and_says_so(export, data, tmp_path, toy_codec):
     tasks = make_tasks(["asr"], {"asr.batch_size": "2"})
-    summary = evaluate(export, data, ["voice"], tasks, tmp_path, judge="none", limit=1).summary()["voice"]
+    summary = evaluate(export, data, ["one"], tasks, tmp_path, judge="none").summary()["one"]
     assert summary["asr_wer_other_utterance"]["value"] is None
-    assert "same text" in summary["asr_wer_gain_over_other_utterance"]["reason"]
+    assert "all 1 utterances have the same text" in summary["asr_wer_gain_over_other_utterance"]["reason"]
     assert summary["asr_wer_untrained"]["num_items"] == 1
 
 
@@ -142,8 +142,9 @@ def test_comparison_with_itself_is_undecided(evaluation):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"heldout": ["nowhere"]}, "which are heldout, talks, voice, got 'nowhere'"),
+        ({"heldout": ["nowhere"]}, "which are heldout, one, talks, voice, got 'nowhere'"),
         ({"heldout": []}, "must name at least one data set"),
+        ({"limit": 0}, "`limit` must be at least 1, got 0"),
         ({"judge": "parrot"}, "`judge` must be auto, embedded, none or whisper:MODEL, got 'parrot'"),
     ],
 )

@@ -2,11 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from audio_data import InputError
-from audio_eval.scoring import bucket_lengths, score_documents
+from audio_eval.scoring import score_documents, scored_documents
 from audio_model import TokenSets
 
 
@@ -46,7 +44,7 @@ def test_scores_equal_those_of_each_document_alone(model, documents, vocabulary)
         np.testing.assert_allclose(scored.allowed, chosen - within, atol=2e-5)
 
 
-@pytest.mark.parametrize("settings", [{"tokens_per_batch": 64}, {"max_buckets": 1}])
+@pytest.mark.parametrize("settings", [{"tokens_per_batch": 64}, {"max_widths": 1}])
 def test_scores_do_not_depend_on_batches_or_order(model, documents, vocabulary, settings):
     sets = TokenSets.build(vocabulary.allowed_sets)
     plain = score_documents(model, documents, sets)
@@ -54,6 +52,30 @@ def test_scores_do_not_depend_on_batches_or_order(model, documents, vocabulary, 
     for one, other in zip(plain, shuffled, strict=True):
         np.testing.assert_allclose(one.full, other.full, atol=1e-5)
         np.testing.assert_allclose(one.allowed, other.allowed, atol=1e-5)
+
+
+def test_bigger_batches_and_other_orders_change_no_token_by_1e_5(model, vocabulary):
+    sets, rng = TokenSets.build(vocabulary.allowed_sets), np.random.default_rng(1)
+    documents = [rng.integers(0, vocabulary.size, size).astype(np.int32) for size in rng.integers(2, 250, 40)]
+    order = rng.permutation(len(documents))
+    plain = score_documents(model, documents, sets, tokens_per_batch=512)
+    mixed = score_documents(model, [documents[i] for i in order], sets, tokens_per_batch=16_384)
+    for index, other in zip(order, mixed, strict=True):
+        np.testing.assert_allclose(plain[index].full, other.full, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(plain[index].allowed, other.allowed, rtol=0, atol=1e-5)
+    sums = [[scored.full.mean() for scored in found] for found in (plain, [mixed[i] for i in np.argsort(order)])]
+    assert np.argsort(sums[0]).tolist() == np.argsort(sums[1]).tolist()
+
+
+def test_what_is_given_is_read_and_not_scored(model, documents, vocabulary):
+    sets, given = TokenSets.build(vocabulary.allowed_sets), [1, 3, 32, 20, 40, 1]
+    whole = score_documents(model, documents, sets)
+    for index, part in scored_documents(model, documents, sets, given=given, greedy=True):
+        np.testing.assert_array_equal(part.targets, documents[index][given[index] :])
+        np.testing.assert_allclose(part.full, whole[index].full[given[index] - 1 :], atol=1e-5)
+        np.testing.assert_array_equal(
+            part.greedy, dense(model, documents[index])[given[index] - 1 :].argmax(-1) == part.targets
+        )
 
 
 def test_sums_by_kind_add_up(model, documents, vocabulary):
@@ -79,18 +101,3 @@ def test_too_short_or_too_long_documents_are_named(model, vocabulary, length):
     documents = [np.zeros(3, np.int32), np.zeros(length, np.int32)]
     with pytest.raises(InputError, match=f"document `1` must have 2 to 256 tokens to be scored, got {length}"):
         score_documents(model, documents, TokenSets.build(vocabulary.allowed_sets))
-
-
-@given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(1, 4))
-def test_bucket_lengths_hold_every_document_at_the_least_padding(lengths, max_buckets):
-    buckets = bucket_lengths(lengths, max_buckets)
-    assert len(buckets) <= max_buckets
-    assert buckets == sorted(set(buckets))
-    assert buckets[-1] >= max(lengths)
-
-    def padded(widths):
-        return sum(min(width for width in widths if width >= length) for length in lengths)
-
-    multiples = sorted({-(-length // 32) * 32 for length in lengths})
-    if max_buckets == 2:
-        assert padded(buckets) == min(padded([cut, multiples[-1]]) for cut in multiples)

@@ -82,7 +82,9 @@ def test_bench_reports_consistent_figures(invoke, tiny, tmp_path):
     ("arguments", "message"),
     [
         (("describe", "9z"), "`size` must be one of"),
+        (("describe", "./nowhere"), "there is no folder './nowhere'"),
         (("generate", "nowhere", "1"), "must be a folder with a config.json"),
+        (("generate", "nowhere", "1", "--seed", "-1"), "`seed` must lie in"),
         (("generate", "nowhere", "one"), "`PROMPTS` must be token ids"),
         (("convert", "./nowhere", "--out", "out"), "must be a folder or a hub id OWNER/NAME"),
         (("extend", "./nowhere", "--out", "out"), "must be a folder or a hub id OWNER/NAME"),

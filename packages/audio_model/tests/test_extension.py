@@ -70,6 +70,7 @@ def test_bfloat16_rounds_the_float32_rows(base):
         ({"num_copied": 0}, "`num_copied` must lie in"),
         ({"vocab_size": 49}, "`vocab_size` must be at least the 50 rows that are kept, got 49"),
         ({"deviation": -0.1}, "`deviation` must be at least 0"),
+        ({"deviation": float("nan")}, "`deviation` must be at least 0"),
     ],
 )
 def test_impossible_extensions_are_refused(base, change, message):

@@ -50,6 +50,25 @@ def test_sequences_and_seeds_draw_differently(tiny, prompts):
     assert len({tuple(x) for x in same + other}) == 6
 
 
+def test_draws_go_with_the_stream_wherever_a_prompt_stands(tiny, prompts):
+    sampling, streams = Sampling(temperature=3.0, seed=5), [7, 2**32 - 1, 0, 7]
+    arguments = {"max_new_tokens": 9, "sampling": sampling, "batch_size": 3}
+    together = generate(tiny, prompts, streams=streams, **arguments)
+    order = [2, 0, 3, 1]
+    moved = generate(tiny, [prompts[i] for i in order], streams=[streams[i] for i in order], **arguments)
+    for index, result in zip(order, moved, strict=True):
+        np.testing.assert_array_equal(result, together[index])
+    in_another_stream = generate(tiny, prompts[:1], streams=[8], **arguments)
+    assert in_another_stream[0].tolist() != together[0].tolist()
+
+
+def test_streams_are_positions_if_not_given(tiny, prompts):
+    arguments = {"max_new_tokens": 9, "sampling": Sampling(temperature=3.0, seed=5), "batch_size": 3}
+    given = generate(tiny, prompts, streams=[0, 1, 2, 3], **arguments)
+    for one, other in zip(given, generate(tiny, prompts, **arguments), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_stop_id_ends_its_own_sequence_only(tiny, prompts):
     free = generate(tiny, prompts, max_new_tokens=9, batch_size=3)
     stop = int(free[0][3])
@@ -119,8 +138,8 @@ def test_neighbours_in_other_states_change_nothing(tiny, prompts, temperature):
 @pytest.mark.parametrize("tokens_per_piece", [1, 4, 50])
 def test_pieces_of_a_stream_are_what_generate_gives(tiny, prompts, sampling, tokens_per_piece):
     arguments = {"max_new_tokens": 10, "stop_ids": [3], "sampling": sampling}
-    (whole,) = generate(tiny, prompts[1:2], batch_size=1, **arguments)
-    pieces = list(stream(tiny, prompts[1], tokens_per_piece=tokens_per_piece, **arguments))
+    (whole,) = generate(tiny, prompts[1:2], streams=[6], batch_size=1, **arguments)
+    pieces = list(stream(tiny, prompts[1], stream_id=6, tokens_per_piece=tokens_per_piece, **arguments))
     assert all(len(piece) == tokens_per_piece for piece in pieces[:-1])
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
@@ -150,6 +169,14 @@ def test_bfloat16_runs_under_strict_promotion(tiny, prompts):
     assert [x.shape for x in results] == [(3,)]
 
 
+def test_a_head_cast_row_by_row_chooses_as_one_cast_whole(tiny, prompts):
+    grammar = TokenAutomaton.cycles(97, [[(0, 20)], [(20, 40)]], end=96, minimum=2, maximum=4)
+    arguments = {"max_new_tokens": 9, "automaton": grammar, "batch_size": 3, "dtype": jnp.bfloat16}
+    cast = dataclasses.replace(tiny, head=tiny.head.astype(jnp.bfloat16))
+    for one, other in zip(generate(tiny, prompts, **arguments), generate(cast, prompts, **arguments), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_nothing_to_do(tiny):
     assert generate(tiny, [], max_new_tokens=3) == []
 
@@ -162,6 +189,8 @@ def test_nothing_to_do(tiny):
         ([1] * 120, {}, "context of 128 tokens, got 120 tokens"),
         ([1], {"max_new_tokens": 0}, "`max_new_tokens`"),
         ([1], {"stop_ids": [97]}, "`stop_ids`"),
+        ([1], {"streams": [0, 1]}, "`streams` must hold one stream for each of the 1 prompts, got 2"),
+        ([1], {"streams": [-1]}, r"`streams` must lie in \[0, 4294967296\), got \[-1\]"),
         (
             [1],
             {"automaton": TokenAutomaton.cycles(9, [[(0, 2)]], end=3, maximum=1)},

@@ -41,6 +41,12 @@ def test_windows_are_as_wide_as_a_codebook_and_the_end_beside_it():
     assert GrammarTables.of(_audio(400, 4, 32, 200, 199)).window == 33
 
 
+def test_narrow_is_a_grammar_whose_states_all_are():
+    assert GrammarTables.of(_audio(400, 4, 32, 200, 199)).is_narrow
+    assert not GrammarTables.of(TokenAutomaton.cycles(400, [[(0, 300)], [(310, 312)]], end=399, maximum=2)).is_narrow
+    assert not GrammarTables.of(TokenAutomaton.cycles(400, [[(0, 300)]], end=399, maximum=2)).is_narrow
+
+
 def test_a_grammar_of_scattered_ids_has_no_windows():
     grammar = TokenAutomaton.cycles(400, [[(i, i + 1) for i in range(0, 398, 2)]], end=399, maximum=2)
     tables = GrammarTables.of(grammar)

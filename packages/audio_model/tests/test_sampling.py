@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +91,19 @@ def test_steps_draw_anew_and_repeatably():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"temperature": -0.1}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}, {"min_p": 1.5}, {"repetition_penalty": 0.0}],
+    [
+        {"temperature": -0.1},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"min_p": 1.5},
+        {"repetition_penalty": 0.0},
+        {"repetition_penalty": math.inf},
+        {"seed": -1},
+        {"seed": 2**32},
+    ],
 )
 def test_bad_values_are_refused(bad):
     with pytest.raises(InputError, match=f"`{next(iter(bad))}`"):

@@ -1,5 +1,8 @@
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import load_checkpoint as load_checkpoint
+from .demo import DemoSession as DemoSession
+from .demo import open_session as open_session
+from .demo import serve_demo as serve_demo
 from .evaluation import Evaluation as Evaluation
 from .evaluation import TaskResult as TaskResult
 from .evaluation import compare as compare

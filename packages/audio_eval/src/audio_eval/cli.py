@@ -161,6 +161,32 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
         click.echo(str(comparison))
 
 
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; any other opens the page.")
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65_535), help="0 for any free one.")
+@click.option("--max-seconds", default=30.0, show_default=True, help="Longest recording.")
+@click.option("--max-megabytes", default=16.0, show_default=True, help="Largest file, in MiB.")
+@click.option("--codec-weights", help="Where Mimi's weights lie, if not where the checkpoint says.")
+def demo(
+    checkpoint: Path, host: str, port: int, max_seconds: float, max_megabytes: float, codec_weights: str | None
+) -> None:
+    """Serve a page to talk to CHECKPOINT: transcribe, speak, continue and translate speech.
+
+    Needs the extra `demo`. It listens on this machine alone, and Ctrl-C ends it.
+    """
+    from audio_eval.demo import serve_demo
+
+    serve_demo(
+        checkpoint,
+        host=host,
+        port=port,
+        max_seconds=max_seconds,
+        max_megabytes=max_megabytes,
+        codec_weights=codec_weights,
+    )
+
+
 def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
     from audio_data import InputError
 

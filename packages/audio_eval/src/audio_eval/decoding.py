@@ -1,7 +1,7 @@
 """Continuing many prompts under a grammar, with progress; a prompt that does not fit is an item that got no answer."""
 
-import dataclasses
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int, Int32
@@ -12,14 +12,15 @@ from audio_model import Qwen3x, Sampling, TokenAutomaton, generate
 
 # Batches between two signs of progress, which are also what a kill costs.
 _BATCHES_PER_CALL = 4
-_SAMPLED_PER_CALL = 256
-# Far enough from the next seed a person would choose.
-_SEED_STRIDE = 7_919
+_STREAM_BYTES = 4
+# Shorter prompts are padded to so many tokens, longer ones to a power of two.
+_SHORTEST = 32
 
 
 def continue_prompts(
     model: Qwen3x,
     prompts: Sequence[Int[np.ndarray, " _"]],
+    keys: Sequence[str],
     *,
     automaton: TokenAutomaton | None,
     stop_id: int,
@@ -31,48 +32,65 @@ def continue_prompts(
 ) -> list[Int32[np.ndarray, " _"] | None]:
     """Continues each prompt until the stop id.
 
+    What a prompt is continued with depends on the seed, its key and itself: not on the others, nor on their order.
+    Another batch size changes it by rounding alone.
+
     Args:
         model: The model.
         prompts: Token ids.
+        keys: Name of each prompt, unique among them, such as the id of its item.
         automaton: Grammar of what follows a prompt, None where anything may.
         stop_id: Token that ends a continuation.
-        sampling: How tokens are chosen; its seed drives the draws.
+        sampling: How tokens are chosen; its seed and the prompt's key drive the draws.
         max_new_tokens: Most tokens to add, the stop id included.
         batch_size: Prompts computed together.
         label: Name of the progress line, and of the step in the journal.
-        journal: Keeps what was continued already, by the prompt's index.
+        journal: Keeps what was continued already, by key.
 
     Returns:
         For each prompt its continuation without the stop id, or None where prompt and continuation exceed the model's
         context: a task counts that as an error, so that a long item cannot improve a score by being skipped.
     """
     room = model.config.max_seq_len - max_new_tokens
-    # Sorted by length, prompts of one compiled shape come together.
-    fitting = sorted((i for i in range(len(prompts)) if len(prompts[i]) <= room), key=lambda i: len(prompts[i]))
-    # Draws follow a prompt's index in a call, so sampled prompts come in groups that no batch size changes.
-    step = batch_size * _BATCHES_PER_CALL if sampling.temperature == 0 else _SAMPLED_PER_CALL
-    known = journal.known(label) if journal is not None else {}
-    results: list[Int32[np.ndarray, " _"] | None] = [None] * len(prompts)
+    fitting = [index for index in range(len(prompts)) if len(prompts[index]) <= room]
+    found = {key: np.array(tokens, np.int32) for key, tokens in (journal.known(label) if journal else {}).items()}
+    waiting = [index for index in fitting if keys[index] not in found]
     with Progress(label, len(fitting), unit="items") as progress:
-        for start in range(0, len(fitting), step):
-            members = fitting[start : start + step]
-            if any(str(index) not in known for index in members):
-                continued = generate(
-                    model,
-                    [prompts[index] for index in members],
-                    max_new_tokens=max_new_tokens,
-                    stop_ids=(stop_id,),
-                    sampling=dataclasses.replace(sampling, seed=sampling.seed + _SEED_STRIDE * start),
-                    automaton=automaton,
-                    batch_size=batch_size,
-                )
-                found = {str(index): one for index, one in zip(members, continued, strict=True)}
-                if journal is not None:
-                    journal.record(label, {index: tokens.tolist() for index, tokens in found.items()})
-            else:
-                found = {str(index): np.array(known[str(index)], np.int32) for index in members}
-            for index in members:
-                tokens = found[str(index)]
-                results[index] = tokens[:-1] if len(tokens) and tokens[-1] == stop_id else tokens
+        progress.advance(len(fitting) - len(waiting))
+        for members in _calls([len(prompt) for prompt in prompts], waiting, batch_size * _BATCHES_PER_CALL):
+            continued = generate(
+                model,
+                [prompts[index] for index in members],
+                max_new_tokens=max_new_tokens,
+                stop_ids=(stop_id,),
+                sampling=sampling,
+                automaton=automaton,
+                streams=[stream_of(keys[index]) for index in members],
+                batch_size=batch_size,
+            )
+            new = {keys[index]: tokens for index, tokens in zip(members, continued, strict=True)}
+            if journal is not None:
+                journal.record(label, {key: tokens.tolist() for key, tokens in new.items()})
+            found |= new
             progress.advance(len(members))
+    results: list[Int32[np.ndarray, " _"] | None] = [None] * len(prompts)
+    for index in fitting:
+        tokens = found[keys[index]]
+        results[index] = tokens[:-1] if len(tokens) and tokens[-1] == stop_id else tokens
     return results
+
+
+def stream_of(key: str) -> int:
+    """The stream of random draws that belongs to a key, in [0, 2**32)."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:_STREAM_BYTES], "big")
+
+
+def _calls(lengths: Sequence[int], waiting: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yields prompts by rounded length, since `generate` fills up the last batch of each; longest last."""
+    by_length: dict[int, list[int]] = {}
+    # Prompts of one length take about as many steps, and a batch goes on until its last sequence ends.
+    for index in sorted(waiting, key=lambda index: lengths[index]):
+        by_length.setdefault((max(_SHORTEST, lengths[index]) - 1).bit_length(), []).append(index)
+    for members in by_length.values():
+        for start in range(0, len(members), most):
+            yield members[start : start + most]

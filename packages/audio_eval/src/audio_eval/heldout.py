@@ -8,6 +8,8 @@ from typing import Any
 from audio_data import InputError, TokenDataset, Vocabulary
 from audio_tokenize import Segment, TextTokenizer, layout
 
+_STORED_ADVICE = "to score documents of any form as they are, run `nll` alone with `--set nll.documents=stored`"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HeldoutDocument:
@@ -24,11 +26,6 @@ class HeldoutDocument:
     dataset: str
     segments: tuple[Segment, ...]
     metadata: Mapping[str, Any]
-
-    @property
-    def seconds(self) -> float:
-        """Length of its audio."""
-        return float(self.metadata.get("seconds", 0.0))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,28 +49,21 @@ class HeldoutUtterance:
     segment: Segment
 
 
-def read_documents(
-    name: str, dataset: TokenDataset, vocabulary: Vocabulary, limit: int | None = None
-) -> list[HeldoutDocument]:
+def read_documents(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> list[HeldoutDocument]:
     """Reads the documents of a data set: each utterance once, whatever orders and phases it was built in.
 
     Args:
         name: Name of the data set.
         dataset: Its records; documents hold both text and audio.
         vocabulary: Vocabulary of the model, which must be the data set's own.
-        limit: At most this many; which ones is decided by a hash of their ids, so that a limit takes a fair sample of
-            voices and texts, the same at every call, and a larger limit only adds to it.
+
+    Returns:
+        Documents in the order of a hash of their ids, so that the first of them are a fair sample of voices and texts.
 
     Raises:
         InputError: The data set has another vocabulary, no documents, or documents without text or audio.
     """
-    if dataset.vocabulary.fingerprint != vocabulary.fingerprint:
-        raise InputError(
-            f"data set `{name}` must have the model's vocabulary {vocabulary.name!r} ({vocabulary.fingerprint[:12]}), "
-            f"got {dataset.vocabulary.name!r} ({dataset.vocabulary.fingerprint[:12]}): build it anew"
-        )
-    if limit is not None and limit < 1:
-        raise InputError(f"`limit` must be at least 1, got {limit!r}")
+    check_vocabulary(name, dataset, vocabulary)
     documents: dict[str, HeldoutDocument] = {}
     for index in range(len(dataset)):
         document = dataset[index]
@@ -82,17 +72,35 @@ def read_documents(
         identity = f"{metadata.get('base_id', metadata.get('id', index))}/{metadata.get('speaker', '')}"
         if identity in documents:
             continue
-        segments = tuple(order.parse(document.ids, vocabulary))
+        try:
+            segments = tuple(order.parse(document.ids, vocabulary))
+        except InputError as error:
+            raise InputError(
+                f"document `{identity}` of data set `{name}` must be of layout {order.name!r} to be evaluated, but "
+                f"{error.message}: {_STORED_ADVICE}"
+            ) from error
         if not all(segment.text_ids.size and segment.codes.size for segment in segments):
             raise InputError(
                 f"document `{identity}` of data set `{name}` must hold audio and text to be evaluated, got layout "
-                f"{order.name!r}: build it with `--layout audio_first`"
+                f"{order.name!r}: build it with `--layout audio_first`; {_STORED_ADVICE}"
             )
         documents[identity] = HeldoutDocument(identity, name, segments, metadata)
     if not documents:
         raise InputError(f"data set `{name}` must hold at least one document, got 0")
-    sample = sorted(documents.values(), key=lambda document: hashlib.sha256(document.id.encode()).digest())
-    return sample[:limit]
+    return sorted(documents.values(), key=lambda document: hashlib.sha256(document.id.encode()).digest())
+
+
+def check_vocabulary(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> None:
+    """Refuses a data set whose ids mean something else than the model's.
+
+    Raises:
+        InputError: It has another vocabulary.
+    """
+    if dataset.vocabulary.fingerprint != vocabulary.fingerprint:
+        raise InputError(
+            f"data set `{name}` must have the model's vocabulary {vocabulary.name!r} ({vocabulary.fingerprint[:12]}), "
+            f"got {dataset.vocabulary.name!r} ({dataset.vocabulary.fingerprint[:12]}): build it anew"
+        )
 
 
 def utterances(documents: Sequence[HeldoutDocument], text: TextTokenizer) -> list[HeldoutUtterance]:

@@ -69,6 +69,8 @@ def evaluate(
     Raises:
         InputError: Something that was named is missing or does not belong together.
     """
+    if limit is not None and limit < 1:
+        raise InputError(f"`limit` must be at least 1, got {limit!r}")
     loaded, folder = load_checkpoint(Path(checkpoint)), Path(out)
     context = Context(
         checkpoint=loaded,

@@ -30,7 +30,7 @@ def asked(monkeypatch, vocabulary):
     """Answers for the model: a frame more each item; the third never ends, the fourth has no frames."""
     calls = []
 
-    def continued(model, prompts, *, max_new_tokens, **options):
+    def continued(model, prompts, keys, *, max_new_tokens, **options):
         calls.append((prompts, options))
         found = []
         for index in range(len(prompts)):

@@ -24,7 +24,7 @@ def asked(monkeypatch, vocabulary, text):
     """Answers for the model: "ab" where it is to write, five frames where it is to speak."""
     calls = []
 
-    def continued(model, prompts, *, stop_id, **options):
+    def continued(model, prompts, keys, *, stop_id, **options):
         calls.append(([prompt.tolist() for prompt in prompts], options["label"]))
         written = np.array(text.encode("ab"), np.int32)
         spoken = vocabulary.audio_ids(np.ones((5, 3), np.int32))

@@ -28,7 +28,7 @@ def prompts(monkeypatch):
     """What a task asks the model to continue; it gets no answers."""
     asked = []
 
-    def note(model, prompts, **options):
+    def note(model, prompts, keys, **options):
         asked.append((prompts, options))
         return [None] * len(prompts)
 
@@ -37,7 +37,7 @@ def prompts(monkeypatch):
 
 
 def answer_with(monkeypatch, text, answers):
-    def continued(model, prompts, **options):
+    def continued(model, prompts, keys, **options):
         return [np.array(text.encode(answer), np.int32) for answer in answers]
 
     monkeypatch.setattr(speech_to_text, "continue_prompts", continued)
@@ -126,6 +126,30 @@ def test_what_cannot_be_heard_counts_every_word(export, test_sets, tmp_path, toy
     assert scores["librispeech_wer"].num_items == 6
     assert result.settings["num_unreadable"] == 6
     assert all("the file is empty" in item.detail["problem"] for item in result.items)
+
+
+def test_an_empty_reference_is_named_and_every_word_for_it_is_too_many(
+    export, test_sets, tmp_path, toy_codec, monkeypatch, text
+):
+    folder = shutil.copytree(test_sets / "librispeech", tmp_path / "sets" / "librispeech")
+    answer_with(monkeypatch, text, ["the red cat"] * 6)
+    paths = sorted(folder.glob("test-clean/*/*/*.trans.txt"))
+    ids = [line.split()[0] for line in paths[0].read_text().splitlines()]
+    paths[0].write_text("".join(f"{name}\n" for name in ids))
+    result = run(export, tmp_path / "sets", tmp_path / "a", "librispeech")
+    assert sorted(result.settings["empty_references"]) == ids
+    scores = {score.name: score for score in result.scores}
+    words = sum(item.terms["wer"][1] for item in result.items)
+    errors = [item.terms["wer"] for item in result.items if item.id in ids]
+    assert errors == [(3.0, 0.0)] * len(ids)
+    assert scores["librispeech_wer"].value == sum(item.terms["wer"][0] for item in result.items) / words
+    assert scores["librispeech_wer"].num_items == 6
+
+    for path in paths:
+        path.write_text("".join(f"{line.split()[0]}\n" for line in path.read_text().splitlines()))
+    (score, *_) = run(export, tmp_path / "sets", tmp_path / "b", "librispeech").scores
+    assert score.value is None
+    assert "zero over all 6 items" in score.reason
 
 
 def test_too_long_a_prompt_counts_every_word(export, test_sets, tmp_path, toy_codec):

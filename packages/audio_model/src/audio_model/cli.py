@@ -194,11 +194,13 @@ def _made(document: dict[str, Any]) -> str:
 
 
 def _config(size: str, vocab_size: int, tied: bool):
-    from audio_model import named_config
+    from audio_model import InputError, named_config
     from audio_model.weights import load_config
 
     if Path(size).is_dir():
         return load_config(size)
+    if "/" in size:
+        raise InputError(f"`SIZE` must be a name such as 135m or a folder of weights; there is no folder {size!r}")
     return named_config(size, vocab_size, tied=tied)
 
 

@@ -242,8 +242,9 @@ def named_config(size: str, vocab_size: int, *, tied: bool = False) -> Qwen3xCon
     """
     shape = SIZES.get(size.lower())
     if shape is None:
-        near = difflib.get_close_matches(size.lower(), SIZES, n=3, cutoff=0.3) or list(SIZES)
-        raise InputError(f"`size` must be one of {', '.join(SIZES)}, got {size!r}; nearest: {', '.join(near)}")
+        near = difflib.get_close_matches(size.lower(), SIZES, n=3, cutoff=0.3)
+        nearest = f"; nearest: {', '.join(near)}" if near else ""
+        raise InputError(f"`size` must be one of {', '.join(SIZES)}, got {size!r}{nearest}")
     return Qwen3xConfig(vocab_size=vocab_size, tied=tied, **dataclasses.asdict(shape))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -110,5 +111,5 @@ def check_extension(config: Qwen3xConfig, vocab_size: int, num_copied: int, devi
             f"`vocab_size` must be at least the {num_copied} rows that are kept, got {vocab_size!r}: "
             "an extension adds ids and takes none away"
         )
-    if deviation < 0:
-        raise InputError(f"`deviation` must be at least 0, got {deviation!r}")
+    if not 0 <= deviation < math.inf:
+        raise InputError(f"`deviation` must be at least 0 and finite, got {deviation!r}")

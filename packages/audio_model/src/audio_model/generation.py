@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Int, Int32
+from jaxtyping import Array, Int, Int32, UInt32
 
 from audio_model.automaton import TokenAutomaton
 from audio_model.decoding import Prompts, Rules, State, advance, begin
@@ -28,6 +28,7 @@ def generate(
     stop_ids: Sequence[int] = (),
     sampling: Sampling = GREEDY,
     automaton: TokenAutomaton | None = None,
+    streams: Sequence[int] | None = None,
     batch_size: int = 32,
     dtype: DTypeLike = jnp.float32,
 ) -> list[Int32[np.ndarray, " new"]]:
@@ -42,26 +43,31 @@ def generate(
         prompts: Token ids of each prompt, at least one each.
         max_new_tokens: Most tokens to add to each prompt.
         stop_ids: A sequence ends after any of these; the stop id is part of the result.
-        sampling: How tokens are chosen. Sequence i draws from `(sampling.seed, i)`.
+        sampling: How tokens are chosen.
         automaton: Grammar of the new tokens; a sequence ends where nothing may follow.
+        streams: Stream of randomness of each prompt, in [0, 2**32). A sequence draws from `(sampling.seed, its stream)`
+            and nothing else, so a stream that goes with the prompt keeps its draws wherever the prompt stands and
+            whatever stands beside it; two equal prompts want two streams. None takes the prompts' positions.
         batch_size: Rows computed together. Another size may round logits differently.
-        dtype: Of activations and cache.
+        dtype: Of activations, products and cache; weights of another dtype are cast once a call.
 
     Returns:
         For each prompt, its new tokens.
 
     Raises:
         InputError: If a prompt is empty, holds ids outside the vocabulary or leaves less than
-            `max_new_tokens` of the context, or if the automaton is for another vocabulary.
+            `max_new_tokens` of the context, if the automaton is for another vocabulary, or if there is not one
+            stream in [0, 2**32) for each prompt.
     """
     _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size)
+    stream_of = _checked_streams(range(len(prompts)) if streams is None else streams, len(prompts))
     rules = _rules(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
-    model = _cast(model, rules.dtype)
+    model = _cast(model, rules)
     results: list[np.ndarray] = [np.empty(0, np.int32)] * len(prompts)
     for bucket, members in _buckets(prompts).items():
         for start in range(0, len(members), batch_size):
             rows = members[start : start + batch_size]
-            batch = _batch([prompts[row] for row in rows], rows, bucket, batch_size, sampling.seed)
+            batch = _batch([prompts[row] for row in rows], stream_of[np.array(rows)], bucket, batch_size, sampling.seed)
             tokens, lengths = _whole(model, batch, rules)
             for row, new, length in zip(rows, np.asarray(tokens), np.asarray(lengths), strict=False):
                 results[row] = new[:length]
@@ -77,11 +83,12 @@ def stream(
     stop_ids: Sequence[int] = (),
     sampling: Sampling = GREEDY,
     automaton: TokenAutomaton | None = None,
+    stream_id: int = 0,
     dtype: DTypeLike = jnp.float32,
 ) -> Iterator[Int32[np.ndarray, " new"]]:
     """Continue one prompt and hand tokens out as they are made: a frame of audio at a time, say.
 
-    The pieces together are what `generate` gives for the same prompt alone at `batch_size` 1.
+    The pieces together are what `generate` gives for the same prompt and stream alone at `batch_size` 1.
 
     Args:
         model: The model.
@@ -91,6 +98,7 @@ def stream(
         stop_ids: As for `generate`.
         sampling: As for `generate`.
         automaton: As for `generate`.
+        stream_id: One of `streams` of `generate`.
         dtype: As for `generate`.
 
     Yields:
@@ -100,11 +108,12 @@ def stream(
         InputError: As `generate`, at the first piece, or if `tokens_per_piece` is below 1.
     """
     _check(model, [prompt], max_new_tokens, stop_ids, automaton, 1)
+    streams = _checked_streams([stream_id], 1)
     if tokens_per_piece < 1:
         raise InputError(f"`tokens_per_piece` must be at least 1, got {tokens_per_piece!r}")
     rules = _rules(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
-    model = _cast(model, rules.dtype)
-    state = _begin(model, _batch([prompt], [0], _bucket(prompt), 1, sampling.seed), rules)
+    model = _cast(model, rules)
+    state = _begin(model, _batch([prompt], streams, _bucket(prompt), 1, sampling.seed), rules)
     given = 0
     while True:
         until = min(given + tokens_per_piece, max_new_tokens)
@@ -144,6 +153,15 @@ def _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size) -> N
         raise InputError(f"`automaton` must be for {vocab_size} token ids, got one for {automaton.vocab_size}")
 
 
+def _checked_streams(streams: Sequence[int], num_prompts: int) -> UInt32[np.ndarray, " prompts"]:
+    if len(streams) != num_prompts:
+        raise InputError(f"`streams` must hold one stream for each of the {num_prompts} prompts, got {len(streams)}")
+    outside = [stream_id for stream_id in streams if not 0 <= stream_id < 2**32]
+    if outside:
+        raise InputError(f"`streams` must lie in [0, {2**32}), got {outside!r}; number or hash what they stand for")
+    return np.array(streams, np.uint32)
+
+
 def _buckets(prompts: Sequence[np.ndarray]) -> dict[int, list[int]]:
     buckets: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
@@ -155,14 +173,16 @@ def _bucket(prompt: np.ndarray) -> int:
     return max(_SMALLEST_BUCKET, 1 << (prompt.size - 1).bit_length())
 
 
-def _batch(prompts: list[np.ndarray], indices: list[int], bucket: int, batch_size: int, seed: int) -> Prompts:
+def _batch(
+    prompts: list[np.ndarray], streams: UInt32[np.ndarray, " prompts"], bucket: int, batch_size: int, seed: int
+) -> Prompts:
     tokens = np.zeros((batch_size, bucket), np.int32)
     lengths = np.ones(batch_size, np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, bucket - prompt.size :] = prompt
         lengths[row] = prompt.size
     padded = np.zeros(batch_size, np.uint32)
-    padded[: len(indices)] = indices
+    padded[: len(streams)] = streams
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), jnp.asarray(padded))
     real = jnp.asarray(np.arange(batch_size) < len(prompts))
     return Prompts(jnp.asarray(tokens), jnp.asarray(lengths), keys, real)
@@ -181,13 +201,19 @@ def _rules(model, stop_ids, sampling, automaton, max_new_tokens: int, dtype: DTy
     )
 
 
-def _cast(model: Qwen3x, dtype: jnp.dtype) -> Qwen3x:
-    """The matrices in the dtype of the products, once instead of at every token; norms keep theirs."""
-    layers = jax.tree.map(lambda x: x.astype(dtype) if x.ndim == 3 else x, model.layers)
+def _cast(model: Qwen3x, rules: Rules) -> Qwen3x:
+    """The matrices in the dtype of the products, once instead of at every token; norms keep theirs.
+
+    Where a grammar reads windows of the head only, the head stays: casting 144,644 rows takes longer than casting the
+    few that a short run reads.
+    """
+    layers = jax.tree.map(lambda x: x.astype(rules.dtype) if x.ndim == 3 else x, model.layers)
     model = dataclasses.replace(model, layers=layers)
+    if rules.grammar is not None and rules.grammar.is_narrow:
+        return model
     if model.head is None:
-        return dataclasses.replace(model, embedding=model.embedding.astype(dtype))
-    return dataclasses.replace(model, head=model.head.astype(dtype))
+        return dataclasses.replace(model, embedding=model.embedding.astype(rules.dtype))
+    return dataclasses.replace(model, head=model.head.astype(rules.dtype))
 
 
 @eqx.filter_jit

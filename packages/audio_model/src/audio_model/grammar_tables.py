@@ -27,6 +27,7 @@ class GrammarTables(eqx.Module):
         window_start: First id of each state's window, -1 where the state is wide.
         strays: Allowed ids outside the window, filled up with -1.
         window: Ids of a window; 0 where no state is narrow.
+        is_narrow: Whether every state is narrow, so that the whole head is never read.
     """
 
     masks: Bool[Array, "rows vocab"]
@@ -37,6 +38,7 @@ class GrammarTables(eqx.Module):
     window_start: Int32[Array, " states"]
     strays: Int32[Array, "states strays"]
     window: int = eqx.field(static=True)
+    is_narrow: bool = eqx.field(static=True)
 
     @staticmethod
     def of(automaton: TokenAutomaton) -> "GrammarTables":
@@ -53,6 +55,7 @@ class GrammarTables(eqx.Module):
             window_start=jnp.asarray(starts[row_of_state]),
             strays=jnp.asarray(strays[row_of_state]),
             window=window,
+            is_narrow=window > 0 and bool((starts >= 0).all()),
         )
 
 

@@ -97,7 +97,8 @@ def _product(x: Float[Array, "rows in"], matrix: Float[Array, "in out"]) -> Floa
 
 def _product_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     x, matrix = residuals
-    x_gradient = jnp.matmul(cotangent, matrix.astype(x.dtype).T, preferred_element_type=jnp.float32)
+    # Contracted as they lie: of a transposed matrix the CPU backend takes bfloat16 operands to float32 first.
+    x_gradient = jnp.einsum("ro,io->ri", cotangent, matrix.astype(x.dtype), preferred_element_type=jnp.float32)
     matrix_gradient = jnp.matmul(lying_transposed(x), cotangent, preferred_element_type=jnp.float32)
     return x_gradient.astype(x.dtype), matrix_gradient.astype(matrix.dtype)
 

@@ -25,7 +25,7 @@ class Sampling:
         min_p: Then keep only tokens at least this fraction as likely as the likeliest; 0 keeps all.
         repetition_penalty: Positive logits of ids that the sequence holds already, prompt included, are divided by it,
             negative ones multiplied; 1 changes nothing.
-        seed: With a sequence's index, fixes all its draws.
+        seed: With a sequence's stream, fixes all its draws; in [0, 2**32).
     """
 
     temperature: float = 0.0
@@ -36,16 +36,18 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise InputError(f"`temperature` must be at least 0, got {self.temperature!r}")
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"`temperature` must be at least 0 and finite, got {self.temperature!r}")
         if self.top_k < 0:
             raise InputError(f"`top_k` must be at least 0, got {self.top_k!r}")
         if not 0 < self.top_p <= 1:
             raise InputError(f"`top_p` must lie in (0, 1], got {self.top_p!r}")
         if not 0 <= self.min_p <= 1:
             raise InputError(f"`min_p` must lie in [0, 1], got {self.min_p!r}")
-        if self.repetition_penalty <= 0:
-            raise InputError(f"`repetition_penalty` must be above 0, got {self.repetition_penalty!r}")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise InputError(f"`repetition_penalty` must be above 0 and finite, got {self.repetition_penalty!r}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"`seed` must lie in [0, {2**32}), got {self.seed!r}")
 
 
 GREEDY = Sampling()

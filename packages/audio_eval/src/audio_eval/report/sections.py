@@ -24,7 +24,7 @@ from audio_eval.report.transcripts import (
 )
 from audio_eval.scores import Item, Score
 
-_ORDER_TITLES = {"audio_first": "audio, then text", "text_first": "text, then audio"}
+_ORDER_TITLES = {"audio_first": "audio, then text", "text_first": "text, then audio", "stored": "as stored"}
 _NUM_LISTENED = 12
 _NUM_TRANSCRIPTS = 30
 _NUM_CONFUSIONS = 12
@@ -74,7 +74,7 @@ def _error_summary(aligned: Sequence[WordErrors], dataset: str) -> Markup | None
     if not pairs:
         return said
     chips = [
-        join(tag("span", tag("del", right), " → ", tag("ins", wrong), f" {times}\u00d7", class_="chip"), " ")
+        join(tag("span", tag("mark", right), " → ", tag("mark", wrong), f" {times}\u00d7", class_="chip"), " ")
         for right, wrong, times in pairs
     ]
     return join(tag("h3", "Most frequent confusions"), tag("p", chips, class_="words key small"), said)
@@ -92,7 +92,7 @@ def _transcript_table(
         control = (
             marked_hypothesis(align(str(item.detail["reference"]), str(other), normalizer))
             if other is not None
-            else "-"
+            else "\u2013"
         )
         audio = item.detail.get("audio")
         voice = tag("span", f"{item.dataset} · {item.detail.get('speaker', '')}", class_="measure")

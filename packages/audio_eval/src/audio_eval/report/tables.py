@@ -14,6 +14,8 @@ _HEADLINES = (
     ("text_nll_heard_over_unheard", "Text loss, heard over unheard", None, "1 for a model that does not listen"),
     ("tts_wer", "Synthesis, word error rate", "tts_wer_other_texts", "against other texts"),
     ("audio_first.bits_per_audio_second", "Bits a second of audio", None, "Fewer are better"),
+    ("stored.bits_per_text_token", "Bits a text token", None, "Fewer are better"),
+    ("stored.bits_per_audio_second", "Bits a second of audio", None, "Fewer are better"),
 )
 
 

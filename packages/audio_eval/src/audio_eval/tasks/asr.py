@@ -78,27 +78,30 @@ class AsrTask(Task):
         if self.normalizer not in NORMALIZERS:
             raise InputError(f"`asr.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")
         spoken = [utterance for group in context.utterances.values() for utterance in group]
-        max_tokens = self.max_tokens or -(-5 * max(len(utterance.segment.text_ids) for utterance in spoken) // 4)
+        longest = max(len(one.segment.text_ids) for group in context.whole_utterances.values() for one in group)
+        max_tokens = self.max_tokens or -(-5 * longest // 4)
         model, main = context.checkpoint.model, context.utterances[context.main_dataset]
-        transcripts = {WER: self._transcribe(context, model, spoken, max_tokens, "asr", journal)}
-        others = other_utterances(main, NORMALIZERS[self.normalizer])
+        transcripts = {WER: self._transcribe(context, model, spoken, spoken, max_tokens, "asr", journal)}
+        others = other_utterances(context.whole_utterances[context.main_dataset], NORMALIZERS[self.normalizer])
         if self.controls and others is not None:
             other = "asr, other utterance"
-            transcripts[OTHER] = self._transcribe(context, model, others, max_tokens, other, journal)
+            heard = others[: len(main)]
+            transcripts[OTHER] = self._transcribe(context, model, main, heard, max_tokens, other, journal)
         if self.controls:
             untrained = initialize(model.config, jax.random.key(context.seed))
             label = "asr, untrained"
-            transcripts[UNTRAINED] = self._transcribe(context, untrained, main, max_tokens, label, journal)
+            transcripts[UNTRAINED] = self._transcribe(context, untrained, main, main, max_tokens, label, journal)
         items = self._items(context, spoken, transcripts)
-        scores = score_items(self.name, context.main_dataset, MEASURES, items, self._missing(len(main)))
+        scores = score_items(self.name, context.main_dataset, MEASURES, items, self._missing(context))
         for name in list(context.datasets)[1:]:
             scores += score_items(self.name, name, MEASURES, items)
         return Findings(tuple(scores), tuple(items), {"max_tokens": max_tokens})
 
-    def _missing(self, num_utterances: int) -> dict[str, str]:
+    def _missing(self, context: Context) -> dict[str, str]:
         """Why a control on the main data set may have no value."""
         if not self.controls:
             return dict.fromkeys((OTHER, UNTRAINED, GAIN), "controls were left out: set `asr.controls` to true")
+        num_utterances = len(context.whole_utterances[context.main_dataset])
         alike = f"all {num_utterances} utterances have the same text, so none of them is a control for another"
         return {OTHER: alike, GAIN: alike}
 
@@ -106,15 +109,18 @@ class AsrTask(Task):
         self,
         context: Context,
         model: Qwen3x,
+        asked: Sequence[HeldoutUtterance],
         heard: Sequence[HeldoutUtterance],
         max_tokens: int,
         label: str,
         journal: Journal,
     ) -> list[str]:
+        """What the model writes for each utterance that is asked for when it hears the one in its place."""
         vocabulary, text = context.checkpoint.vocabulary, context.checkpoint.text
         continued = continue_prompts(
             model,
             [layout("audio_first").prompt([utterance.segment], vocabulary) for utterance in heard],
+            [f"{utterance.dataset}/{utterance.id}" for utterance in asked],
             automaton=text_automaton(vocabulary, max_tokens=max_tokens, vocab_size=model.config.vocab_size),
             stop_id=vocabulary.text_end,
             sampling=Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, seed=context.seed),

@@ -68,15 +68,28 @@ class Context:
     codec_weights: str | None = None
 
     @functools.cached_property
-    def documents(self) -> Mapping[str, Sequence[HeldoutDocument]]:
-        """The documents of each data set."""
+    def whole(self) -> Mapping[str, Sequence[HeldoutDocument]]:
+        """The documents of each data set, whatever the limit, in the order in which a limit takes them.
+
+        Limits of length follow from these, so that an item's result does not change with the items beside it.
+        """
         vocabulary = self.checkpoint.vocabulary
-        return {name: read_documents(name, data, vocabulary, self.limit) for name, data in self.datasets.items()}
+        return {name: read_documents(name, data, vocabulary) for name, data in self.datasets.items()}
+
+    @property
+    def documents(self) -> Mapping[str, Sequence[HeldoutDocument]]:
+        """The documents of each data set that are measured."""
+        return {name: documents[: self.limit] for name, documents in self.whole.items()}
 
     @functools.cached_property
     def utterances(self) -> Mapping[str, Sequence[HeldoutUtterance]]:
-        """The utterances of each data set."""
+        """The utterances of each data set that are measured."""
         return {name: utterances(documents, self.checkpoint.text) for name, documents in self.documents.items()}
+
+    @functools.cached_property
+    def whole_utterances(self) -> Mapping[str, Sequence[HeldoutUtterance]]:
+        """The utterances of each data set, whatever the limit; those that are measured come first."""
+        return {name: utterances(documents, self.checkpoint.text) for name, documents in self.whole.items()}
 
     @property
     def main_dataset(self) -> str:

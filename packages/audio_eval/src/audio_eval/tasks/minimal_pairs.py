@@ -18,8 +18,9 @@ from audio_data import InputError
 from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.scoring import scored_documents
-from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.base import Context, Findings
 from audio_eval.tasks.listening import encode_clips
+from audio_eval.tasks.prompting import PromptedTask
 from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
 from audio_eval.testsets.pairs import SALMON, SBLIMP, SWUGGY, Pair, Side, read_salmon, read_zerospeech
 from audio_model import TokenSets
@@ -32,7 +33,7 @@ _ACCURACY, _BY_SUM, _FIRST, _MARGIN = "accuracy", "accuracy_by_sum", "accuracy_c
 
 
 @dataclasses.dataclass(frozen=True)
-class PairsTask(Task):
+class PairsTask(PromptedTask):
     """Compares the likelihoods of pairs.
 
     Attributes:
@@ -41,7 +42,7 @@ class PairsTask(Task):
         codebooks: Leading codebooks whose tokens count; None for all. The model hears all of them in either case.
         compat: "study" for the arithmetic of the study's public scripts: `codebooks` = n of K then keeps the first n/K
             of the time axis with all codebooks, as their reshape does, and the number of samples is that of the splits.
-        tokens_per_batch: Tokens of a forward pass, padding included.
+        tokens_per_batch: Tokens of a forward pass, padding included; None for 2,048 on a CPU and 8,192 elsewhere.
     """
 
     card: ClassVar[TestSetCard]
@@ -50,7 +51,7 @@ class PairsTask(Task):
     softmax: str = "as_trained"
     codebooks: int | None = None
     compat: str = "none"
-    tokens_per_batch: int = 8_192
+    tokens_per_batch: int | None = None
 
     @abc.abstractmethod
     def read(self, folder: Path) -> list[Pair]:
@@ -86,6 +87,7 @@ class PairsTask(Task):
         books = context.checkpoint.vocabulary.num_codebooks
         if self.codebooks is not None and not 1 <= self.codebooks <= books:
             raise InputError(f"`{self.name}.codebooks` must be 1 to {books}, got {self.codebooks!r}")
+        self.check_beginning()
         self._allowed(context)
 
     def _allowed(self, context: Context) -> bool:
@@ -101,11 +103,11 @@ class PairsTask(Task):
         if self.modality == "audio":
             clips = {key: side.audio for key, side in stimuli.items()}
             codes, problems = encode_clips(context, clips, journal, self.name)
-            found = {key: audio_document(context, one) for key, one in codes.items()}
+            found = {key: self.begun(context, audio_document(context, one)) for key, one in codes.items()}
         else:
             problems = {key: "there is no text of it" for key, side in stimuli.items() if not (side.text or "").strip()}
             texts = {key: (side.text or "").lower() for key, side in stimuli.items() if key not in problems}
-            found = {key: text_document(context, text) for key, text in texts.items()}
+            found = {key: self.begun(context, text_document(context, text)) for key, text in texts.items()}
         longest = context.checkpoint.model.config.max_seq_len
         too_long = {key: len(ids) for key, ids in found.items() if len(ids) > longest}
         problems |= {key: f"{size} tokens do not fit the context of {longest}" for key, size in too_long.items()}
@@ -132,7 +134,9 @@ class PairsTask(Task):
             known={index for index, group in enumerate(groups) if group[0] in known},
         ):
             values = likelihoods.allowed if allowed else likelihoods.full
-            pending[groups[index][0]] = self._statistics(values, context.checkpoint.vocabulary.num_codebooks)
+            # The first value is of the marker that opens the stimulus, after however many begin the document.
+            between = values[1:-1] if self.begin_of_text == "single" else values[2:-1]
+            pending[groups[index][0]] = self._statistics(between, context.checkpoint.vocabulary.num_codebooks)
             measured |= dict.fromkeys(groups[index], pending[groups[index][0]])
             if len(pending) == _RESULTS_PER_WRITE:
                 journal.record("score", pending)
@@ -140,8 +144,8 @@ class PairsTask(Task):
         journal.record("score", pending)
         return measured
 
-    def _statistics(self, values: Float32[np.ndarray, " targets"], num_codebooks: int) -> dict[str, float]:
-        between = values[1:-1].astype(np.float64)
+    def _statistics(self, values: Float32[np.ndarray, " tokens"], num_codebooks: int) -> dict[str, float]:
+        between = values.astype(np.float64)
         if self.modality == "text":
             return {"mean": float(between.mean()), "sum": float(between.sum())}
         frames = between.reshape(-1, num_codebooks)

@@ -1,12 +1,16 @@
-"""Held-out likelihood: nats a token by kind and codebook, in both document orders of the same utterances."""
+"""Held-out likelihood: nats a token by kind and codebook, in both orders of the same utterances or as stored."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Int32
 
 from audio_data import InputError, Vocabulary
-from audio_eval.heldout import HeldoutDocument
+from audio_eval.heldout import check_vocabulary
 from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.scoring import Likelihoods, scored_documents
@@ -14,7 +18,8 @@ from audio_eval.tasks.base import Context, Findings, Task
 from audio_model import TokenSets
 from audio_tokenize import layout
 
-ORDERS = ("audio_first", "text_first")
+ORDERS, STORED = ("audio_first", "text_first"), "stored"
+READINGS = ("both_orders", STORED)
 HEARD, UNHEARD = "audio_first.nll_text", "text_first.nll_text"
 _BITS_PER_NAT = 1 / math.log(2)
 
@@ -27,31 +32,47 @@ class NllTask(Task):
     once without, on the very same tokens: their quotient says how much the model listens.
 
     Attributes:
+        documents: "both_orders", or "stored" for documents of any form just as they lie in the data set: text alone,
+            audio alone, several languages, the study's own evaluation documents. What a loss mask leaves out does not
+            count.
         softmax: Which ids compete in the main scores: "allowed" by the grammar at each place, "full" for all ids, or
             "as_trained" for whichever of the two the model was trained with. The other one stands beside it.
-        tokens_per_batch: Tokens of a forward pass, padding included.
+        tokens_per_batch: Tokens of a forward pass, padding included; None for 2,048 on a CPU and 8,192 elsewhere.
     """
 
     name: ClassVar[str] = "nll"
+    documents: str = "both_orders"
     softmax: str = "as_trained"
-    tokens_per_batch: int = 8_192
+    tokens_per_batch: int | None = None
 
     def run(self, context: Context, journal: Journal) -> Findings:
-        """Scores all documents of all data sets in both orders."""
+        """Scores all documents of all data sets."""
+        if self.documents not in READINGS:
+            raise InputError(f"`nll.documents` must be one of {', '.join(READINGS)}, got {self.documents!r}")
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         allowed = self._allowed(grammar_loss=context.checkpoint.grammar_loss)
-        documents = [document for group in context.documents.values() for document in group]
-        fitting = [document for document in documents if _length(document, vocabulary) <= model.config.max_seq_len]
-        items = self._items(context, fitting, journal, allowed=allowed)
-        measures = list(_measures(vocabulary, allowed=allowed))
+        orders = ORDERS if self.documents == "both_orders" else (STORED,)
+        documents = list(_in_both_orders(context) if orders == ORDERS else _as_stored(context))
+        fitting = [one for one in documents if 2 <= one.length <= model.config.max_seq_len]
+        items = self._items(context, fitting, orders, journal, allowed=allowed)
+        measures = list(_measures(vocabulary, orders, allowed=allowed))
         too_long = f"no document fits into the model's context of {model.config.max_seq_len} tokens"
-        missing = {measure.name: too_long for measure in measures if measure.meaning}
-        scores = [s for name in context.datasets for s in score_items(self.name, name, measures, items, missing)]
+        reasons = {measure.name: too_long for measure in measures if measure.meaning}
+        scores = []
+        for name in context.datasets:
+            missing = {} if any(one.dataset == name for one in fitting) else reasons
+            scores += score_items(self.name, name, measures, items, missing)
         facts = {"softmax": _suffix(allowed), "num_too_long": len(documents) - len(fitting)}
         return Findings(tuple(scores), tuple(items), facts)
 
     def _items(
-        self, context: Context, documents: Sequence[HeldoutDocument], journal: Journal, *, allowed: bool
+        self,
+        context: Context,
+        documents: Sequence["_Document"],
+        orders: Sequence[str],
+        journal: Journal,
+        *,
+        allowed: bool,
     ) -> list[Item]:
         vocabulary = context.checkpoint.vocabulary
         found = {key: Item.from_json(record) for key, record in journal.known("score").items()}
@@ -59,16 +80,16 @@ class NllTask(Task):
         scored: dict[str, dict[str, Likelihoods]] = {}
         for index, likelihoods in scored_documents(
             context.checkpoint.model,
-            [layout(order).build(document.segments, vocabulary) for document in documents for order in ORDERS],
+            [document.ids[order] for document in documents for order in orders],
             TokenSets.build(vocabulary.allowed_sets),
             tokens_per_batch=self.tokens_per_batch,
             label="nll",
-            known={len(ORDERS) * i + j for i, key in enumerate(keys) if key in found for j in range(len(ORDERS))},
+            known={len(orders) * i + j for i, key in enumerate(keys) if key in found for j in range(len(orders))},
         ):
-            place, order = divmod(index, len(ORDERS))
+            place, order = divmod(index, len(orders))
             parts = scored.setdefault(keys[place], {})
-            parts[ORDERS[order]] = likelihoods
-            if len(parts) == len(ORDERS):
+            parts[orders[order]] = _counted(likelihoods, documents[place].counted)
+            if len(parts) == len(orders):
                 found[keys[place]] = _item(documents[place], scored.pop(keys[place]), vocabulary, allowed)
                 journal.record("score", {keys[place]: found[keys[place]].to_json()})
         return [found[key] for key in keys]
@@ -80,23 +101,61 @@ class NllTask(Task):
         return choices[self.softmax]
 
 
-def _length(document: HeldoutDocument, vocabulary: Vocabulary) -> int:
-    return len(layout(ORDERS[0]).build(document.segments, vocabulary))
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Document:
+    """What is scored of one document: its ids in each order, and which of them count, None for all."""
+
+    id: str
+    dataset: str
+    metadata: Mapping[str, Any]
+    ids: Mapping[str, Int32[np.ndarray, " _"]]
+    counted: Bool[np.ndarray, " _"] | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest order."""
+        return max(len(ids) for ids in self.ids.values())
+
+
+def _in_both_orders(context: Context) -> Iterator[_Document]:
+    vocabulary = context.checkpoint.vocabulary
+    for group in context.documents.values():
+        for document in group:
+            ids = {order: layout(order).build(document.segments, vocabulary) for order in ORDERS}
+            yield _Document(document.id, document.dataset, document.metadata, ids)
+
+
+def _as_stored(context: Context) -> Iterator[_Document]:
+    """Documents by their number, so that only those of a limit's sample are read."""
+    for name, dataset in context.datasets.items():
+        check_vocabulary(name, dataset, context.checkpoint.vocabulary)
+        sample = sorted(range(len(dataset)), key=lambda index: hashlib.sha256(str(index).encode()).digest())
+        for index in sample[: context.limit]:
+            found = dataset[index]
+            yield _Document(str(index), name, found.metadata, {STORED: found.ids}, found.loss_mask)
+
+
+def _counted(likelihoods: Likelihoods, mask: Bool[np.ndarray, " _"] | None) -> Likelihoods:
+    """Of the tokens that were predicted, those that count."""
+    if mask is None:
+        return likelihoods
+    kept = mask[1:]
+    return Likelihoods(likelihoods.targets[kept], likelihoods.full[kept], likelihoods.allowed[kept])
 
 
 def _suffix(allowed: bool) -> str:
     return "allowed" if allowed else "full"
 
 
-def _item(document: HeldoutDocument, scored: Mapping[str, Likelihoods], vocabulary: Vocabulary, allowed: bool) -> Item:
+def _item(document: _Document, scored: Mapping[str, Likelihoods], vocabulary: Vocabulary, allowed: bool) -> Item:
     terms: dict[str, tuple[float, float]] = {}
     for order, likelihoods in scored.items():
         main = _with_sums(likelihoods.nats_by_kind(vocabulary, allowed=allowed))
         other = _with_sums(likelihoods.nats_by_kind(vocabulary, allowed=not allowed))
         terms |= {f"{order}.nll_{kind}": sums for kind, sums in main.items()}
         terms |= {f"{order}.nll_{kind}.{_suffix(not allowed)}": sums for kind, sums in other.items()}
-        if document.seconds and "audio" in main:
-            terms[f"{order}.audio_nats_per_second"] = (main["audio"][0], document.seconds)
+        if (seconds := float(document.metadata.get("seconds", 0.0))) and "audio" in main:
+            terms[f"{order}.audio_nats_per_second"] = (main["audio"][0], seconds)
     return Item(document.id, document.dataset, terms, {"speaker": document.metadata.get("speaker", "")})
 
 
@@ -111,7 +170,27 @@ def _add(parts: Sequence[tuple[float, int]]) -> tuple[float, int]:
     return sum(nats for nats, _ in parts), sum(count for _, count in parts)
 
 
-def _measures(vocabulary: Vocabulary, *, allowed: bool) -> Iterator[Measure]:
+def _measures(vocabulary: Vocabulary, orders: Sequence[str], *, allowed: bool) -> Iterator[Measure]:
+    if orders == ORDERS:
+        yield from _quotients()
+    kinds = (*vocabulary.kinds, "audio", "codebooks_after_0")
+    for order in orders:
+        for kind in kinds:
+            yield _nats(order, kind, "")
+        for what, unit, term in (
+            ("text_token", "bits/token", "nll_text"),
+            ("audio_second", "bits/s", "audio_nats_per_second"),
+        ):
+            # In both orders the quotients are what the reader looks for first.
+            meaning = f"what it takes to write down a {what.replace('_', ' ')}" if order == STORED else ""
+            terms = (f"{order}.{term}",)
+            yield Measure(f"{order}.bits_per_{what}", unit, "lower", terms, scale=_BITS_PER_NAT, meaning=meaning)
+    for order in orders:
+        for kind in kinds:
+            yield _nats(order, kind, f".{_suffix(not allowed)}")
+
+
+def _quotients() -> Iterator[Measure]:
     yield Measure(
         "text_nll_heard_over_unheard",
         "fraction",
@@ -128,16 +207,6 @@ def _measures(vocabulary: Vocabulary, *, allowed: bool) -> Iterator[Measure]:
         "quotient",
         meaning="audio NLL with the text known over that without: 1 for a model that does not read",
     )
-    kinds = (*vocabulary.kinds, "audio", "codebooks_after_0")
-    for order in ORDERS:
-        for kind in kinds:
-            yield _nats(order, kind, "")
-        text, audio = f"{order}.nll_text", f"{order}.audio_nats_per_second"
-        yield Measure(f"{order}.bits_per_text_token", "bits/token", "lower", (text,), scale=_BITS_PER_NAT)
-        yield Measure(f"{order}.bits_per_audio_second", "bits/s", "lower", (audio,), scale=_BITS_PER_NAT)
-    for order in ORDERS:
-        for kind in kinds:
-            yield _nats(order, kind, f".{_suffix(not allowed)}")
 
 
 def _nats(order: str, kind: str, suffix: str) -> Measure:

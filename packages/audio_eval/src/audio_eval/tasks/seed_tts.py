@@ -20,10 +20,11 @@ from audio_eval.judges import Unavailable
 from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
-from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.base import Context, Findings
 from audio_eval.tasks.judging import transcribe_takes, voice_similarities
 from audio_eval.tasks.listening import encode_clips, load_clip
 from audio_eval.tasks.minimal_pairs import COMPAT
+from audio_eval.tasks.prompting import PromptedTask
 from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
 from audio_eval.testsets.speech import SEED_TTS, VoicePrompt, read_seed_tts
 from audio_model import Sampling
@@ -34,7 +35,7 @@ Sound = Float[np.ndarray, " _"]
 
 
 @dataclasses.dataclass(frozen=True)
-class SeedTtsTask(Task):
+class SeedTtsTask(PromptedTask):
     """Says texts in given voices.
 
     Attributes:
@@ -74,6 +75,7 @@ class SeedTtsTask(Task):
                 f"`{self.name}.normalizer` must be one of {', '.join(NORMALIZERS)}, and `compat` one of "
                 f"{', '.join(COMPAT)}, got {chosen!r}"
             )
+        self.check_beginning()
         prompts = read_seed_tts(locate(self.data, self.card))
         prompts = sorted(prompts, key=lambda one: hashlib.sha256(one.id.encode()).digest())[: context.limit]
         voices, problems = encode_clips(context, {one.id: (one.prompt,) for one in prompts}, journal, self.name)
@@ -97,7 +99,8 @@ class SeedTtsTask(Task):
             items.append(dataclasses.replace(item, terms=terms, detail={**item.detail, "audio": audio, **problem}))
         counted = [item for item in items if self.compat != "study" or item.detail["usable"]]
         scores = score_items(self.name, self.name, self.measures(), counted, self._missing(context))
-        facts = {"num_unreadable": len(problems), "num_left_out": len(items) - len(counted)}
+        empty = [one.id for one in prompts if not one.text.strip()]
+        facts = {"num_unreadable": len(problems), "num_left_out": len(items) - len(counted), "empty_references": empty}
         return Findings(tuple(scores), tuple(items), facts)
 
     def _speak(
@@ -119,10 +122,11 @@ class SeedTtsTask(Task):
         for one in audible:
             shown = Segment(np.array(text.encode(one.prompt_text), np.int32), voices[one.id])
             wanted = Segment(np.array(text.encode(one.text), np.int32), _NO_CODES.reshape(0, books))
-            ids.append(layout("text_first").prompt([shown, wanted], vocabulary))
+            ids.append(self.begun(context, layout("text_first").prompt([shown, wanted], vocabulary)))
         continued = continue_prompts(
             model,
             ids,
+            [one.id for one in audible],
             automaton=None if self.compat == "study" else grammar,
             stop_id=vocabulary.audio_end,
             sampling=Sampling(temperature=self.temperature, top_p=self.top_p, seed=context.seed),

@@ -14,9 +14,10 @@ from audio_eval.grammars import audio_automaton, text_automaton
 from audio_eval.journal import Journal
 from audio_eval.judges import Unavailable
 from audio_eval.scores import Item, Measure, score_items
-from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.base import Context, Findings
 from audio_eval.tasks.judging import transcribe_takes, voice_similarities
 from audio_eval.tasks.listening import encode_clips
+from audio_eval.tasks.prompting import PromptedTask
 from audio_eval.tasks.seed_tts import as_frames
 from audio_eval.tasks.speech_to_text import bleu_measures, bleu_terms, sample
 from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
@@ -29,7 +30,7 @@ _ROUTES = ("direct", "chain")
 
 
 @dataclasses.dataclass(frozen=True)
-class SpokenTask(Task):
+class SpokenTask(PromptedTask):
     """What tasks that answer in speech share.
 
     Attributes:
@@ -61,9 +62,9 @@ class SpokenTask(Task):
         return Sampling(temperature=self.temperature, top_p=self.top_p, seed=context.seed)
 
     def speak(
-        self, context: Context, prompts: Sequence[Int32[np.ndarray, " _"]], journal: Journal
+        self, context: Context, spoken: Sequence[Spoken], prompts: Sequence[Int32[np.ndarray, " _"]], journal: Journal
     ) -> list[tuple[Codes, bool]]:
-        """Continues prompts that end inside audio; codes, and whether the answer ended by itself."""
+        """Continues the prompt of each item, which ends inside audio; codes, and whether the answer ended by itself."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         books = vocabulary.num_codebooks
         grammar = audio_automaton(
@@ -71,7 +72,8 @@ class SpokenTask(Task):
         )
         continued = continue_prompts(
             model,
-            prompts,
+            [self.begun(context, prompt) for prompt in prompts],
+            [one.id for one in spoken],
             automaton=grammar,
             stop_id=vocabulary.audio_end,
             sampling=self.sampling(context),
@@ -125,13 +127,14 @@ class SpeechTranslationTask(SpokenTask):
                 f"`{self.name}.route` must be one of {', '.join(_ROUTES)}, and `tokenizer` one of "
                 f"{', '.join(TOKENIZERS)}, got {chosen!r}"
             )
+        self.check_beginning()
         spoken = sample(read_covost2(locate(self.data, self.card), self.languages, self.split), context.limit)
         codes, problems = encode_clips(context, {one.id: (one.audio,) for one in spoken}, journal, self.name)
         audible = [one for one in spoken if one.id in codes]
         answers = dict(
             zip(
                 (one.id for one in audible),
-                self.speak(context, self._prompts(context, audible, codes, journal), journal),
+                self.speak(context, audible, self._prompts(context, audible, codes, journal), journal),
                 strict=True,
             )
         )
@@ -173,18 +176,24 @@ class SpeechTranslationTask(SpokenTask):
             return [_append(prompt, [*markers, *text.encode(target), *after]) for prompt in prompts]
         between = [vocabulary.text_end, vocabulary.text_start]
         started = [_append(prompt, [*markers, *text.encode(source)]) for prompt in prompts]
-        written = self._write(context, started, journal, "source")
+        written = self._write(context, spoken, started, journal, "source")
         started = [_append(prompt, [*between, *text.encode(target)]) for prompt in written]
-        return [_append(prompt, after) for prompt in self._write(context, started, journal, "target")]
+        return [_append(prompt, after) for prompt in self._write(context, spoken, started, journal, "target")]
 
     def _write(
-        self, context: Context, prompts: Sequence[Int32[np.ndarray, " _"]], journal: Journal, what: str
+        self,
+        context: Context,
+        spoken: Sequence[Spoken],
+        prompts: Sequence[Int32[np.ndarray, " _"]],
+        journal: Journal,
+        what: str,
     ) -> list[Int32[np.ndarray, " _"]]:
         """Prompts with the text that the model writes after them; nothing where there is no room for one."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         continued = continue_prompts(
             model,
-            prompts,
+            [self.begun(context, prompt) for prompt in prompts],
+            [one.id for one in spoken],
             automaton=text_automaton(vocabulary, max_tokens=self.max_tokens, vocab_size=model.config.vocab_size),
             stop_id=vocabulary.text_end,
             sampling=self.sampling(context),
@@ -228,6 +237,7 @@ class ContinuationTask(SpokenTask):
 
     def run(self, context: Context, journal: Journal) -> Findings:
         """Goes on, and compares voices with the beginning: of what was said, of the real rest, of a stranger."""
+        self.check_beginning()
         spoken = sample(read_librispeech(locate(self.data, self.card), self.split), context.limit)
         codes, problems = encode_clips(context, {one.id: (one.audio,) for one in spoken}, journal, self.name)
         frames = max(1, round(self.prompt_seconds * context.codec.frame_rate_hz))
@@ -235,7 +245,7 @@ class ContinuationTask(SpokenTask):
         vocabulary = context.checkpoint.vocabulary
         start = [vocabulary.begin_of_text, vocabulary.audio_start]
         prompts = [np.array([*start, *vocabulary.audio_ids(codes[one.id][:frames])], np.int32) for one in audible]
-        answers = self.speak(context, prompts, journal)
+        answers = self.speak(context, audible, prompts, journal)
         given = [context.decode(codes[one.id][:frames]) for one in audible]
         takes = {
             "generated": [context.decode(found) for found, _ in answers],

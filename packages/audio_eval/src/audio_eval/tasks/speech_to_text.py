@@ -22,9 +22,10 @@ from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
-from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.base import Context, Findings
 from audio_eval.tasks.listening import encode_clips
 from audio_eval.tasks.minimal_pairs import COMPAT
+from audio_eval.tasks.prompting import PromptedTask
 from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
 from audio_eval.testsets.speech import COVOST2, LIBRISPEECH, Spoken, read_covost2, read_librispeech
 from audio_model import Sampling
@@ -35,7 +36,7 @@ _NO_TEXT = np.zeros(0, np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeechToTextTask(Task):
+class SpeechToTextTask(PromptedTask):
     """Writes down, in some language, what is said.
 
     Attributes:
@@ -83,6 +84,7 @@ class SpeechToTextTask(Task):
 
     def check(self) -> None:
         """Refuses settings that mean nothing."""
+        self.check_beginning()
         if self.shots < 0 or self.max_tokens < 1:
             settings = (self.shots, self.max_tokens)
             raise InputError(f"`{self.name}.shots` must be 0 or more and `max_tokens` 1 or more, got {settings!r}")
@@ -110,7 +112,11 @@ class SpeechToTextTask(Task):
             if problem := problems.get(f"test/{spoken.id}"):
                 found[-1].detail["problem"] = problem  # pyright: ignore[reportIndexIssue]: made here, a dict
         scores = score_items(self.name, self.name, self.measures(), found)
-        return Findings(tuple(scores), tuple(found), {"num_unreadable": sum("problem" in i.detail for i in found)})
+        facts = {
+            "num_unreadable": sum("problem" in item.detail for item in found),
+            "empty_references": [item.id for item in found if not str(item.detail["reference"]).strip()],
+        }
+        return Findings(tuple(scores), tuple(found), facts)
 
     def _choose_shots(self, folder: Path, seed: int, num_items: int) -> list[list[Spoken]]:
         if not self.shots:
@@ -133,9 +139,12 @@ class SpeechToTextTask(Task):
     ) -> list[str]:
         model, vocabulary, text = context.checkpoint.model, context.checkpoint.vocabulary, context.checkpoint.text
         documents = {
-            spoken.id: layout("audio_first").build(
-                [Segment(np.array(text.encode(self.shot_text(spoken)), np.int32), codes[f"shot/{spoken.id}"])],
-                vocabulary,
+            spoken.id: self.begun(
+                context,
+                layout("audio_first").build(
+                    [Segment(np.array(text.encode(self.shot_text(spoken)), np.int32), codes[f"shot/{spoken.id}"])],
+                    vocabulary,
+                ),
             )
             for group in shots
             for spoken in group
@@ -144,13 +153,14 @@ class SpeechToTextTask(Task):
         prompts = []
         for index in audible:
             segment = Segment(_NO_TEXT, codes[f"test/{items[index].id}"])
-            query = layout("audio_first").prompt([segment], vocabulary)
+            query = self.begun(context, layout("audio_first").prompt([segment], vocabulary))
             prompts.append(np.concatenate([*(documents[spoken.id] for spoken in shots[index]), query]))
         most = self.max_tokens
         grammar = text_automaton(vocabulary, max_tokens=most, vocab_size=model.config.vocab_size)
         continued = continue_prompts(
             model,
             prompts,
+            [items[index].id for index in audible],
             automaton=grammar if self.grammar else None,
             stop_id=vocabulary.text_end,
             sampling=Sampling(temperature=self.temperature, top_p=self.top_p, seed=context.seed),
@@ -186,7 +196,8 @@ class LibriSpeechTask(SpeechToTextTask):
 
     Attributes:
         normalizer: Name of the text normaliser of the main score; the study's stands beside it.
-        compat: "study" for its arithmetic: its normaliser in the main score, and no grammar.
+        compat: "study" for its arithmetic: its normaliser in the main score, no grammar, and the same shots for all,
+            since its option for others cannot be reached.
     """
 
     name: ClassVar[str] = "librispeech"
@@ -202,6 +213,7 @@ class LibriSpeechTask(SpeechToTextTask):
         if self.compat == "study":
             object.__setattr__(self, "normalizer", "study")
             object.__setattr__(self, "grammar", False)
+            object.__setattr__(self, "same_shots", True)
 
     def check(self) -> None:
         """Refuses settings that mean nothing."""

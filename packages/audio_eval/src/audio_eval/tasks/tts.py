@@ -65,7 +65,7 @@ class TtsTask(Task):
     Attributes:
         num_items: How many texts of the main data set are spoken, each text once.
         min_frames: Fewest frames of an item.
-        max_frames: Most frames; None for a quarter more than the longest recording of these texts, or as many as the
+        max_frames: Most frames; None for a quarter more than the longest recording of the data set, or as many as the
             model's context holds.
         temperature: 0 for greedy decoding.
         top_k: Tokens to sample from, 0 for all.
@@ -89,7 +89,7 @@ class TtsTask(Task):
         if self.normalizer not in NORMALIZERS:
             raise InputError(f"`tts.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")
         spoken = _one_a_text(context.utterances[context.main_dataset])[: self.num_items]
-        max_frames = self._max_frames(context, spoken)
+        max_frames = self._max_frames(context)
         codes = self._generate(context, spoken, max_frames, journal)
         takes = [_take(context, utterance, frames) for utterance, frames in zip(spoken, codes, strict=True)]
         heard = self._judge(context, takes, journal)
@@ -102,12 +102,13 @@ class TtsTask(Task):
         scores = score_items(self.name, context.main_dataset, measures, items, missing)
         return Findings(tuple(scores), tuple(items), {"max_frames": max_frames})
 
-    def _max_frames(self, context: Context, spoken: Sequence[HeldoutUtterance]) -> int:
+    def _max_frames(self, context: Context) -> int:
         """A quarter more than the longest recording, as far as the context has room for it."""
         if self.max_frames is not None:
             return self.max_frames
-        longest = max(len(utterance.segment.codes) for utterance in spoken)
-        text = max(len(utterance.segment.text_ids) for utterance in spoken)
+        whole = context.whole_utterances[context.main_dataset]
+        longest = max(len(utterance.segment.codes) for utterance in whole)
+        text = max(len(utterance.segment.text_ids) for utterance in whole)
         room = context.checkpoint.model.config.max_seq_len - text - _PROMPT_MARKERS - 1
         most = room // context.checkpoint.vocabulary.num_codebooks
         return max(self.min_frames, min(-(-5 * longest // 4), most))
@@ -120,6 +121,7 @@ class TtsTask(Task):
         continued = continue_prompts(
             model,
             [layout("text_first").prompt([utterance.segment], vocabulary) for utterance in spoken],
+            [utterance.id for utterance in spoken],
             automaton=audio_automaton(
                 vocabulary, min_frames=self.min_frames, max_frames=max_frames, vocab_size=model.config.vocab_size
             ),

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32
 
+from audio_model.kernels.choice import platform
 from audio_model.kernels.cpu import lying_transposed
 
 
@@ -41,6 +42,15 @@ class TilePlan:
 
     groups: tuple[Tiles, ...]
     block_rows: int
+
+
+def default_columns() -> int:
+    """Widest tile where the caller names none.
+
+    On a CPU not a power of two: each tile's gradient is transposed, and rows that lie a multiple of 4 KiB apart fall
+    into one set of the cache (144,644 x 256 numbers on one AVX-512 core: 113 ms instead of 45).
+    """
+    return 1056 if platform() == "cpu" else 2048
 
 
 class Blocks(NamedTuple):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int
 
 from audio_model.errors import InputError
+from audio_model.kernels import tiled_softmax
 from audio_model.kernels.grammar_cross_entropy.reference import reference_grammar_cross_entropy
 from audio_model.kernels.grammar_cross_entropy.sets import TokenSets as TokenSets
 from audio_model.kernels.grammar_cross_entropy.xla import xla_grammar_cross_entropy
@@ -20,7 +21,7 @@ def grammar_cross_entropy(
     mask: Bool[Array, " tokens"] | None = None,
     implementation: Literal["reference", "xla"] | None = None,
     block_rows: int = 128,
-    block_columns: int = 2048,
+    block_columns: int | None = None,
 ) -> tuple[Float32[Array, " tokens"], Float32[Array, " tokens"]]:
     """Cross-entropy of every token among the ids of its target's set.
 
@@ -35,7 +36,7 @@ def grammar_cross_entropy(
         mask: Positions that count; the others cost nothing, give 0 and get no gradient. None counts all.
         implementation: Which one to run; None takes "xla".
         block_rows: Tokens of a tile of logits ("xla").
-        block_columns: Ids of a tile of logits ("xla").
+        block_columns: Most ids of a tile of logits ("xla"); None for what runs fast here.
 
     Returns:
         Loss and logsumexp of every token in float32; not a number where a counted target is in no set.
@@ -48,6 +49,7 @@ def grammar_cross_entropy(
         return reference_grammar_cross_entropy(hidden, head, targets, counted, sets)
     if implementation not in (None, "xla"):
         raise InputError(f"`implementation` must be 'reference' or 'xla', got {implementation!r}")
+    block_columns = tiled_softmax.default_columns() if block_columns is None else block_columns
     if block_rows < 1 or block_columns < 1:
         raise InputError(f"`block_rows` and `block_columns` must be at least 1, got {block_rows!r}, {block_columns!r}")
     return xla_grammar_cross_entropy(

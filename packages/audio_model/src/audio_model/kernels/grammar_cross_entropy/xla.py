@@ -29,8 +29,8 @@ def xla_grammar_cross_entropy(
     mask: Bool[Array, " tokens"],
     sets: TokenSets,
     *,
-    block_rows: int = 128,
-    block_columns: int = 2048,
+    block_rows: int,
+    block_columns: int,
 ) -> tuple[Float32[Array, " tokens"], Float32[Array, " tokens"]]:
     """`logsumexp over the target's set - logit of the target`, and that logsumexp.
 

@@ -5,6 +5,7 @@ from typing import Literal
 from jaxtyping import Array, Float, Float32, Int
 
 from audio_model.errors import InputError
+from audio_model.kernels import tiled_softmax
 from audio_model.kernels.choice import log_choice, on_one_tpu_core, platform
 from audio_model.kernels.linear_cross_entropy.pallas_tpu import pallas_tpu_linear_cross_entropy
 from audio_model.kernels.linear_cross_entropy.reference import reference_linear_cross_entropy
@@ -19,8 +20,8 @@ def linear_cross_entropy(
     targets: Int[Array, " tokens"],
     *,
     implementation: Implementation | None = None,
-    block_rows: int = 512,
-    block_columns: int = 2048,
+    block_rows: int = 1024,
+    block_columns: int | None = None,
 ) -> tuple[Float32[Array, " tokens"], Float32[Array, " tokens"]]:
     """Cross-entropy of every token over the whole vocabulary, without holding all logits.
 
@@ -33,8 +34,8 @@ def linear_cross_entropy(
         targets: Expected ids in [0, vocab).
         implementation: Which one to run; None takes "pallas_tpu" where the operands lie on one TPU core
             (on several, inside `shard_map`), and "xla" elsewhere.
-        block_rows: Tokens of a tile of logits ("xla").
-        block_columns: Ids of a tile of logits ("xla").
+        block_rows: Most tokens of a tile of logits ("xla").
+        block_columns: Most ids of a tile of logits ("xla"); None for what runs fast here.
 
     Returns:
         Loss and logsumexp of every token in float32.
@@ -42,6 +43,7 @@ def linear_cross_entropy(
     Raises:
         InputError: If `implementation` is unknown or cannot run here, or a block size is below 1.
     """
+    block_columns = tiled_softmax.default_columns() if block_columns is None else block_columns
     if block_rows < 1 or block_columns < 1:
         raise InputError(f"`block_rows` and `block_columns` must be at least 1, got {block_rows!r}, {block_columns!r}")
     chosen = implementation or ("pallas_tpu" if on_one_tpu_core() else "xla")

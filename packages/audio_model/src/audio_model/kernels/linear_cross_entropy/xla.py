@@ -17,8 +17,8 @@ def xla_linear_cross_entropy(
     head: Float[Array, "vocab embed"],
     targets: Int[Array, " tokens"],
     *,
-    block_rows: int = 512,
-    block_columns: int = 2048,
+    block_rows: int,
+    block_columns: int,
 ) -> tuple[Float32[Array, " tokens"], Float32[Array, " tokens"]]:
     """`logsumexp(hidden head') - logit of the target`, and that logsumexp.
 
@@ -30,7 +30,7 @@ def xla_linear_cross_entropy(
     skipping of small probabilities, so gradients are exact.
     """
     tokens = hidden.shape[0]
-    rows_per_block = min(block_rows, tokens)
+    rows_per_block = -(-tokens // -(-tokens // block_rows))
     plan = tiled_softmax.plan_tiles([[(0, head.shape[0])]], rows_per_block, block_columns)
     padded = jnp.pad(hidden, ((0, -tokens % rows_per_block), (0, 0)))
     targets = jnp.pad(targets.astype(jnp.int32), (0, -tokens % rows_per_block))

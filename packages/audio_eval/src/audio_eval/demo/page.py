@@ -1,0 +1,267 @@
+"""The page of the demo: a recording on one side, what the model makes of it on the other."""
+
+import dataclasses
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr  # pyright: ignore[reportMissingImports]: an extra
+
+from audio_data import InputError
+from audio_eval.demo.abilities import CONTINUE, LEAST_SECONDS, SPEAK, TRANSCRIBE, TRANSLATE
+from audio_eval.demo.answering import show_answer
+from audio_eval.demo.limits import MEBIBYTE
+from audio_eval.demo.session import ROUTES, DemoSession, Update
+from audio_eval.demo.takes import Take, TakeShelf
+from audio_eval.report.markup import Markup, tag
+from audio_eval.tasks.speech_to_speech import ContinuationTask
+
+STYLE = Path(__file__).with_name("page.css")
+_TITLES = {TRANSCRIBE: "Transcribe", SPEAK: "Speak", CONTINUE: "Continue", TRANSLATE: "Translate"}
+# Fonts of the reader's own machine: the page asks no other host for anything.
+_SANS = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Liberation Sans", "Arial", "sans-serif")
+_MONO = ("ui-monospace", "Cascadia Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
+# A page is slow to answer a queue this long; who comes later is told so.
+_LONGEST_QUEUE = 16
+_OLD_SECONDS = 3_600
+_MOST_GIVEN_SECONDS = 10.0
+
+
+def make_theme() -> gr.themes.Base:
+    """Gradio's plain theme in the fonts of the reader's machine."""
+    theme = gr.themes.Default(font=list(_SANS), font_mono=list(_MONO))
+    # Gradio's own gray is hard to read on its white.
+    gray = {"body_text_color_subdued": "*neutral_600", "body_text_color_subdued_dark": "*neutral_300"}
+    return theme.set(**gray, block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
+
+
+def make_page(session: DemoSession, shelf: TakeShelf) -> gr.Blocks:
+    """Lays the page out.
+
+    Args:
+        session: Who answers.
+        shelf: Where sounds in the making are put; the page listens to them at `takes/NAME.wav`.
+
+    Returns:
+        The page; one request is worked on at a time, others wait.
+    """
+    with gr.Blocks(
+        title=f"{_name(session)} · audio-eval demo", analytics_enabled=False, delete_cache=(_OLD_SECONDS, _OLD_SECONDS)
+    ) as page:
+        gr.HTML(_about(session), elem_classes="about")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                recording = gr.Audio(
+                    label=_recording_label(session),
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    buttons=[],
+                    elem_id="recording",
+                )
+            with gr.Column(scale=3, min_width=300), gr.Tabs():
+                for ability, title in _TITLES.items():
+                    with gr.Tab(title, id=ability):
+                        if reason := session.abilities[ability]:
+                            gr.HTML(tag("p", f"This model cannot {ability}: {reason}."), elem_classes="lacking")
+                        else:
+                            _TABS[ability](Desk(session, shelf, ability), recording)
+    page.queue(max_size=_LONGEST_QUEUE, default_concurrency_limit=1)
+    return page
+
+
+@dataclasses.dataclass(frozen=True)
+class Desk:
+    """One tab at work: its parts, and how updates come to be seen and heard.
+
+    Attributes:
+        session: Who answers.
+        shelf: Where sounds in the making are put.
+        ability: What the tab is for; ids of its parts begin with it.
+        stopped: Visitors who have had enough of their answer.
+    """
+
+    session: DemoSession
+    shelf: TakeShelf
+    ability: str
+    stopped: set[str] = dataclasses.field(default_factory=set)
+
+    def seed(self) -> gr.Number:
+        """What drives the draws."""
+        return gr.Number(
+            0, label="Take", info="Another number, another take", precision=0, minimum=0, maximum=2**31 - 1
+        )
+
+    def run(
+        self,
+        work: Callable[..., Generator[Update, None, None]],
+        inputs: list[gr.components.Component],
+        texts: Mapping[str, str],
+        *,
+        speaks: bool = True,
+    ) -> None:
+        """Adds buttons, and what shows the updates of `work` when the first is clicked.
+
+        Args:
+            work: Called with the values of `inputs`.
+            inputs: Parts of the page.
+            texts: Labels of what shows an update's `heard` and `written`.
+            speaks: Whether updates hold sound.
+        """
+        with gr.Row():
+            start = gr.Button(_TITLES[self.ability], variant="primary", elem_id=f"{self.ability}-start", scale=3)
+            stop = gr.Button("Stop", elem_id=f"{self.ability}-stop", scale=1, min_width=80)
+        outputs: dict[str, gr.components.Component] = {
+            name: gr.Textbox(
+                label=label, interactive=False, buttons=["copy"], lines=2, elem_id=f"{self.ability}-{name}"
+            )
+            for name, label in texts.items()
+        }
+        if speaks:
+            outputs["live"] = gr.HTML(elem_classes="live", elem_id=f"{self.ability}-live")
+            outputs["result"] = gr.Audio(
+                label="Result", interactive=False, buttons=["download"], elem_id=f"{self.ability}-result"
+            )
+        outputs["status"] = gr.HTML(elem_classes="status", elem_id=f"{self.ability}-status")
+
+        def answer(request: gr.Request, *values: Any) -> Iterator[dict[gr.components.Component, Any]]:
+            visitor = str(request.session_hash)
+            self.stopped.discard(visitor)
+            yield dict.fromkeys(outputs.values())
+            for changes in show_answer(lambda: work(*values), self._open_take(), lambda: visitor in self.stopped):
+                yield {outputs[name]: value for name, value in changes.items()}
+
+        def end(request: gr.Request) -> None:
+            self.stopped.add(str(request.session_hash))
+
+        start.click(
+            answer,
+            inputs,
+            list(outputs.values()),
+            concurrency_limit=1,
+            concurrency_id="model",
+            show_progress="minimal",
+            api_visibility="private",
+        )
+        # Not by Gradio's `cancels`, which waits for the step at work and meanwhile takes no other request.
+        stop.click(end, None, None, queue=False, api_visibility="private")
+
+    def _open_take(self) -> Take:
+        rate_hz, limits = self.session.codec.sample_rate_hz, self.session.limits
+        seconds = limits.max_seconds + limits.max_frames / self.session.codec.frame_rate_hz
+        return self.shelf.open(rate_hz, round(seconds * rate_hz))
+
+
+def _transcribe_tab(desk: Desk, recording: gr.Audio) -> None:
+    gr.Markdown("Writes down what is said in the recording.")
+    desk.run(lambda path: desk.session.transcribe(_given(path)), [recording], {"heard": "Transcript"}, speaks=False)
+
+
+def _speak_tab(desk: Desk, recording: gr.Audio) -> None:
+    gr.Markdown("Says a text.")
+    most = desk.session.limits.max_characters
+    text = gr.Textbox(label="Text", lines=2, max_length=most, elem_id="speak-text")
+    voiced = gr.Checkbox(
+        True,
+        label="In the voice of the recording, if there is one",
+        info="A model that only ever saw one utterance a document says little after another: do without for it",
+        elem_id="speak-voiced",
+    )
+    words = gr.Textbox(
+        label="Words of the recording",
+        info="Left empty, the model transcribes it first",
+        max_length=most,
+        elem_id="speak-voice-text",
+    )
+    seed = desk.seed()
+
+    def work(
+        said: str, in_voice: bool, path: str | None, voice_text: str, take: int | None
+    ) -> Generator[Update, None, None]:
+        voice = Path(path) if path is not None and in_voice else None
+        return desk.session.speak(said, voice, voice_text, seed=take or 0)
+
+    inputs = [text, voiced, recording, words, seed]
+    desk.run(work, inputs, {"heard": "What it hears"})
+
+
+def _continue_tab(desk: Desk, recording: gr.Audio) -> None:
+    gr.Markdown("Goes on from the beginning of the recording. The sound starts with what was given.")
+    most = desk.session.room.sharing_seconds
+    seconds = gr.Slider(
+        LEAST_SECONDS,
+        round(min(_MOST_GIVEN_SECONDS, most), 1),
+        value=max(LEAST_SECONDS, round(min(ContinuationTask.prompt_seconds, most / 2), 1)),
+        step=0.1,
+        label="Seconds given",
+        elem_id="continue-seconds",
+    )
+    seed = desk.seed()
+
+    def work(path: str | None, given: float, take: int | None) -> Generator[Update, None, None]:
+        return desk.session.continue_speech(_given(path), given, seed=take or 0)
+
+    desk.run(work, [recording, seconds, seed], {})
+
+
+def _translate_tab(desk: Desk, recording: gr.Audio) -> None:
+    gr.Markdown(
+        "Says in another language what the recording says. A model that was taught no translation says something else."
+    )
+    with gr.Row():
+        source = gr.Textbox("de", label="From", max_length=40, min_width=80, elem_id="translate-source")
+        target = gr.Textbox("en", label="To", max_length=40, min_width=80, elem_id="translate-target")
+        route = gr.Dropdown(
+            [("through both texts", ROUTES[0]), ("directly", ROUTES[1])], value=ROUTES[0], label="Route", min_width=160
+        )
+    seed = desk.seed()
+
+    def work(path: str | None, language: str, wanted: str, way: str, take: int | None) -> Generator[Update, None, None]:
+        return desk.session.translate(_given(path), language, wanted, route=way, seed=take or 0)
+
+    texts = {"heard": "What it hears", "written": "Translation"}
+    desk.run(work, [recording, source, target, route, seed], texts)
+
+
+_TABS = {TRANSCRIBE: _transcribe_tab, SPEAK: _speak_tab, CONTINUE: _continue_tab, TRANSLATE: _translate_tab}
+
+
+def _given(path: str | None) -> Path:
+    if path is None:
+        raise InputError("`recording` must be there first, got none: record or upload speech")
+    return Path(path)
+
+
+def _name(session: DemoSession) -> str:
+    checkpoint = session.checkpoint
+    return str(checkpoint.provenance.get("run") or checkpoint.folder.name)
+
+
+def _recording_label(session: DemoSession) -> str:
+    limits = session.limits
+    return f"Speech, up to {limits.max_seconds:g} s and {limits.max_upload_bytes / MEBIBYTE:g} MiB"
+
+
+def _about(session: DemoSession) -> Markup:
+    checkpoint, room = session.checkpoint, session.room
+    facts = {
+        "parameters": f"{checkpoint.model.config.num_parameters:,}",
+        "codec": session.codec.codec_id,
+        "context": f"{room.context:,} tokens",
+        "hears": f"up to {min(room.listening_seconds, session.limits.max_seconds):.1f} s",
+        "trained on": ", ".join(checkpoint.provenance.get("dataset_fingerprints", ())) or "not recorded",
+        "weights": checkpoint.weights_sha256[:12],
+    }
+    able = [name for name, reason in session.abilities.items() if reason is None]
+    return tag(
+        "div",
+        tag("h1", _name(session)),
+        tag("p", f"It can {_listed(able)}, as well as its training taught it."),
+        *(tag("p", f"It cannot {name}: {reason}.") for name, reason in session.abilities.items() if reason),
+        tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]),
+    )
+
+
+def _listed(names: list[str]) -> str:
+    if not names:
+        return "do nothing here"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,260 @@
+"""One model at work: recordings and texts in, texts and speech out, each part as soon as it is made."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from audio_data import InputError
+from audio_eval.checkpoint import Checkpoint, load_checkpoint
+from audio_eval.demo.abilities import (
+    CONTINUE,
+    SPEAK,
+    TRANSCRIBE,
+    TRANSLATE,
+    Room,
+    find_abilities,
+    measure_room,
+    require_audio,
+)
+from audio_eval.demo.limits import Limits, read_recording
+from audio_eval.demo.streaming import most_frames, stream_frames, stream_text
+from audio_eval.judges import Unavailable
+from audio_eval.tasks.asr import AsrTask
+from audio_eval.tasks.base import Context
+from audio_eval.tasks.seed_tts import SeedTtsTask
+from audio_eval.tasks.speech_to_speech import ContinuationTask, SpeechTranslationTask
+from audio_eval.tasks.tts import TtsTask
+from audio_model import Sampling
+from audio_tokenize import AbstractCodec, Segment, layout
+
+Codes = Int32[np.ndarray, "_ codebooks"]
+Ids = Int32[np.ndarray, " _"]
+ROUTES = ("chain", "direct")
+_TRANSCRIBING = Sampling(temperature=AsrTask.temperature, top_k=AsrTask.top_k, top_p=AsrTask.top_p)
+_SPEAKING = Sampling(temperature=TtsTask.temperature, top_k=TtsTask.top_k, top_p=TtsTask.top_p)
+_SPEAKING_AS = Sampling(temperature=SeedTtsTask.temperature, top_p=SeedTtsTask.top_p)
+_CONTINUING = Sampling(temperature=ContinuationTask.temperature, top_p=ContinuationTask.top_p)
+_TRANSLATING = Sampling(temperature=SpeechTranslationTask.temperature, top_p=SpeechTranslationTask.top_p)
+_LANGUAGE = re.compile(r"[a-zA-Z]{2,16}([ _-][a-zA-Z]{2,16})*")
+_NO_TEXT = np.zeros(0, np.int32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Update:
+    """What there is by now.
+
+    Attributes:
+        samples: Sound that follows that of earlier updates, mono in -1..1 at the codec's rate; often none.
+        heard: What the model writes of the recording's words, as far as it is; None in updates that do not change it.
+        written: The translation, likewise.
+        ended: Of the last update: whether the model came to an end, or the longest length cut it off. False before.
+    """
+
+    samples: Float32[np.ndarray, " samples"]
+    heard: str | None = None
+    written: str | None = None
+    ended: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DemoSession:
+    """A checkpoint and its codec, ready to be asked.
+
+    All four methods give updates while they work; closing their iterator stops the work. Prompts and sampling are those
+    of the tasks of the same names. Recordings are paths of files as people have them, checked against the limits.
+
+    Attributes:
+        checkpoint: The model, its vocabulary and its text tokenizer.
+        codec: What made its audio tokens.
+        limits: How much one request may hold.
+    """
+
+    checkpoint: Checkpoint
+    codec: AbstractCodec
+    limits: Limits = dataclasses.field(default_factory=Limits)
+
+    @functools.cached_property
+    def room(self) -> Room:
+        """What the model's context holds."""
+        return measure_room(self.checkpoint, self.codec.frame_rate_hz, self.limits)
+
+    @functools.cached_property
+    def abilities(self) -> Mapping[str, str | None]:
+        """For transcribe, speak, continue and translate None, or why the model cannot be asked for it."""
+        return find_abilities(self.checkpoint, self.room)
+
+    def transcribe(self, recording: Path) -> Generator[Update, None, None]:
+        """Writes down what is said, greedily.
+
+        Args:
+            recording: What to hear.
+
+        Raises:
+            InputError: At the first update: the recording is no audio or too long, or the model knows no text.
+        """
+        self._require(TRANSCRIBE)
+        yield from self._transcribe(self._hear(recording))
+
+    def speak(
+        self, text: str, voice: Path | None = None, voice_text: str = "", *, seed: int = 0
+    ) -> Generator[Update, None, None]:
+        """Speaks a text, in the voice of a recording if there is one.
+
+        Args:
+            text: What to say.
+            voice: Someone speaking; None for whatever voice the model takes.
+            voice_text: What is said there; where it is not given the model transcribes it first.
+            seed: Drives the draws.
+
+        Raises:
+            InputError: At the first update: no text, too long a text or recording.
+        """
+        self._require(SPEAK)
+        wanted = self._text_ids(text, "text")
+        if voice is None:
+            yield from self._speak(self._prompt("text_first", [self._segment(wanted)]), _SPEAKING, seed)
+            return
+        codes, heard = self._hear(voice), voice_text.strip()
+        if not heard:
+            for update in self._transcribe(codes):
+                heard = update.heard or ""
+                yield dataclasses.replace(update, ended=False)
+        shown = self._segment(self._text_ids(heard, "voice_text"), codes)
+        yield from self._speak(self._prompt("text_first", [shown, self._segment(wanted)]), _SPEAKING_AS, seed)
+
+    def continue_speech(
+        self, recording: Path, seconds: float | int = ContinuationTask.prompt_seconds, *, seed: int = 0
+    ) -> Generator[Update, None, None]:
+        """Goes on from the beginning of a recording; the sound begins with what was given, as the codec has it.
+
+        Args:
+            recording: What begins.
+            seconds: How much of it is given, at least one frame; all where it is shorter.
+            seed: Drives the draws.
+
+        Raises:
+            InputError: At the first update: the recording is no audio or too long, or so much leaves no room.
+        """
+        self._require(CONTINUE)
+        frames = max(1, round(seconds * self.codec.frame_rate_hz))
+        given = self._hear(recording)[:frames]
+        start = self._prompt("acoustic", [self._segment(_NO_TEXT, given)])
+        prompt = np.concatenate([start, self.checkpoint.vocabulary.audio_ids(given)])
+        yield from self._speak(prompt, _CONTINUING, seed, given=given)
+
+    def translate(
+        self, recording: Path, source: str, target: str, *, route: str = SpeechTranslationTask.route, seed: int = 0
+    ) -> Generator[Update, None, None]:
+        """Says in another language what is said.
+
+        Args:
+            recording: What to hear.
+            source: Its language as the training data names it, such as "de" or "German"; not used on the direct route.
+            target: The language to speak.
+            route: "chain": the model writes both texts first; "direct": it is told the language alone.
+            seed: Drives the draws.
+
+        Raises:
+            InputError: At the first update: no such route, no name of a language, or a recording too long.
+        """
+        self._require(TRANSLATE)
+        if route not in ROUTES:
+            raise InputError(f"`route` must be one of {', '.join(ROUTES)}, got {route!r}")
+        told = {name: self._told(name, value) for name, value in (("source", source), ("target", target))}
+        opened = self._prompt("audio_first", [self._segment(_NO_TEXT, self._hear(recording))])
+        if route == "direct":
+            prompt = np.concatenate([opened, told["target"]])
+        else:
+            prompt = yield from self._write_both(opened, told, dataclasses.replace(_TRANSLATING, seed=seed))
+        after = (self.checkpoint.vocabulary.text_end, self.checkpoint.vocabulary.audio_start)
+        yield from self._speak(np.concatenate([prompt, np.array(after, np.int32)]), _TRANSLATING, seed)
+
+    def _require(self, ability: str) -> None:
+        if reason := self.abilities[ability]:
+            raise InputError(f"`{self.checkpoint.folder}` cannot {ability}: {reason}")
+
+    def _hear(self, recording: Path) -> Codes:
+        """Codes of a recording, of the leading codebooks that the model knows."""
+        samples = read_recording(recording, self.codec.sample_rate_hz, self.limits)
+        return np.asarray(self.codec.encode(samples), np.int32)[:, : self.room.frame_tokens]
+
+    def _text_ids(self, text: str, name: str) -> Ids:
+        text = text.strip()
+        if not 0 < len(text) <= self.limits.max_characters:
+            raise InputError(f"`{name}` must have 1 to {self.limits.max_characters} characters, got {len(text)!r}")
+        return np.array(self.checkpoint.text.encode(text), np.int32)
+
+    def _told(self, name: str, language: str) -> Ids:
+        if not _LANGUAGE.fullmatch(language.strip()):
+            raise InputError(f"`{name}` must name a language in letters, such as 'de' or 'German', got {language!r}")
+        spelled = layout("direct_speech_translation").spell("", language=language.strip())
+        return np.array(self.checkpoint.text.encode(spelled), np.int32)
+
+    def _segment(self, text_ids: Ids, codes: Codes | None = None) -> Segment:
+        return Segment(text_ids, np.zeros((0, self.room.frame_tokens), np.int32) if codes is None else codes)
+
+    def _prompt(self, order: str, segments: Sequence[Segment]) -> Ids:
+        return layout(order).prompt(segments, self.checkpoint.vocabulary)
+
+    def _spell(self, ids: Ids) -> str:
+        return self.checkpoint.text.decode(ids.tolist()).strip()
+
+    def _transcribe(self, codes: Codes) -> Generator[Update, None, None]:
+        ids, prompt = _NO_TEXT, self._prompt("audio_first", [self._segment(_NO_TEXT, codes)])
+        for ids in stream_text(self.checkpoint, self.room, prompt, _TRANSCRIBING):
+            yield Update(_silence(), heard=self._spell(ids))
+        yield Update(_silence(), heard=self._spell(ids), ended=ids.size < self.room.text_tokens)
+
+    def _write_both(self, opened: Ids, told: Mapping[str, Ids], sampling: Sampling) -> Generator[Update, None, Ids]:
+        """Writes what was said, then its translation; returns the prompt that holds both."""
+        vocabulary, ids = self.checkpoint.vocabulary, _NO_TEXT
+        prompt, shown = np.concatenate([opened, told["source"]]), Update(_silence())
+        for ids in stream_text(self.checkpoint, self.room, prompt, sampling):
+            yield (shown := Update(_silence(), heard=self._spell(ids)))
+        between = np.array([vocabulary.text_end, vocabulary.text_start], np.int32)
+        prompt = np.concatenate([prompt, ids, between, told["target"]])
+        for ids in stream_text(self.checkpoint, self.room, prompt, sampling):
+            yield dataclasses.replace(shown, written=self._spell(ids))
+        return np.concatenate([prompt, ids])
+
+    def _speak(
+        self, prompt: Ids, sampling: Sampling, seed: int, given: Codes | None = None
+    ) -> Generator[Update, None, None]:
+        """The speech that follows a prompt, after what was given of it."""
+        most = most_frames(self.room, prompt, self.limits.max_frames)
+        decoder, num_frames = self.codec.decoder_stream(), 0
+        if given is not None:
+            yield Update(decoder.push(given))
+        for codes in stream_frames(self.checkpoint, prompt, dataclasses.replace(sampling, seed=seed), most):
+            num_frames += len(codes)
+            yield Update(decoder.push(codes))
+        yield Update(decoder.finish(), ended=num_frames < most)
+
+
+def _silence() -> Float32[np.ndarray, " samples"]:
+    return np.zeros(0, np.float32)
+
+
+def open_session(
+    checkpoint: str | Path, *, limits: Limits | None = None, codec_weights: str | None = None
+) -> DemoSession:
+    """Loads what the demo needs.
+
+    Args:
+        checkpoint: Folder of an exported model, or of a run, or a published one, see `audio_eval.load_checkpoint`.
+        limits: How much one request may hold.
+        codec_weights: Where Mimi's weights lie, if not where the checkpoint says.
+
+    Raises:
+        InputError: A part is missing, parts do not belong together, or the model has no audio tokens.
+    """
+    loaded = load_checkpoint(Path(checkpoint))
+    require_audio(loaded)
+    nobody = Unavailable("nothing is judged in the demo")
+    context = Context(loaded, datasets={}, folder=loaded.folder, judge=nobody, codec_weights=codec_weights)
+    return DemoSession(loaded, context.codec, limits or Limits())

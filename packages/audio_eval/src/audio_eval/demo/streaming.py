@@ -1,0 +1,109 @@
+"""Texts and frames that follow a prompt, a few tokens at a time, under the grammar of what may follow."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int32
+
+from audio_data import InputError
+from audio_eval.checkpoint import Checkpoint
+from audio_eval.demo.abilities import Room
+from audio_eval.grammars import audio_automaton, text_automaton
+from audio_eval.tasks.speech_to_speech import SpeechTranslationTask
+from audio_model import Sampling, stream
+
+MIN_FRAMES = SpeechTranslationTask.min_frames
+# A sixth of a second: what is heard comes soon, and a piece costs little beside its tokens.
+_FRAMES_PER_PIECE = 2
+_TOKENS_PER_PIECE = 4
+# A program is compiled for each greatest length: close ones share theirs.
+_LENGTH_STEP_FRAMES = 12
+
+
+def stream_text(
+    checkpoint: Checkpoint, room: Room, prompt: Int32[np.ndarray, " prompt"], sampling: Sampling
+) -> Iterator[Int32[np.ndarray, " _"]]:
+    """Writes the text that follows a prompt, until `text_end` or as long as there is room for.
+
+    Args:
+        checkpoint: The model and its vocabulary.
+        room: What its context holds.
+        prompt: Ids that end where a text begins.
+        sampling: How tokens are chosen.
+
+    Yields:
+        All its ids so far, at least once, be they none.
+
+    Raises:
+        InputError: The prompt leaves no room.
+    """
+    vocabulary, most = checkpoint.vocabulary, room.text_tokens
+    _require_room(room, prompt, most + 1, "text to be written")
+    ids = np.zeros(0, np.int32)
+    for piece in stream(
+        checkpoint.model,
+        prompt,
+        max_new_tokens=most + 1,
+        tokens_per_piece=_TOKENS_PER_PIECE,
+        stop_ids=(vocabulary.text_end,),
+        sampling=sampling,
+        automaton=text_automaton(vocabulary, max_tokens=most, vocab_size=checkpoint.model.config.vocab_size),
+    ):
+        ids = np.concatenate([ids, piece[piece != vocabulary.text_end]])
+        yield ids
+
+
+def stream_frames(
+    checkpoint: Checkpoint, prompt: Int32[np.ndarray, " prompt"], sampling: Sampling, most: int
+) -> Iterator[Int32[np.ndarray, "frames codebooks"]]:
+    """Speaks what follows a prompt, until `audio_end`.
+
+    Args:
+        checkpoint: The model and its vocabulary.
+        prompt: Ids that end where a frame begins.
+        sampling: How tokens are chosen.
+        most: Most frames, see `most_frames`.
+
+    Yields:
+        The next frames, one or more.
+    """
+    vocabulary, vocab_size = checkpoint.vocabulary, checkpoint.model.config.vocab_size
+    books = vocabulary.num_codebooks
+    for piece in stream(
+        checkpoint.model,
+        prompt,
+        max_new_tokens=most * books + 1,
+        tokens_per_piece=books * _FRAMES_PER_PIECE,
+        stop_ids=(vocabulary.audio_end,),
+        sampling=sampling,
+        automaton=audio_automaton(vocabulary, min_frames=min(MIN_FRAMES, most), max_frames=most, vocab_size=vocab_size),
+    ):
+        said = piece[piece != vocabulary.audio_end]
+        if said.size:
+            yield vocabulary.codes(said)
+
+
+def most_frames(room: Room, prompt: Int32[np.ndarray, " prompt"], limit: int) -> int:
+    """How many frames may follow a prompt.
+
+    Args:
+        room: What the model's context holds.
+        prompt: Ids of the prompt.
+        limit: Most frames that are wanted.
+
+    Raises:
+        InputError: The prompt leaves no room for the fewest frames of an answer.
+    """
+    _require_room(room, prompt, MIN_FRAMES * room.frame_tokens + 1, "speech to follow")
+    fitting = (room.context - prompt.size - 1) // room.frame_tokens
+    return min(limit, fitting // _LENGTH_STEP_FRAMES * _LENGTH_STEP_FRAMES or MIN_FRAMES)
+
+
+def _require_room(room: Room, prompt: Int32[np.ndarray, " prompt"], needed: int, what: str) -> None:
+    surplus = prompt.size + needed - room.context
+    if surplus > 0:
+        second = room.frame_tokens * room.frame_rate_hz
+        raise InputError(
+            f"the request must leave {needed} of the model's {room.context} tokens for {what}, got {prompt.size} "
+            f"tokens: give {surplus / second:.1f} s less speech (a second is {second:g} tokens) or a shorter text"
+        )

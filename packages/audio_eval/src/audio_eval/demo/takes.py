@@ -1,0 +1,99 @@
+"""Sounds in the making: written to as frames are decoded, listened to from the first one on, as WAV over HTTP."""
+
+import asyncio
+import secrets
+import struct
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+
+import numpy as np
+from jaxtyping import Float32, Int16
+
+_PEAK = 32_767
+_POLL_SECONDS = 0.05
+_SAMPLE_BYTES = 2
+
+
+class Take:
+    """One sound, 16-bit mono. One thread writes, any number of listeners follow.
+
+    Attributes:
+        name: Where it is listened to, impossible to guess.
+        sample_rate_hz: Its rate.
+        max_samples: No more than this will be written: what its header promises while the length is open.
+        finished: Whether nothing more is to come.
+    """
+
+    def __init__(self, sample_rate_hz: int, max_samples: int):
+        self.name = secrets.token_urlsafe(16)
+        self.sample_rate_hz = sample_rate_hz
+        self.max_samples = max_samples
+        self.finished = False
+        self._pieces: list[bytes] = []
+
+    def write(self, samples: Float32[np.ndarray, " samples"]) -> None:
+        """Adds mono samples in -1..1; louder ones are clipped."""
+        # A list's append is atomic, so a listener in another thread sees whole pieces.
+        self._pieces.append((np.clip(samples, -1, 1) * _PEAK).round().astype("<i2").tobytes())
+
+    def finish(self) -> None:
+        """Says that nothing more is to come, so that listeners reach an end."""
+        self.finished = True
+
+    @property
+    def samples(self) -> Int16[np.ndarray, " samples"]:
+        """What is there by now."""
+        return np.frombuffer(b"".join(self._pieces), "<i2").astype(np.int16)
+
+    @property
+    def seconds(self) -> float:
+        """Length of what is there by now."""
+        return sum(map(len, self._pieces)) / _SAMPLE_BYTES / self.sample_rate_hz
+
+    async def follow(self) -> AsyncIterator[bytes]:
+        """Gives a WAV file from its beginning, the header first and each piece as soon as it is written."""
+        # Read before the length is: what is finished then has its final length.
+        finished = self.finished
+        num_samples = sum(map(len, self._pieces)) // _SAMPLE_BYTES if finished else self.max_samples
+        yield _header(num_samples, self.sample_rate_hz)
+        given = 0
+        while True:
+            finished = self.finished
+            for piece in self._pieces[given:]:
+                given += 1
+                yield piece
+            if finished:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+class TakeShelf:
+    """The last takes by name; older ones are dropped, so that a page that is used for days does not grow."""
+
+    def __init__(self, capacity: int = 16):
+        """Makes an empty shelf for `capacity` takes."""
+        self._capacity = capacity
+        self._takes: OrderedDict[str, Take] = OrderedDict()
+
+    def open(self, sample_rate_hz: int, max_samples: int) -> Take:
+        """Begins a take, see `Take`."""
+        take = Take(sample_rate_hz, max_samples)
+        self._takes[take.name] = take
+        while len(self._takes) > self._capacity:
+            self._takes.popitem(last=False)
+        return take
+
+    def find(self, name: str) -> Take | None:
+        """The take of that name, None where there is none (any longer)."""
+        return self._takes.get(name)
+
+
+def _header(num_samples: int, sample_rate_hz: int) -> bytes:
+    """The 44 bytes before the samples of a 16-bit mono WAV file."""
+    num_bytes = num_samples * _SAMPLE_BYTES
+    form = struct.pack("<4sI4s4sI", b"RIFF", 36 + num_bytes, b"WAVE", b"fmt ", 16)
+    format_pcm, channels = 1, 1
+    sound = struct.pack(
+        "<HHIIHH", format_pcm, channels, sample_rate_hz, sample_rate_hz * _SAMPLE_BYTES, _SAMPLE_BYTES, 16
+    )
+    return form + sound + struct.pack("<4sI", b"data", num_bytes)

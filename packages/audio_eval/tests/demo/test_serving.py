@@ -1,0 +1,124 @@
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import wave
+
+import pytest
+from click.testing import CliRunner
+
+from audio_data import InputError
+from audio_eval.cli import main
+from audio_eval.demo import Limits, open_session, serve_demo
+
+GRADIO = importlib.util.find_spec("gradio") is not None
+needs_gradio = pytest.mark.skipif(not GRADIO, reason="needs Gradio: `pip install 'audio-eval[demo]'`")
+COMMAND = "from audio_eval.cli import main; main()"
+PATIENCE_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def address(speaker):
+    """Where the page is served, by the command that people type, until an interrupt ends it."""
+    arguments = [sys.executable, "-c", COMMAND, "demo", str(speaker), "--port", "0", "--max-seconds", "4"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    line = server.stdout.readline()
+    found = re.fullmatch(r"Open (http://127\.0\.0\.1:\d+/) in a browser; Ctrl-C ends it\.\n", line)
+    assert found, line + server.stderr.read()
+    yield found[1]
+    server.send_signal(signal.SIGINT)
+    said, complaints = server.communicate(timeout=PATIENCE_SECONDS)
+    assert (server.returncode, said) == (0, "The demo has ended; what was recorded and made there is gone.\n")
+    assert "Traceback" not in complaints, complaints
+
+
+@needs_gradio
+def test_a_click_transcribes_what_was_uploaded(address, browser, speaker, recording):
+    (*_, last) = open_session(speaker, limits=Limits(max_seconds=4)).transcribe(recording)
+    assert last.heard
+    browser.open(address)
+    browser.upload("#recording input[type=file]", recording)
+    browser.wait(
+        "document.querySelector('#recording canvas, #recording audio, #recording #waveform')", PATIENCE_SECONDS
+    )
+    browser.click("#transcribe-start")
+    browser.wait("document.querySelector('#transcribe-status').innerText.startsWith('Done in')", PATIENCE_SECONDS)
+    assert browser.run("document.querySelector('#transcribe-heard textarea').value") == last.heard
+    # The name of the run came from a file: it is text, and nothing else.
+    assert browser.run("document.querySelector('.about h1').innerHTML") == "&lt;i&gt;toy&lt;/i&gt;"
+    asked = [request["request"]["url"] for request in browser.seen("Network.requestWillBeSent")]
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert [entry["entry"]["text"] for entry in browser.seen("Log.entryAdded")] == []
+
+
+@needs_gradio
+def test_speech_plays_while_it_is_made_and_mistakes_are_told(address, browser, tmp_path):
+    browser.open(address, width=400, height=800)
+    browser.click("#transcribe-start")
+    told = "document.querySelector('#transcribe-status [role=alert]')?.innerText"
+    assert "got none: record or upload speech" in browser.wait(told, PATIENCE_SECONDS)
+    with wave.open(str(tmp_path / "long.wav"), "wb") as file:
+        file.setparams((1, 2, 8_000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 8_000 * 5))
+    browser.upload("#recording input[type=file]", tmp_path / "long.wav")
+    browser.wait("document.querySelector('#recording button[aria-label=Clear]')", PATIENCE_SECONDS)
+    browser.click("#transcribe-start")
+    browser.wait(f"{told}.includes('must be at most 4 s long, got 5.0 s')", PATIENCE_SECONDS)
+    browser.run(
+        "[...document.querySelectorAll('button[role=tab]')].find(tab => tab.innerText == 'Speak').id = 'to-speak'"
+    )
+    browser.click("#to-speak")
+    browser.click("#speak-voiced input")
+    browser.type("#speak-text textarea", "the red cat")
+    # A player that has played is hidden, so that the sound was heard from beginning to end.
+    browser.click("#speak-start")
+    browser.wait("document.querySelector('#speak-live div[hidden] audio')?.ended", PATIENCE_SECONDS)
+    browser.wait("document.querySelector('#speak-status').innerText.includes('the first after')", PATIENCE_SECONDS)
+    seconds = browser.run("document.querySelector('#speak-live audio').currentTime")
+    assert f"{seconds:.1f} s of sound" in browser.run("document.querySelector('#speak-status').innerText")
+    assert browser.run("document.documentElement.scrollWidth") <= 400
+
+
+def ask(address, **headers):
+    """The status, the headers and the text of an answer, whatever the status."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read().decode()
+
+
+@needs_gradio
+def test_only_who_names_the_loopback_is_answered_and_nothing_else_is_fetched(address):
+    status, headers, page = ask(address)
+    assert status == 200
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert not re.search(r"https?:|\*", headers["content-security-policy"])
+    for way in ("transcribe", "speak", "continue", "translate"):
+        assert f"{way}-start" in page
+    assert ask(address, host="elsewhere.example")[0] == 400
+    assert ask(f"{address}takes/unknown.wav")[0] == 404
+
+
+def test_without_gradio_the_way_to_get_it_is_told(monkeypatch, speaker):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"got none: `pip install 'audio-eval\[demo\]'`"):
+        serve_demo(speaker)
+
+
+@needs_gradio
+@pytest.mark.parametrize("what", ["port", "checkpoint"])
+def test_a_mistake_at_the_start_is_one_line(tmp_path, what):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] if what == "port" else 0
+        failed = CliRunner().invoke(main, ["demo", str(tmp_path), "--port", str(port)])
+    assert failed.exit_code == 2
+    expected = "must be free to listen on" if what == "port" else "must be an exported model"
+    assert expected in failed.stderr
