@@ -3,13 +3,17 @@
     .venv/bin/python benchmarks/trainer.py loop [--steps 60] [--rounds 5]
     .venv/bin/python benchmarks/trainer.py checkpoint [--saves 5]
     .venv/bin/python benchmarks/trainer.py collectives
+    .venv/bin/python benchmarks/trainer.py peers [--steps 4] [--rounds 3] [--cpu 0]
 
 `loop`: the quickstart's model and batch on made-up data; what the whole loop (batches read ahead, metrics, progress)
 takes beyond the bare compiled step on one batch, loop and bare step by turns, as a share of the step: by the clock, and
 in CPU time, which the work of others on this machine changes less. `checkpoint`: how long the loop stands still for a
 save, as a share of the save's whole duration. `collectives`: bytes that each of 2, 4 and 8 simulated devices receives
 in a step of the quickstart's model under the study's update rule, read off the compiled module, over what cut weights
-have to move.
+have to move. `peers`: steps of the whole loop against `transformers` + torch, on the model and batch of
+`training_step.py`: one process a variant and round, pinned to one core, one thread, variants by turns, processor
+seconds a step and peak memory. Ours reads its batches from a dataset, clips, keeps losses by kind and writes metrics;
+torch's loop steps on one fixed batch, does none of that, and is spared its first step.
 """
 
 import os
@@ -21,7 +25,9 @@ if "collectives" in sys.argv:
 
 import argparse
 import json
+import resource
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,17 +37,33 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import training_step
 
 from audio_data import DatasetWriter, Document, Progress, Vocabulary, open_root
-from audio_train import Checkpoints, Placement, ResolvedRun, Trainer, find_recipe, override, resolve
-from audio_train.collectives import fsdp_bytes, moved_bytes
-from audio_train.loop import Loop, StopRequest
-from audio_train.mesh import batch_sharding, make_mesh, replicated
-from audio_train.spikes import SpikeWatch
-from audio_train.state import TrainState, abstract_state
-from audio_train.step import Batch, objective
-from audio_train.tracking import JsonLines
-from audio_train.trainer import StepProgram
+from audio_train import (
+    Checkpoints,
+    DataSpec,
+    LossSpec,
+    MixtureStage,
+    ModelShape,
+    OptimizerSpec,
+    Placement,
+    ResolvedRun,
+    Trainer,
+    TrainRun,
+    find_recipe,
+    find_study,
+    override,
+    resolve,
+)
+from audio_train.sharding.collectives import fsdp_bytes, moved_bytes
+from audio_train.sharding.mesh import batch_sharding, make_mesh, replicated
+from audio_train.tracking.metrics import JsonLines
+from audio_train.tracking.spikes import SpikeWatch
+from audio_train.training.loop import Loop, StopRequest
+from audio_train.training.state import TrainState, abstract_state
+from audio_train.training.step import Batch, objective
+from audio_train.training.trainer import StepProgram
 
 ALONE = Placement(data=1)
 VOCABULARY = Vocabulary.compact("drawn", 512, "drawn", num_codebooks=8, codebook_size=256, text_tokenizer="drawn")
@@ -178,18 +200,103 @@ def _compiled(resolved: ResolvedRun, placement: Placement) -> str:
     return StepProgram(resolved, mesh, placement, state).train.lower(state, batch, *constants).compile().as_text()
 
 
+PEER_VARIANTS = ("hf-f32", "hf-bf16", "full-f32", "full-bf16", "grammar-f32", "grammar-bf16")
+PEER_RATIOS = (
+    ("full-f32", "hf-f32"),
+    ("full-bf16", "hf-bf16"),
+    ("grammar-f32", "hf-f32"),
+    ("grammar-bf16", "hf-bf16"),
+)
+
+
+def peer_run(root: Path, loss: str, precision: str, steps: int) -> ResolvedRun:
+    """The model, batch and constants of `training_step.py` as a run, on windows of which 95 % are audio."""
+    vocabulary = find_study("exp2.1").vocabulary
+    assert vocabulary is not None
+    assert vocabulary.size == training_step.VOCABULARY
+    rng = np.random.default_rng(0)
+    with DatasetWriter(root / "drawn", corpus="drawn", vocabulary=vocabulary, provenance={}) as writer:
+        for number in range(100):
+            text, codes = rng.integers(0, 128_000, 25), rng.integers(0, 2048, (60, 8))
+            ids = [[vocabulary.begin_of_text], text, vocabulary.audio_ids(codes), [vocabulary.end_of_text]]
+            writer.write(Document(np.concatenate(ids).astype(np.int32), None, {"id": str(number)}))
+    rate, betas = training_step.LEARNING_RATE, training_step.BETAS
+    run = TrainRun(
+        name="peer",
+        model=ModelShape(**training_step.SHAPE, tied=False),
+        data=DataSpec((MixtureStage(0.0, {"drawn": 1.0}),), training_step.SEQ, training_step.BATCH),
+        optimizer=OptimizerSpec("adamw", rate, *betas, training_step.EPSILON, training_step.DECAY),
+        loss=LossSpec("grammar" if loss == "grammar" else "full"),
+        steps=steps,
+        precision="bfloat16" if precision == "bf16" else "float32",
+    )
+    return resolve(run, vocabulary, {name: dataset.manifest for name, dataset in open_root(root).items()})
+
+
+def peer(variant: str, steps: int) -> dict[str, object]:
+    """One variant, in this process."""
+    kind, precision = variant.split("-")
+    if kind == "hf":
+        step, _ = training_step.hf_step(precision)
+        step()
+        seconds = []
+        for _ in range(steps):
+            start = time.process_time()
+            step()
+            seconds.append(time.process_time() - start)
+        cpu = statistics.mean(seconds)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            trainer = Trainer(peer_run(root / "data", kind, precision, steps), root / "data", ALONE)
+            trainer.compile()
+            _, cpu = _loop_step(trainer, root, steps)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"variant": variant, "cpu_seconds": round(cpu, 4), "peak_rss_mb": round(peak_mb)}
+
+
+def peers(steps: int, rounds: int, cpu: int) -> list[dict[str, object]]:
+    """Processor seconds a step and peak memory of each variant, and the medians of the rounds' ratios."""
+    rows: list[dict[str, dict[str, float]]] = []
+    for _ in range(rounds):
+        row = {}
+        for variant in PEER_VARIANTS:
+            words = ["taskset", "-c", str(cpu), sys.executable, __file__, "peers", "--one", variant]
+            environment = os.environ | training_step.ONE_THREAD
+            command = [*words, "--steps", str(steps)]
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            row[variant] = json.loads(done.stdout.splitlines()[-1])
+            print(json.dumps(row[variant]), flush=True)
+        rows.append(row)
+    return [
+        {
+            "ratio": f"{ours} / {theirs}",
+            **{
+                name: round(statistics.median(row[ours][name] / row[theirs][name] for row in rows), 3)
+                for name in ("cpu_seconds", "peak_rss_mb")
+            },
+        }
+        for ours, theirs in PEER_RATIOS
+    ]
+
+
 def main() -> None:
     """Run one measurement and print it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["loop", "checkpoint", "collectives"])
+    parser.add_argument("what", choices=["loop", "checkpoint", "collectives", "peers"])
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--saves", type=int, default=5)
+    parser.add_argument("--cpu", type=int, default=0, help="core that processes of `peers` are pinned to")
+    parser.add_argument("--one", metavar="VARIANT", help="measure a variant of `peers` in this process")
     options = parser.parse_args()
     measured: dict[str, Callable[[], object]] = {
         "loop": lambda: loop(options.steps, options.rounds),
         "checkpoint": lambda: checkpoint(options.saves),
         "collectives": collectives,
+        "peers": lambda: (
+            peer(options.one, options.steps) if options.one else peers(options.steps, options.rounds, options.cpu)
+        ),
     }
     result = measured[options.what]()
     for row in result if isinstance(result, list) else [result]:

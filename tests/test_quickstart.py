@@ -80,6 +80,8 @@ def test_own_recordings_reach_the_report_across_a_stop_and_a_repeat(recordings: 
     # So few steps teach nothing: the model hears no more than it would in another utterance.
     assert outcome["asr_wer"] > 0.5
     assert outcome["asr_wer_other_utterance"] > 0.5
+    low, high = outcome["asr_wer_gain_over_other_utterance_interval"]
+    assert low <= outcome["asr_wer_gain_over_other_utterance"] <= high
     assert outcome["nll"]["codebook_0"] > 0
     assert "</html>" in Path(outcome["report"]).read_text()
     weights = (Path(outcome["checkpoint"]) / "model.safetensors").read_bytes()

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from audio_data import MIXES, Vocabulary
-from audio_train import STUDIES, ResolvedRun, Study, TrainRun, recipe_table, resolve
+from audio_train import STUDIES, ResolvedRun, Study, TrainRun, resolve
 from audio_train.overrides import parse, to_json
-from audio_train.recipes import find_recipe
 from audio_train.recipes.study import mixture_name
 from audio_train.recipes.tokenization import produced_by
-from audio_train.scale import at_scale
+from audio_train.studies import recipe_table
+from audio_train.studies.named_run import run_at_scale
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "recipes"
 PAGE = GOLDEN.parent.parent.parent / "docs" / "study.md"
 COMPACT = Vocabulary.compact("compact", 384, "embedded-v1", num_codebooks=8, codebook_size=2048, text_tokenizer="x")
 STUDY_BY_NAME = {study.name: study for study in STUDIES}
-PUBLISHED = [study for study in STUDIES if study.vocabulary is not None]
+PUBLISHED = [study for study in STUDIES if study.vocabulary is not None and not study.miniature]
 NAMES = [(study.name, name) for study in STUDIES for name in study.runs]
 
 
@@ -33,7 +33,7 @@ def resolved_as_published(study: Study, name: str) -> ResolvedRun:
 def recorded(study: Study, name: str) -> dict[str, Any]:
     """What the golden file holds of a run: given and derived numbers, and those of its miniature."""
     whole = resolved_as_published(study, name).to_json()
-    small = resolve(at_scale(study.runs[name], "smoke", lambda other: find_recipe(other)[1]), COMPACT).to_json()
+    small = resolve(run_at_scale(name, "smoke"), COMPACT).to_json()
     derived = {key: small["derived"][key] for key in ("num_parameters", "num_steps", "peak_learning_rate")}
     return {
         "vocabulary": whole["vocabulary"]["name"],

@@ -30,8 +30,8 @@ from audio_train import (
     TrainRun,
     resolve,
 )
-from audio_train.mesh import make_mesh
-from audio_train.state import TrainState, abstract_state, initial_state
+from audio_train.sharding.mesh import make_mesh
+from audio_train.training.state import TrainState, abstract_state, initial_state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -26,6 +26,20 @@ def test_equal_ratios_are_equal_distances_on_a_logarithmic_axis():
     assert {">1e6<", ">1e7<", ">1e8<", ">1e9<"} <= set(re.findall(r">1e\d<", svg))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "labels"),
+    [
+        ([3e5, 4e6], ["5e5", "1e6", "2e6"]),
+        ([2e11, 2.4e12], ["2e11", "5e11", "1e12", "2e12"]),
+        ([1.45e6, 1.65e6], ["1.4e6", "1.5e6", "1.6e6", "1.7e6"]),
+        ([1e6, 1e9], ["1e6", "1e7", "1e8", "1e9"]),
+    ],
+)
+def test_a_logarithmic_axis_is_marked_at_round_numbers_that_differ(sizes: list[float], labels: list[str]):
+    svg = line_figure("t", "x", "y", [Series("", sizes, [1.0, 2.0])])
+    assert re.findall(r'y="364.0" text-anchor="middle">([^<]*)<', svg) == labels
+
+
 @pytest.mark.parametrize("log_y", [True, False])
 def test_points_that_agree_are_drawn(log_y: bool):
     ((x, y),) = circles(line_figure("t", "x", "y", [Series("", [5.0], [2.0])], log_y=log_y))

@@ -129,7 +129,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class LearningRateRule:
-    """A peak learning rate that follows from batch size and width; see `audio_train.scaling`.
+    """A peak learning rate that follows from batch size and width; see `audio_train.optimization.scaling`.
 
     Attributes:
         rule: `"wider_smaller"`, `"wider_larger"`, `"batch"` or `"isoflop"`.

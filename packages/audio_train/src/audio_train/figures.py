@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 640.0, 400.0
-LEFT, RIGHT, TOP, BOTTOM = 78.0, 150.0, 34.0, 54.0
+LETTER = 6.4
+"""Mean width of a letter of the labels."""
+LEFT, RIGHT, TOP, BOTTOM = 78.0, 172.0, 34.0, 54.0
 COLOURS = ("#0b6e99", "#d9730d", "#448361", "#9065b0", "#c14c8a", "#b8860b", "#d44c47", "#787774")
 
 
@@ -44,10 +46,14 @@ class _Axis:
         return self.start + (self.end - self.start) * (at - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        if self.logarithmic and self.high / self.low > 20:
-            powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            return [10.0**power for power in powers]
-        step = 10 ** math.floor(math.log10((self.high - self.low) / 2))
+        if self.logarithmic:
+            factors = (1.0,) if self.high / self.low > 300 else (1.0, 2.0, 5.0)
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))
+            places = [factor * 10.0**power for power in powers for factor in factors]
+            found = [place for place in places if self.low <= place <= self.high]
+            if len(found) > 1:
+                return found
+        step = 10.0 ** math.floor(math.log10((self.high - self.low) / 2))
         step *= next(m for m in (5, 2, 1, 0.5) if (self.high - self.low) / (step * m) >= 2.5)
         first = math.ceil(self.low / step)
         return [step * n for n in range(first, math.floor(self.high / step) + 1)]
@@ -99,7 +105,8 @@ def bar_figure(title: str, x_label: str, bars: Sequence[tuple[str, float]]) -> s
     Returns:
         An SVG document.
     """
-    left, row = 230.0, min(26.0, (HEIGHT - TOP - BOTTOM) / len(bars))
+    left = min(max(12 + LETTER * max(len(label) for label, _ in bars), 120.0), 0.6 * WIDTH)
+    row = min(26.0, (HEIGHT - TOP - BOTTOM) / len(bars))
     most = max(value for _, value in bars) or 1.0
     axis = _Axis(0.0, most * 1.08, left, WIDTH - 60, logarithmic=False)
     parts = []
@@ -149,7 +156,9 @@ def _marks(one: Series, x_axis: _Axis, y_axis: _Axis) -> str:
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
     if one.style == "stars":
-        return "".join(f'<text x="{x:.1f}" y="{y + 6:.1f}" class="star" fill="{colour}">★</text>' for x, y in places)
+        return "".join(
+            f'<text x="{x:.1f}" y="{y + 6:.1f}" class="star" style="fill:{colour}">★</text>' for x, y in places
+        )
     return "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in places)
 
 
@@ -159,7 +168,8 @@ def _colour(index: int) -> str:
 
 def _number(value: float) -> str:
     if value != 0 and (abs(value) >= 1e4 or abs(value) < 1e-3):
-        return f"{value:.0e}".replace("e+", "e").replace("e0", "e")
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:.4g}"
 
 

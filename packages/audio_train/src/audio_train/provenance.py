@@ -9,7 +9,7 @@ from audio_train.config import LearningRateRule, TrainRun
 from audio_train.overrides import to_json
 from audio_train.recipes.study import Study, mixture_name
 from audio_train.resolved import ResolvedRun
-from audio_train.scale import Scale
+from audio_train.studies.scale import Scale
 
 _RULES = {
     "wider_smaller": "{base} sqrt({batch}/256) sqrt(1024/{width})",

@@ -175,6 +175,8 @@ def _outcome(out: Path, seconds: float) -> dict[str, Any]:
         "asr_wer_interval": _interval(scores, "asr_wer"),
         "asr_wer_other_utterance": value["asr_wer_other_utterance"],
         "asr_wer_other_utterance_interval": _interval(scores, "asr_wer_other_utterance"),
+        "asr_wer_gain_over_other_utterance": value["asr_wer_gain_over_other_utterance"],
+        "asr_wer_gain_over_other_utterance_interval": _interval(scores, "asr_wer_gain_over_other_utterance"),
         "asr_wer_untrained": value["asr_wer_untrained"],
         "asr_wer_untrained_interval": _interval(scores, "asr_wer_untrained"),
         "asr_wer_unheard_voices": {voice: _values(summary[voice])["asr_wer"] for voice in voices},
@@ -207,11 +209,13 @@ def _interval(scores: Mapping[str, Any], name: str) -> list[float] | None:
 def _closing(out: Path, outcome: Mapping[str, Any]) -> str:
     """Where everything lies and what to try next."""
     voices = ", ".join(f"{voice} {wer}" for voice, wer in outcome["asr_wer_unheard_voices"].items()) or "none set apart"
+    gain = outcome["asr_wer_gain_over_other_utterance_interval"]
     return f"""
 Done in {outcome["seconds"] / 60:.1f} minutes.
 
   word error rate on unseen sentences   {outcome["asr_wer"]}
   ... given another utterance's audio   {outcome["asr_wer_other_utterance"]}
+  ... so much the right audio saves     {outcome["asr_wer_gain_over_other_utterance"]} ({gain[0]} to {gain[1]})
   ... with untrained weights            {outcome["asr_wer_untrained"]}
   ... in unheard voices                 {voices}
 
@@ -222,6 +226,7 @@ Done in {outcome["seconds"] / 60:.1f} minutes.
 Try next:
   audio-train quickstart --audio DIR --out my-run      your own recordings
   audio-train quickstart --minutes 20 --out longer     it keeps learning
+  audio-eval demo {out / "run"}                       talk to it in a browser (`pip install 'audio-eval[demo]'`)
   audio-tokenize inspect {out / "data" / "asr"}              what a document looks like
   audio-train show quickstart --data {out / "data"}      every number of the run
   audio-train recipes                                  the study's experiments"""

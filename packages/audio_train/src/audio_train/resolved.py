@@ -17,9 +17,9 @@ from jaxtyping import Float32, Int32
 from audio_data import InputError, Manifest, Mixture, Packing, Stage, Vocabulary
 from audio_model import Qwen3xConfig, RopeConfig, TokenSets, named_config
 from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
+from audio_train.optimization.scaling import learning_rate
+from audio_train.optimization.schedules import WarmupStableDecay, schedule, step_counts
 from audio_train.overrides import parse, to_json
-from audio_train.scaling import learning_rate
-from audio_train.schedules import WarmupStableDecay, schedule, step_counts
 
 
 @dataclass(frozen=True)

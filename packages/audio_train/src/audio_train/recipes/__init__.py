@@ -3,7 +3,19 @@
 from audio_data import InputError
 from audio_train.config import TrainRun
 from audio_train.overrides import nearest
-from audio_train.recipes import cooldown, cvss, exp1_1, exp1_2, exp1_4, exp1_6, exp1_7, exp2_1, quickstart
+from audio_train.recipes import (
+    cooldown,
+    cvss,
+    exp1_1,
+    exp1_2,
+    exp1_4,
+    exp1_6,
+    exp1_7,
+    exp2_1,
+    grammar_loss,
+    isoflop_miniature,
+    quickstart,
+)
 from audio_train.recipes.study import Study as Study
 
 STUDIES: tuple[Study, ...] = (
@@ -22,6 +34,8 @@ STUDIES: tuple[Study, ...] = (
     cvss.SFT,
     cvss.FINETUNE,
     cooldown.STUDY,
+    isoflop_miniature.STUDY,
+    grammar_loss.STUDY,
 )
 """All studies, in the order of the experiments."""
 

@@ -20,7 +20,7 @@ from audio_train.config import (
     StartSpec,
     TrainRun,
 )
-from audio_train.schedules import anneal_peak
+from audio_train.optimization.schedules import anneal_peak
 
 MARIN_MIMI = Vocabulary(
     name="marin-mimi-8cb-16k",
@@ -55,6 +55,11 @@ QWEN3X_MIMI = Vocabulary(
     text_tokenizer="potsawee/qwen3x-tokenizer",
 )
 """Qwen-3 text ids, with another begin of text and four more specials, eight Mimi codebooks: 168,059 ids."""
+
+SMALL = Vocabulary.compact(
+    "compact", 385, "embedded-v1", num_codebooks=8, codebook_size=2048, text_tokenizer="sentencepiece"
+)
+"""What is learned from the sample recordings: 129 text pieces and 256 bytes, and eight codebooks: 16,775 ids."""
 
 WARMUP_STABLE_DECAY = ScheduleSpec(shape="linear", warmup=0.1, decay=0.2, min_ratio=0.0)
 """10 % warm-up, 70 % constant, 20 % linear decay to zero."""

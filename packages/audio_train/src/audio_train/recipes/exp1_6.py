@@ -1,9 +1,9 @@
 """The isoFLOP sweep: seven budgets, each spent on models of many widths, and the wider targets beyond."""
 
 from audio_train.config import LossSpec, ModelShape, OptimizerSpec, TrainRun
+from audio_train.optimization.scaling import ISOFLOP_RULE, IsoflopPoint, isoflop_grid
 from audio_train.recipes.catalogue import EVERY_TEN_THOUSAND, MARIN_MIMI, WARMUP_STABLE_DECAY, run_name, windows
 from audio_train.recipes.study import Study, family
-from audio_train.scaling import ISOFLOP_RULE, IsoflopPoint, isoflop_grid
 
 
 def _run(point: IsoflopPoint) -> TrainRun:

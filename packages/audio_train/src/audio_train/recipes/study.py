@@ -32,6 +32,8 @@ class Study:
             disagrees with itself or leaves it open.
         derived: from what a field was computed when the recipes were written, by its path; it cannot be set alone.
         inactive: runs that the source defines but does not start.
+        miniature: whether the runs are this project's own, no larger than they are meant to be: they read the
+            generated corpora as they are, and `--scale smoke` changes nothing.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Study:
     choices: Mapping[str, str] = field(default_factory=_nothing)
     derived: Mapping[str, str] = field(default_factory=_nothing)
     inactive: Set[str] = frozenset()
+    miniature: bool = False
 
     def vocabulary_of(self, run_name: str) -> Vocabulary | None:
         """The vocabulary of a run's published data, or None where the user's data bring their own."""

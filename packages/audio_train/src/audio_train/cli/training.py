@@ -1,0 +1,191 @@
+"""The commands of `audio-train` that train: run, resume, export, and what a run would cost."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from audio_train.cli.options import DATA_OPTION, JSON_OPTION, SCALE_OPTION, SET_OPTION
+
+if TYPE_CHECKING:
+    from audio_train.studies.scale import Scale
+    from audio_train.training.launch import Outcome
+
+MESH_OPTION = click.option("--mesh", metavar="AXIS=N,...", help="Devices along fsdp, tensor, data and replica.")
+MICROBATCHES_OPTION = click.option(
+    "--microbatches", type=click.IntRange(min=1), default=1, show_default=True, help="Parts of a batch, one by one."
+)
+
+
+def launched(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say how a run is started, and nothing of what it computes."""
+    options = (
+        MESH_OPTION,
+        MICROBATCHES_OPTION,
+        click.option("--processes", type=click.IntRange(min=1), default=1, help="Start so many processes here."),
+        click.option("--distributed", metavar="auto|HOST:PORT,NUM,INDEX", help="Be one of several processes."),
+        click.option("--max-quarantined", metavar="N|P%", help="Train without so many damaged documents of a corpus."),
+        click.option("--track", "trackers", multiple=True, metavar="NAME", help="tensorboard, wandb or trackio."),
+        click.option("--profile", metavar="FIRST:LAST", help="Trace these steps with JAX's profiler to RUN/profile."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", "data_root", type=click.Path(path_type=Path), required=True, help="Folder of the datasets.")
+@click.option("--out", "out_dir", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@SCALE_OPTION
+@SET_OPTION
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Choose the steps that fit this time here."
+)
+@click.option("--resume", default="auto", show_default=True, metavar="auto|never|PATH", help="Where to go on from.")
+@click.option(
+    "--start", type=click.Path(path_type=Path), help="Weights to begin with: a model folder, a RUN or its checkpoint."
+)
+@launched
+def run(
+    recipe: str,
+    data_root: Path,
+    out_dir: Path,
+    scale: "Scale",
+    assignments: tuple[str, ...],
+    minutes: float | None,
+    resume: str,
+    start: Path | None,
+    **how: Any,
+) -> None:
+    """Train RECIPE, or go on with it where it stopped, and export the model to OUT/export."""
+    options = _options(**how)
+    from audio_train.studies.named_run import named_run
+    from audio_train.studies.smoke_data import start_folder
+    from audio_train.training import launch
+
+    resolved = named_run(recipe, data_root, assignments, scale, options["max_quarantined"]).resolved
+    if start is None and scale == "smoke":
+        start = start_folder(resolved.run, data_root)
+    _report(launch.run(resolved, data_root, out_dir, resume=resume, minutes=minutes, start=start, **options))
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@DATA_OPTION
+@launched
+def resume(run_dir: Path, data_root: Path | None, **how: Any) -> None:
+    """Go on with the run in the folder RUN where its newest checkpoint left it."""
+    options = _options(**how)
+    from audio_train.run_folder import folder
+    from audio_train.training import launch
+
+    resolved = folder.require_run(run_dir)
+    _report(launch.run(resolved, data_root or folder.last_data_root(run_dir), run_dir, **options))
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@DATA_OPTION
+@click.option(
+    "--out", "out_dir", type=click.Path(path_type=Path), help="Model folder to write; RUN/export if not given."
+)
+@click.option("--step", type=int, help="Checkpoint to export; the newest if not given.")
+def export(run_dir: Path, data_root: Path | None, out_dir: Path | None, step: int | None) -> None:
+    """Write a checkpoint of RUN as a model folder in Hugging Face's Qwen3 format."""
+    from audio_train.training import launch
+
+    click.echo(launch.export(run_dir, data_root, step=step, out_dir=out_dir))
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--slice", "slice_name", required=True, metavar="NAME", help="Devices, such as v5p-128 or h100-8.")
+@SET_OPTION
+@MESH_OPTION
+@MICROBATCHES_OPTION
+@click.option("--mfu", type=click.FloatRange(0, 1, min_open=True), default=0.4, show_default=True, help="Assumed.")
+@click.option(
+    "--compile/--no-compile", "compiles", default=True, help="Compile the real step for the slice, if libtpu is here."
+)
+@click.option("--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds to compile.")
+@JSON_OPTION
+def plan(
+    recipe: str,
+    slice_name: str,
+    assignments: tuple[str, ...],
+    mesh: str | None,
+    microbatches: int,
+    mfu: float,
+    compiles: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Say what RECIPE costs on a slice, before anything is started; a run that cannot fit is refused."""
+    from audio_train.planning.hardware import COMPILER_ENVIRONMENT
+
+    os.environ.update(COMPILER_ENVIRONMENT)  # nothing is computed here, so that no device need be waited for
+    from audio_train.planning import plan as planning
+    from audio_train.studies.named_run import named_run
+
+    named = named_run(recipe, None, assignments, "published")
+    estimate = planning.plan_run(named.resolved, slice_name, mesh=mesh, microbatches=microbatches, mfu=mfu)
+    if compiles:
+        estimate = planning.with_compiled(estimate, timeout_seconds=timeout)
+    click.echo(json.dumps(estimate.to_json()) if as_json else "\n".join(estimate.lines()))
+    estimate.require_fit()
+
+
+def _options(
+    mesh: str | None,
+    microbatches: int,
+    processes: int,
+    distributed: str | None,
+    max_quarantined: str | None,
+    trackers: tuple[str, ...],
+    profile: str | None,
+) -> dict[str, Any]:
+    """The options of a start as `launch.run` takes them. With --processes, these are started, waited for, and ours."""
+    if processes > 1:
+        from audio_train.sharding.processes import start_here, without_option
+
+        sys.exit(start_here(without_option(sys.argv[1:], "--processes"), processes))
+    if distributed is not None:
+        from audio_train.sharding.processes import join
+
+        join(distributed)
+    from audio_data import parse_budget
+    from audio_train.sharding.mesh import Placement
+    from audio_train.training.loop import parse_profile
+
+    return {
+        "placement": Placement.parse(mesh, microbatches=microbatches) if mesh else None,
+        "microbatches": microbatches,
+        "max_quarantined": parse_budget(max_quarantined) if max_quarantined else None,
+        "trackers": trackers,
+        "profile": parse_profile(profile) if profile else None,
+    }
+
+
+def _report(outcome: "Outcome") -> None:
+    """Say how a run ended, once; a run stopped by Ctrl-C exits 130, by SIGTERM 0."""
+    from audio_train.sharding.processes import is_first
+
+    if not is_first():
+        return
+    if outcome.finished:
+        click.echo(f"finished step {outcome.step}; the model is in {outcome.folder / 'export'}")
+        return
+    click.echo(
+        f"{outcome.stopped_by}: saved step {outcome.step} of {outcome.num_steps}; "
+        f"go on with: audio-train resume {outcome.folder}"
+    )
+    sys.exit(128 + signal.SIGINT if outcome.stopped_by == "SIGINT" else 0)
+
+
+TRAINING_COMMANDS = (run, resume, export, plan)

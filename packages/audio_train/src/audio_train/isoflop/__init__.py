@@ -1,0 +1,1 @@
+"""Scaling laws from losses at equal compute."""

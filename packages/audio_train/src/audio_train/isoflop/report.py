@@ -1,0 +1,192 @@
+"""The grid as rows, losses from files, and the figures of a fit."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audio_data import InputError, write_bytes
+from audio_train.figures import Series, line_figure
+from audio_train.isoflop.fit import IsoflopFit, Measurement, Prediction
+from audio_train.isoflop.parametric import ParametricFit
+from audio_train.optimization.scaling import GRID_SEQ_LEN, IsoflopPoint, isoflop_grid
+from audio_train.recipes.catalogue import MARIN_MIMI, run_name
+
+COLUMNS = ("budget_flops", "num_parameters", "num_tokens", "loss")
+
+
+def grid_rows(vocab_size: int = MARIN_MIMI.size) -> list[dict[str, Any]]:
+    """Every point of the grid with its numbers, budgets in both conventions.
+
+    Args:
+        vocab_size: number of token ids; by default that of the study.
+    """
+    return [_row(point) for point in isoflop_grid(vocab_size)]
+
+
+def _row(point: IsoflopPoint) -> dict[str, Any]:
+    model = point.model
+    return {
+        "recipe": run_name("exp1.6", point.label),
+        "budget_forward_flops": point.budget_flops,
+        "budget_training_flops": point.training_budget_flops,
+        "kind": "target" if point.is_target else "sweep",
+        "embed": model.embed,
+        "layers": model.layers,
+        "heads": model.heads,
+        "batch_size": point.batch_size,
+        "steps": point.steps,
+        "learning_rate": point.learning_rate,
+        "beta2": point.beta2,
+        "num_parameters": model.num_parameters,
+        "num_body_parameters": model.body_parameters,
+        "num_tokens": point.tokens,
+        "spent_forward_flops": model.forward_flops_per_token(GRID_SEQ_LEN) * point.tokens,
+        "tpu": f"v5p-{point.v5p_cores}",
+    }
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Losses from a CSV file with the columns `budget_flops`, `num_parameters`, `num_tokens` and `loss`.
+
+    Args:
+        path: the file; other columns are passed over.
+
+    Raises:
+        InputError: no such file or column, or a cell that is no number above 0; names the line.
+    """
+    if not path.is_file():
+        raise InputError(f"`{path}` is no file of losses; it is CSV with the columns {', '.join(COLUMNS)}.")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            raise InputError(
+                f"`{path}` has the columns {', '.join(COLUMNS)}, of which {sorted(missing)!r} are missing."
+            )
+        return [_measurement(row, f"{path} line {number}") for number, row in enumerate(reader, start=2)]
+
+
+def _measurement(row: Mapping[str, str], where: str) -> Measurement:
+    try:
+        return Measurement(*(float(row[column]) for column in COLUMNS))
+    except ValueError as error:
+        raise InputError(f"`{where}`: {error}; every cell of {', '.join(COLUMNS)} is a number above 0.") from error
+
+
+def fit_json(fit: IsoflopFit, parametric: ParametricFit | None, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """A fit as plain JSON."""
+    return {
+        "optima": [asdict(optimum) for optimum in fit.optima],
+        "laws": {name: asdict(law) for name, law in fit.laws.items()},
+        "parametric": parametric and {**asdict(parametric), "allocation_exponent": parametric.allocation_exponent},
+        "predictions": [{**_plain(prediction), "intervals": dict(prediction.intervals)} for prediction in predictions],
+    }
+
+
+def _plain(prediction: Prediction) -> dict[str, Any]:
+    return {name: value for name, value in vars(prediction).items() if name != "intervals"}
+
+
+def write_figures(fit: IsoflopFit, folder: Path) -> list[Path]:
+    """Write `curves.svg`, the parabolas, and `laws.svg`, the best models over the budget.
+
+    Args:
+        fit: what to draw.
+        folder: where to; created.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"curves.svg": curves_figure(fit), "laws.svg": laws_figure(fit)}
+    for name, svg in figures.items():
+        write_bytes(folder / name, svg.encode())
+    return [folder / name for name in figures]
+
+
+def curves_figure(fit: IsoflopFit) -> str:
+    """Losses over parameters with the parabola and the minimum of each budget."""
+    series = []
+    for i, optimum in enumerate(fit.optima):
+        points = [m for m in fit.measurements if m.budget_flops == optimum.budget_flops]
+        sizes = [point.num_parameters for point in points]
+        xs = np.geomspace(min(sizes), max(sizes), 40)
+        ys = np.polyval(optimum.coefficients, np.log(xs))
+        series += [
+            Series("", xs.tolist(), ys.tolist(), "line", i),
+            Series(f"{optimum.budget_flops:.2g} FLOPs", sizes, [point.loss for point in points], "points", i),
+            Series("", [optimum.num_parameters], [optimum.loss], "stars", i),
+        ]
+    return line_figure("Loss at equal compute", "parameters", "loss, nats a token", series)
+
+
+def laws_figure(fit: IsoflopFit) -> str:
+    """Best parameters and tokens over the budget, with their power laws."""
+    budgets = [optimum.budget_flops for optimum in fit.optima]
+    line = np.geomspace(min(budgets), max(budgets) * 3, 20).tolist()
+    series = []
+    for i, (name, label) in enumerate({"num_parameters": "parameters", "num_tokens": "tokens"}.items()):
+        law = fit.laws[name]
+        series += [
+            Series("", line, [law(budget) for budget in line], "line", i),
+            Series(f"{label} ~ C^{law.exponent:.3f}", budgets, [getattr(o, name) for o in fit.optima], "points", i),
+        ]
+    return line_figure("The best model of a budget", "budget C, FLOPs", "parameters, tokens", series, log_y=True)
+
+
+def lines(fit: IsoflopFit, parametric: ParametricFit | None, predictions: Sequence[Prediction]) -> list[str]:
+    """A fit for a terminal."""
+    text = [
+        f"budget {o.budget_flops:.3g}: best {o.num_parameters:.3g} parameters, {o.num_tokens:.3g} tokens, "
+        f"loss {o.loss:.4f}"
+        for o in fit.optima
+    ]
+    for name, law in fit.laws.items():
+        low, high = law.exponent_interval
+        text.append(f"{name} = {law.coefficient:.4g} C^{law.exponent:.4f}  (exponent {low:.4f} to {high:.4f})")
+    if parametric is not None:
+        low, high = parametric.allocation_interval
+        text.append(
+            f"loss = {parametric.floor:.4f} + {parametric.parameter_term:.4g} / N^{parametric.parameter_exponent:.4f} "
+            f"+ {parametric.token_term:.4g} / D^{parametric.token_exponent:.4f}, error {parametric.rms_error:.4f}; "
+            f"N* ~ C^{parametric.allocation_exponent:.4f} ({low:.4f} to {high:.4f})"
+        )
+    for p in predictions:
+        low, high = p.intervals["loss"]
+        text.append(
+            f"for {p.budget_flops:.3g} FLOPs: {p.num_parameters:.3g} parameters (width {p.embed}, {p.layers} layers), "
+            f"{p.num_tokens:.3g} tokens, loss {p.loss:.4f} ({low:.4f} to {high:.4f})"
+        )
+    return text
+
+
+def measurement_of(run_dir: Path) -> Measurement:
+    """The measurement that a finished run is: its last held-out loss over all targets.
+
+    Its budget is what it spent, to two digits: runs of one budget differ by less than 1 %.
+
+    Args:
+        run_dir: folder of the run.
+
+    Raises:
+        InputError: the folder holds no run, or the run evaluated nothing.
+    """
+    from audio_train.run_folder.folder import require_run
+    from audio_train.studies.study_run import outcome_of
+
+    resolved, outcome = require_run(run_dir), outcome_of(run_dir, run_dir.name)
+    if "all" not in outcome.nll:
+        raise InputError(f"run `{run_dir}` has no held-out loss; give it `cadence.evaluation`, or let it finish.")
+    budget = float(f"{resolved.training_flops:.2g}")
+    return Measurement(budget, float(outcome.num_parameters), float(outcome.num_tokens), outcome.nll["all"])
+
+
+def write_measurements(path: Path, measurements: Mapping[str, Measurement]) -> None:
+    """Write losses as `read_measurements` takes them, with a column `run` of their names."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["run", *COLUMNS])
+        writer.writerows([name, *(getattr(m, column) for column in COLUMNS)] for name, m in measurements.items())

@@ -1,0 +1,1 @@
+"""How weights change: update rules, learning rates over a run, and the rules that choose them."""

@@ -1,0 +1,79 @@
+"""The real step compiled for TPUs that are not here.
+
+Run as `python -m audio_train.planning.compilation` with a task on standard input: a process of its own, as `libtpu`
+wants its environment set before JAX is imported and may end the process.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import NamedSharding
+
+from audio_train.resolved import ResolvedRun
+from audio_train.sharding.mesh import Placement, batch_sharding, make_mesh, replicated
+from audio_train.training.state import abstract_state
+from audio_train.training.step import Batch, objective
+from audio_train.training.trainer import StepProgram
+
+T = TypeVar("T")
+
+
+def compile_step(resolved: ResolvedRun, placement: Placement, topology: str) -> dict[str, Any]:
+    """Compile a run's step for a topology.
+
+    Args:
+        resolved: the run.
+        placement: with every axis given.
+        topology: such as `v5p:4x4x4`.
+
+    Returns:
+        The fields of `audio_train.planning.plan.Compiled`.
+    """
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    mesh = make_mesh(placement, devices)
+    state = abstract_state(resolved, mesh, placement)
+    program = StepProgram(resolved, mesh, placement, state)
+    data = resolved.run.data
+    rows = batch_sharding(mesh, data.batch_size, placement.microbatches)
+    shape = (data.batch_size, data.seq_len)
+    ids, mask = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.bool_)
+    batch = _shapes(Batch(ids, ids, ids, mask), rows)
+    constants = _shapes((objective(resolved), resolved.learning_rate), replicated(mesh))
+    start = time.monotonic()
+    lowered = program.train.trace(state, batch, *constants, None).lower(lowering_platforms=("tpu",))
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return {"fits": False, "message": str(error).splitlines()[0], "seconds": time.monotonic() - start}
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    assert memory is not None
+    assert cost is not None
+    return {
+        "fits": True,
+        "seconds": time.monotonic() - start,
+        "argument_bytes": float(memory.argument_size_in_bytes),
+        "temporary_bytes": float(memory.temp_size_in_bytes),
+        "flops": float(cost.get("flops", 0.0)),
+    }
+
+
+def _shapes(tree: T, sharding: NamedSharding) -> T:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def main(task: Mapping[str, Any]) -> None:
+    """Compile what a task describes and print the result as one line of JSON."""
+    placement = Placement(**task["mesh"], microbatches=task["microbatches"])
+    print(json.dumps(compile_step(ResolvedRun.from_json(task["resolved"]), placement, task["topology"])))
+
+
+if __name__ == "__main__":
+    main(json.load(sys.stdin))

@@ -1,0 +1,350 @@
+"""What a run costs on a slice before anything is started: operations, bytes on each device, time; and whether it fits.
+
+The bytes of weights and moments are exact. The rest is an estimate from what the rematerialisation keeps; it leaves out
+the batch, the tiles of the loss, padding to the device's tiles and what a compiler holds twice. For models of the study
+it came to 93 to 96 % of the compiler's own figure, with microbatches to 60 %. Where a TPU compiler is installed
+(`pip install libtpu`), that figure decides: it compiles the very step for the slice.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import util
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType
+from jaxtyping import PyTree
+
+from audio_data import InputError
+from audio_model import Qwen3xConfig
+from audio_train.planning.hardware import COMPILER_ENVIRONMENT, Slice, parse_slice
+from audio_train.resolved import ResolvedRun
+from audio_train.sharding.mesh import AXES, BATCH_AXES, Placement, batch_sharding
+from audio_train.training.state import abstract_state
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler said of the step.
+
+    Attributes:
+        fits: whether it compiled.
+        message: why it did not.
+        seconds: time it took.
+        argument_bytes: state and batch on each device.
+        temporary_bytes: everything else at its peak, on each device.
+        flops: operations of one step on each device as the compiler counts them: the body of a loop (over layers, over
+            microbatches) once, kernels as they declare.
+    """
+
+    fits: bool
+    message: str = ""
+    seconds: float = 0.0
+    argument_bytes: float = 0.0
+    temporary_bytes: float = 0.0
+    flops: float = 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run on a slice.
+
+    Attributes:
+        resolved: the run.
+        where: the slice.
+        placement: devices along each mesh axis.
+        mfu: share of the peak that is assumed, causal attention, three forward passes a step.
+        bytes_per_device: by class.
+        compiled: what the compiler said, or None where it was not asked.
+        remark: why it was not.
+    """
+
+    resolved: ResolvedRun
+    where: Slice
+    placement: Placement
+    mfu: float
+    bytes_per_device: Mapping[str, float]
+    compiled: Compiled | None = None
+    remark: str = field(default="not compiled: --no-compile")
+
+    @property
+    def training_flops(self) -> Mapping[str, float]:
+        """Operations of the run, three forward passes a token, by how attention is counted."""
+        tokens, model, seq_len = self.resolved.num_tokens, self.resolved.model, self.resolved.run.data.seq_len
+        return {
+            "full_attention": 3 * model.forward_flops_per_token(seq_len) * tokens,
+            "causal_attention": 3 * model.causal_forward_flops_per_token(seq_len) * tokens,
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Time of the run at the assumed share of the peak."""
+        peak = self.where.accelerator.peak_flops * math.prod(self.mesh.values())
+        return self.training_flops["causal_attention"] / (self.mfu * peak)
+
+    @property
+    def mesh(self) -> dict[str, int]:
+        """Devices along each axis."""
+        return {axis: getattr(self.placement, axis) or 1 for axis in AXES}
+
+    @property
+    def total_bytes(self) -> float:
+        """Bytes on each device: the compiler's where it was asked, else the estimate."""
+        if self.compiled is not None and self.compiled.fits:
+            return self.compiled.argument_bytes + self.compiled.temporary_bytes
+        return sum(self.bytes_per_device.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether the run fits its devices."""
+        if self.compiled is not None:
+            return self.compiled.fits
+        return self.total_bytes <= self.where.accelerator.memory_bytes
+
+    def require_fit(self) -> None:
+        """Refuse a run that does not fit.
+
+        Raises:
+            InputError: it does not; the message says by how much and what to change.
+        """
+        if self.fits:
+            return
+        need, has = self.total_bytes / 2**30, self.where.accelerator.memory_bytes / 2**30
+        said = self.compiled.message if self.compiled else f"it takes about {need:.1f} GiB of {has:.0f} GiB a device"
+        raise InputError(
+            f"run `{self.resolved.run.name}` does not fit on {self.where.name} with the mesh {self.mesh!r}: {said}. "
+            "Take more --microbatches, --set remat=full (or offload), more devices on fsdp, or a larger slice."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure, with its unit in its name."""
+        resolved, data = self.resolved, self.resolved.run.data
+        model = resolved.model
+        return {
+            "run": resolved.run.name,
+            "fingerprint": resolved.fingerprint,
+            "slice": self.where.name,
+            "num_devices": self.where.num_devices,
+            "mesh": self.mesh,
+            "microbatches": self.placement.microbatches,
+            "remat": model.remat,
+            "precision": resolved.run.precision,
+            "num_steps": resolved.num_steps,
+            "num_tokens": resolved.num_tokens,
+            "batch_size": data.batch_size,
+            "seq_len": data.seq_len,
+            "tokens_per_step": data.tokens_per_step,
+            "peak_learning_rate": resolved.peak_learning_rate,
+            "num_parameters": model.num_parameters,
+            "forward_flops_per_token": {
+                "full_attention": model.forward_flops_per_token(data.seq_len),
+                "causal_attention": model.causal_forward_flops_per_token(data.seq_len),
+            },
+            "training_flops": dict(self.training_flops),
+            "assumed_mfu": self.mfu,
+            "estimated_seconds": self.seconds,
+            "estimated_seconds_per_step": self.seconds / resolved.num_steps,
+            "estimated_tokens_per_second": resolved.num_tokens / self.seconds,
+            "estimated_bytes_per_device": dict(self.bytes_per_device),
+            "device_bytes": self.where.accelerator.memory_bytes,
+            "compiled": vars(self.compiled) if self.compiled else None,
+            "remark": self.remark if self.compiled is None else "",
+            "fits": self.fits,
+        }
+
+    def lines(self) -> list[str]:
+        """The figures for a reader."""
+        numbers, gib = self.to_json(), 2**30
+        forward, training = numbers["forward_flops_per_token"], numbers["training_flops"]
+        memory = [f"  {name:<22} {count / gib:8.2f} GiB" for name, count in self.bytes_per_device.items()]
+        return [
+            f"{numbers['run']} on {self.where.name}: {self.where.num_devices} devices, mesh {self.mesh}, "
+            f"{self.placement.microbatches} microbatches, remat {numbers['remat']}, {numbers['precision']}",
+            f"steps                {numbers['num_steps']:,}",
+            f"tokens               {numbers['num_tokens']:,}, a step {numbers['batch_size']} x {numbers['seq_len']}",
+            f"peak learning rate   {numbers['peak_learning_rate']:.7g}",
+            f"parameters           {numbers['num_parameters']:,}",
+            f"forward a token      {forward['full_attention']:.4g} FLOPs (full attention), "
+            f"{forward['causal_attention']:.4g} (causal)",
+            f"training             {training['full_attention']:.4g} FLOPs (full attention), "
+            f"{training['causal_attention']:.4g} (causal)",
+            f"at {self.mfu:.0%} MFU (causal)  {self.seconds / 86400:.2f} days, "
+            f"{numbers['estimated_seconds_per_step']:.3f} s a step, "
+            f"{numbers['estimated_tokens_per_second']:,.0f} tokens/s",
+            f"bytes on each device (estimated; it has {self.where.accelerator.memory_bytes / gib:.0f} GiB)",
+            *memory,
+            f"  {'total':<22} {sum(self.bytes_per_device.values()) / gib:8.2f} GiB",
+            self._compiler_line(),
+        ]
+
+    def _compiler_line(self) -> str:
+        if self.compiled is None:
+            return self.remark
+        if not self.compiled.fits:
+            return f"the compiler refuses it: {self.compiled.message}"
+        c, gib = self.compiled, 2**30
+        return (
+            f"compiled for {self.where.topology} in {c.seconds:.0f} s: {c.argument_bytes / gib:.2f} GiB of state and "
+            f"batch, {c.temporary_bytes / gib:.2f} GiB besides; {c.flops:.4g} FLOPs a device, loop bodies counted once"
+        )
+
+
+def plan_run(
+    resolved: ResolvedRun, slice_name: str, *, mesh: str | None = None, microbatches: int = 1, mfu: float = 0.4
+) -> Plan:
+    """Price a run on a slice.
+
+    Args:
+        resolved: the run.
+        slice_name: such as `v5p-128`.
+        mesh: as `Placement.parse` reads it; None for as many devices as share the batch, the weights cut among them.
+        microbatches: parts of a batch that pass one after another.
+        mfu: share of the peak to assume.
+
+    Returns:
+        The plan, not compiled.
+
+    Raises:
+        InputError: there is no such slice, or batch or model do not divide among its devices.
+    """
+    where = parse_slice(slice_name)
+    placement = (
+        Placement.parse(mesh, microbatches=microbatches)
+        if mesh
+        else Placement.spread(
+            resolved.model, resolved.run.data.batch_size, where.num_devices, microbatches=microbatches
+        )
+    )
+    placement = _with_data(placement, where)
+    return Plan(resolved, where, placement, mfu, bytes_per_device(resolved, placement))
+
+
+def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
+    """The plan with what the TPU compiler says of its step, which is compiled in a process of its own.
+
+    Args:
+        estimate: the plan.
+        timeout_seconds: time it may take.
+
+    Returns:
+        The plan; where the slice is none of TPUs, libtpu is not installed or time ran out, `remark` says so.
+    """
+    if not estimate.where.accelerator.topology_dimensions:
+        return replace(estimate, remark=f"not compiled: no compiler for {estimate.where.accelerator.name} here")
+    if util.find_spec("libtpu") is None:
+        return replace(estimate, remark="not compiled: no TPU compiler here (pip install libtpu)")
+    task = {
+        "resolved": estimate.resolved.to_json(),
+        "topology": estimate.where.topology,
+        "mesh": estimate.mesh,
+        "microbatches": estimate.placement.microbatches,
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "audio_train.planning.compilation"],
+            input=json.dumps(task),
+            env={**os.environ, **COMPILER_ENVIRONMENT},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_seconds,
+        )
+    except subprocess.TimeoutExpired:
+        return replace(estimate, remark=f"not compiled: it took more than {timeout_seconds:.0f} s")
+    if done.returncode:
+        raise RuntimeError(f"the step did not compile for {estimate.where.topology}:\n{done.stderr[-4000:]}")
+    return replace(estimate, compiled=Compiled(**json.loads(done.stdout.splitlines()[-1])))
+
+
+def bytes_per_device(resolved: ResolvedRun, placement: Placement) -> dict[str, float]:
+    """Bytes on each device by class.
+
+    `parameters` and `moments` are exact, `gradients` are as the parameters. `activations` is what the backward pass
+    keeps of one microbatch. `working` is what comes and goes, at the larger of two moments. In a block's backward pass:
+    what it computes again, gradients of all that it reads, and, where weights are cut, two blocks fetched whole and a
+    whole gradient. At both ends of the model, where weights are cut: embedding and head fetched whole, and their
+    gradients, which are whole until they are summed and cut.
+
+    Args:
+        resolved: the run.
+        placement: with every axis given.
+
+    Raises:
+        InputError: batch or model do not divide.
+    """
+    sizes = tuple(getattr(placement, axis) or 1 for axis in AXES)
+    mesh = AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    batch = resolved.run.data.batch_size
+    batch_sharding(mesh, batch, placement.microbatches)
+    state = abstract_state(resolved, mesh, placement)
+    parameters = _held(state.model)
+    rows = batch // (math.prod(mesh.shape[axis] for axis in BATCH_AXES) * placement.microbatches)
+    itemsize = jnp.dtype(resolved.run.precision).itemsize
+    tokens = rows * resolved.run.data.seq_len
+    kept = kept_bytes_per_token(resolved.model, itemsize, placement.tensor)
+    cut = placement.fsdp * placement.tensor > 1
+    return {
+        "parameters": parameters,
+        "moments": _held(state.optimizer),
+        "gradients": parameters * (2 if placement.microbatches > 1 else 1),
+        "activations": kept * tokens,
+        "working": _working(resolved.model, itemsize, placement.tensor, tokens, cut),
+    }
+
+
+def kept_bytes_per_token(model: Qwen3xConfig, itemsize: int, tensor: int = 1) -> float:
+    """Bytes that a device keeps of a token for the backward pass, over all blocks.
+
+    Args:
+        model: the model; its `remat` says what is kept.
+        itemsize: bytes of an activation.
+        tensor: devices among which heads and hidden features are cut.
+    """
+    products, everything = _block_features(model, tensor)
+    kept = {"none": everything, "dots": products, "full": model.embed, "offload": 0}[model.remat]
+    return float(itemsize * model.layers * kept)
+
+
+def _block_features(model: Qwen3xConfig, tensor: int) -> tuple[float, float]:
+    """Features of a token that come out of a block's matrix products, and all that its backward pass reads."""
+    products = 2 * model.embed + (2 * model.query_dim + 2 * model.kv_dim + 2 * model.mlp) / tensor
+    # Besides the products: both norms' results, rotated queries and keys, the gate's activation and the gated product.
+    return products, products + 2 * model.embed + (model.query_dim + model.kv_dim + 2 * model.mlp) / tensor
+
+
+def _working(model: Qwen3xConfig, itemsize: int, tensor: int, tokens: int, cut: bool) -> float:
+    """Bytes of what comes and goes: in the backward pass of a block, or at both ends of the model."""
+    everything = itemsize * _block_features(model, tensor)[1]
+    again = everything - kept_bytes_per_token(model, itemsize, tensor) / model.layers
+    block = (again + everything) * tokens
+    if not cut:
+        return block
+    # Gradients are float32; the embedding, unlike the layers, is whole on every device while it is used.
+    block += (2 * itemsize + 4) * model.layer_parameters / tensor
+    return max(block, float(2 * (itemsize + 4) * model.embedding_parameters))
+
+
+def _held(tree: PyTree) -> float:
+    """Bytes of one device's parts."""
+    leaves: list[jax.ShapeDtypeStruct] = jax.tree.leaves(tree)
+    shapes = ((leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape) for leaf in leaves)
+    return float(sum(np.prod(shape) * leaf.dtype.itemsize for shape, leaf in zip(shapes, leaves, strict=True)))
+
+
+def _with_data(placement: Placement, where: Slice) -> Placement:
+    """The placement with `data` filled in, on no more devices than there are."""
+    others = placement.replica * placement.fsdp * placement.tensor
+    data = placement.data or where.num_devices // others
+    if data < 1 or (placement.data is None and where.num_devices % others) or data * others > where.num_devices:
+        raise InputError(
+            f"`--mesh` divides the {where.num_devices} devices of {where.name}, got replica {placement.replica} x data "
+            f"{placement.data} x fsdp {placement.fsdp} x tensor {placement.tensor}."
+        )
+    return replace(placement, data=data)

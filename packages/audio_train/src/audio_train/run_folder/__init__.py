@@ -1,0 +1,1 @@
+"""What a run's folder holds: its claim, its checkpoints, its exported model."""

@@ -1,0 +1,80 @@
+"""Held-out losses of finished runs, on corpora of one's choice and over the ids of one's choice.
+
+While it trains, a run scores what its own cadence names. To compare runs afterwards they are scored here on the very
+same windows: of one corpus, from its beginning to its end, in the run's own packing and row length.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audio_data import BatchLoader, Mixture, TokenBatch, TokenDataset
+from audio_model import load_model
+from audio_train.config import LossSpec
+from audio_train.run_folder.folder import EXPORT_FOLDER, require_run
+from audio_train.training.step import Batch, evaluation_step, objective
+
+Softmax = Literal["full", "allowed"]
+"""Which ids compete: all of the vocabulary, or those that the layout admits at the place."""
+
+BATCH_ROWS = 2
+MAX_ROWS = 64
+_SEED = 0
+
+_LOSS_KIND: dict[Softmax, Literal["full", "grammar"]] = {"full": "full", "allowed": "grammar"}
+_evaluate = jax.jit(evaluation_step)
+
+
+@dataclass(frozen=True)
+class HeldoutLosses:
+    """Losses of one corpus by token kind.
+
+    Attributes:
+        nll: mean negative log-likelihood by kind, in nats a token; kinds that do not occur are left out.
+        targets: predicted tokens by kind.
+    """
+
+    nll: Mapping[str, float]
+    targets: Mapping[str, int]
+
+
+def heldout_losses(run_dir: Path, data_root: Path, corpus: str, softmax: Softmax = "full") -> HeldoutLosses:
+    """Score a finished run.
+
+    Args:
+        run_dir: its folder.
+        data_root: folder of the datasets.
+        corpus: which of them; at most `MAX_ROWS` windows of it are read, each once, and the same by every run.
+        softmax: over which ids, whatever the run was trained with.
+
+    Raises:
+        InputError: the folder holds no finished run, there is no such corpus, or it fills no batch.
+    """
+    resolved = require_run(run_dir)
+    scored = objective(replace(resolved, run=replace(resolved.run, loss=LossSpec(kind=_LOSS_KIND[softmax]))))
+    model = load_model(run_dir / EXPORT_FOLDER)
+    loader = BatchLoader(
+        {corpus: TokenDataset.open(data_root / corpus)},
+        Mixture.constant("heldout", {corpus: 1.0}),
+        seq_len=resolved.run.data.seq_len,
+        batch_size=BATCH_ROWS,
+        seed=_SEED,
+        packing=resolved.packing,
+    )
+    num_batches = max(1, min(MAX_ROWS // BATCH_ROWS, int(1 / loader.epochs_at(1)[corpus])))
+    sums = [_evaluate(model, _on_device(loader.batch(index)), scored) for index in range(num_batches)]
+    nll = np.sum([np.asarray(part.nll, np.float64) for part in sums], axis=0)
+    targets = np.sum([np.asarray(part.num_targets, np.int64) for part in sums], axis=0)
+    kinds = [(kind, i) for i, kind in enumerate(resolved.vocabulary.kinds) if targets[i]]
+    return HeldoutLosses(
+        {kind: float(nll[i] / targets[i]) for kind, i in kinds}, {kind: int(targets[i]) for kind, i in kinds}
+    )
+
+
+def _on_device(batch: TokenBatch) -> Batch:
+    return Batch(*map(jnp.asarray, (batch.tokens, batch.segment_ids, batch.positions, batch.loss_mask)))

@@ -1,0 +1,164 @@
+"""What the study's miniatures show: runs side by side, each from several seeds, scored on the same held-out documents.
+
+    OUT/runs/<recipe>[-seed<n>]    the runs
+    OUT/scores.json                every held-out loss, once measured never again
+
+Runs that are finished are not run again; the others go on where they stopped.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from audio_data import write_json
+from audio_train.isoflop import report
+from audio_train.isoflop.fit import Measurement, fit_isoflop
+from audio_train.isoflop.parametric import fit_parametric
+from audio_train.recipes import find_study
+from audio_train.run_folder.folder import require_run
+from audio_train.studies.heldout import HeldoutLosses, Softmax, heldout_losses
+from audio_train.studies.scale import heldout_of
+from audio_train.studies.study_run import Member, grouped, train
+
+SWEEP = "isoflop-miniature"
+SCORES_FILE = "scores.json"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of every run of a comparison.
+
+    Attributes:
+        label: in the table.
+        group: of token kinds, a key of `audio_train.studies.study_run.GROUPS`, or `"all"`.
+        corpus: whose held-out documents; None for those of the run's own only corpus.
+        softmax: over which ids; `"outside"` is the mean share, over places, of the whole softmax that falls on ids the
+            grammar does not allow there (a geometric mean of the rest, from one).
+    """
+
+    label: str
+    group: str
+    corpus: str | None = None
+    softmax: Literal["full", "allowed", "outside"] = "full"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        name: of the section.
+        title: of the section.
+        question: what the runs together answer.
+        runs: recipes, the one that others are held against first; by name, what the table calls them.
+        columns: what is compared.
+        published: what the study reported at full scale.
+        carries_over: what of this can be expected at full scale, and what cannot.
+    """
+
+    name: str
+    title: str
+    question: str
+    runs: Mapping[str, str]
+    columns: Sequence[Column]
+    published: str
+    carries_over: str
+
+
+def run_miniature(
+    comparisons: Sequence[Comparison], data_root: Path, out_dir: Path, *, num_seeds: int, to_stderr: bool = False
+) -> dict[str, Any]:
+    """Train and score all runs of comparisons, and the isoFLOP sweep.
+
+    Args:
+        comparisons: what to compare.
+        data_root: folder of the datasets; what is missing is made there.
+        out_dir: folder of the runs and scores.
+        num_seeds: from how many seeds, 0 and on, each run of a comparison is trained; the sweep is from one.
+        to_stderr: send all messages to standard error.
+
+    Returns:
+        All numbers, as plain JSON.
+
+    Raises:
+        InputError: the data cannot be made, or a run cannot be scored.
+    """
+    seeds, sweep = range(num_seeds), find_study(SWEEP).runs
+    recipes = list(dict.fromkeys(recipe for comparison in comparisons for recipe in comparison.runs))
+    members = [*map(Member, sweep), *(Member(recipe, seed) for seed in seeds for recipe in recipes)]
+    train(members, data_root, out_dir, scale="smoke", name="miniature", to_stderr=to_stderr)
+    scores = Scores(data_root, out_dir)
+    points = [report.measurement_of(Member(recipe).folder(out_dir)) for recipe in sweep]
+    return {
+        "num_seeds": num_seeds,
+        "num_ids": require_run(members[0].folder(out_dir)).vocabulary.size,
+        "comparisons": {
+            comparison.name: {
+                recipe: _row([Member(recipe, seed).folder(out_dir) for seed in seeds], comparison.columns, scores)
+                for recipe in comparison.runs
+            }
+            for comparison in comparisons
+        },
+        "sweep": [asdict(point) for point in points],
+        "fit": fit_lines(points),
+    }
+
+
+def fit_lines(points: Sequence[Measurement]) -> list[str]:
+    """What `audio-train isoflop fit` says of the sweep."""
+    return report.lines(fit_isoflop(points), fit_parametric(points), [])
+
+
+def measurements(results: Mapping[str, Any]) -> list[Measurement]:
+    """The sweep's losses."""
+    return [Measurement(**point) for point in results["sweep"]]
+
+
+def _row(folders: Sequence[Path], columns: Sequence[Column], scores: "Scores") -> dict[str, Any]:
+    resolved = require_run(folders[0])
+    return {
+        "num_parameters": resolved.model.num_parameters,
+        "num_steps": resolved.num_steps,
+        "num_tokens": resolved.num_tokens,
+        "scores": {column.label: [scores.value(folder, column) for folder in folders] for column in columns},
+    }
+
+
+class Scores:
+    """Held-out losses of finished runs, kept in a file.
+
+    Args:
+        data_root: folder of the datasets.
+        out_dir: where the file lies, or will.
+    """
+
+    def __init__(self, data_root: Path, out_dir: Path):
+        self._data_root = data_root
+        self._path = out_dir / SCORES_FILE
+        self._known: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def value(self, run_dir: Path, column: Column) -> float | None:
+        """A run's number in a column; None where it meets no such token."""
+        if column.softmax == "outside":
+            full, allowed = (self._mean(run_dir, column, softmax) for softmax in ("full", "allowed"))
+            return None if full is None or allowed is None else -math.expm1(allowed - full)
+        return self._mean(run_dir, column, column.softmax)
+
+    def _mean(self, run_dir: Path, column: Column, softmax: Softmax) -> float | None:
+        resolved = require_run(run_dir)
+        (own, *_) = resolved.run.data.mixture[0].weights
+        losses = self._losses(run_dir, resolved.fingerprint, heldout_of(column.corpus or own), softmax)
+        return grouped(losses.nll, losses.targets).get(column.group)
+
+    def _losses(self, run_dir: Path, fingerprint: str, corpus: str, softmax: Softmax) -> HeldoutLosses:
+        key = f"{fingerprint} {corpus} {softmax}"
+        if key not in self._known:
+            click.echo(f"scoring {run_dir.name} on {corpus}, {softmax} softmax", err=True)
+            self._known[key] = asdict(heldout_losses(run_dir, self._data_root, corpus, softmax))
+            write_json(self._path, self._known)
+        return HeldoutLosses(**self._known[key])

@@ -1,0 +1,167 @@
+"""docs/miniature.md: tables, differences in words, and figures, from the numbers of `run_miniature` alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from audio_data import write_bytes, write_json
+from audio_train.figures import bar_figure
+from audio_train.isoflop.fit import IsoflopFit, fit_isoflop
+from audio_train.isoflop.report import curves_figure, laws_figure
+from audio_train.studies.comparisons import COMPARISONS
+from audio_train.studies.miniature import Column, Comparison, measurements
+
+PAGE_FILE = "miniature.md"
+FOLDER = "miniature"
+RESULTS_FILE = "results.json"
+
+_INTRODUCTION = """# What the miniature shows
+
+The study's comparisons at smoke scale: models a thousand times smaller, runs a million times shorter, on generated
+speech and text ([the rules](study.md#miniatures)). This page and its figures are written by
+
+```
+audio-train miniature --data DATA --out RUNS --docs docs --seeds {num_seeds}
+```
+
+which makes the data, trains every run, keeps what is finished, and scores all runs of a table on the same held-out
+documents. Losses are in nats a token. {seeds}"""
+
+_ONE_SEED = "Every run is trained from one seed, so that nothing here tells a difference from noise."
+_SEEDS = """They are means over {num_seeds} seeds; ± is the largest distance of a seed from the mean. Differences are
+those of the means, and are called noise where the seeds of the two runs overlap; that {num_seeds} seeds do not overlap
+proves little."""
+
+_SWEEP = """## Where the best size lies
+
+Does the split of a budget between parameters and tokens have an optimum, and does it move with the budget?
+
+The sweep `isoflop-miniature`: every budget (forward and backward pass, all ids) spent on each width, on the first
+codebook of generated speech, from one seed.
+
+{fit}
+
+![losses at equal compute]({folder}/curves.svg)
+
+![the best models]({folder}/laws.svg)
+
+By hand, run by run:
+
+```
+audio-train study isoflop-miniature --data DATA --out SWEEP
+audio-train isoflop losses SWEEP/runs/* --out losses.csv
+audio-train isoflop fit losses.csv --figures FIGURES
+```
+
+**Reported at full scale:** `N* ~ C^0.367`, `D* ~ C^0.579`.
+
+**What carries over:** {carries}"""
+
+_SWEEP_CARRIES = """The method does: every budget has an optimum inside its sizes, it moves to larger models and more
+tokens as the budget grows, and the fit finds it and says how sure it is. The exponents do not: with {num_ids:,} ids
+nearly all parameters and operations are those of the two vocabulary matrices, which grow with the width and not with
+its square, the samples are read several times over, and a factor of four in the budget is short ground for a slope."""
+
+
+def write_page(results: Mapping[str, Any], docs: Path) -> Path:
+    """Write `DOCS/miniature.md`, its figures and the numbers behind them to `DOCS/miniature`; returns the page."""
+    folder = docs / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, svg in figures(results).items():
+        write_bytes(folder / name, svg.encode())
+    write_json(folder / RESULTS_FILE, results)
+    write_bytes(docs / PAGE_FILE, page(results).encode())
+    return docs / PAGE_FILE
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """The page as Markdown."""
+    num_seeds = results["num_seeds"]
+    seeds = _ONE_SEED if num_seeds == 1 else _SEEDS.format(num_seeds=num_seeds)
+    parts = [_INTRODUCTION.format(num_seeds=num_seeds, seeds=seeds)]
+    parts += [_section(comparison, results["comparisons"][comparison.name]) for comparison in COMPARISONS]
+    fit = "\n".join(["```", *results["fit"], "```"])
+    carries = _SWEEP_CARRIES.format(num_ids=results["num_ids"])
+    parts.append(_SWEEP.format(fit=fit, folder=FOLDER, carries=carries))
+    return "\n\n".join(parts) + "\n"
+
+
+def figures(results: Mapping[str, Any]) -> dict[str, str]:
+    """SVG documents by file name."""
+    fit = sweep_fit(results)
+    bars = {
+        f"{comparison.name}.svg": _bars(comparison, results["comparisons"][comparison.name])
+        for comparison in COMPARISONS
+    }
+    return {**bars, "curves.svg": curves_figure(fit), "laws.svg": laws_figure(fit)}
+
+
+def sweep_fit(results: Mapping[str, Any]) -> IsoflopFit:
+    """Parabolas and power laws of the sweep."""
+    return fit_isoflop(measurements(results))
+
+
+def _section(comparison: Comparison, rows: Mapping[str, Any]) -> str:
+    head = ("run", "", "parameters", "steps", *(column.label for column in comparison.columns))
+    table = [f"| {' | '.join(head)} |", "|---|---|" + "---:|" * (len(head) - 2)]
+    for recipe, label in comparison.runs.items():
+        row = rows[recipe]
+        scores = [_cell(row["scores"][column.label], column) for column in comparison.columns]
+        cells = (f"`{recipe}`", label, f"{row['num_parameters']:,}", f"{row['num_steps']:,}", *scores)
+        table.append(f"| {' | '.join(cells)} |")
+    return "\n\n".join(
+        [
+            f"## {comparison.title}",
+            comparison.question,
+            "\n".join(table),
+            "\n".join(_differences(comparison, rows)),
+            f"![{comparison.title}]({FOLDER}/{comparison.name}.svg)",
+            f"**Reported at full scale:** {comparison.published}.",
+            f"**What carries over:** {comparison.carries_over}",
+        ]
+    )
+
+
+def _cell(values: Sequence[float | None], column: Column) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = fmean(known)
+    if column.softmax == "outside":
+        return f"{mean:.2%}"
+    spread = f" ± {max(abs(value - mean) for value in known):.3f}" if len(known) > 1 else ""
+    return f"{mean:.3f}{spread}"
+
+
+def _differences(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
+    """Each run against the first, in words."""
+    first, *others = comparison.runs
+    for recipe in others:
+        found = [
+            _difference(rows[first]["scores"][column.label], rows[recipe]["scores"][column.label], column.label)
+            for column in comparison.columns
+            if column.softmax != "outside"
+        ]
+        yield f"- {comparison.runs[recipe]} against {comparison.runs[first]}: {', '.join(filter(None, found))}"
+
+
+def _difference(before: Sequence[float | None], after: Sequence[float | None], label: str) -> str | None:
+    """How far the second run lies from the first; None where one of them has no such loss."""
+    first, second = ([value for value in values if value is not None] for values in (before, after))
+    if not first or not second:
+        return None
+    apart = max(second) < min(first) or min(second) > max(first)
+    return f"{label} {fmean(second) - fmean(first):+.3f}" + ("" if apart else " (noise)")
+
+
+def _bars(comparison: Comparison, rows: Mapping[str, Any]) -> str:
+    """One bar for each run and loss, a column after another."""
+    bars = [
+        (f"{column.label}: {label}", fmean(known))
+        for column in comparison.columns
+        if column.softmax != "outside"
+        for recipe, label in comparison.runs.items()
+        if (known := [value for value in rows[recipe]["scores"][column.label] if value is not None])
+    ]
+    return bar_figure(comparison.title, "nats a token", bars)

@@ -1,0 +1,143 @@
+"""The scales at which a recipe runs: as published, and a miniature that two CPU cores train in minutes.
+
+The miniature of any run keeps its mixture with the name of every corpus, its packing, optimizer, loss, the shape of its
+schedule, and whether and where it starts from other weights. Shrunk are, by these rules alone:
+
+| what | published | smoke |
+|---|---|---|
+| width | `embed` | 16 for each 256, from 32 to 128 |
+| heads | `heads`, `kv_heads`, `head_dim` | one for each 16 of the width, with the same sharing of keys, of width 16 |
+| feed-forward | `mlp` | in the same proportion to the width |
+| layers | `layers` | one for each 9, from 2 to 4 |
+| row | `seq_len` | 512 tokens |
+| batch | `batch_size` | 2 rows |
+| steps | n | the square root of n |
+| kept checkpoints, and where an anneal begins | step k of n | the same fraction of the smaller run |
+| learning rate | by a rule | 0.01, or for an anneal the peak of a line that passes it where the anneal begins |
+| learning rate | a number, as in fine-tuning | 0.001 |
+| precision | bfloat16 | float32, which CPUs compute |
+
+The vocabulary is that of the data, as always. The learning rate is set because the published rules extrapolate from
+batches of millions of tokens; the root keeps long runs longer than short ones.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from audio_data import InputError
+from audio_model import SIZES
+from audio_train.config import Cadence, Evaluation, LearningRateRule, ModelShape, NamedModel, StartSpec, TrainRun
+from audio_train.optimization.schedules import anneal_peak
+
+Scale = Literal["published", "smoke"]
+
+ROW_TOKENS = 512
+BATCH_ROWS = 2
+PRETRAINING_LEARNING_RATE = 1e-2
+TUNING_LEARNING_RATE = 1e-3
+HEAD_DIM = 16
+HELDOUT_FOLDER = "heldout"
+EVALUATION_BATCHES = 4
+
+
+def at_scale(run: TrainRun, scale: Scale, find: Callable[[str], TrainRun]) -> TrainRun:
+    """A recipe at a scale.
+
+    Args:
+        run: the recipe as published.
+        scale: `"published"` leaves it alone.
+        find: a recipe by its name: an anneal shrinks with the run that it begins with.
+
+    Raises:
+        InputError: an anneal begins at a step of which the run before keeps no checkpoint.
+    """
+    return run if scale == "published" else _smoke(run, find)
+
+
+def num_steps(run: TrainRun) -> int:
+    """Updates of a run as published."""
+    return run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
+
+
+def smoke_steps(run: TrainRun) -> int:
+    """Updates of a run's miniature."""
+    return round(math.sqrt(num_steps(run)))
+
+
+def smoke_model(model: NamedModel | ModelShape) -> ModelShape:
+    """The miniature of a model."""
+    shape = SIZES[model.size] if isinstance(model, NamedModel) else model
+    heads = min(max(round(shape.embed / 256), 2), 8)
+    return ModelShape(
+        embed=heads * HEAD_DIM,
+        mlp=round(heads * HEAD_DIM * shape.mlp / shape.embed),
+        layers=min(max(round(shape.layers / 9), 2), 4),
+        heads=heads,
+        kv_heads=_key_heads(heads, shape.heads // shape.kv_heads),
+        head_dim=HEAD_DIM,
+        tied=model.tied,
+    )
+
+
+def _key_heads(heads: int, queries_per_key: int) -> int:
+    """As many key heads as are shared by so many queries each, or fewer where that is no whole number."""
+    return max(n for n in range(1, heads + 1) if heads % n == 0 and n * queries_per_key <= max(heads, queries_per_key))
+
+
+def _smoke(run: TrainRun, find: Callable[[str], TrainRun]) -> TrainRun:
+    steps, schedule, start = smoke_steps(run), run.schedule, run.start
+    entered = 0
+    if start.kind == "checkpoint":
+        start, entered = _smoke_checkpoint(start, find)
+        schedule = replace(schedule, first_update=entered)
+    by_rule = isinstance(run.optimizer.learning_rate, LearningRateRule)
+    peak = PRETRAINING_LEARNING_RATE if by_rule else TUNING_LEARNING_RATE
+    return replace(
+        run,
+        model=smoke_model(run.model),
+        data=replace(run.data, seq_len=ROW_TOKENS, batch_size=BATCH_ROWS),
+        optimizer=replace(run.optimizer, learning_rate=anneal_peak(peak, first_update=entered, num_steps=steps)),
+        schedule=schedule,
+        steps=steps,
+        tokens=None,
+        start=start,
+        precision="float32",
+        remat="dots",
+        cadence=Cadence(
+            checkpoint_seconds=60.0,
+            keep_every_steps=_kept_every(run),
+            evaluation=Evaluation(_heldout(run), every_steps=steps, num_batches=EVALUATION_BATCHES),
+        ),
+    )
+
+
+def _kept_every(run: TrainRun) -> int | None:
+    """Steps between kept checkpoints of the miniature, in proportion."""
+    every = run.cadence.keep_every_steps
+    return None if every is None else max(1, round(every * smoke_steps(run) / num_steps(run)))
+
+
+def _smoke_checkpoint(start: StartSpec, find: Callable[[str], TrainRun]) -> tuple[StartSpec, int]:
+    """The checkpoint that the miniature of a run keeps in the place of a published one, and its step."""
+    name, step = (start.source or "").partition("@")[0], start.step
+    base = find(name)
+    every, kept = base.cadence.keep_every_steps, _kept_every(base)
+    if step is None or every is None or kept is None or step % every:
+        raise InputError(
+            f"`start.source` {start.source!r} names no checkpoint that recipe `{name}` keeps, so that its miniature "
+            "has none either; name a step that it keeps."
+        )
+    entered = step // every * kept
+    return replace(start, source=f"{name}@{entered}"), entered
+
+
+def heldout_of(corpus: str) -> str:
+    """The corpus of unseen documents, laid out alike, that stands beside a corpus of the generated data."""
+    return f"{HELDOUT_FOLDER}/{corpus}"
+
+
+def _heldout(run: TrainRun) -> tuple[str, ...]:
+    corpora = {corpus for stage in run.data.mixture for corpus, weight in stage.weights.items()}
+    return tuple(map(heldout_of, sorted(corpora)))

@@ -1,0 +1,348 @@
+"""From a resolved run to a trained model: claim the folder, start or resume, run the loop, export."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import jax
+
+from audio_data import Budget, InputError, Progress, open_root
+from audio_train.resolved import ResolvedRun
+from audio_train.run_folder.checkpoint import FOLDER as CHECKPOINTS_FOLDER
+from audio_train.run_folder.checkpoint import Checkpoints
+from audio_train.run_folder.folder import (
+    EXPORT_FOLDER,
+    EXPORTS_FOLDER,
+    METRICS_FILE,
+    PROFILE_FOLDER,
+    check_claim,
+    claim,
+    last_data_root,
+    locked,
+    record_launch,
+    require_run,
+    saved_run,
+)
+from audio_train.run_folder.model_folder import PROVENANCE_FILE, VOCABULARY_FOLDER, export_model
+from audio_train.sharding.mesh import Placement, make_mesh
+from audio_train.sharding.processes import first_says, is_first, on_host, wait_for_all
+from audio_train.tracking.metrics import JsonLines, Tracker, read_metrics
+from audio_train.tracking.spikes import SpikeWatch
+from audio_train.tracking.trackers import Several, check_trackers, open_trackers
+from audio_train.training.loop import Loop, Profile, StopRequest, Unseen
+from audio_train.training.starts import find_start
+from audio_train.training.state import TrainState, abstract_state
+from audio_train.training.trainer import Trainer
+
+CheckpointPath = tuple[Path, int]
+"""Folder of a run and step of one of its checkpoints."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        folder: the run's folder.
+        step: steps taken in all.
+        num_steps: steps of the whole run.
+        stopped_by: name of the signal that stopped it, or None.
+        compile_seconds: time to compile the step; 0 where the run was finished before.
+        training_seconds: time in the loop, this start only.
+    """
+
+    folder: Path
+    step: int
+    num_steps: int
+    stopped_by: str | None = None
+    compile_seconds: float = 0.0
+    training_seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step was taken, after which the model is exported."""
+        return self.step == self.num_steps
+
+
+def run(
+    resolved: ResolvedRun,
+    data_root: Path,
+    out_dir: Path,
+    *,
+    resume: str = "auto",
+    minutes: float | None = None,
+    placement: Placement | None = None,
+    microbatches: int = 1,
+    start: Path | None = None,
+    max_quarantined: Budget | None = None,
+    trackers: Sequence[str] = (),
+    profile: tuple[int, int] | None = None,
+) -> Outcome:
+    """Train a run to its end and export it, or until SIGTERM or Ctrl-C asks to stop; the state reached is saved.
+
+    Args:
+        resolved: the run.
+        data_root: folder of its datasets.
+        out_dir: folder of the run; created where it is not there.
+        resume: `"auto"` goes on from the newest checkpoint of the same run; `"never"` refuses a folder in which the run
+            has got anywhere; a path is a checkpoint of this run (`RUN/checkpoints/STEP`) to go on from, and gives up
+            the later ones of `out_dir`.
+        minutes: choose the number of steps so that they take about this long on this machine. It is measured once, at
+            the first start, and becomes the run's `steps`, so that a resumed run keeps it.
+        placement: devices along each mesh axis; None for as many as share the batch evenly, the weights cut among them.
+        microbatches: parts of a batch that pass one after another, where no placement is given.
+        start: where the weights lie that the run begins with: a model folder, a run's folder or a checkpoint; None
+            where it starts from scratch or names such a path itself. A resumed run does not need it any more.
+        max_quarantined: most documents of a corpus, as a number or as a share of all, that `audio-data verify` may have
+            listed as damaged; rows in which they lie are padding and all others are as they would be. None reads every
+            document, so that damage ends the run. Each launch records how many were left out.
+        trackers: where metrics go besides `metrics.jsonl`: `"tensorboard"`, `"wandb"`, `"trackio"`.
+        profile: first and last step to trace with JAX's profiler, into `RUN/profile`.
+
+    In a run of several processes (`audio_train.sharding.processes`) each calls this with the same arguments and the
+    same folder.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        InputError: data, folder or devices do not fit the run; the message says which and what to do.
+        DivergenceError: loss or gradient were not finite for too many steps in a row.
+    """
+    check_trackers(trackers)
+    with _held(out_dir), StopRequest() as stop:
+        saved = saved_run(out_dir)
+        if saved is not None and minutes is not None:
+            click.echo(f"`{out_dir}` was begun with {saved.num_steps} steps, which --minutes does not change", err=True)
+            resolved, minutes = resolved.with_steps(saved.num_steps), None
+        check_claim(out_dir, resolved, saved)
+        point = resume_point(out_dir, resolved, resume)
+        if resume == "auto" and _is_exported(out_dir, resolved):
+            return Outcome(out_dir, resolved.num_steps, resolved.num_steps)
+        beginning = find_start(resolved, start) if point is None else None
+        batch_size = resolved.run.data.batch_size
+        placement = placement or Placement.spread(
+            resolved.model, batch_size, jax.device_count(), microbatches=microbatches
+        )
+        trainer = Trainer(resolved, data_root, placement, beginning, max_quarantined)
+        compile_seconds = trainer.compile()
+        if minutes is not None:
+            affordable = max(1, int(60 * minutes / trainer.seconds_per_step()))
+            trainer.set_run(resolved.with_steps(first_says(affordable)))
+        wait_for_all("every process has looked at the folder")
+        if is_first():
+            claim(out_dir, trainer.resolved)
+        wait_for_all("the folder holds the run")
+        cadence = resolved.run.cadence
+        with Checkpoints(
+            out_dir, trainer.resolved.fingerprint, cadence.keep_last, cadence.keep_every_steps
+        ) as checkpoints:
+            options = Options(out_dir, tuple(trackers), profile)
+            return _train(trainer, checkpoints, point, options, stop, compile_seconds)
+
+
+@contextlib.contextmanager
+def _held(out_dir: Path) -> Iterator[None]:
+    """Hold the run's folder, which the first process does for all."""
+    if is_first():
+        with locked(out_dir):
+            yield
+    else:
+        yield
+
+
+def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> CheckpointPath | None:
+    """Which checkpoint a run goes on from, or None for its beginning.
+
+    Args:
+        out_dir: the run's folder.
+        resolved: the run.
+        resume: as in `run`.
+
+    Raises:
+        InputError: `resume` is `"never"` and there is progress, or it names no checkpoint.
+    """
+    if resume in ("auto", "never"):
+        steps = checkpoint_steps(out_dir, resolved)
+        if steps and resume == "never":
+            raise InputError(
+                f"`{out_dir}` holds step {steps[-1]} of this run and `resume` is 'never'; give another folder with "
+                "--out, or remove it."
+            )
+        return (out_dir, steps[-1]) if steps else None
+    path = Path(resume)
+    if not (path.is_dir() and path.name.isdigit() and path.parent.name == CHECKPOINTS_FOLDER):
+        raise InputError(f"`resume` is 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got {resume!r}.")
+    source, step = path.parent.parent, int(path.name)
+    if step not in checkpoint_steps(source, resolved):
+        raise InputError(
+            f"`{path}` is not a complete checkpoint; `{source}` has {checkpoint_steps(source, resolved)!r}."
+        )
+    return source, step
+
+
+def checkpoint_steps(run_dir: Path, resolved: ResolvedRun) -> list[int]:
+    """Steps of the complete checkpoints in a run's folder, ascending."""
+    if not (run_dir / CHECKPOINTS_FOLDER).exists():
+        return []
+    with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
+        return checkpoints.steps()
+
+
+def export(
+    run_dir: Path, data_root: Path | None = None, *, step: int | None = None, out_dir: Path | None = None
+) -> Path:
+    """Export a checkpoint of a run as a model folder.
+
+    Args:
+        run_dir: the run's folder.
+        data_root: folder of its datasets; None for the one it was last started with.
+        step: which checkpoint; None for the newest.
+        out_dir: where to; None for `RUN/export`.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        InputError: the folder holds no run, or no such checkpoint.
+    """
+    resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
+    steps, alone = checkpoint_steps(run_dir, resolved), Placement(data=1)
+    chosen = steps[-1] if step is None and steps else step
+    if chosen not in steps:
+        raise InputError(
+            f"`{run_dir}` has checkpoints at steps {steps!r}, got {step!r}; train on, or choose another step."
+        )
+    with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
+        state = checkpoints.restore(chosen, abstract_state(resolved, make_mesh(alone), alone))
+    codec = open_root(data_root)[resolved.mixture.corpora[0]].manifest.codec
+    folder = out_dir or run_dir / EXPORT_FOLDER
+    vocabulary = data_root / VOCABULARY_FOLDER
+    export_model(folder, state.model, resolved, step=chosen, vocabulary_folder=vocabulary, codec=codec)
+    return folder
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a start of a run says besides the run.
+
+    Attributes:
+        out_dir: folder of the run.
+        trackers: as in `run`.
+        profile: as in `run`.
+    """
+
+    out_dir: Path
+    trackers: tuple[str, ...] = ()
+    profile: tuple[int, int] | None = None
+
+
+def _train(
+    trainer: Trainer,
+    checkpoints: Checkpoints,
+    point: CheckpointPath | None,
+    options: Options,
+    stop: StopRequest,
+    compile_seconds: float,
+) -> Outcome:
+    resolved, num_steps, out_dir = trainer.resolved, trainer.resolved.num_steps, options.out_dir
+    state, taken = _start(trainer, checkpoints, point)
+    if is_first():
+        start = trainer.start.to_json() if trainer.start else None
+        record_launch(
+            out_dir,
+            step=taken,
+            data_root=trainer.data_root,
+            devices=trainer.devices,
+            start=start,
+            quarantined=trainer.quarantined,
+        )
+        click.echo(
+            f"{resolved.run.name}: {resolved.model.num_parameters:,} parameters, step {taken} of {num_steps}, "
+            f"compiled in {compile_seconds:.1f} s",
+            err=True,
+        )
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        history, metrics = _metrics(stack, options, resolved, taken)
+        label = f"train {resolved.run.name}"
+        progress = Progress(label, total=num_steps - taken, unit="steps")
+        if is_first():
+            stack.enter_context(progress)
+        loop = Loop(
+            step=trainer.step,
+            batches=trainer.batches(taken),
+            evaluate=trainer.evaluation(),
+            describe=trainer.loader.describe,
+            checkpoints=checkpoints,
+            metrics=metrics,
+            progress=progress if is_first() else Unseen(),
+            cadence=resolved.run.cadence,
+            kinds=resolved.vocabulary.kinds,
+            num_steps=num_steps,
+            tokens_per_step=resolved.run.data.tokens_per_step,
+            stop=stop,
+            utilisation=trainer.utilisation,
+            spikes=SpikeWatch(resolved.run.cadence.spike_deviations, history),
+            export=lambda state, step: _export(trainer, state, step, out_dir / EXPORTS_FOLDER / str(step)),
+            profile=Profile(*options.profile, out_dir / PROFILE_FOLDER) if options.profile else None,
+            alone=jax.process_count() == 1,
+        )
+        state, taken = loop.run(state, taken)
+    seconds = time.monotonic() - began
+    if taken == num_steps:
+        _export(trainer, state, taken, out_dir / EXPORT_FOLDER)
+    stopped_by = stop.signal.name if stop.signal is not None and taken < num_steps else None
+    return Outcome(out_dir, taken, num_steps, stopped_by, compile_seconds, seconds)
+
+
+def _metrics(
+    stack: contextlib.ExitStack, options: Options, resolved: ResolvedRun, taken: int
+) -> tuple[list[float | None], Tracker]:
+    """The losses of the steps before, and where the next go; only the first process writes any."""
+    if not is_first():
+        return [], Several(())
+    lines = stack.enter_context(JsonLines(options.out_dir / METRICS_FILE, taken))
+    others = open_trackers(options.trackers, options.out_dir, resolved, taken)
+    for tracker in others:
+        stack.callback(tracker.close)
+    return [line["loss"] for line in read_metrics(lines.path) if "loss" in line], Several((lines, *others))
+
+
+def _export(trainer: Trainer, state: TrainState, step: int, folder: Path) -> None:
+    """Write a model folder; every process takes part in gathering the weights, the first writes them."""
+    model = on_host(state.model)
+    if is_first():
+        export_model(
+            folder,
+            model,
+            trainer.resolved,
+            step=step,
+            vocabulary_folder=trainer.data_root / VOCABULARY_FOLDER,
+            codec=trainer.datasets[trainer.resolved.mixture.corpora[0]].manifest.codec,
+        )
+    wait_for_all(f"export of step {step}")
+
+
+def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:
+    """The state to go on from, and its steps."""
+    if point is None:
+        return trainer.initial_state(), 0
+    source, step = point
+    with Checkpoints(source, checkpoints.fingerprint) as others:
+        state = others.restore(step, trainer.abstract_state)
+    checkpoints.discard_after(step)
+    return state, step
+
+
+def _is_exported(out_dir: Path, resolved: ResolvedRun) -> bool:
+    """Whether the folder's export is the finished run."""
+    path = out_dir / EXPORT_FOLDER / PROVENANCE_FILE
+    if not path.exists():
+        return False
+    exported = json.loads(path.read_text(encoding="utf-8"))
+    return (exported["run_fingerprint"], exported["step"]) == (resolved.fingerprint, resolved.num_steps)

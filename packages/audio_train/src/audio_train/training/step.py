@@ -1,0 +1,230 @@
+"""One step as a pure function: loss, gradient, update, and what is worth knowing about them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float32, Int32
+
+from audio_model import Qwen3x, TokenSets, grammar_cross_entropy, linear_cross_entropy
+from audio_train.config import OptimizerSpec
+from audio_train.optimization.optimizers import update
+from audio_train.optimization.schedules import WarmupStableDecay
+from audio_train.resolved import ResolvedRun, token_kinds
+from audio_train.sharding.layout import Whole
+from audio_train.training.state import TrainState
+
+T = TypeVar("T")
+
+ONE_DEVICE = Whole()
+Differentiate = Callable[..., tuple[Any, Any, Any]]
+"""`loss_and_gradient` of `(model, batch, objective)`, wherever it runs."""
+
+
+class Batch(NamedTuple):
+    """The arrays of a `TokenBatch` that reach the device.
+
+    Attributes:
+        tokens: token ids.
+        segment_ids: document of each token within its row, from 1; 0 is padding.
+        positions: position of each token for the rotary embedding.
+        loss_mask: True where the prediction of the next token counts.
+    """
+
+    tokens: Int32[Array, "batch seq"]
+    segment_ids: Int32[Array, "batch seq"]
+    positions: Int32[Array, "batch seq"]
+    loss_mask: Bool[Array, "batch seq"]
+
+
+class LossSums(NamedTuple):
+    """Unweighted loss by kind of the predicted token.
+
+    Attributes:
+        nll: summed negative log-likelihood, nats.
+        num_targets: tokens predicted.
+    """
+
+    nll: Float32[Array, " kinds"]
+    num_targets: Float32[Array, " kinds"]
+
+
+class StepMetrics(NamedTuple):
+    """What one step did.
+
+    Attributes:
+        loss: the value that was minimised.
+        sums: loss by kind.
+        grad_norm: global norm of the gradient before clipping.
+        learning_rate: of the update.
+        bad_run: consecutive steps, this one included, that were skipped for a non-finite loss or gradient.
+        request: the largest of what the processes of a run asked for with this step; 0 for nothing.
+    """
+
+    loss: Float32[Array, ""]
+    sums: LossSums
+    grad_norm: Float32[Array, ""]
+    learning_rate: Float32[Array, ""]
+    bad_run: Int32[Array, ""]
+    request: Int32[Array, ""]
+
+
+class Objective(eqx.Module):
+    """The loss of a model on a batch.
+
+        loss = sum_i w_i (nll_i + z logsumexp_i^2) / sum_i w_i
+
+    over the positions whose mask is True, w_i being the weight of the predicted token's kind. The softmax is over the
+    whole vocabulary, or over the set of `token_sets` that holds the target.
+
+    Attributes:
+        kind_of_token: index of each id's kind.
+        weight_of_kind: weight of a target by kind.
+        token_sets: sets of competing ids, or None for the whole vocabulary.
+        z_loss_weight: z above.
+        dtype: of activations and matrix products; losses and sums are float32.
+    """
+
+    kind_of_token: Int32[Array, " vocab"]
+    weight_of_kind: Float32[Array, " kinds"]
+    token_sets: TokenSets | None = eqx.field(static=True)
+    z_loss_weight: float = eqx.field(static=True)
+    dtype: str = eqx.field(static=True)
+
+    def __call__(self, model: Qwen3x, batch: Batch) -> tuple[Float32[Array, ""], LossSums]:
+        """The loss, and the sums by kind that come with it at no further pass over the model."""
+        total, (weight, sums) = self.totals(model, batch)
+        return total / jnp.maximum(weight, 1e-9), sums
+
+    def totals(
+        self, model: Qwen3x, batch: Batch, layout: Whole = ONE_DEVICE
+    ) -> tuple[Float32[Array, ""], tuple[Float32[Array, ""], LossSums]]:
+        """The sums above and below the fraction line, and those by kind.
+
+        Args:
+            model: the model, or a device's part of it.
+            batch: rows, or a device's part of them.
+            layout: where the rest is.
+
+        Returns:
+            All over the rows that this device scores: what is differentiated, and what comes with it.
+        """
+        dtype = jnp.dtype(self.dtype)
+        hidden = model(batch.tokens, batch.segment_ids, batch.positions, dtype=dtype, layout=layout)
+        # The last position predicts nothing; its mask is False, so the id that rolls in from the front is never read.
+        targets, mask = jnp.roll(batch.tokens, -1, axis=1).reshape(-1), batch.loss_mask.reshape(-1)
+        hidden, targets, mask = layout.split_rows(hidden.reshape(-1, hidden.shape[-1]), targets, mask)
+        nll, logsumexp = self._token_losses(hidden, layout.head(model.head_matrix, hidden), targets, mask)
+        # Masked positions may hold anything; zeroing them before any product keeps a NaN there out of the sums.
+        nll, logsumexp = jnp.where(mask, nll, 0.0), jnp.where(mask, logsumexp, 0.0)
+        kind = self.kind_of_token[targets]
+        weight = jnp.where(mask, self.weight_of_kind[kind], 0.0)
+        total = jnp.sum(weight * (nll + self.z_loss_weight * jnp.square(logsumexp)))
+        return total, (jnp.sum(weight), self._sums_by_kind(jax.lax.stop_gradient(nll), kind, mask))
+
+    def _sums_by_kind(self, nll: Array, kind: Array, mask: Array) -> LossSums:
+        member = jax.nn.one_hot(kind, len(self.weight_of_kind), dtype=jnp.float32) * mask.astype(jnp.float32)[:, None]
+        return LossSums(jnp.dot(nll, member, precision=jax.lax.Precision.HIGHEST), jnp.sum(member, axis=0))
+
+    def _token_losses(self, hidden: Array, head: Array, targets: Array, mask: Array) -> tuple[Array, Array]:
+        if self.token_sets is None:
+            return linear_cross_entropy(hidden, head, targets)
+        return grammar_cross_entropy(hidden, head, targets, self.token_sets, mask=mask)
+
+
+def objective(resolved: ResolvedRun) -> Objective:
+    """The loss of a run."""
+    return Objective(
+        kind_of_token=jnp.asarray(token_kinds(resolved.vocabulary)),
+        weight_of_kind=jnp.asarray(resolved.loss_weights),
+        token_sets=resolved.token_sets,
+        z_loss_weight=resolved.run.loss.z_loss_weight,
+        dtype=resolved.run.precision,
+    )
+
+
+def loss_and_gradient(
+    model: Qwen3x, batch: Batch, objective: Objective, *, microbatches: int = 1, layout: Whole = ONE_DEVICE
+) -> tuple[Float32[Array, ""], LossSums, Qwen3x]:
+    """The loss of a batch, its sums by kind and its gradient.
+
+    With microbatches, the rows pass in parts one after another. What adds up is the sum above the fraction line, which
+    is divided by the weight of the whole batch at the end; so the parts make the batch's own loss and gradient whatever
+    their masks. Sums are float32.
+
+    Args:
+        model: the model, or a device's part of it.
+        batch: rows, or a device's part of them.
+        objective: the loss.
+        microbatches: number of parts; divides the rows. Part k holds the rows r with r mod `microbatches` = k, so that
+            every device has its share of each.
+        layout: where the rest is, inside `jax.shard_map`.
+
+    Returns:
+        Loss and sums of the whole batch, and the gradient, of the structure of `model`.
+    """
+    differentiate = jax.value_and_grad(partial(objective.totals, layout=layout), has_aux=True)
+    if microbatches == 1:
+        values, gradient = differentiate(model, batch)
+    else:
+        parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, microbatches, *x.shape[1:]), 0, 1), batch)
+        shapes = jax.eval_shape(differentiate, model, jax.tree.map(lambda x: x[0], parts))
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+        def add_part(sofar: T, part: Batch) -> tuple[T, None]:
+            # Without the barrier XLA for TPU (libtpu 0.0.42) wants to move the sums over devices out of the loop,
+            # which would take a whole gradient on each, and fails in doing so.
+            return jax.tree.map(jnp.add, sofar, jax.lax.optimization_barrier(differentiate(model, part))), None
+
+        (values, gradient), _ = jax.lax.scan(add_part, zeros, parts)
+    total, (weight, sums) = layout.sum_rows(layout.last(gradient, values))
+    weight = jnp.maximum(weight, 1e-9)
+    gradient = layout.sum_gradient(layout.last(gradient, gradient))
+    return total / weight, sums, jax.tree.map(lambda leaf: leaf / weight, gradient)
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    objective: Objective,
+    learning_rate: WarmupStableDecay,
+    requests: Int32[Array, " parts"] | None = None,
+    *,
+    spec: OptimizerSpec,
+    differentiate: Differentiate = loss_and_gradient,
+) -> tuple[TrainState, StepMetrics]:
+    """Take one step.
+
+    A step whose loss or gradient is not finite changes neither weights nor optimizer state; it still counts as taken,
+    so that the data moves on.
+
+    Args:
+        state: before the step.
+        batch: rows to learn from.
+        objective: the loss.
+        learning_rate: the schedule, as traced numbers.
+        requests: what the processes of the run ask for; the largest comes back, the same to all.
+        spec: the update rule (static).
+        differentiate: `loss_and_gradient`, as it is or laid out over a mesh (static).
+
+    Returns:
+        The state after the step, and what it did.
+    """
+    loss, sums, gradient = differentiate(state.model, batch, objective)
+    grad_norm = optax.tree.norm(gradient)
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    model, new_optimizer = update(spec, learning_rate, gradient, state.optimizer, state.model, finite)
+    bad = 1 - finite.astype(jnp.int32)
+    bad_run = (state.bad_run + 1) * bad
+    request = jnp.zeros((), jnp.int32) if requests is None else jnp.max(requests)
+    metrics = StepMetrics(loss, sums, grad_norm, learning_rate(state.step - state.skipped), bad_run, request)
+    return TrainState(state.step + 1, state.skipped + bad, bad_run, model, new_optimizer), metrics
+
+
+def evaluation_step(model: Qwen3x, batch: Batch, objective: Objective, *, layout: Whole = ONE_DEVICE) -> LossSums:
+    """Loss by kind of a batch, with nothing changed."""
+    return layout.sum_rows(objective.totals(model, batch, layout)[1][1])

@@ -1,0 +1,257 @@
+"""A run's data, devices and compiled step: everything the loop is made of, before it runs."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, TokenDataset, open_root
+from audio_train.planning.hardware import peak_flops
+from audio_train.resolved import ResolvedRun
+from audio_train.sharding.layout import layout_of, on_mesh
+from audio_train.sharding.mesh import (
+    AXES,
+    Placement,
+    batch_sharding,
+    batch_share,
+    make_mesh,
+    model_sharding,
+    replicated,
+)
+from audio_train.training.starts import Start, begin
+from audio_train.training.state import TrainState, abstract_state
+from audio_train.training.step import (
+    Batch,
+    LossSums,
+    StepMetrics,
+    evaluation_step,
+    loss_and_gradient,
+    objective,
+    train_step,
+)
+
+T = TypeVar("T")
+
+TIMED_STEPS = 5
+
+
+class Trainer:
+    """A run's data and compiled step on its devices.
+
+    Args:
+        resolved: the run.
+        data_root: folder of its datasets.
+        placement: devices along each mesh axis.
+        start: weights to begin with, where the run does not begin from scratch.
+        max_quarantined: as in `launch.run`.
+
+    Attributes:
+        resolved: the run.
+        data_root: folder of its datasets.
+        datasets: every dataset below it, by corpus.
+        loader: the run's batches.
+        abstract_state: shapes of the state and where its arrays lie.
+
+    Raises:
+        InputError: the datasets are not those of the run, or batch or model do not divide among the devices.
+    """
+
+    def __init__(
+        self,
+        resolved: ResolvedRun,
+        data_root: Path,
+        placement: Placement,
+        start: Start | None = None,
+        max_quarantined: Budget | None = None,
+    ):
+        self.data_root = data_root
+        self.start = start
+        self.datasets = open_root(data_root, max_quarantined=max_quarantined)
+        check_datasets(resolved, self.datasets)
+        self._mesh = make_mesh(placement)
+        self.abstract_state = abstract_state(resolved, self._mesh, placement)
+        batch_size = resolved.run.data.batch_size
+        self._batch_sharding = batch_sharding(self._mesh, batch_size, placement.microbatches)
+        self._share = batch_share(self._batch_sharding, batch_size, jax.process_index())
+        self._program = StepProgram(resolved, self._mesh, placement, self.abstract_state)
+        # Simulated devices share one pool of threads, in which two steps that wait in collectives can stand still.
+        self._one_at_a_time = self._mesh.size > 1 and self._mesh.devices.flat[0].platform == "cpu"
+        self._objective = place_everywhere(objective(resolved), self._mesh)
+        self.set_run(resolved)
+
+    def set_run(self, resolved: ResolvedRun) -> None:
+        """Take up a run that differs from the one before in its length only; the compiled step serves both."""
+        self.resolved = resolved
+        self.loader = self._loader(resolved.mixture)
+        self._schedule = place_everywhere(resolved.learning_rate, self._mesh)
+
+    @property
+    def devices(self) -> dict[str, Any]:
+        """What the run runs on."""
+        kinds = sorted({device.device_kind for device in self._mesh.devices.flat})
+        processes = {"processes": jax.process_count()} if jax.process_count() > 1 else {}
+        return {"kinds": kinds, "count": self._mesh.size, "mesh": dict(self._mesh.shape), **processes}
+
+    @property
+    def quarantined(self) -> dict[str, int]:
+        """Number of damaged documents that the run does without, of each corpus that has any."""
+        counts = {name: len(self.datasets[name].quarantined) for name in self.resolved.mixture.corpora}
+        return {name: count for name, count in counts.items() if count}
+
+    def utilisation(self, tokens_per_second: float) -> float | None:
+        """Share of the devices' bfloat16 peak that a rate amounts to, three causal forward passes a token; or None."""
+        peak = peak_flops(self._mesh.devices.flat[0].device_kind)
+        if peak is None:
+            return None
+        flops = 3 * self.resolved.model.causal_forward_flops_per_token(self.resolved.run.data.seq_len)
+        return tokens_per_second * flops / (peak * self._mesh.size)
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step, on its devices."""
+        return begin(self.resolved, self.abstract_state, self.start, self.data_root)
+
+    def compile(self) -> float:
+        """Compile the step for the shapes of the run; returns the seconds it took."""
+        start = time.monotonic()
+        arguments = (self.abstract_state, self._place(self.loader.batch(0)), self._objective, self._schedule)
+        self._compiled = self._program.train.lower(*arguments, self._requests(0)).compile()
+        return time.monotonic() - start
+
+    def step(self, state: TrainState, batch: Batch, request: int = 0) -> tuple[TrainState, StepMetrics]:
+        """Take a step; returns before the device has finished it. The state is donated.
+
+        Args:
+            state: before the step.
+            batch: rows to learn from.
+            request: what this process asks all others for; the largest comes back in the metrics.
+        """
+        taken = self._compiled(state, batch, self._objective, self._schedule, self._requests(request))
+        if self._one_at_a_time:
+            jax.block_until_ready(taken)
+        return taken
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """The run's batches from a step on, on their devices, read ahead of their use."""
+        return map(self._place, self.loader.iterate(start))
+
+    def evaluation(self) -> Callable[[TrainState], LossSums] | None:
+        """Held-out loss by kind, on the same batches each time; None where the run evaluates nothing."""
+        spec = self.resolved.run.cadence.evaluation
+        if spec is None:
+            return None
+        loader = self._loader(Mixture.constant("evaluation", dict.fromkeys(spec.corpora, 1.0)))
+        batches = [self._place(loader.batch(index)) for index in range(spec.num_batches)]
+        one_batch = self._program.evaluate
+
+        def evaluate(state: TrainState) -> LossSums:
+            sums = jax.device_get([one_batch(state.model, batch, self._objective) for batch in batches])
+            return jax.tree.map(lambda *parts: np.sum(parts, axis=0), *sums)
+
+        return evaluate
+
+    def seconds_per_step(self) -> float:
+        """Time the compiled step on batches of each stage, weighted by the stages' lengths."""
+        state = self.initial_state()
+        stages, num_steps = self.resolved.mixture.stages, self.resolved.num_steps
+        ends = [*(stage.start_step for stage in stages[1:]), num_steps]
+        seconds = 0.0
+        for stage, end in zip(stages, ends, strict=True):
+            times = []
+            for batch in itertools.islice(self.batches(stage.start_step), TIMED_STEPS + 1):
+                start = time.monotonic()
+                state, metrics = self.step(state, batch)
+                jax.block_until_ready(metrics)
+                times.append(time.monotonic() - start)
+            # The first step after a pause pays for cold caches.
+            seconds += statistics.median(times[1:]) * (end - stage.start_step) / num_steps
+        return seconds
+
+    def _loader(self, mixture: Mixture) -> BatchLoader:
+        run = self.resolved.run
+        return BatchLoader(
+            self.datasets,
+            mixture,
+            seq_len=run.data.seq_len,
+            batch_size=run.data.batch_size,
+            seed=run.seed,
+            packing=self.resolved.packing,
+            host=self._share[0],
+            num_hosts=self._share[1],
+        )
+
+    def _place(self, batch: TokenBatch) -> Batch:
+        arrays = (batch.tokens, batch.segment_ids, batch.positions, batch.loss_mask)
+        if jax.process_count() == 1:
+            return Batch(*jax.device_put(arrays, self._batch_sharding))
+        return Batch(*(jax.make_array_from_process_local_data(self._batch_sharding, array) for array in arrays))
+
+    def _requests(self, request: int) -> jax.Array | None:
+        """What this process asks for, at every device of its own."""
+        if jax.process_count() == 1:
+            return None
+        shape = (self._mesh.size,)
+        sharding = NamedSharding(self._mesh, PartitionSpec(AXES))
+        return jax.make_array_from_callback(shape, sharding, lambda _: np.full(1, request, np.int32))
+
+
+class StepProgram:
+    """A run's step and evaluation as functions of whole arrays, laid out over a mesh.
+
+    Args:
+        resolved: the run.
+        mesh: the devices, which may be those of a machine that is not here.
+        placement: what the mesh was made of.
+        state: shapes and places of the state, as `abstract_state` gives them.
+
+    Attributes:
+        train: `(state, batch, objective, schedule, requests) -> (state, metrics)`, jitted; the state is donated.
+        evaluate: `(model, batch, objective) -> sums`, jitted.
+    """
+
+    def __init__(self, resolved: ResolvedRun, mesh: Mesh, placement: Placement, state: TrainState):
+        layout = layout_of(resolved.model, mesh, placement.rules)
+        model = model_sharding(resolved.model, mesh, placement.rules)
+        whole = replicated(mesh)
+        arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, placement.microbatches), whole)
+        gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
+        differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model))
+        step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
+        places = jax.tree.map(lambda leaf: leaf.sharding, state)
+        self.train = jax.jit(step, donate_argnums=0, out_shardings=(places, whole))
+        self.evaluate = jax.jit(on_mesh(partial(evaluation_step, layout=layout), layout, mesh, arguments, whole))
+
+
+def place_everywhere(tree: T, mesh: Mesh) -> T:
+    """Small arrays that every process has, whole on every device."""
+    return jax.device_put(jax.tree.map(np.asarray, tree), replicated(mesh))
+
+
+def check_datasets(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> None:
+    """Check that datasets are those a run was resolved with.
+
+    Raises:
+        InputError: another vocabulary, or another content under the same name; both fingerprints are named.
+    """
+    resolved.mixture.check_corpora(datasets)
+    for name, fingerprint in resolved.datasets.items():
+        found = datasets[name].fingerprint if name in datasets else None
+        if found != fingerprint:
+            raise InputError(
+                f"corpus `{name}` has fingerprint {fingerprint[:12]} in run `{resolved.run.name}`, got "
+                f"{found[:12] if found else 'no such corpus'!r}; use the data the run began with, or start a new run."
+            )
+    for name in resolved.mixture.corpora:
+        vocabulary = datasets[name].manifest.vocabulary
+        if vocabulary.fingerprint != resolved.vocabulary.fingerprint:
+            raise InputError(
+                f"corpus `{name}` has vocabulary `{vocabulary.name}` ({vocabulary.size} ids, fingerprint "
+                f"{vocabulary.fingerprint[:12]}), not the run's `{resolved.vocabulary.name}` "
+                f"({resolved.vocabulary.size} ids, {resolved.vocabulary.fingerprint[:12]}); build the data with that."
+            )

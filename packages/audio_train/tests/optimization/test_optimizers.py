@@ -1,0 +1,112 @@
+"""The update rules against optax where they coincide, and part by part; `test_traces.py` has their equations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from audio_train import OptimizerSpec, ScheduleSpec, add_adamc_decay, decay_mask, optimizer, schedule
+from audio_train.optimization.optimizers import initial_moments, parameter_kinds, update
+
+NUM_STEPS = 20
+PEAK = 0.02
+SHAPES = {
+    "embedding": (7, 4),
+    "layers": {"query": (3, 4, 6), "mlp_norm": (3, 4)},
+    "final_norm": (4,),
+    "head": (7, 4),
+}
+IS_SHAPE = {"is_leaf": lambda node: isinstance(node, tuple)}
+
+
+def draw(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda shape: rng.normal(size=shape).astype(np.float32), SHAPES, **IS_SHAPE)
+
+
+def gradients() -> list[dict]:
+    # A third of the elements is exactly zero, as embedding rows of unseen tokens are.
+    return [jax.tree.map(lambda g: np.where(np.abs(g) < 0.43, 0, g), draw(seed)) for seed in range(1, NUM_STEPS + 1)]
+
+
+def train(spec: OptimizerSpec, shape: ScheduleSpec) -> dict:
+    rate = schedule(shape, PEAK, NUM_STEPS)
+    params = jax.tree.map(jnp.asarray, draw(0))
+    state = initial_moments(spec, rate, params)
+    step = jax.jit(lambda gradient, state, params: update(spec, rate, gradient, state, params))
+    for gradient in gradients():
+        params, state = step(gradient, state, params)
+    return params
+
+
+def test_the_two_means_differ_in_stacked_layers_only():
+    shape = ScheduleSpec(warmup=0.0, decay=0.0)
+    layer = train(OptimizerSpec("cautious_adamc", PEAK), shape)
+    stacked = train(OptimizerSpec("cautious_adamc", PEAK, cautious_mean="stacked"), shape)
+    np.testing.assert_array_equal(layer["embedding"], stacked["embedding"])
+    assert not np.allclose(layer["layers"]["query"], stacked["layers"]["query"])
+
+
+def test_without_caution_and_at_a_constant_rate_adamc_is_optax_adamw():
+    constant = schedule(ScheduleSpec(warmup=0.0, decay=0.0), PEAK, NUM_STEPS)
+    adamc = optax.chain(
+        optax.scale_by_adam(0.9, 0.95, 1e-8),
+        optax.masked(add_adamc_decay(0.1, constant), decay_mask),
+        optax.scale_by_learning_rate(constant),
+    )
+    adamw = optax.adamw(PEAK, 0.9, 0.95, 1e-8, weight_decay=0.1, mask=decay_mask)
+    results = []
+    for rule in (adamc, adamw):
+        params = draw(0)
+        state = rule.init(params)
+        with jax.numpy_dtype_promotion("standard"):
+            step = jax.jit(rule.update)
+            for gradient in gradients():
+                updates, state = step(gradient, state, params)
+                params = jax.tree.map(lambda p, u: p + np.asarray(u), params, updates)
+        results.append(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8), *results)
+
+
+def test_muon_orthogonalises_each_layer_by_itself_and_leaves_the_rest_to_adamw():
+    shape = ScheduleSpec(warmup=0.0, decay=0.0)
+    spec = OptimizerSpec("muon", 1e-3, weight_decay=0.1, muon_learning_rate_scale=20.0, max_grad_norm=1e9)
+    rate = schedule(shape, 1e-3, NUM_STEPS)
+    params, gradient = jax.tree.map(jnp.asarray, draw(0)), gradients()[0]
+    state = initial_moments(spec, rate, params)
+    updated, _ = jax.jit(lambda *arrays: update(spec, rate, *arrays))(gradient, state, params)
+
+    single = optax.contrib.muon(0.02, weight_decay=0.1)
+    for layer in range(3):
+        p, g = params["layers"]["query"][layer], gradient["layers"]["query"][layer]
+        with jax.numpy_dtype_promotion("standard"):
+            step, _ = jax.jit(single.update)(g, single.init(p), p)
+        np.testing.assert_allclose(updated["layers"]["query"][layer], p + step, rtol=1e-5, atol=1e-6)
+
+    moved = np.asarray(updated["embedding"] - params["embedding"])
+    touched = gradient["embedding"] != 0
+    # The first AdamW step with Nesterov momentum: m looks one step ahead, v corrects to g^2.
+    ahead = 0.9 * 0.1 / (1 - 0.9**2) + 0.1 / (1 - 0.9)
+    np.testing.assert_allclose(moved[touched], -1e-3 * ahead * np.sign(gradient["embedding"])[touched], rtol=1e-3)
+    np.testing.assert_array_equal(moved[~touched], 0)
+
+
+def test_kinds_and_decay_mask():
+    assert parameter_kinds(draw(0)) == {
+        "embedding": "embedding",
+        "layers": {"query": "matrix", "mlp_norm": "norm"},
+        "final_norm": "norm",
+        "head": "head",
+    }
+    assert jax.tree.leaves(decay_mask(draw(0))) == [False, False, True, False, True]
+
+
+def test_gradients_are_clipped_to_the_global_norm():
+    rate = schedule(ScheduleSpec(warmup=0.0, decay=0.0), 1.0, NUM_STEPS)
+    # Without momentum and with a huge epsilon AdamW's update is the gradient, scaled down.
+    spec = OptimizerSpec("adamw", 1.0, beta1=0.0, beta2=0.0, epsilon=1e9, max_grad_norm=2.0)
+    params, gradient = draw(0), gradients()[0]
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = jax.jit(optimizer(spec, rate).update)(gradient, initial_moments(spec, rate, params), params)
+    norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient)))
+    jax.tree.map(lambda u, g: np.testing.assert_allclose(u, -g * 2.0 / norm / 1e9, rtol=1e-5), updates, gradient)

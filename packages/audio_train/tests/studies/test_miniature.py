@@ -1,0 +1,118 @@
+"""What the page says of given numbers, and where the numbers come from."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from audio_train import Measurement, find_recipe, resolve
+from audio_train.recipes import find_study
+from audio_train.recipes.catalogue import SMALL
+from audio_train.studies import miniature
+from audio_train.studies.comparisons import COMPARISONS
+from audio_train.studies.miniature import SWEEP, Column, Scores
+from audio_train.studies.miniature_page import figures, page, sweep_fit, write_page
+from audio_train.studies.study_run import GROUPS
+
+
+def numbers(second_run: list[float | None]) -> dict[str, Any]:
+    """Results in which the first run of every table scores 1 and 1.2, the others as given."""
+    comparisons = {
+        comparison.name: {
+            recipe: {
+                "num_parameters": 1000,
+                "num_steps": 10,
+                "num_tokens": 100,
+                "scores": {column.label: second_run if i else [1.0, 1.2] for column in comparison.columns},
+            }
+            for i, recipe in enumerate(comparison.runs)
+        }
+        for comparison in COMPARISONS
+    }
+    sweep = [
+        asdict(Measurement(budget, size, budget / size, 2.0 + 0.1 * float(np.log(size / budget**0.5)) ** 2))
+        for budget in (1e11, 2e11, 4e11)
+        for size in (1e5, 2e5, 5e5, 1e6, 2e6)
+    ]
+    fit = ["N* ~ C^0.5"]
+    return {"num_seeds": 2, "num_ids": 16_775, "comparisons": comparisons, "sweep": sweep, "fit": fit}
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([2.0, 2.4], "other codebooks +1.100\n"),
+        ([0.5, 0.7], "other codebooks -0.500\n"),
+        ([1.1, 2.0], "other codebooks +0.450 (noise)"),
+    ],
+)
+def test_a_difference_counts_where_all_seeds_agree(scores: list[float | None], said: str):
+    assert said in page(numbers(scores))
+
+
+def test_one_seed_is_said_to_be_one():
+    text = page(numbers([2.0, 2.4]) | {"num_seeds": 1})
+    assert "--seeds 1\n" in text
+    assert "nothing here tells a difference from noise" in text
+
+
+def test_a_run_that_meets_no_such_token_is_left_out():
+    text = page(numbers([None, None]))
+    assert "| - |" in text
+    assert "None" not in text
+    assert "1.100 ± 0.100" in text
+
+
+def test_the_page_its_numbers_and_every_figure_it_shows_are_written(tmp_path: Path):
+    results = numbers([2.0, 2.4])
+    written = write_page(results, tmp_path)
+    assert written.read_text() == page(results)
+    assert json.loads((tmp_path / "miniature" / "results.json").read_text()) == results
+    for name in figures(results):
+        assert f"](miniature/{name})" in written.read_text()
+        assert (tmp_path / "miniature" / name).read_text().startswith("<svg")
+
+
+def test_the_sweep_is_fitted_from_its_numbers():
+    fit = sweep_fit(numbers([2.0, 2.4]))
+    assert fit.laws["num_parameters"].exponent == pytest.approx(0.5, abs=1e-6)
+
+
+def test_comparisons_hold_runs_of_the_study_and_groups_of_kinds():
+    for comparison in COMPARISONS:
+        assert len(comparison.runs) > 1
+        for recipe in comparison.runs:
+            assert find_recipe(recipe)[1].name == recipe
+        assert len({column.label for column in comparison.columns}) == len(comparison.columns)
+        assert {column.group for column in comparison.columns} <= {*GROUPS, "all"}
+
+
+def test_the_sweep_spends_each_budget_on_every_width():
+    runs = find_study(SWEEP).runs
+    spent: dict[str, list[float]] = {}
+    for name, run in runs.items():
+        resolved = resolve(run, SMALL)
+        spent.setdefault(name.split("-")[2], []).append(resolved.training_flops)
+    assert {len(flops) for flops in spent.values()} == {6}
+    for budget, flops in spent.items():
+        assert flops == pytest.approx([float(budget)] * 6, rel=0.01)
+
+
+def test_a_score_is_measured_once(
+    finished: Path, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(miniature, "heldout_of", lambda corpus: corpus)
+    inside, whole, outside = (Column("x", "all", "short", softmax) for softmax in ("allowed", "full", "outside"))
+    scores = Scores(data_root, tmp_path)
+    allowed, full = scores.value(finished, inside), scores.value(finished, whole)
+    assert allowed is not None
+    assert full is not None
+    assert 0 < allowed < full
+    assert capsys.readouterr().err.count("scoring") == 2
+    again = Scores(data_root, tmp_path)
+    assert again.value(finished, outside) == pytest.approx(1 - np.exp(allowed - full))
+    assert again.value(finished, Column("x", "acoustic", "short")) is not None
+    assert "scoring" not in capsys.readouterr().err

@@ -1,0 +1,274 @@
+"""Whole runs on a toy corpus: what they leave behind, and that stopping and going on changes no number."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from audio_data import InputError, quarantine_damage
+from audio_train import (
+    Cadence,
+    Checkpoints,
+    Evaluation,
+    Placement,
+    ResolvedRun,
+    StartSpec,
+    Trainer,
+    export,
+    read_metrics,
+    run,
+)
+
+LOSSES = ("step", "loss", "nll", "grad_norm", "learning_rate")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A run from start to end."""
+    toy, data_root = request.getfixturevalue("toy"), request.getfixturevalue("data_root")
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert run(toy, data_root, folder, placement=Placement(data=1)).finished
+    return folder
+
+
+@pytest.fixture
+def stopping_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have the next run receive SIGTERM while it takes the given step of its own."""
+
+    def arrange(num_steps: int) -> None:
+        take, taken = Trainer.step, iter(range(1, 10**6))
+
+        def step(self, *arguments):
+            if next(taken) == num_steps:
+                signal.raise_signal(signal.SIGTERM)
+            return take(self, *arguments)
+
+        monkeypatch.setattr(Trainer, "step", step)
+
+    return arrange
+
+
+def losses(folder: Path) -> list[dict]:
+    return [{name: line[name] for name in LOSSES} for line in read_metrics(folder / "metrics.jsonl")]
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "export" / "model.safetensors")
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    assert losses(folder) == losses(other)
+    ours, theirs = weights(folder), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def test_a_run_learns_and_leaves_a_complete_folder(toy: ResolvedRun, undisturbed: Path):
+    lines = losses(undisturbed)
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
+    with Checkpoints(undisturbed, toy.fingerprint) as checkpoints:
+        assert checkpoints.steps() == [10, 12]
+    assert ResolvedRun.from_json(json.loads((undisturbed / "resolved.json").read_text())) == toy
+    provenance = json.loads((undisturbed / "export" / "provenance.json").read_text())
+    assert (provenance["step"], provenance["run_fingerprint"]) == (12, toy.fingerprint)
+    assert provenance["dataset_fingerprints"] == dict(toy.datasets)
+    exported = {path.name for path in (undisturbed / "export").iterdir()}
+    assert {"config.json", "model.safetensors", "provenance.json", "vocabulary"} <= exported
+    assert (undisturbed / "export" / "vocabulary" / "codebooks.safetensors").exists()
+
+
+def test_two_runs_with_one_seed_are_equal_bit_for_bit(
+    toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device
+):
+    run(toy, data_root, tmp_path / "again", placement=one_device)
+    assert_same_run(tmp_path / "again", undisturbed)
+
+
+@pytest.mark.parametrize("stop_after", [3, 5, 8])
+def test_a_run_that_stops_goes_on_bit_for_bit(
+    stop_after: int, toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device, stopping_after
+):
+    stopping_after(stop_after)
+    stopped = run(toy, data_root, tmp_path, placement=one_device)
+    assert (stopped.step, stopped.stopped_by) == (stop_after, "SIGTERM")
+    assert not (tmp_path / "export").exists()
+    assert run(toy, data_root, tmp_path, placement=one_device).finished
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_a_run_goes_on_from_an_earlier_checkpoint(toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
+    run(toy, data_root, tmp_path, placement=one_device)
+    earlier = str(tmp_path / "checkpoints" / "10")
+    assert run(toy, data_root, tmp_path, resume=earlier, placement=one_device).finished
+    assert_same_run(tmp_path, undisturbed)
+    launches = (tmp_path / "launches.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in launches] == [0, 10]
+
+
+def test_a_run_goes_on_with_fewer_devices_each_time(varied, data_root: Path, tmp_path: Path, stopping_after):
+    """8 -> 4 -> 2 devices, cut otherwise each time: what differs is the order in which numbers are added."""
+    steady = varied(optimizer=replace(varied().run.optimizer, name="adamw"))
+    assert run(steady, data_root, tmp_path / "eight", placement=Placement(fsdp=8)).finished
+    folder = tmp_path / "fewer"
+    for placement, stop in ((Placement(data=2, fsdp=4), 4), (Placement(data=1, fsdp=4), 5)):
+        stopping_after(stop)
+        assert not run(steady, data_root, folder, placement=placement).finished
+    assert run(steady, data_root, folder, placement=Placement(data=2)).finished
+    launches = [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
+    assert [(launch["step"], launch["devices"]["count"]) for launch in launches] == [(0, 8), (4, 4), (9, 2)]
+    ours, theirs = ([line["loss"] for line in losses(f)] for f in (folder, tmp_path / "eight"))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-4)
+
+
+def test_microbatches_train_as_the_whole_batch_does(varied, data_root: Path, tmp_path: Path):
+    steady = varied(optimizer=replace(varied().run.optimizer, name="adamw"))
+    for parts in (1, 4):
+        run(steady, data_root, tmp_path / str(parts), placement=Placement(data=1, microbatches=parts))
+    ours, theirs = ([line["loss"] for line in losses(tmp_path / parts)] for parts in ("1", "4"))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-4)
+
+
+def test_checkpoints_and_exports_of_chosen_steps_are_kept(varied, data_root: Path, tmp_path: Path, one_device):
+    cadence = Cadence(checkpoint_seconds=None, keep_last=1, keep_every_steps=4, export_every_steps=5)
+    resolved = varied(cadence=cadence, steps=11)
+    run(resolved, data_root, tmp_path, placement=one_device, profile=(2, 3))
+    with Checkpoints(tmp_path, resolved.fingerprint) as checkpoints:
+        assert checkpoints.steps() == [4, 8, 11]
+    steps = {path.name: json.loads((path / "provenance.json").read_text())["step"] for path in exports(tmp_path)}
+    assert steps == {"5": 5, "10": 10}
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def exports(folder: Path) -> list[Path]:
+    return list((folder / "exports").iterdir())
+
+
+def test_never_refuses_a_folder_with_progress(toy, data_root: Path, undisturbed: Path, one_device):
+    with pytest.raises(InputError, match="holds step 12 of this run and `resume` is 'never'"):
+        run(toy, data_root, undisturbed, resume="never", placement=one_device)
+
+
+def test_a_folder_of_another_run_is_refused_with_both_fingerprints(toy, varied, data_root: Path, undisturbed: Path):
+    other = varied(seed=1)
+    with pytest.raises(
+        InputError, match=rf"{toy.fingerprint[:12]}, not `toy` with fingerprint {other.fingerprint[:12]}"
+    ):
+        run(other, data_root, undisturbed)
+
+
+def test_a_finished_run_is_left_as_it_is(toy, data_root: Path, undisturbed: Path, one_device):
+    before = losses(undisturbed)
+    again = run(toy, data_root, undisturbed, placement=one_device)
+    assert again.finished
+    assert again.compile_seconds == 0
+    assert losses(undisturbed) == before
+
+
+def test_an_export_that_a_kill_prevented_is_made_up_for(toy, data_root: Path, undisturbed: Path, tmp_path: Path):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "export")
+    assert run(toy, data_root, tmp_path / "run", placement=Placement(data=1)).finished
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_changed_data_are_refused(toy, data_root: Path, tmp_path: Path, varied):
+    stale = ResolvedRun(**{**vars(toy), "datasets": {**toy.datasets, "short": "0" * 64}})
+    with pytest.raises(InputError, match="corpus `short` has fingerprint 000000000000 in run `toy`"):
+        run(stale, data_root, tmp_path)
+
+
+def test_as_many_devices_are_used_as_share_the_batch(toy, varied, data_root: Path, tmp_path: Path):
+    """Rows that the devices cannot share evenly leave devices idle instead of refusing the run."""
+    run(varied(data=replace(toy.run.data, batch_size=6), steps=1), data_root, tmp_path)
+    launch = json.loads((tmp_path / "launches.jsonl").read_text())
+    assert launch["devices"]["mesh"] == {"replica": 1, "data": 1, "fsdp": 2, "tensor": 1}
+
+
+def test_minutes_become_steps_that_a_resumed_run_keeps(
+    toy, data_root: Path, tmp_path: Path, one_device, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Trainer, "seconds_per_step", lambda self: 15.0)
+    assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).num_steps == 8
+    monkeypatch.setattr(Trainer, "seconds_per_step", lambda self: 1.0)
+    assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).num_steps == 8
+    assert json.loads((tmp_path / "resolved.json").read_text())["run"]["steps"] == 8
+
+
+def test_time_for_a_step_is_measured_on_every_stage(toy, data_root: Path, one_device):
+    trainer = Trainer(toy, data_root, one_device)
+    trainer.compile()
+    assert 0 < trainer.seconds_per_step() < 10
+
+
+def test_held_out_loss_is_logged_with_the_step_it_belongs_to(varied, data_root: Path, tmp_path: Path, one_device):
+    evaluation = Evaluation(corpora=("long",), every_steps=2, num_batches=2)
+    resolved = varied(cadence=Cadence(checkpoint_seconds=None, evaluation=evaluation), steps=3)
+    run(resolved, data_root, tmp_path, placement=one_device)
+    lines = list(read_metrics(tmp_path / "metrics.jsonl"))
+    assert [(line["step"], "evaluation" in line) for line in lines] == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)]
+    first, last = (line["evaluation"]["nll"]["special"] for line in lines if "evaluation" in line)
+    assert last < first
+
+
+def test_fewer_lines_hold_the_same_numbers(varied, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
+    run(varied(cadence=Cadence(log_steps=5)), data_root, tmp_path, placement=one_device)
+    assert losses(tmp_path) == [line for line in losses(undisturbed) if line["step"] in (5, 10, 12)]
+
+
+def test_any_checkpoint_can_be_exported(toy, data_root: Path, undisturbed: Path, tmp_path: Path):
+    folder = export(undisturbed, step=10, out_dir=tmp_path / "model")
+    assert json.loads((folder / "provenance.json").read_text())["step"] == 10
+    newest = load_file(export(undisturbed, data_root, out_dir=tmp_path / "newest") / "model.safetensors")
+    for name, array in weights(undisturbed).items():
+        np.testing.assert_array_equal(newest[name], array)
+    with pytest.raises(InputError, match=r"checkpoints at steps \[10, 12\], got 7"):
+        export(undisturbed, step=7)
+
+
+def test_audio_rows_can_begin_as_the_codec_s_centroids(varied, data_root: Path, one_device):
+    plain = Trainer(varied(), data_root, one_device).initial_state().model.embedding
+    from_codec = Trainer(varied(start=StartSpec(audio_rows="codebooks")), data_root, one_device)
+    rows = from_codec.initial_state().model.embedding
+    base = 18
+    np.testing.assert_array_equal(rows[:base], plain[:base])
+    centroids = load_file(data_root / "vocabulary" / "codebooks.safetensors")["codebooks"][0]
+    distances = np.linalg.norm(centroids[:, None] - centroids[None], axis=-1)
+    ours = np.linalg.norm(np.asarray(rows)[base : base + 16, None] - np.asarray(rows)[None, base : base + 16], axis=-1)
+    assert np.corrcoef(distances.ravel(), ours.ravel())[0, 1] > 0.8
+
+
+def test_missing_centroids_are_named(varied, manifests, data_root: Path, tmp_path: Path, one_device):
+    for name in manifests:
+        shutil.copytree(data_root / name, tmp_path / name)
+    trainer = Trainer(varied(start=StartSpec(audio_rows="codebooks")), tmp_path, one_device)
+    with pytest.raises(InputError, match=r"codebooks\.safetensors` is not there"):
+        trainer.initial_state()
+
+
+def test_damaged_documents_are_left_out_within_a_budget(
+    toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: Placement, undisturbed: Path
+):
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root)
+    shard = next((root / "short").glob("*.arrayrecord"))
+    torn = bytearray(shard.read_bytes())
+    torn[len(torn) // 2] ^= 0xFF
+    shard.write_bytes(bytes(torn))
+    with pytest.raises(InputError, match="short"):
+        run(toy, root, tmp_path / "strict", placement=one_device)
+    damaged, _ = quarantine_damage(root / "short", 60)
+    assert 0 < len(damaged.documents) <= 60
+    with pytest.raises(InputError, match="at most 0 unusable documents"):
+        run(toy, root, tmp_path / "none", placement=one_device, max_quarantined=0)
+    assert run(toy, root, tmp_path / "some", placement=one_device, max_quarantined=60).finished
+    (launch,) = map(json.loads, (tmp_path / "some" / "launches.jsonl").read_text().splitlines())
+    assert launch["quarantined"] == {"short": len(damaged.documents)}
+    assert losses(tmp_path / "some") != losses(undisturbed)

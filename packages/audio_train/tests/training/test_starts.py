@@ -1,0 +1,178 @@
+"""Runs that begin with other weights: a model folder, another run's checkpoint, and learning from responses only."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from audio_data import DatasetWriter, Document, InputError, Vocabulary
+from audio_train import (
+    Cadence,
+    MixtureStage,
+    OptimizerSpec,
+    Placement,
+    ResolvedRun,
+    ScheduleSpec,
+    StartSpec,
+    Trainer,
+    TrainRun,
+    read_metrics,
+    resolve,
+    run,
+    schedule,
+)
+from audio_train.optimization.schedules import anneal_peak
+from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
+from audio_train.training.starts import find_start
+
+ALONE = Placement(data=1)
+ADAMW = OptimizerSpec("adamw", 1e-3)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A finished run of 6 steps with checkpoints of steps 3 and 6."""
+    toy, data_root = request.getfixturevalue("toy"), request.getfixturevalue("data_root")
+    cadence = Cadence(checkpoint_steps=3, checkpoint_seconds=None, keep_last=3)
+    resolved = replace(toy, run=replace(toy.run, cadence=cadence, optimizer=ADAMW)).with_steps(6)
+    folder = tmp_path_factory.mktemp("runs") / "pretrained"
+    assert run(resolved, data_root, folder, placement=ALONE).finished
+    return folder
+
+
+def weights_at(folder: Path, step: int, like) -> dict[str, np.ndarray]:
+    fingerprint = json.loads((folder / "resolved.json").read_text())["fingerprint"]
+    wanted = {name: leaf for name, leaf in flat_paths(like).items() if not name.startswith("step")}
+    with Checkpoints(folder, fingerprint) as checkpoints:
+        return checkpoints.restore_part(step, wanted)
+
+
+def test_a_model_folder_gives_the_weights_and_nothing_else(varied, pretrained: Path, data_root: Path):
+    resolved = varied(start=StartSpec(kind="model", source="toy-base"))
+    trainer = Trainer(resolved, data_root, ALONE, find_start(resolved, pretrained / "export"))
+    state, saved = trainer.initial_state(), load_file(pretrained / "export" / "model.safetensors")
+    np.testing.assert_array_equal(state.model.embedding, saved["model.embed_tokens.weight"])
+    np.testing.assert_array_equal(state.model.layers.gate[1], saved["model.layers.1.mlp.gate_proj.weight"].T)
+    assert {float(np.abs(leaf).max()) for leaf in jax.tree.leaves(state.optimizer)} == {0.0}
+    assert int(state.step) == 0
+
+
+@pytest.mark.parametrize("optimizer", ["fresh", "continue"])
+def test_an_anneal_goes_on_from_a_step_with_a_schedule_and_data_of_its_own(
+    optimizer: str, varied, pretrained: Path, data_root: Path, tmp_path: Path
+):
+    peak = anneal_peak(1e-3, first_update=3, num_steps=4)
+    resolved = varied(
+        start=StartSpec(kind="checkpoint", source="toy@3", optimizer=optimizer),
+        data=replace(varied().run.data, mixture=(MixtureStage(0.0, {"long": 1.0}),)),
+        optimizer=replace(ADAMW, learning_rate=peak),
+        schedule=ScheduleSpec(warmup=0.0, decay=None, first_update=3),
+        steps=4,
+    )
+    trainer = Trainer(resolved, data_root, ALONE, find_start(resolved, pretrained))
+    state, saved = trainer.initial_state(), weights_at(pretrained, 3, trainer.abstract_state)
+    for name, leaf in flat_paths(state.model).items():
+        np.testing.assert_array_equal(leaf, saved[f"model.{name}"], err_msg=name)
+    moments = {name: leaf for name, leaf in flat_paths(state).items() if ".mu." in name}
+    assert len(moments) > 5
+    for name, leaf in moments.items():
+        assert np.abs(saved[name]).max() > 0
+        np.testing.assert_array_equal(leaf, saved[name] if optimizer == "continue" else np.zeros_like(leaf))
+    run(resolved, data_root, tmp_path, placement=ALONE, start=pretrained)
+    rates = [line["learning_rate"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    np.testing.assert_allclose(rates, [1e-3, 0.75e-3, 0.5e-3, 0.25e-3], rtol=1e-6)
+    launch = json.loads((tmp_path / "launches.jsonl").read_text())
+    assert (launch["start"]["step"], launch["start"]["path"]) == (3, str(pretrained))
+
+
+def test_the_study_s_line_of_an_anneal():
+    """Peak N lr / K on a line over N, entered at N - K, is the line from lr over K; warm-up lifts it by its share."""
+    first, steps, rate = 190_000, 50_000, 0.0042426
+    peak = anneal_peak(rate, first_update=first, num_steps=steps)
+    line = schedule(ScheduleSpec(warmup=0.0, decay=None, first_update=first), peak, steps)
+    np.testing.assert_allclose(line(np.array([0, 25_000, 50_000])), [rate, rate / 2, 0.0], rtol=1e-5, atol=1e-9)
+    published = schedule(ScheduleSpec(warmup=0.01, decay=None, first_update=first), peak, steps)
+    np.testing.assert_allclose(published(0), rate / 0.99, rtol=1e-5)
+
+
+def test_a_resumed_run_needs_no_start(varied, pretrained: Path, data_root: Path, tmp_path: Path):
+    resolved = varied(start=StartSpec(kind="model", source="toy-base"), steps=2)
+    away = tmp_path / "away"
+    shutil.copytree(pretrained / "export", away)
+    assert run(resolved, data_root, tmp_path / "run", placement=ALONE, start=away).finished
+    shutil.rmtree(away)
+    shutil.rmtree(tmp_path / "run" / "export")
+    assert run(resolved, data_root, tmp_path / "run", placement=ALONE).finished
+
+
+def test_an_untied_head_can_begin_as_the_embedding(varied, fresh_state):
+    untied = replace(varied().run.model, tied=False)
+    own, shared = (
+        fresh_state(varied(model=untied, start=StartSpec(head=head))).model for head in ("own", "embedding_key")
+    )
+    np.testing.assert_array_equal(shared.head, shared.embedding)
+    np.testing.assert_array_equal(own.embedding, shared.embedding)
+    assert not np.array_equal(own.head, own.embedding)
+
+
+def test_weights_that_do_not_fit_are_refused(varied, pretrained: Path, toy: ResolvedRun, manifests):
+    start = StartSpec(kind="model", source="toy-base")
+    wider = varied(start=start, model=replace(toy.run.model, mlp=48))
+    with pytest.raises(InputError, match=r"not the model of run `toy`: mlp 32 for 48; the shapes differ"):
+        find_start(wider, pretrained / "export")
+    turned = varied(start=start, model=replace(toy.run.model, rope_theta=1e6))
+    with pytest.raises(InputError, match="the weights compute another function"):
+        find_start(turned, pretrained / "export")
+    others = replace(toy.vocabulary, codec_id="another-codec")
+    with pytest.raises(InputError, match=r"have vocabulary `toy` .* not the run's `toy`"):
+        find_start(resolve(replace(toy.run, start=start), others), pretrained / "export")
+    with pytest.raises(InputError, match="starts from the model `toy-base`; say where it lies with --start"):
+        find_start(varied(start=start), None)
+    with pytest.raises(InputError, match=r"has checkpoints at steps \[3, 6\], got 4"):
+        find_start(varied(start=StartSpec(kind="checkpoint", source="toy@4")), pretrained)
+    with pytest.raises(InputError, match="takes the moments of `adamw` on; the run's rule is `cautious_adamc`"):
+        find_start(varied(start=StartSpec(kind="checkpoint", source="toy", optimizer="continue")), pretrained)
+    with pytest.raises(InputError, match="starts from scratch"):
+        find_start(toy, pretrained)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "model"}, "`start.source` names the weights"),
+        ({"source": "x"}, "`start.source` names the weights"),
+        ({"kind": "checkpoint", "source": "x@y"}, "is RUN or RUN@STEP"),
+        ({"kind": "model", "source": "x", "audio_rows": "codebooks"}, "are of a start from scratch"),
+        ({"kind": "model", "source": "x", "optimizer": "continue"}, "continues from a checkpoint only"),
+    ],
+)
+def test_a_start_that_contradicts_itself_is_refused(fields: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        StartSpec(**fields)
+
+
+def test_only_responses_are_learned_from_in_packed_windows(
+    toy_run: TrainRun, vocabulary: Vocabulary, pretrained: Path, tmp_path: Path
+):
+    """Prompts are text, responses audio: the sums by kind then show which targets counted."""
+    rng = np.random.default_rng(0)
+    with DatasetWriter(tmp_path / "data" / "sft", corpus="sft", vocabulary=vocabulary, provenance={}) as writer:
+        for number in range(40):
+            prompt = [vocabulary.begin_of_text, *rng.integers(0, 12, 3)]
+            response = vocabulary.audio_ids(rng.integers(0, 16, (2, 2)))
+            ids = np.array([*prompt, *response], np.int32)
+            writer.write(Document(ids, np.arange(len(ids)) >= len(prompt), {"id": f"pair-{number}"}))
+    data = replace(toy_run.data, mixture=(MixtureStage(0.0, {"sft": 1.0}),), packing="best_fit", max_segments=64)
+    tuned = replace(toy_run, name="sft", data=data, start=StartSpec(kind="model", source="toy-base"), steps=3)
+    resolved = resolve(tuned, vocabulary)
+    run(resolved, tmp_path / "data", tmp_path / "run", placement=ALONE, start=pretrained / "export")
+    lines = list(read_metrics(tmp_path / "run" / "metrics.jsonl"))
+    assert all(set(line["targets"]) == {"codebook_0", "codebook_1"} for line in lines)
+    # Rows of 32 tokens hold four documents of 8: eight rows, two frames each, every response token a target once.
+    assert {line["targets"]["codebook_0"] for line in lines} == {8 * 4 * 2}
+    assert lines[-1]["loss"] < lines[0]["loss"]
