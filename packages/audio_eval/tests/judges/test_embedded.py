@@ -1,3 +1,4 @@
+import importlib.util
 import itertools
 
 import jax
