@@ -9,11 +9,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from audio_data import Vocabulary
 from audio_train import find_study
+from audio_train.recipes.catalogue import SMALL
 from audio_train.studies.comparisons import COMPARISONS
 from audio_train.studies.miniature import SWEEP, fit_lines
 from audio_train.studies.miniature_page import figures, page, sweep_fit
@@ -61,6 +64,8 @@ def test_the_sweep_runs_again_and_goes_on_where_it_was(tmp_path: Path):
     _run(*study, "--only", runs[0])
     assert f"{SWEEP}: 1 of {len(runs)} runs are finished" in _run(*study).stderr
     assert time.monotonic() - start < SECONDS
+    vocabulary = Vocabulary.from_json(json.loads((data / "vocabulary" / "vocabulary.json").read_text()))
+    assert replace(vocabulary, text_tokenizer=SMALL.text_tokenizer) == SMALL
     folders = [str(tmp_path / "sweep" / "runs" / name) for name in runs]
     _run("isoflop", "losses", *folders, "--out", str(tmp_path / "losses.csv"))
     fit = json.loads(_run("isoflop", "fit", str(tmp_path / "losses.csv"), "--no-parametric", "--json").stdout)

@@ -110,8 +110,8 @@ def audio_info(path: AudioSource | str) -> AudioInfo:
 
 
 def resample(
-    samples: Float32[np.ndarray, "from_samples"], from_hz: int, to_hz: int
-) -> Float32[np.ndarray, "to_samples"]:
+    samples: Float32[np.ndarray, " from_samples"], from_hz: int, to_hz: int
+) -> Float32[np.ndarray, " to_samples"]:
     """Changes the sample rate with soxr's high-quality linear-phase filter.
 
     Args:
@@ -146,7 +146,7 @@ def _frame_span(path: AudioSource, seconds: float, rate_hz: int, start: float, e
     return round(start * rate_hz), round(min(stop, seconds) * rate_hz)
 
 
-def _read(path: AudioSource, audio: soundfile.SoundFile, start: int, stop: int) -> Float32[np.ndarray, "samples"]:
+def _read(path: AudioSource, audio: soundfile.SoundFile, start: int, stop: int) -> Float32[np.ndarray, " samples"]:
     """Reads and downmixes; less comes back where the file ends early."""
     try:
         if audio.tell() != start:
@@ -176,7 +176,7 @@ def load_audio(
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
-) -> Float32[np.ndarray, "samples"]:
+) -> Float32[np.ndarray, " samples"]:
     """Loads a file, or one segment of it, as a mono waveform.
 
     Channels are averaged. Only the segment is read, so an utterance at the end of an hour costs no more than one at its

@@ -17,7 +17,7 @@ class Transcriber(Protocol):
         """Kind, model and revision, enough to find the same judge again."""
         ...
 
-    def transcribe(self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int) -> list[str]:
+    def transcribe(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[str]:
         """Transcribes clips.
 
         Args:
@@ -39,7 +39,7 @@ class SpeakerModel(Protocol):
         """Kind, model and revision, enough to find the same judge again."""
         ...
 
-    def embed(self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int) -> list[Float[np.ndarray, " dim"]]:
+    def embed(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[Float[np.ndarray, " dim"]]:
         """Describes the voice of each clip by a vector; the cosine of two is how alike their voices are.
 
         Args:

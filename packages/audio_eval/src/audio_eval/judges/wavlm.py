@@ -40,7 +40,7 @@ class WavLmSpeaker:
         """Kind, model name and the first twelve digits of the SHA-256 of its weights."""
         return self._judge_id
 
-    def embed(self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int) -> list[Float32[np.ndarray, " dim"]]:
+    def embed(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[Float32[np.ndarray, " dim"]]:
         """Describes the voice of each clip, each on its own; one of no samples has a vector of zeros."""
         return [self._embed(clip, sample_rate_hz) for clip in clips]
 

@@ -41,11 +41,11 @@ class FasterWhisper:
         """Engine, model name and the first twelve digits of the SHA-256 of its weights."""
         return self._judge_id
 
-    def transcribe(self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int) -> list[str]:
+    def transcribe(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[str]:
         """Transcribes English clips, each on its own."""
         return [self._transcribe(clip, sample_rate_hz) for clip in clips]
 
-    def _transcribe(self, clip: Float[np.ndarray, "_"], sample_rate_hz: int) -> str:
+    def _transcribe(self, clip: Float[np.ndarray, " _"], sample_rate_hz: int) -> str:
         if not clip.size:
             return ""
         samples = resample(clip.astype(np.float32), sample_rate_hz, WHISPER_RATE_HZ)

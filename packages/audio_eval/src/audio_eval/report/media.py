@@ -27,7 +27,7 @@ _PALETTE_ANCHORS = (
 )
 
 
-def player(samples: Float[np.ndarray, "samples"], sample_rate_hz: int, label: str) -> Markup:
+def player(samples: Float[np.ndarray, " samples"], sample_rate_hz: int, label: str) -> Markup:
     """Makes a player for mono samples in -1..1, embedded as FLAC: lossless, and every current browser plays it."""
     stream = io.BytesIO()
     soundfile.write(stream, np.clip(samples, -1.0, 1.0), sample_rate_hz, format="FLAC", subtype="PCM_16")
@@ -35,7 +35,7 @@ def player(samples: Float[np.ndarray, "samples"], sample_rate_hz: int, label: st
     return tag("audio", controls=True, preload="metadata", src=source, aria_label=label)
 
 
-def spectrogram(samples: Float[np.ndarray, "samples"], sample_rate_hz: int, label: str) -> Markup:
+def spectrogram(samples: Float[np.ndarray, " samples"], sample_rate_hz: int, label: str) -> Markup:
     """Makes a picture of the loudness over time and mel-spaced frequency, 60 Hz to 9 kHz, 65 dB from dark to bright."""
     return tag("img", src=data_uri("image/png", encode_png(loudness(samples, sample_rate_hz))), alt=label)
 
@@ -45,7 +45,7 @@ def data_uri(media_type: str, content: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def loudness(samples: Float[np.ndarray, "samples"], sample_rate_hz: int) -> UInt8[np.ndarray, "rows columns"]:
+def loudness(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> UInt8[np.ndarray, "rows columns"]:
     """Returns a spectrogram, highest frequency in the first row, 255 at the loudest point and 0 at 65 dB below it."""
     window, hop = int(_WINDOW_SECONDS * sample_rate_hz), int(_HOP_SECONDS * sample_rate_hz)
     padded = np.pad(samples.astype(np.float64), (window // 2, window))
@@ -59,7 +59,7 @@ def loudness(samples: Float[np.ndarray, "samples"], sample_rate_hz: int) -> UInt
     return np.clip((decibels - decibels.max()) / _RANGE_DB * 255 + 255, 0, 255).astype(np.uint8)
 
 
-def _mel_frequencies(sample_rate_hz: int) -> Float[np.ndarray, "rows"]:
+def _mel_frequencies(sample_rate_hz: int) -> Float[np.ndarray, " rows"]:
     highest_hz = min(_HIGHEST_HZ, sample_rate_hz / 2 * 0.95)
     low, high = (2595 * np.log10(1 + frequency / 700) for frequency in (_LOWEST_HZ, highest_hz))
     return 700 * (10 ** (np.linspace(high, low, _ROWS) / 2595) - 1)

@@ -14,7 +14,7 @@ _CLIPS_PER_CALL = 16
 
 
 def transcribe_takes(
-    context: Context, clips: Mapping[str, Sequence[Float[np.ndarray, "_"]]], journal: Journal, label: str
+    context: Context, clips: Mapping[str, Sequence[Float[np.ndarray, " _"]]], journal: Journal, label: str
 ) -> dict[str, list[str]]:
     """Transcribes several kinds of takes of the same items.
 

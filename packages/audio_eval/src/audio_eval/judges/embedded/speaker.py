@@ -39,7 +39,7 @@ class EmbeddedSpeaker:
         """Name, revision of the features and the first twelve digits of the SHA-256 of the weights."""
         return self._judge_id
 
-    def embed(self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int) -> list[Float32[np.ndarray, " dim"]]:
+    def embed(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[Float32[np.ndarray, " dim"]]:
         """Describes the voice of each clip; one of no samples has a vector of zeros."""
         return [self._embed(clip, sample_rate_hz) for clip in clips]
 

@@ -49,7 +49,7 @@ class EmbeddedTranscriber:
         """Name, revision of the network and the first twelve digits of the SHA-256 of the weights."""
         return self._judge_id
 
-    def transcribe(self, clips: Sequence[Float[np.ndarray, "_"]], sample_rate_hz: int) -> list[str]:
+    def transcribe(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[str]:
         """Transcribes clips, several at once; a clip's text does not depend on its neighbours."""
         heard = [log_mel(clip, sample_rate_hz) for clip in clips]
         order = sorted((i for i, clip in enumerate(clips) if clip.size), key=lambda i: len(heard[i]))
