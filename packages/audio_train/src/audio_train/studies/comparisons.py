@@ -70,10 +70,10 @@ _MIX = Comparison(
         Column("MLS", "all", "mls/en"),
     ),
     published="with MLS in the blend ASR WER was 92.6 and TTS WER 35.7, and so it was left out; no losses by corpus",
-    carries_over="Only the mechanism does: each model is best on its own speech or near it, and a blend gives up "
-    "little on any part. Which corpus is better does not: the stand-ins are the same sentences by "
-    "other voices, one of them alone for MLS, and what ruled MLS out at full scale has no counterpart "
-    "here.",
+    carries_over="Only the mechanism does: a model is best on speech like its own, one voice transfers to others "
+    "worse than many, and a blend gives up little on its larger parts. Which corpus is better does not: the "
+    "stand-ins are the same sentences by other voices, one of them alone for MLS, and what ruled MLS out at full "
+    "scale has no counterpart here.",
 )
 
 _WARM = Comparison(
@@ -143,8 +143,8 @@ _GRAMMAR = Comparison(
     carries_over="That a factored model says nothing about ids it never compared follows from its loss at any "
     "scale: decode it under its grammar, or finish it over all ids. Its lead inside the allowed ids "
     "should shrink with length: a full softmax learns the grammar once, and here that is still under "
-    "way when the run ends. That 80 steps of all ids repair so little does not carry over: each of "
-    "16,384 rows has to be met often, for which a fifth of a real run is ample.",
+    "way when the run ends. That 80 steps of all ids repair so little need not carry over: each "
+    "of 16,384 rows has to be met often, and how long a finish that takes in a real run was not measured.",
 )
 
 COMPARISONS = (_TOKENS, _RATIO, _MIX, _WARM, _SFT, _GRAMMAR)
