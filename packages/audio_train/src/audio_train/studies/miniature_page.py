@@ -60,10 +60,11 @@ audio-train isoflop fit losses.csv --figures FIGURES
 
 _SWEEP_CARRIES = """The method does: every budget has an optimum inside its sizes, it moves to larger models and more
 tokens as the budget grows, and the fit finds it and says how sure it is. The setting was chosen for that: with all
-eight codebooks the narrowest model was best at every such budget, with text the noise was as large as the curvature, and a
-smaller budget had its best at the narrowest. So the exponents show that the fit works, and no more: with {num_ids:,} ids
-nearly all parameters and operations are those of the two vocabulary matrices, which grow with the width and not with
-its square, the samples are read several times over, and a factor of four in the budget is short ground for a slope."""
+eight codebooks the narrowest model was best at every such budget, with text the noise was as large as the curvature,
+and a smaller budget had its best at the narrowest. So the exponents show that the fit works, and no more: with
+{num_ids:,} ids nearly all parameters and operations are those of the two vocabulary matrices, which grow with the
+width and not with its square, the samples are read several times over, and a factor of four in the budget is short
+ground for a slope."""
 
 
 def write_page(results: Mapping[str, Any], docs: Path) -> Path:
