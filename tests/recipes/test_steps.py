@@ -1,7 +1,7 @@
 """The training step of every distinct model of the study is traced and lowered at full size, without its memory.
 
-`uv run pytest --dist load tests/recipes/test_golden.py tests/recipes/test_steps.py` resolves and checks every recipe: 15 s on
-two idle cores, which share the models then.
+`uv run pytest --dist load tests/recipes/test_golden.py tests/recipes/test_steps.py` resolves and checks every recipe,
+in 15 s on two idle cores, which share the models then.
 """
 
 import dataclasses
