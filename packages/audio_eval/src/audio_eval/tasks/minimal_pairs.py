@@ -219,17 +219,23 @@ def text_document(context: Context, text: str) -> Int32[np.ndarray, " ids"]:
 
 
 @dataclasses.dataclass(frozen=True)
-class SwuggyTask(PairsTask):
+class ZerospeechTask(PairsTask):
+    """Pairs of a ZeroSpeech suite, spoken or as text."""
+
+    def read(self, folder: Path) -> list[Pair]:
+        """Reads ZeroSpeech's layout or the hub's tables; as text, each pair once, whatever the number of voices."""
+        pairs = read_zerospeech(folder, self.card)
+        return one_voice(pairs) if self.modality == "text" else pairs
+
+
+@dataclasses.dataclass(frozen=True)
+class SwuggyTask(ZerospeechTask):
     """Spoken words against spoken non-words; parts are words in and out of the frequency list."""
 
     name: ClassVar[str] = "swuggy"
     test_set: ClassVar[str] = "swuggy"
     card: ClassVar[TestSetCard] = SWUGGY
     data: str = "speed/sWUGGY"
-
-    def read(self, folder: Path) -> list[Pair]:
-        """Reads ZeroSpeech's layout or the hub's tables."""
-        return read_zerospeech(folder, self.card)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,23 +245,15 @@ class TwuggyTask(SwuggyTask):
     name: ClassVar[str] = "twuggy"
     modality: ClassVar[Literal["audio", "text"]] = "text"
 
-    def read(self, folder: Path) -> list[Pair]:
-        """Reads each pair of words once, whatever the number of voices."""
-        return one_voice(super().read(folder))
-
 
 @dataclasses.dataclass(frozen=True)
-class SblimpTask(PairsTask):
+class SblimpTask(ZerospeechTask):
     """Spoken sentences against ungrammatical ones; parts are the kinds of error."""
 
     name: ClassVar[str] = "sblimp"
     test_set: ClassVar[str] = "sblimp"
     card: ClassVar[TestSetCard] = SBLIMP
     data: str = "speed/sBLIMP"
-
-    def read(self, folder: Path) -> list[Pair]:
-        """Reads ZeroSpeech's layout or the hub's tables."""
-        return read_zerospeech(folder, self.card)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,10 +262,6 @@ class TblimpTask(SblimpTask):
 
     name: ClassVar[str] = "tblimp"
     modality: ClassVar[Literal["audio", "text"]] = "text"
-
-    def read(self, folder: Path) -> list[Pair]:
-        """Reads each pair of sentences once, whatever the number of voices."""
-        return one_voice(super().read(folder))
 
 
 @dataclasses.dataclass(frozen=True)
