@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr  # pyright: ignore[reportMissingImports]: an extra
+from gradio.components import Component  # pyright: ignore[reportMissingImports]: an extra
+from gradio.themes import Base, Default  # pyright: ignore[reportMissingImports]: an extra
 
 from audio_data import InputError
 from audio_eval.demo.abilities import CONTINUE, LEAST_SECONDS, SPEAK, TRANSCRIBE, TRANSLATE
@@ -27,9 +29,9 @@ _OLD_SECONDS = 3_600
 _MOST_GIVEN_SECONDS = 10.0
 
 
-def make_theme() -> gr.themes.Base:
+def make_theme() -> Base:
     """Gradio's plain theme in the fonts of the reader's machine."""
-    theme = gr.themes.Default(font=list(_SANS), font_mono=list(_MONO))
+    theme = Default(font=list(_SANS), font_mono=list(_MONO))
     # Gradio's own gray is hard to read on its white.
     gray = {"body_text_color_subdued": "*neutral_600", "body_text_color_subdued_dark": "*neutral_300"}
     return theme.set(**gray, block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
@@ -94,7 +96,7 @@ class Desk:
     def run(
         self,
         work: Callable[..., Generator[Update, None, None]],
-        inputs: list[gr.components.Component],
+        inputs: list[Component],
         texts: Mapping[str, str],
         *,
         speaks: bool = True,
@@ -110,7 +112,7 @@ class Desk:
         with gr.Row():
             start = gr.Button(_TITLES[self.ability], variant="primary", elem_id=f"{self.ability}-start", scale=3)
             stop = gr.Button("Stop", elem_id=f"{self.ability}-stop", scale=1, min_width=80)
-        outputs: dict[str, gr.components.Component] = {
+        outputs: dict[str, Component] = {
             name: gr.Textbox(
                 label=label, interactive=False, buttons=["copy"], lines=2, elem_id=f"{self.ability}-{name}"
             )
@@ -123,7 +125,7 @@ class Desk:
             )
         outputs["status"] = gr.HTML(elem_classes="status", elem_id=f"{self.ability}-status")
 
-        def answer(request: gr.Request, *values: Any) -> Iterator[dict[gr.components.Component, Any]]:
+        def answer(request: gr.Request, *values: Any) -> Iterator[dict[Component, Any]]:
             visitor = str(request.session_hash)
             self.stopped.discard(visitor)
             yield dict.fromkeys(outputs.values())
