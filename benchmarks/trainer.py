@@ -113,11 +113,13 @@ def loop(steps: int, rounds: int) -> dict[str, float]:
     }
 
 
-def _loop_step(trainer: Trainer, root: Path, steps: int) -> tuple[float, float]:
+def _loop_step(
+    trainer: Trainer, root: Path, steps: int, step: Callable[..., object] | None = None
+) -> tuple[float, float]:
     resolved, state = trainer.resolved, trainer.initial_state()
     with JsonLines(root / "metrics.jsonl", 0) as metrics, StopRequest() as stop:
         running = Loop(
-            step=trainer.step,
+            step=step or trainer.step,
             batches=trainer.batches(0),
             evaluate=None,
             describe=trainer.loader.describe,
@@ -238,21 +240,24 @@ def peer(variant: str, steps: int) -> dict[str, object]:
     kind, precision = variant.split("-")
     if kind == "hf":
         step, _ = training_step.hf_step(precision, fused=True)
-        step()
-        seconds = []
-        for _ in range(steps):
-            start = time.process_time()
+        begun = []
+        for _ in range(steps + 2):
+            begun.append(time.process_time())
             step()
-            seconds.append(time.process_time() - start)
-        cpu = statistics.mean(seconds)
     else:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             trainer = Trainer(peer_run(root / "data", kind, precision, steps), root / "data", ALONE)
             trainer.compile()
-            # As torch, which takes a step first that is not counted.
-            _loop_step(trainer, root, 1)
-            _, cpu = _loop_step(trainer, root, steps)
+            begun = []
+
+            def marked_step(state: TrainState, batch: Batch, request: int = 0) -> object:
+                begun.append(time.process_time())
+                return trainer.step(state, batch, request)
+
+            _loop_step(trainer, root, steps + 2, marked_step)
+    # From a step's begin to the next one's. The first, in fresh memory, is counted for neither side.
+    cpu = statistics.median(np.diff(begun)[1:])
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return {"variant": variant, "cpu_seconds": round(cpu, 4), "peak_rss_mb": round(peak_mb)}
 

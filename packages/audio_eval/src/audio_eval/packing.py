@@ -16,6 +16,8 @@ _STEP = 32
 _COMFORTABLE = 640
 # In rows of so many tokens attention costs about as much as all else does (models of width 192 to 512, on a CPU).
 _ATTENTION_WIDTH = 2_048
+# Weights are read anew for each batch, which takes as long as a full batch for about so many of them.
+_BATCHES_LIKE_A_FULL_ONE = 32
 # A width is chosen by how so many documents fill its rows, so that large test sets do not wait for it.
 _TRIED = 2_000
 
@@ -103,7 +105,7 @@ def _filled(lengths: Sequence[int], widths: Sequence[int]) -> list[Row]:
 
 
 def batches(rows: Sequence[Row], tokens_per_batch: int) -> Iterator[tuple[list[Row], int]]:
-    """Groups rows of one width into batches of as nearly equal size as can be.
+    """Groups rows of one width into batches of one size, the one that leaves the least work.
 
     Args:
         rows: Rows in ascending order of width.
@@ -115,9 +117,16 @@ def batches(rows: Sequence[Row], tokens_per_batch: int) -> Iterator[tuple[list[R
     for width in dict.fromkeys(row.width for row in rows):
         members = [row for row in rows if row.width == width]
         most = max(1, tokens_per_batch // width)
-        size = -(-len(members) // -(-len(members) // most))
+        size = _batch_size(len(members), most)
         for start in range(0, len(members), size):
             yield members[start : start + size], size
+
+
+def _batch_size(rows: int, most: int) -> int:
+    """Rows of a batch, `most` or fewer: the last batch is padded, and many small batches cost more than few."""
+    overhead = most / _BATCHES_LIKE_A_FULL_ONE
+    sizes = range(min(rows, most), (min(rows, most) - 1) // 2, -1)
+    return min(sizes, key=lambda size: -(-rows // size) * (size + overhead))
 
 
 def _rounded(tokens: int) -> int:

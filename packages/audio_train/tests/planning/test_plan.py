@@ -165,3 +165,8 @@ def test_the_real_step_compiles_for_a_slice(toy: ResolvedRun, microbatches: int)
     state = estimate.bytes_per_device["parameters"] + estimate.bytes_per_device["moments"]
     batch = math.prod((2, 512)) * (3 * 4 + 1)
     np.testing.assert_allclose(estimate.compiled.argument_bytes, state + batch, rtol=0.05)
+    block = estimate.compiled.block
+    assert block is not None
+    # Three forward passes of the block's products; a vocabulary of next to nothing adds little.
+    np.testing.assert_allclose(block.flops, 3 * 2 * resolved.model.layer_parameters * block.tokens, rtol=0.03)
+    assert block.seconds > block.flops / 459e12

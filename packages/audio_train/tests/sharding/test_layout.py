@@ -48,7 +48,7 @@ def laid_out(resolved: ResolvedRun, placement: Placement) -> tuple[Callable, Cal
     model, rows = model_sharding(resolved.model, mesh, placement.rules), batch_sharding(mesh, ROWS)
     whole = replicated(mesh)
     gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
-    function = jax.jit(on_mesh(gradient, layout, mesh, (model, rows, whole), (whole, whole, model)))
+    function = jax.jit(on_mesh(gradient, layout, mesh, (model, rows, whole), (whole, whole, model, whole)))
 
     def place(weights: Qwen3x, batch: Batch, loss) -> tuple:
         return jax.device_put(weights, model), jax.device_put(batch, rows), jax.device_put(loss, whole)
@@ -76,12 +76,13 @@ def test_gradients_do_not_depend_on_the_placement(
 ):
     resolved = replace(cut, run=replace(cut.run, loss=replace(cut.run.loss, kind=kind)))
     loss_of, batch, weights = objective(resolved), random_batch(vocabulary), uneven(fresh_state(resolved))
-    loss, sums, gradient = jax.jit(loss_and_gradient)(weights, batch, loss_of)
+    loss, sums, gradient, weight = jax.jit(loss_and_gradient)(weights, batch, loss_of)
     again = replace(resolved, model=replace(resolved.model, remat=remat))
     function, place = laid_out(again, placement)
     theirs = replace(weights, config=again.model)
-    other_loss, other_sums, other = function(*place(theirs, batch, loss_of))
+    other_loss, other_sums, other, other_weight = function(*place(theirs, batch, loss_of))
     np.testing.assert_allclose(other_loss, loss, rtol=1e-6)
+    assert float(other_weight) == float(weight)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), other_sums, sums)
     for (path, ours), found in zip(jax.tree_util.tree_leaves_with_path(gradient), jax.tree.leaves(other), strict=True):
         scale = float(np.abs(ours).max())

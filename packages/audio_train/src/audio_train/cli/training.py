@@ -109,7 +109,11 @@ def export(run_dir: Path, data_root: Path | None, out_dir: Path | None, step: in
 @SET_OPTION
 @MESH_OPTION
 @MICROBATCHES_OPTION
-@click.option("--mfu", type=click.FloatRange(0, 1, min_open=True), default=0.4, show_default=True, help="Assumed.")
+@click.option(
+    "--mfu",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the peak to assume (causal attention)  [default: as estimated from the compiled block, else 0.4]",
+)
 @click.option(
     "--compile/--no-compile", "compiles", default=True, help="Compile the real step for the slice, if libtpu is here."
 )
@@ -121,7 +125,7 @@ def plan(
     assignments: tuple[str, ...],
     mesh: str | None,
     microbatches: int,
-    mfu: float,
+    mfu: float | None,
     compiles: bool,
     timeout: float,
     as_json: bool,

@@ -114,14 +114,11 @@ def optimizer(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.Gr
     Returns:
         A transformation for the array part of a `Qwen3x`.
     """
-    return optax.chain(*_parts(spec, learning_rate))
+    return optax.chain(optax.clip_by_global_norm(spec.max_grad_norm), _rule(spec, learning_rate))
 
 
-def _parts(
-    spec: OptimizerSpec, learning_rate: WarmupStableDecay
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    rules = {"cautious_adamc": _cautious_adamc, "adamw": _adamw, "muon": _muon}
-    return optax.clip_by_global_norm(spec.max_grad_norm), rules[spec.name](spec, learning_rate)
+def _rule(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.GradientTransformation:
+    return {"cautious_adamc": _cautious_adamc, "adamw": _adamw, "muon": _muon}[spec.name](spec, learning_rate)
 
 
 def initial_moments(spec: OptimizerSpec, learning_rate: WarmupStableDecay, params: PyTree) -> PyTree:
@@ -135,25 +132,33 @@ def update(
     gradient: PyTree,
     state: PyTree,
     params: PyTree,
+    *,
+    weight: ArrayLike = 1.0,
+    norm: ArrayLike | None = None,
     finite: ArrayLike = True,
 ) -> tuple[PyTree, PyTree]:
-    """One update by `optimizer`, in place where its arguments are donated.
+    """One update as `optimizer` makes it, in place where its arguments are donated.
 
     Args:
         spec: the rule.
         learning_rate: the schedule.
-        gradient: of the loss, not clipped.
+        gradient: `weight` times that of the loss, not clipped.
         state: of the rule.
         params: what to update.
+        weight: a scalar. Dividing by it apart from the update would read and write every gradient once more, as would
+            clipping.
+        norm: global norm of the loss's gradient, where it is known already.
         finite: a scalar; where it is False parameters and state stay as they are.
 
     Returns:
         The new parameters and the new state.
     """
-    (clip, rule), (clip_state, rule_state) = _parts(spec, learning_rate), state
-    gradient, clip_state = clip.update(gradient, clip_state)
+    rule, (clip_state, rule_state) = _rule(spec, learning_rate), state
+    norm = jnp.asarray(optax.tree.norm(gradient) / weight if norm is None else norm)
+    scale = jnp.where(norm < spec.max_grad_norm, 1.0, spec.max_grad_norm / norm) / weight
 
     def updated(gradient: PyTree, rule_state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        gradient = jax.tree.map(lambda leaf: leaf * scale, gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of integer step counts
             updates, rule_state = rule.update(gradient, rule_state, params)
             return optax.apply_updates(params, updates), rule_state

@@ -1,4 +1,4 @@
-"""The real step compiled for TPUs that are not here.
+"""The real step, and one block of its model, compiled for TPUs that are not here.
 
 Run as `python -m audio_train.planning.compilation` with a task on standard input: a process of its own, as `libtpu`
 wants its environment set before JAX is imported and may end the process.
@@ -8,13 +8,18 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import topologies
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
+from audio_model import Qwen3x, initialize
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.mesh import Placement, batch_sharding, make_mesh, replicated
 from audio_train.training.state import abstract_state
@@ -22,6 +27,8 @@ from audio_train.training.step import Batch, objective
 from audio_train.training.trainer import StepProgram
 
 T = TypeVar("T")
+
+BLOCK_TOKENS, BLOCK_VOCABULARY = 16_384, 256
 
 
 def compile_step(resolved: ResolvedRun, placement: Placement, topology: str) -> dict[str, Any]:
@@ -65,6 +72,38 @@ def compile_step(resolved: ResolvedRun, placement: Placement, topology: str) -> 
     }
 
 
+def compile_block(resolved: ResolvedRun, topology: str) -> dict[str, Any]:
+    """Compile one block of a run's model, forward and backward, for one chip.
+
+    Args:
+        resolved: the run.
+        topology: where the chip is, such as `v5p:4x4x4`.
+
+    Returns:
+        The fields of `audio_train.planning.step_time.BlockCost`.
+    """
+    device = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
+    mesh = Mesh(np.array([device]), ("chip",))
+    # A vocabulary of next to nothing, so that what is left is the block.
+    config = replace(resolved.model, vocab_size=BLOCK_VOCABULARY, layers=1, tied=True)
+    rows = max(1, BLOCK_TOKENS // resolved.run.data.seq_len)
+    tokens = jnp.zeros((rows, resolved.run.data.seq_len), jnp.int32)
+    model = jax.eval_shape(partial(initialize, config), jax.random.key(0))
+
+    def total(model: Qwen3x, tokens: Array) -> Array:
+        positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        hidden = model(tokens, jnp.ones_like(tokens), positions, dtype=jnp.dtype(resolved.run.precision))
+        return jnp.sum(hidden.astype(jnp.float32))
+
+    gradient = jax.shard_map(
+        jax.grad(total), mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False
+    )
+    arguments = _shapes((model, tokens), NamedSharding(mesh, PartitionSpec()))
+    cost = jax.jit(gradient).trace(*arguments).lower(lowering_platforms=("tpu",)).compile().cost_analysis()
+    assert cost is not None
+    return {"tokens": tokens.size, "flops": float(cost["flops"]), "seconds": float(cost["optimal_seconds"])}
+
+
 def _shapes(tree: T, sharding: NamedSharding) -> T:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
@@ -72,7 +111,8 @@ def _shapes(tree: T, sharding: NamedSharding) -> T:
 def main(task: Mapping[str, Any]) -> None:
     """Compile what a task describes and print the result as one line of JSON."""
     placement = Placement(**task["mesh"], microbatches=task["microbatches"])
-    print(json.dumps(compile_step(ResolvedRun.from_json(task["resolved"]), placement, task["topology"])))
+    resolved, topology = ResolvedRun.from_json(task["resolved"]), task["topology"]
+    print(json.dumps(compile_step(resolved, placement, topology) | {"block": compile_block(resolved, topology)}))
 
 
 if __name__ == "__main__":

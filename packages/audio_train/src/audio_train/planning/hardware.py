@@ -27,6 +27,9 @@ class Accelerator:
         memory_bytes: high-bandwidth memory of one device.
         cores_per_chip: TensorCores that a slice's name counts for each chip; 0 where the name counts chips.
         topology_dimensions: dimensions of a TPU's topology; 0 for other devices.
+        memory_bandwidth: bytes a second of that memory; 0 where no estimate asks for it.
+        exchange_bandwidth: bytes a second that a device receives over all its links to others of a slice; 0 likewise.
+        matrix_unit: width of a matrix unit.
     """
 
     name: str
@@ -35,15 +38,18 @@ class Accelerator:
     memory_bytes: int
     cores_per_chip: int = 0
     topology_dimensions: int = 0
+    memory_bandwidth: float = 0.0
+    exchange_bandwidth: float = 0.0
+    matrix_unit: int = 128
 
 
 ACCELERATORS = {
     accelerator.name: accelerator
     for accelerator in (
-        Accelerator("v4", ("tpu v4",), 275e12, 32 * 2**30, 2, 3),
-        Accelerator("v5e", ("tpu v5 lite", "tpu v5e"), 197e12, 16 * 2**30, 0, 2),
-        Accelerator("v5p", ("tpu v5", "tpu v5p"), 459e12, 95 * 2**30, 2, 3),
-        Accelerator("v6e", ("tpu v6 lite", "tpu v6e"), 918e12, 32 * 2**30, 0, 2),
+        Accelerator("v4", ("tpu v4",), 275e12, 32 * 2**30, 2, 3, 1.2e12, 300e9),
+        Accelerator("v5e", ("tpu v5 lite", "tpu v5e"), 197e12, 16 * 2**30, 0, 2, 800e9, 200e9),
+        Accelerator("v5p", ("tpu v5", "tpu v5p"), 459e12, 95 * 2**30, 2, 3, 2765e9, 600e9),
+        Accelerator("v6e", ("tpu v6 lite", "tpu v6e"), 918e12, 32 * 2**30, 0, 2, 1.6e12, 400e9, 256),
         Accelerator("a100", ("nvidia a100-sxm4-80gb",), 312e12, 80 * 2**30),
         Accelerator("h100", ("nvidia h100 80gb hbm3",), 989e12, 80 * 2**30),
         Accelerator("h200", ("nvidia h200",), 989e12, 141 * 2**30),

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import util
 from typing import Any
 
@@ -25,9 +25,12 @@ from jaxtyping import PyTree
 from audio_data import InputError
 from audio_model import Qwen3xConfig
 from audio_train.planning.hardware import COMPILER_ENVIRONMENT, Slice, parse_slice
+from audio_train.planning.step_time import BlockCost, StepTime, step_time
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.mesh import AXES, BATCH_AXES, Placement, batch_sharding
 from audio_train.training.state import abstract_state
+
+DEFAULT_MFU = 0.4
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Compiled:
         temporary_bytes: everything else at its peak, on each device.
         flops: operations of one step on each device as the compiler counts them: the body of a loop (over layers, over
             microbatches) once, kernels as they declare.
+        block: one block by itself.
     """
 
     fits: bool
@@ -50,6 +54,7 @@ class Compiled:
     argument_bytes: float = 0.0
     temporary_bytes: float = 0.0
     flops: float = 0.0
+    block: BlockCost | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Plan:
         resolved: the run.
         where: the slice.
         placement: devices along each mesh axis.
-        mfu: share of the peak that is assumed, causal attention, three forward passes a step.
+        assumed_mfu: share of the peak that is assumed, causal attention, three forward passes a step; None for the
+            estimate's, or `DEFAULT_MFU` where there is none.
         bytes_per_device: by class.
         compiled: what the compiler said, or None where it was not asked.
         remark: why it was not.
@@ -69,7 +75,7 @@ class Plan:
     resolved: ResolvedRun
     where: Slice
     placement: Placement
-    mfu: float
+    assumed_mfu: float | None
     bytes_per_device: Mapping[str, float]
     compiled: Compiled | None = None
     remark: str = field(default="not compiled: --no-compile")
@@ -84,8 +90,21 @@ class Plan:
         }
 
     @property
+    def step_time(self) -> StepTime | None:
+        """The estimated time of a step, where the compiler was asked about a block."""
+        block = self.compiled.block if self.compiled else None
+        return step_time(self.resolved, self.placement, self.where.accelerator, block) if block else None
+
+    @property
+    def mfu(self) -> float:
+        """The share of the peak that times are for, causal attention."""
+        if self.assumed_mfu is not None:
+            return self.assumed_mfu
+        return self.step_time.mfu["causal_attention"] if self.step_time else DEFAULT_MFU
+
+    @property
     def seconds(self) -> float:
-        """Time of the run at the assumed share of the peak."""
+        """Time of the run at that share of the peak."""
         peak = self.where.accelerator.peak_flops * math.prod(self.mesh.values())
         return self.training_flops["causal_attention"] / (self.mfu * peak)
 
@@ -148,13 +167,14 @@ class Plan:
                 "causal_attention": model.causal_forward_flops_per_token(data.seq_len),
             },
             "training_flops": dict(self.training_flops),
-            "assumed_mfu": self.mfu,
+            "mfu": self.mfu,
+            "estimated_step": self.step_time.to_json() if self.step_time else None,
             "estimated_seconds": self.seconds,
             "estimated_seconds_per_step": self.seconds / resolved.num_steps,
             "estimated_tokens_per_second": resolved.num_tokens / self.seconds,
             "estimated_bytes_per_device": dict(self.bytes_per_device),
             "device_bytes": self.where.accelerator.memory_bytes,
-            "compiled": vars(self.compiled) if self.compiled else None,
+            "compiled": asdict(self.compiled) if self.compiled else None,
             "remark": self.remark if self.compiled is None else "",
             "fits": self.fits,
         }
@@ -182,6 +202,7 @@ class Plan:
             *memory,
             f"  {'total':<22} {sum(self.bytes_per_device.values()) / gib:8.2f} GiB",
             self._compiler_line(),
+            *([self.step_time.line()] if self.step_time else []),
         ]
 
     def _compiler_line(self) -> str:
@@ -197,7 +218,7 @@ class Plan:
 
 
 def plan_run(
-    resolved: ResolvedRun, slice_name: str, *, mesh: str | None = None, microbatches: int = 1, mfu: float = 0.4
+    resolved: ResolvedRun, slice_name: str, *, mesh: str | None = None, microbatches: int = 1, mfu: float | None = None
 ) -> Plan:
     """Price a run on a slice.
 
@@ -206,7 +227,7 @@ def plan_run(
         slice_name: such as `v5p-128`.
         mesh: as `Placement.parse` reads it; None for as many devices as share the batch, the weights cut among them.
         microbatches: parts of a batch that pass one after another.
-        mfu: share of the peak to assume.
+        mfu: share of the peak to assume; None for the estimate's, or 0.4 where there is none.
 
     Returns:
         The plan, not compiled.
@@ -260,7 +281,8 @@ def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
         return replace(estimate, remark=f"not compiled: it took more than {timeout_seconds:.0f} s")
     if done.returncode:
         raise RuntimeError(f"the step did not compile for {estimate.where.topology}:\n{done.stderr[-4000:]}")
-    return replace(estimate, compiled=Compiled(**json.loads(done.stdout.splitlines()[-1])))
+    said = json.loads(done.stdout.splitlines()[-1])
+    return replace(estimate, compiled=Compiled(**said | {"block": BlockCost(**said["block"])}))
 
 
 def bytes_per_device(resolved: ResolvedRun, placement: Placement) -> dict[str, float]:

@@ -21,7 +21,7 @@ from audio_train.training.state import TrainState
 T = TypeVar("T")
 
 ONE_DEVICE = Whole()
-Differentiate = Callable[..., tuple[Any, Any, Any]]
+Differentiate = Callable[..., tuple[Any, Any, Any, Any]]
 """`loss_and_gradient` of `(model, batch, objective)`, wherever it runs."""
 
 
@@ -149,12 +149,13 @@ def objective(resolved: ResolvedRun) -> Objective:
 
 def loss_and_gradient(
     model: Qwen3x, batch: Batch, objective: Objective, *, microbatches: int = 1, layout: Whole = ONE_DEVICE
-) -> tuple[Float32[Array, ""], LossSums, Qwen3x]:
-    """The loss of a batch, its sums by kind and its gradient.
+) -> tuple[Float32[Array, ""], LossSums, Qwen3x, Float32[Array, ""]]:
+    """The loss of a batch, its sums by kind and its gradient, not yet divided by the weight of the batch.
 
     With microbatches, the rows pass in parts one after another. What adds up is the sum above the fraction line, which
-    is divided by the weight of the whole batch at the end; so the parts make the batch's own loss and gradient whatever
-    their masks. Sums are float32.
+    the weight of the whole batch divides at the end; so the parts make the batch's own loss and gradient whatever their
+    masks. Sums are float32. The division is left to the update, which takes it in its stride: on its own it would read
+    and write every gradient once more.
 
     Args:
         model: the model, or a device's part of it.
@@ -165,7 +166,8 @@ def loss_and_gradient(
         layout: where the rest is, inside `jax.shard_map`.
 
     Returns:
-        Loss and sums of the whole batch, and the gradient, of the structure of `model`.
+        Loss and sums of the whole batch; the gradient of the sum above the fraction line, of the structure of `model`;
+        and the weight below it.
     """
     differentiate = jax.value_and_grad(partial(objective.totals, layout=layout), has_aux=True)
     if microbatches == 1:
@@ -184,7 +186,7 @@ def loss_and_gradient(
     total, (weight, sums) = layout.sum_rows(layout.last(gradient, values))
     weight = jnp.maximum(weight, 1e-9)
     gradient = layout.sum_gradient(layout.last(gradient, gradient))
-    return total / weight, sums, jax.tree.map(lambda leaf: leaf / weight, gradient)
+    return total / weight, sums, gradient, weight
 
 
 def train_step(
@@ -214,10 +216,12 @@ def train_step(
     Returns:
         The state after the step, and what it did.
     """
-    loss, sums, gradient = differentiate(state.model, batch, objective)
-    grad_norm = optax.tree.norm(gradient)
+    loss, sums, gradient, weight = differentiate(state.model, batch, objective)
+    grad_norm = optax.tree.norm(gradient) / weight
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    model, new_optimizer = update(spec, learning_rate, gradient, state.optimizer, state.model, finite)
+    model, new_optimizer = update(
+        spec, learning_rate, gradient, state.optimizer, state.model, weight=weight, norm=grad_norm, finite=finite
+    )
     bad = 1 - finite.astype(jnp.int32)
     bad_run = (state.bad_run + 1) * bad
     request = jnp.zeros((), jnp.int32) if requests is None else jnp.max(requests)

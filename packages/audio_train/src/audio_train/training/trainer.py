@@ -221,7 +221,7 @@ class StepProgram:
         whole = replicated(mesh)
         arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, placement.microbatches), whole)
         gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
-        differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model))
+        differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model, whole))
         step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
         self.train = jax.jit(step, donate_argnums=0, out_shardings=(places, whole))
