@@ -184,7 +184,8 @@ class Measurement:
         slow, fast = (statistics.median(both[side][0] for both in rounds) for side in (0, 1))
         spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
         print(
-            f"{what}, {self.items} items: loop {self.items / slow:.1f} items/s, audio-eval {self.items / fast:.1f} items/s, "
+            f"{what}, {self.items} items: loop {self.items / slow:.1f} items/s, "
+            f"audio-eval {self.items / fast:.1f} items/s, "
             f"{statistics.median(ratios):.1f}x ({spread}), {first - fast:.1f} s of compilation",
             flush=True,
         )

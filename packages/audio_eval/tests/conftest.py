@@ -61,6 +61,7 @@ class EchoJudge:
     """A transcriber that hears nothing but the length of a clip, in frames."""
 
     judge_id = "echo:1"
+    language = "en"
 
     def transcribe(self, clips, sample_rate_hz):
         return [f"the red cat is in room {len(clip) // 1_920}" for clip in clips]

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import subprocess
 import sys
@@ -55,6 +56,43 @@ def test_a_mistake_is_one_line_and_exit_code_2(export, data, tmp_path, change, m
     assert failed.exit_code == 2
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("Error")]
     assert message in line
+
+
+@pytest.mark.parametrize("task", ["tts", "s2st"])
+@pytest.mark.parametrize(
+    ("option", "name", "lacking", "way"),
+    [
+        ("judge", "whisper:tiny.en", "faster_whisper", "pip install 'audio-eval[whisper]'"),
+        ("judge", "whisper:no/such/size", None, "give a local folder or a hub id"),
+        ("judge", "whisper:.", None, "give a Whisper folder in CTranslate2 format"),
+        ("speaker-judge", "wavlm", "torch", "pip install torch transformers"),
+        ("speaker-judge", "wavlm:.", None, "give a folder of a WavLMForXVector"),
+    ],
+)
+def test_a_judge_that_was_asked_for_and_is_not_there_ends_it_before_the_work(
+    export, data, test_sets, tmp_path, monkeypatch, task, option, name, lacking, way
+):
+    if lacking:
+        monkeypatch.setitem(sys.modules, lacking, None)
+    elif importlib.util.find_spec("faster_whisper" if option == "judge" else "transformers") is None:
+        pytest.skip("needs the package of the judge")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    where = ("--data", data, "--heldout", "voice", "--test-sets", test_sets)
+    failed = invoke("run", export, *where, "--tasks", task, f"--{option}", name, "--out", tmp_path / "out")
+    assert failed.exit_code == 2, failed.output
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith(f"Error: `{option.replace('-', '_')}` must be one that can be had, got {name!r}: ")
+    assert way in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_named(export, data, tmp_path, seed):
+    failed = invoke("run", export, "--data", data, "--heldout", "voice", "--seed", seed, "--out", tmp_path / "out")
+    assert failed.exit_code == 2
+    assert failed.stderr == f"Error: `seed` must lie in [0, 4294967296), got {seed}\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_a_model_is_named(tmp_path, data):

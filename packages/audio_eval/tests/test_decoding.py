@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from audio_eval import decoding, evaluate, make_tasks
-from audio_eval.decoding import continue_prompts
+from audio_eval.decoding import continue_in_room, continue_prompts, fitting_length
 from audio_eval.grammars import audio_automaton
 from audio_eval.journal import Journal
 from audio_model import Sampling
@@ -42,6 +42,49 @@ def test_draws_belong_to_the_seed_and_the_key(model, vocabulary, prompts):
     # One prompt under two names is drawn for twice.
     twice = continued(model, vocabulary, {f"again-{i}": prompts["item-0"] for i in range(4)})
     assert len({tuple(tokens) for tokens in twice.values()}) > 1
+
+
+def test_a_length_is_what_is_wanted_or_what_fits_in_steps():
+    lengths = [fitting_length(room, 3, least=4, most=30) for room in (91, 90, 75, 40, 39, 36, 13, 12, 0, -5)]
+    assert lengths == [30, 24, 24, 12, 12, 4, 4, 0, 0, 0]
+
+
+def in_room(model, vocabulary, prompts, *, most, journal=None):
+    def grammar(frames):
+        return audio_automaton(vocabulary, min_frames=frames, max_frames=frames, vocab_size=model.config.vocab_size)
+
+    found = continue_in_room(
+        model,
+        list(prompts.values()),
+        list(prompts),
+        automaton=grammar,
+        unit=3,
+        least=2,
+        most=most,
+        stop_id=vocabulary.audio_end,
+        sampling=Sampling(temperature=1.0),
+        batch_size=2,
+        label="test",
+        journal=journal,
+    )
+    return {
+        key: (None if one is None else one.tolist(), length) for key, (one, length) in zip(prompts, found, strict=True)
+    }
+
+
+def test_each_prompt_has_the_room_that_it_leaves(model, vocabulary, capsys):
+    rng = np.random.default_rng(6)
+    sizes = {"short": 100, "long": 200, "longer": 245, "longest": 252}
+    prompts = {key: rng.integers(0, vocabulary.size, size).astype(np.int32) for key, size in sizes.items()}
+    journal = Journal()
+    found = in_room(model, vocabulary, prompts, most=20, journal=journal)
+    assert {key: length for key, (_, length) in found.items()} == {"short": 20, "long": 12, "longer": 2, "longest": 0}
+    for tokens, length in found.values():
+        assert (tokens is None) if length == 0 else (len(tokens) == 3 * length)
+    assert "test: 1 of 1 prompts leave no room in the context of 256, and get no answer" in capsys.readouterr().err
+    # Alone, and from the journal, a prompt is continued with the same.
+    assert in_room(model, vocabulary, {"long": prompts["long"]}, most=20)["long"] == found["long"]
+    assert in_room(model, vocabulary, prompts, most=20, journal=journal) == found
 
 
 def test_what_the_journal_knows_is_not_continued_again(model, vocabulary, prompts, tmp_path, monkeypatch):

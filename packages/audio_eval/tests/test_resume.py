@@ -35,6 +35,7 @@ def killed(export, data, out, task, records):
 def same_judge(monkeypatch):
     class Judge:
         judge_id = "echo:1"
+        language = "en"
 
         def transcribe(self, clips, sample_rate_hz):
             return [f"the red cat is in room {len(clip) // 1_920}" for clip in clips]

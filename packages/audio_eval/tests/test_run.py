@@ -154,6 +154,28 @@ def test_mistakes_are_named(export, data, tmp_path, change, message):
         evaluate(export, data, tasks=make_tasks(["nll"]), out=tmp_path, **arguments)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "asr.normalizer",
+        "tts.normalizer",
+        "swuggy.compat",
+        "librispeech.normalizer",
+        "s2tt.tokenizer",
+        "s2st.route",
+        "seed_tts.normalizer",
+        "continuation.begin_of_text",
+    ],
+)
+def test_a_wrong_setting_of_the_last_task_is_named_before_the_first_runs(
+    export, data, test_sets, tmp_path, monkeypatch, setting
+):
+    monkeypatch.setattr("audio_eval.tasks.nll.scored_documents", None)
+    tasks = make_tasks(["nll", setting.partition(".")[0]], {setting: "nothing"}, test_sets=test_sets)
+    with pytest.raises(InputError, match=rf"`{setting}`.* must be one of .*'nothing'"):
+        evaluate(export, data, ["voice"], tasks, tmp_path, judge="none", speaker_judge="none")
+
+
 def test_an_unwritable_folder_is_named_before_any_work(export, data, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):

@@ -40,7 +40,7 @@ def main() -> None:
     default="auto",
     show_default=True,
     help="Transcriber of generated speech: auto, embedded (73 words), none, or whisper:MODEL (a CTranslate2 folder, a "
-    "size, or a hub id).",
+    "size, or a hub id; MODEL@de for German instead of English).",
 )
 @click.option(
     "--speaker-judge",

@@ -1,18 +1,23 @@
 """Continuing many prompts under a grammar, with progress; a prompt that does not fit is an item that got no answer."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import click
 import numpy as np
 from jaxtyping import Int, Int32
 
-from audio_data import Progress
+from audio_data import InputError, Progress
 from audio_eval.journal import Journal
 from audio_model import Qwen3x, Sampling, TokenAutomaton, generate
 
 # Batches between two signs of progress, which are also what a kill costs.
 _BATCHES_PER_CALL = 4
 _STREAM_BYTES = 4
+_NUM_SEEDS = 2**32
+# A program is compiled for each greatest length of an answer: close ones share theirs.
+_LENGTH_STEP = 12
 # Shorter prompts are padded to so many tokens, longer ones to a power of two.
 _SHORTEST = 32
 
@@ -55,6 +60,9 @@ def continue_prompts(
     fitting = [index for index in range(len(prompts)) if len(prompts[index]) <= room]
     found = {key: np.array(tokens, np.int32) for key, tokens in (journal.known(label) if journal else {}).items()}
     waiting = [index for index in fitting if keys[index] not in found]
+    if missing := len(prompts) - len(fitting):
+        without = f"{missing:,} of {len(prompts):,} prompts leave no room in the context of {model.config.max_seq_len}"
+        click.echo(f"{label}: {without}, and get no answer", err=True)
     with Progress(label, len(fitting), unit="items") as progress:
         progress.advance(len(fitting) - len(waiting))
         for members in _calls([len(prompt) for prompt in prompts], waiting, batch_size * _BATCHES_PER_CALL):
@@ -78,6 +86,79 @@ def continue_prompts(
         tokens = found[keys[index]]
         results[index] = tokens[:-1] if len(tokens) and tokens[-1] == stop_id else tokens
     return results
+
+
+def fitting_length(room: int, unit: int, *, least: int, most: int) -> int:
+    """How long an answer may get.
+
+    Args:
+        room: Tokens of the context after the prompt.
+        unit: Tokens of a unit of length, such as a frame of so many codebooks.
+        least: Fewest units that are an answer.
+        most: Most units that are wanted.
+
+    Returns:
+        `most` where it fits beside the token that ends an answer; else what does, in steps; 0 for less than `least`.
+    """
+    fitting = (room - 1) // unit
+    if fitting >= most:
+        return most
+    return max(least, fitting // _LENGTH_STEP * _LENGTH_STEP) if fitting >= max(1, least) else 0
+
+
+def continue_in_room(
+    model: Qwen3x,
+    prompts: Sequence[Int[np.ndarray, " _"]],
+    keys: Sequence[str],
+    *,
+    automaton: Callable[[int], TokenAutomaton] | None,
+    unit: int,
+    least: int,
+    most: int,
+    **options: Any,
+) -> list[tuple[Int32[np.ndarray, " _"] | None, int]]:
+    """Continues each prompt as far as it is wanted, or as far as its own room in the context goes.
+
+    Args:
+        model: The model.
+        prompts: Token ids.
+        keys: Name of each prompt, see `continue_prompts`.
+        automaton: Makes the grammar of answers of at most so many units; None where anything may follow.
+        unit: Tokens of a unit of length, such as a frame of so many codebooks.
+        least: Fewest units that are an answer; a prompt that leaves room for less gets none.
+        most: Most units.
+        **options: As for `continue_prompts`.
+
+    Returns:
+        For each prompt its continuation, or None without room for one; and the most units that it could have.
+    """
+    longest = [
+        fitting_length(model.config.max_seq_len - len(prompt), unit, least=least, most=most) for prompt in prompts
+    ]
+    found: list[tuple[Int32[np.ndarray, " _"] | None, int]] = [(None, 0)] * len(prompts)
+    for length in sorted(set(longest), reverse=True):
+        members = [index for index, own in enumerate(longest) if own == length]
+        continued = continue_prompts(
+            model,
+            [prompts[index] for index in members],
+            [keys[index] for index in members],
+            automaton=None if automaton is None else automaton(length or most),
+            max_new_tokens=(length or most) * unit + 1,
+            **options,
+        )
+        for index, tokens in zip(members, continued, strict=True):
+            found[index] = tokens, length
+    return found
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed that no draw can be made from.
+
+    Raises:
+        InputError: It lies outside [0, 2**32).
+    """
+    if not 0 <= seed < _NUM_SEEDS:
+        raise InputError(f"`seed` must lie in [0, {_NUM_SEEDS}), got {seed!r}")
 
 
 def stream_of(key: str) -> int:

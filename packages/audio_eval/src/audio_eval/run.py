@@ -11,6 +11,7 @@ import jax
 
 from audio_data import InputError, TokenDataset, open_root
 from audio_eval.checkpoint import load_checkpoint
+from audio_eval.decoding import check_seed
 from audio_eval.evaluation import (
     SUMMARY_NAME,
     Evaluation,
@@ -28,6 +29,8 @@ from audio_tokenize import Utterance, open_corpus
 _PACKAGES = ("audio-eval", "audio-data", "audio-model", "audio-tokenize", "jax", "jiwer")
 # What makes two evaluations one: results on other weights or data are not kept beside new ones.
 _IDENTITY = ("weights_sha256", "datasets", "main_dataset")
+# Whoever names another judge wants its scores, and is not to find out after hours that there are none.
+_JUDGES_THAT_MAY_LACK = ("auto", "none")
 
 
 def evaluate(
@@ -61,14 +64,15 @@ def evaluate(
         codec_weights: Where Mimi's weights lie: a folder, a file or a hub id; by default where the checkpoint says.
         limit: At most this many documents of each data set, a fair sample of them.
         recordings: Corpora in which to look for the original recordings, for the listener and to calibrate the judge.
-        seed: Drives sampling and untrained weights.
+        seed: Drives sampling and untrained weights, in [0, 2**32).
 
     Returns:
         The evaluation, as it was written.
 
     Raises:
-        InputError: Something that was named is missing or does not belong together.
+        InputError: Something that was named, such as a judge, is missing or does not belong together.
     """
+    check_seed(seed)
     if limit is not None and limit < 1:
         raise InputError(f"`limit` must be at least 1, got {limit!r}")
     loaded, folder = load_checkpoint(Path(checkpoint)), Path(out)
@@ -83,9 +87,13 @@ def evaluate(
         speaker_judge=find_speaker_judge(speaker_judge),
         codec_weights=codec_weights,
     )
+    _check_judge("judge", judge, context.judge)
+    _check_judge("speaker_judge", speaker_judge, context.speaker_judge)
     # A folder that cannot be written is to be known before the work, not after it.
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        task.check(context)
     results = _earlier(folder, context)
     # So are held-out data and test sets that are not there.
     if not all(task.test_set for task in tasks):
@@ -101,6 +109,12 @@ def evaluate(
     if not tasks:
         write_evaluation(Evaluation(folder, _provenance(context), tuple(results.values())))
     return read_evaluation(folder)
+
+
+def _check_judge(what: str, name: str, found: Judge | SpeakerJudge) -> None:
+    """Refuses a judge that was asked for by name and cannot be had."""
+    if isinstance(found, Unavailable) and name not in _JUDGES_THAT_MAY_LACK:
+        raise InputError(f"`{what}` must be one that can be had, got {name!r}: {found.reason}")
 
 
 def _run(task: Task, context: Context, journal: Journal, fingerprint: str) -> TaskResult:

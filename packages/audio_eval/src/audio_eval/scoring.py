@@ -233,16 +233,13 @@ def _score(
     hidden = jnp.take(hidden.reshape(-1, hidden.shape[-1]), places, axis=0)
     full = allowed = jnp.zeros(targets.shape, jnp.float32)
     if softmax != "allowed":
-        full, _ = linear_cross_entropy(hidden, model.head_matrix, targets, **_tile())
+        # With no gradient to follow, a CPU does best with larger tiles of logits than training has.
+        rows, columns = (_TOKENS_ON_CPU, 2_112) if jax.default_backend() == "cpu" else (1_024, None)
+        full, _ = linear_cross_entropy(hidden, model.head_matrix, targets, block_rows=rows, block_columns=columns)
     if softmax != "full":
         allowed, _ = grammar_cross_entropy(hidden, model.head_matrix, targets, sets, mask=counted)
     best = _best(model, hidden) == targets if greedy else counted
     return -full, -allowed, best
-
-
-def _tile() -> dict[str, int]:
-    """Size of a tile of logits: with no gradient to follow, a CPU does best with larger ones than training has."""
-    return {"block_rows": _TOKENS_ON_CPU, "block_columns": 2_112} if jax.default_backend() == "cpu" else {}
 
 
 def _best(model: Qwen3x, hidden: Float[Array, "rows embed"]) -> Int[Array, " rows"]:

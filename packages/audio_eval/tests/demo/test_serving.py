@@ -9,17 +9,20 @@ import urllib.error
 import urllib.request
 import wave
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from audio_data import InputError
 from audio_eval.cli import main
 from audio_eval.demo import Limits, open_session, serve_demo
+from audio_eval.demo.answering import TEXTS
 
 GRADIO = importlib.util.find_spec("gradio") is not None
 needs_gradio = pytest.mark.skipif(not GRADIO, reason="needs Gradio: `pip install 'audio-eval[demo]'`")
 COMMAND = "from audio_eval.cli import main; main()"
 PATIENCE_SECONDS = 120
+WAV_HEADER_BYTES = 44
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +73,7 @@ def test_speech_plays_while_it_is_made_and_mistakes_are_told(address, browser, t
     browser.wait("document.querySelector('#recording button[aria-label=Clear]')", PATIENCE_SECONDS)
     browser.click("#transcribe-start")
     browser.wait(f"{told}.includes('must be at most 4 s long, got 5.0 s')", PATIENCE_SECONDS)
-    browser.run(
-        "[...document.querySelectorAll('button[role=tab]')].find(tab => tab.innerText == 'Speak').id = 'to-speak'"
-    )
-    browser.click("#to-speak")
+    open_tab(browser, "Speak")
     browser.click("#speak-voiced input")
     browser.type("#speak-text textarea", "the red cat")
     # A player that has played is hidden, so that the sound was heard from beginning to end.
@@ -83,6 +83,40 @@ def test_speech_plays_while_it_is_made_and_mistakes_are_told(address, browser, t
     seconds = browser.run("document.querySelector('#speak-live audio').currentTime")
     assert f"{seconds:.1f} s of sound" in browser.run("document.querySelector('#speak-status').innerText")
     assert browser.run("document.documentElement.scrollWidth") <= 400
+
+
+def open_tab(browser, title):
+    browser.run(
+        f"[...document.querySelectorAll('button[role=tab]')].find(tab => tab.innerText == '{title}').id = 'to-tab'"
+    )
+    browser.click("#to-tab")
+
+
+@needs_gradio
+def test_a_click_translates_what_was_uploaded(address, browser, speaker, recording):
+    browser.open(address)
+    browser.upload("#recording input[type=file]", recording)
+    browser.wait("document.querySelector('#recording button[aria-label=Clear]')", PATIENCE_SECONDS)
+    open_tab(browser, "Translate")
+    browser.type("#translate-target textarea, #translate-target input", "fr")
+    browser.type("#translate-seed input", str(2**32))
+    browser.click("#translate-start")
+    told = "document.querySelector('#translate-status [role=alert]')?.innerText"
+    assert "must lie in [0, 4294967296), got 4294967296" in browser.wait(told, PATIENCE_SECONDS)
+    browser.type("#translate-seed input", "7")
+    browser.click("#translate-start")
+    # While the page works on it, so that the two take the time of one.
+    session = open_session(speaker, limits=Limits(max_seconds=4))
+    updates = list(session.translate(recording, "de", "fr", route="chain", seed=7))
+    texts = {name: [text for one in updates if (text := getattr(one, name)) is not None][-1] for name in TEXTS}
+    assert all(texts.values())
+    browser.wait("document.querySelector('#translate-status').innerText.includes('the first after')", PATIENCE_SECONDS)
+    shown = {name: browser.run(f"document.querySelector('#translate-{name} textarea').value") for name in TEXTS}
+    assert shown == texts
+    with urllib.request.urlopen(browser.run("document.querySelector('#translate-live audio').src")) as answer:
+        sound = np.frombuffer(answer.read()[WAV_HEADER_BYTES:], "<i2")
+    expected = np.concatenate([one.samples for one in updates])
+    np.testing.assert_array_equal(sound, (expected.clip(-1, 1) * 32_767).round())
 
 
 def ask(address, **headers):

@@ -135,6 +135,17 @@ def test_a_recording_of_any_rate_and_channels_is_heard(session, recording, tmp_p
     assert list(session.transcribe(stereo))[-1].heard is not None
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_named(session, recording, seed):
+    for answer in (
+        session.speak("the red cat", seed=seed),
+        session.continue_speech(recording, seed=seed),
+        session.translate(recording, "de", "en", seed=seed),
+    ):
+        with pytest.raises(InputError, match=rf"`seed` must lie in \[0, 4294967296\), got {seed}"):
+            next(answer)
+
+
 def write_silence(path: Path, seconds: float) -> Path:
     soundfile.write(path, np.zeros(round(seconds * 8_000)), 8_000)
     return path

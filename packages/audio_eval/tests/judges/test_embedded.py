@@ -132,10 +132,8 @@ def test_a_folder_without_a_wavlm_or_no_torch_is_no_judge_and_says_why(tmp_path)
     assert ("pip install" if missing else "no config.json") in judge.reason
 
 
-def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    config = transformers.WavLMConfig(
+def make_wavlm_config(transformers):
+    return transformers.WavLMConfig(
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -152,8 +150,28 @@ def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
         xvector_output_dim=6,
         do_stable_layer_norm=False,
     )
+
+
+@pytest.mark.parametrize("damage", ["cut", "headless"])
+def test_a_wavlm_that_lacks_weights_is_no_judge(tmp_path, damage):
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    config = make_wavlm_config(transformers)
+    kind = transformers.WavLMModel if damage == "headless" else transformers.WavLMForXVector
+    kind(config).save_pretrained(tmp_path)
+    if damage == "cut":
+        (tmp_path / "model.safetensors").write_bytes(b"short")
+    judge = find_speaker_judge(f"wavlm:{tmp_path}")
+    assert isinstance(judge, Unavailable)
+    assert f"`{tmp_path}` holds no WavLMForXVector that transformers reads" in judge.reason
+    assert ("no weights for" in judge.reason) == (damage == "headless")
+
+
+def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    model = transformers.WavLMForXVector(config).eval()
+    model = transformers.WavLMForXVector(make_wavlm_config(transformers)).eval()
     model.save_pretrained(tmp_path)
     judge = find_speaker_judge(f"wavlm:{tmp_path}")
     assert judge.judge_id.startswith(f"wavlm:{tmp_path.name}:")

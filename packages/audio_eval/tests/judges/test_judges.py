@@ -9,7 +9,9 @@ from audio_eval import Transcriber, Unavailable, find_judge
 
 
 class FakeModel:
-    """Stands in for faster-whisper's model: says how many samples it was given."""
+    """Stands in for faster-whisper's model: says how many samples of what language it was given."""
+
+    supported_languages = ("en", "de")
 
     def __init__(self, folder, **settings):
         self.folder = folder
@@ -18,7 +20,8 @@ class FakeModel:
     def transcribe(self, samples, **settings):
         assert samples.dtype == np.float32
         assert settings["temperature"] == 0.0
-        return [SimpleNamespace(text=f" {samples.size} "), SimpleNamespace(text="samples.")], None
+        texts = f" {samples.size} ", f"{settings['language']} samples."
+        return [SimpleNamespace(text=text) for text in texts], None
 
 
 @pytest.fixture
@@ -42,6 +45,7 @@ def engine(monkeypatch):
 def folder(tmp_path):
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "model.bin").write_bytes(b"weights")
+    (tmp_path / "tiny" / "tokenizer.json").write_text("{}")
     return tmp_path / "tiny"
 
 
@@ -57,9 +61,11 @@ def test_unknown_judges_are_refused(name):
 
 def test_missing_engine_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    judge = find_judge("auto")
-    assert isinstance(judge, Unavailable)
-    assert "audio-eval[whisper]" in judge.reason
+    for name, wanted in (("auto", "whisper:tiny.en"), ("whisper:small", "whisper:small")):
+        judge = find_judge(name)
+        assert isinstance(judge, Unavailable)
+        assert "pip install 'audio-eval[whisper]'" in judge.reason
+        assert f"--judge {wanted}`" in judge.reason
 
 
 def test_missing_model_says_how_to_get_it(engine):
@@ -76,10 +82,19 @@ def test_a_model_that_cannot_be_downloaded_is_a_reason_in_one_line(engine, model
     assert "\n" not in judge.reason
 
 
-def test_a_folder_without_a_model_is_a_reason(engine, tmp_path):
-    judge = find_judge(f"whisper:{tmp_path}")
+@pytest.mark.parametrize("missing", ["model.bin", "tokenizer.json"])
+def test_a_folder_without_a_part_of_a_model_is_a_reason(engine, folder, missing):
+    (folder / missing).unlink()
+    judge = find_judge(f"whisper:{folder}")
     assert isinstance(judge, Unavailable)
-    assert "CTranslate2" in judge.reason
+    assert f"holds no `{missing}`: give a Whisper folder in CTranslate2 format" in judge.reason
+
+
+def test_a_damaged_model_is_a_reason(folder):
+    pytest.importorskip("faster_whisper")
+    judge = find_judge(f"whisper:{folder}")
+    assert isinstance(judge, Unavailable)
+    assert f"`{folder}` holds no Whisper that can be used" in judge.reason
 
 
 def test_local_folder_transcribes_at_its_own_rate(engine, folder):
@@ -87,7 +102,17 @@ def test_local_folder_transcribes_at_its_own_rate(engine, folder):
     assert isinstance(judge, Transcriber)
     assert judge.judge_id.startswith("faster-whisper:tiny:")
     second = np.zeros(24_000, np.float32)
-    assert judge.transcribe([second, second[:100], second[:0]], 24_000) == ["16000 samples.", "8000 samples.", ""]
+    assert judge.transcribe([second, second[:100], second[:0]], 24_000) == ["16000 en samples.", "8000 en samples.", ""]
+
+
+def test_a_language_is_part_of_the_name(engine, folder):
+    judge = find_judge(f"whisper:{folder}@de")
+    assert isinstance(judge, Transcriber)
+    assert judge.judge_id.startswith("faster-whisper:tiny@de:")
+    assert judge.transcribe([np.ones(16_000)], 16_000) == ["16000 de samples."]
+    other = find_judge(f"whisper:{folder}@fr")
+    assert isinstance(other, Unavailable)
+    assert "it knows no 'fr', but en, de" in other.reason
 
 
 def test_bundled_model_is_found(engine, folder, monkeypatch):

@@ -8,7 +8,7 @@ import soundfile
 
 from audio_data import InputError, Vocabulary
 from audio_eval import Context, Journal, Unavailable, evaluate, load_checkpoint, make_tasks
-from audio_eval.tasks import minimal_pairs, seed_tts, speech_to_speech, speech_to_text
+from audio_eval.tasks import minimal_pairs, speaking, speech_to_speech, speech_to_text
 from audio_eval.tasks.listening import encode_clips
 from audio_tokenize.codecs.mimi import MimiConfig, load_mimi, write_random_mimi
 
@@ -23,10 +23,10 @@ def asked(monkeypatch):
 
     def note(model, given, keys, **options):
         prompts.append([one.tolist() for one in given])
-        return [None] * len(given)
+        return [(None, 0)] * len(given)
 
-    for module in (speech_to_text, seed_tts, speech_to_speech):
-        monkeypatch.setattr(module, "continue_prompts", note)
+    for module in (speaking, speech_to_text, speech_to_speech):
+        monkeypatch.setattr(module, "continue_in_room", note)
     return prompts
 
 

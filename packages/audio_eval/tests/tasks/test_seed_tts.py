@@ -1,3 +1,5 @@
+import shutil
+
 import jiwer
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from audio_data import InputError
 from audio_eval import evaluate, load_checkpoint, make_tasks
 from audio_eval.normalizers import NORMALIZERS
-from audio_eval.tasks import seed_tts
+from audio_eval.tasks import seed_tts, speaking
 from audio_eval.testsets.speech import read_seed_tts
 from audio_tokenize import load_audio
 
@@ -14,6 +16,7 @@ class Parrot:
     """Hears a text by the length of a clip, and voices by their loudness."""
 
     judge_id = "parrot:1"
+    language = "en"
 
     def __init__(self, said):
         self.said = said
@@ -30,15 +33,15 @@ def asked(monkeypatch, vocabulary):
     """Answers for the model: a frame more each item; the third never ends, the fourth has no frames."""
     calls = []
 
-    def continued(model, prompts, keys, *, max_new_tokens, **options):
+    def continued(model, prompts, keys, *, most, **options):
         calls.append((prompts, options))
         found = []
         for index in range(len(prompts)):
-            frames = {2: (max_new_tokens - 1) // 3, 3: 0}.get(index, index + 4)
-            found.append(vocabulary.audio_ids(np.ones((frames, 3), np.int32)))
+            frames = {2: most, 3: 0}.get(index, index + 4)
+            found.append((vocabulary.audio_ids(np.ones((frames, 3), np.int32)), most))
         return found
 
-    monkeypatch.setattr(seed_tts, "continue_prompts", continued)
+    monkeypatch.setattr(speaking, "continue_in_room", continued)
     return calls
 
 
@@ -101,10 +104,35 @@ def test_compat_study_leaves_out_what_did_not_end_and_takes_the_mean(
     assert scores["seed_tts_ended"].value == 1
 
 
+def test_under_compat_study_no_usable_item_is_no_score_and_the_reason(
+    export, test_sets, tmp_path, toy_codec, monkeypatch
+):
+    monkeypatch.setattr(
+        speaking, "continue_in_room", lambda model, prompts, keys, **options: [(None, 0)] * len(prompts)
+    )
+    _, result = run(export, test_sets, tmp_path, monkeypatch, compat="study")
+    assert result.settings["num_left_out"] == result.settings["num_too_long"] == 6
+    (score, *_) = result.scores
+    assert (score.name, score.value) == ("seed_tts_wer", None)
+    assert "none of the 6 items ended with a sound" in score.reason
+    assert all("leave no room for speech" in item.detail["problem"] for item in result.items)
+
+
+def test_recordings_of_some_items_alone_calibrate_nothing(export, test_sets, tmp_path, toy_codec, monkeypatch, asked):
+    folder = shutil.copytree(test_sets / "seed_tts", tmp_path / "sets" / "seed_tts")
+    first, *rest = (folder / "meta.lst").read_text().splitlines()
+    (folder / first.split("|")[4]).unlink()
+    (folder / "meta.lst").write_text("\n".join([first.rpartition("|")[0], *rest]))
+    _, result = run(export, tmp_path / "sets", tmp_path / "out", monkeypatch)
+    scores = {score.name: score for score in result.scores}
+    assert scores["seed_tts_wer"].num_items == scores["seed_tts_similarity"].num_items == 6
+    assert not {"seed_tts_wer_original", "seed_tts_similarity_original"} & set(scores)
+
+
 def test_ids_out_of_place_are_no_sound(vocabulary):
     ids = vocabulary.audio_ids(np.ones((3, 3), np.int32))
-    assert seed_tts.as_frames(ids[:8], vocabulary).shape == (2, 3)
-    assert seed_tts.as_frames(ids[[1, 0, 2]], vocabulary).shape == (0, 3)
+    assert speaking.as_frames(ids[:8], vocabulary).shape == (2, 3)
+    assert speaking.as_frames(ids[[1, 0, 2]], vocabulary).shape == (0, 3)
 
 
 def test_lines_of_another_form_are_named(tmp_path):

@@ -4,13 +4,14 @@ import pytest
 from audio_data import InputError
 from audio_eval import evaluate, load_checkpoint, make_tasks
 from audio_eval.bleu import bleu, bleu_counts
-from audio_eval.tasks import speech_to_speech
+from audio_eval.tasks import speaking, speech_to_speech
 from audio_eval.testsets.speech import read_covost2, read_librispeech
 from audio_tokenize import load_audio
 
 
 class Judge:
     judge_id = "judge:1"
+    language = "en"
 
     def transcribe(self, clips, sample_rate_hz):
         return ["the dog waits" for _ in clips]
@@ -24,13 +25,14 @@ def asked(monkeypatch, vocabulary, text):
     """Answers for the model: "ab" where it is to write, five frames where it is to speak."""
     calls = []
 
-    def continued(model, prompts, keys, *, stop_id, **options):
+    def continued(model, prompts, keys, *, stop_id, most, **options):
         calls.append(([prompt.tolist() for prompt in prompts], options["label"]))
         written = np.array(text.encode("ab"), np.int32)
         spoken = vocabulary.audio_ids(np.ones((5, 3), np.int32))
-        return [written if stop_id == vocabulary.text_end else spoken for _ in prompts]
+        return [(written if stop_id == vocabulary.text_end else spoken, most) for _ in prompts]
 
-    monkeypatch.setattr(speech_to_speech, "continue_prompts", continued)
+    for module in (speaking, speech_to_speech):
+        monkeypatch.setattr(module, "continue_in_room", continued)
     monkeypatch.setattr("audio_eval.run.find_judge", lambda name: Judge())
     monkeypatch.setattr("audio_eval.run.find_speaker_judge", lambda name: Judge())
     return calls
@@ -83,6 +85,13 @@ def test_continuations_go_on_from_the_first_seconds(export, test_sets, tmp_path,
         scores
     )
     assert scores["continuation_ended"].num_items == 3
+
+
+def test_a_judge_of_another_language_is_refused(export, test_sets, tmp_path, toy_codec, asked):
+    with pytest.raises(
+        InputError, match=r"'en_de' ends in 'de', but judge judge:1 takes all speech for 'en'.*small@de"
+    ):
+        run(export, test_sets, tmp_path, "s2st", {"languages": "en_de"})
 
 
 def test_routes_that_do_not_exist_are_named(export, test_sets, tmp_path, toy_codec, asked):

@@ -30,17 +30,17 @@ def prompts(monkeypatch):
 
     def note(model, prompts, keys, **options):
         asked.append((prompts, options))
-        return [None] * len(prompts)
+        return [(None, 0)] * len(prompts)
 
-    monkeypatch.setattr(speech_to_text, "continue_prompts", note)
+    monkeypatch.setattr(speech_to_text, "continue_in_room", note)
     return asked
 
 
 def answer_with(monkeypatch, text, answers):
-    def continued(model, prompts, keys, **options):
-        return [np.array(text.encode(answer), np.int32) for answer in answers]
+    def continued(model, prompts, keys, *, most, **options):
+        return [(np.array(text.encode(answer), np.int32), most) for answer in answers]
 
-    monkeypatch.setattr(speech_to_text, "continue_prompts", continued)
+    monkeypatch.setattr(speech_to_text, "continue_in_room", continued)
 
 
 def test_zero_shot_prompts_are_the_studys(export, test_sets, tmp_path, toy_codec, prompts):
@@ -152,9 +152,22 @@ def test_an_empty_reference_is_named_and_every_word_for_it_is_too_many(
     assert "zero over all 6 items" in score.reason
 
 
-def test_too_long_a_prompt_counts_every_word(export, test_sets, tmp_path, toy_codec):
-    result = run(export, test_sets, tmp_path, "librispeech", {"max_tokens": "255"}, limit=2)
+def test_too_long_a_prompt_counts_every_word_and_is_told(export, test_sets, tmp_path, toy_codec, capsys):
+    result = run(export, test_sets, tmp_path, "librispeech", {"shots": "5"}, limit=2)
     assert {score.name: score.value for score in result.scores}["librispeech_wer"] == 1
+    assert (
+        "librispeech: 2 of 2 prompts leave no room in the context of 256, and get no answer" in capsys.readouterr().err
+    )
+    assert (result.settings["num_too_long"], result.settings["num_unreadable"]) == (2, 0)
+    for item in result.items:
+        assert "tokens leave no room for a text in the context of 256" in item.detail["problem"]
+        assert item.detail["answer"] == ""
+
+
+def test_an_answer_may_be_as_long_as_its_prompt_leaves_room_for(export, test_sets, tmp_path, toy_codec):
+    result = run(export, test_sets, tmp_path, "librispeech", {"max_tokens": "255"}, limit=1)
+    assert result.settings["num_too_long"] == 0
+    assert all(item.detail["answer"] for item in result.items)
 
 
 def test_translations_are_scored_without_their_prefix(export, test_sets, tmp_path, toy_codec, monkeypatch):

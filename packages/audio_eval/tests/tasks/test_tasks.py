@@ -23,11 +23,26 @@ def utterance(index, text):
         ({"nll.softmax": "full"}, "must begin with one of the tasks that run, asr, tts, got 'nll'"),
         ({"tts.num_items": "many"}, "`tts.num_items` must be of type int, got 'many'"),
         ({"asr.controls": "maybe"}, "must be true or false, got 'maybe'"),
+        ({"asr.max_tokens": "0"}, "`asr.max_tokens` must be 1 or more, got 0"),
+        ({"asr.num_kept_audio": "-1"}, "`asr.num_kept_audio` must be 0 or more, got -1"),
+        ({"tts.num_items": "-1"}, "`tts.num_items` must be 1 or more, got -1"),
+        ({"tts.batch_size": "0"}, "`tts.batch_size` must be 1 or more, got 0"),
     ],
 )
 def test_wrong_settings_are_refused(overrides, message):
     with pytest.raises(InputError, match=message):
         make_tasks(["asr", "tts"], overrides)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
+def test_a_beginning_of_no_length_is_refused(value):
+    with pytest.raises(InputError, match=r"`continuation.prompt_seconds` must be above 0 and finite, got "):
+        make_tasks(["continuation"], {"continuation.prompt_seconds": value})
+
+
+def test_no_task_is_not_enough():
+    with pytest.raises(InputError, match=r"`tasks` must name at least one of nll, asr, .*, got none"):
+        make_tasks([])
 
 
 def test_unknown_tasks_are_refused():

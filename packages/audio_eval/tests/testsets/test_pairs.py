@@ -143,6 +143,52 @@ def test_missing_columns_are_named(tmp_path):
         read_zerospeech(tmp_path / "table", SWUGGY)
 
 
+GOLD = "id,filename,voice,word,correct\n"
+ROC = "InputStoryid,InputSentence1,InputSentence2,InputSentence3,InputSentence4,"
+ROC += "RandomFifthSentenceQuiz1,RandomFifthSentenceQuiz2,AnswerRightEnding\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("gold.csv", GOLD.encode() + b"1,caf\xe9,v,a,1\n", r"gold\.csv` must be UTF-8, got b'\\xe9' at byte"),
+        ("gold.csv", f"{GOLD}1,a,v,a,1\n1,b\n".encode(), r"line 3 of .*gold\.csv` must have a value of 'correct'"),
+        ("gold.csv", f"{GOLD}1,a,v,a,1\n".encode(), "no pair of right and wrong"),
+        ("1_correct.txt", b"caf\xe9", r"1_correct\.txt` must be UTF-8"),
+        ("roc.csv", f"{ROC}7,a,b,c,d,e,f,3\n".encode(), r"`AnswerRightEnding` of '7' in .* must be 1 or 2, got '3'"),
+        ("roc.csv", f"{ROC}7,a,b\n".encode(), r"line 2 of .*roc\.csv` must have a value of 'InputSentence3'"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    if name.endswith(".txt"):
+        (tmp_path / "1_incorrect.txt").write_text("the end")
+    zerospeech = name == "gold.csv"
+    with pytest.raises(InputError, match=message):
+        read_zerospeech(tmp_path, SWUGGY) if zerospeech else read_story_cloze(tmp_path, spoken=False)
+
+
+def test_a_spreadsheets_mark_is_no_part_of_a_column(tmp_path):
+    (tmp_path / "gold.csv").write_text(f"\ufeff{GOLD}1,a,v,word,1\n1,b,v,drow,0\n", encoding="utf-8")
+    (pair,) = read_zerospeech(tmp_path, SWUGGY)
+    assert (pair.positive.text, pair.negative.text) == ("word", "drow")
+
+
+def test_a_repeated_id_replaces_no_pair(tmp_path):
+    (tmp_path / "roc.csv").write_text(f"{ROC}7,a,b,c,d,e,f,1\n7,a,b,c,d,e,g,2\n")
+    pairs = read_story_cloze(tmp_path, spoken=False)
+    assert [(pair.id, pair.positive.text, pair.negative.text) for pair in pairs] == [
+        ("7", "a b c d e", "a b c d f"),
+        ("7#2", "a b c d g", "a b c d e"),
+    ]
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / "gold.csv").symlink_to(tmp_path / "blob")
+    with pytest.raises(InputError, match=r"gold\.csv` must lead to a file, got a broken link"):
+        fingerprint_folder(tmp_path)
+
+
 def test_a_test_set_that_is_not_there_says_how_to_get_it(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"test set StoryCloze must be a folder .* got '': get sStoryCloze"):
         locate("", STORY_CLOZE)

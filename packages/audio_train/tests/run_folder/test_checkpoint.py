@@ -72,6 +72,44 @@ def test_a_half_written_checkpoint_is_not_listed_and_is_cleared_away(state: Trai
     assert not half.exists()
 
 
+@pytest.mark.parametrize("lost", ["run", "state", "."])
+def test_a_checkpoint_that_lacks_a_part_is_not_listed_and_gives_way(state: TrainState, tmp_path: Path, lost: str):
+    with Checkpoints(tmp_path, "f", keep_last=3) as checkpoints:
+        checkpoints.save(state, 1)
+    part = tmp_path / "checkpoints" / "2"
+    shutil.copytree(tmp_path / "checkpoints" / "1", part)
+    shutil.rmtree(part / lost)
+    part.mkdir(exist_ok=True)
+    with Checkpoints(tmp_path, "f", keep_last=3) as checkpoints:
+        assert checkpoints.steps() == [1]
+        checkpoints.discard_after(1)
+        assert not part.exists()
+        checkpoints.save(add_one(state), 2)
+        checkpoints.wait()
+        assert checkpoints.steps() == [1, 2]
+        assert eqx.tree_equal(jax.device_get(checkpoints.restore(2, state)), jax.device_get(add_one(state)))
+
+
+def test_a_kill_while_later_checkpoints_are_removed_leaves_none_that_could_be_chosen(
+    state: TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def kill(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with Checkpoints(tmp_path, "f", keep_last=3) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(state, step)
+            checkpoints.wait()
+        with monkeypatch.context() as killed:
+            killed.setattr(shutil, "rmtree", kill)
+            with pytest.raises(KeyboardInterrupt):
+                checkpoints.discard_after(1)
+    with Checkpoints(tmp_path, "f", keep_last=3) as checkpoints:
+        assert checkpoints.steps() == [1]
+        checkpoints.save(state, 2)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "2"}
+
+
 def test_a_full_disk_is_one_line(state: TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # What TensorStore raises; a disk that is really full leaves Orbax's own threads in disorder.
     message = "RESOURCE_EXHAUSTED: Error writing \"model.embedding/0\": No space left on device [os_error_code='28']"

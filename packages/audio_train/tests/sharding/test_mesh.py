@@ -75,3 +75,10 @@ def test_a_batch_or_model_that_does_not_divide_is_refused(toy: ResolvedRun):
     placement = Placement(data=1, tensor=4)
     with pytest.raises(InputError, match="`vocab` of the model is 50, which the 4 devices of mesh axis `tensor`"):
         model_sharding(toy.model, make_mesh(placement), placement.rules)
+
+
+@pytest.mark.parametrize("text", ["fsp=2", "fsdp", "fsdp=two", "fsdp=2,fsdp=4"])
+def test_a_mesh_names_each_axis_once_with_its_size(text: str):
+    assert Placement.parse("fsdp=2,tensor=4", microbatches=3) == Placement(fsdp=2, tensor=4, microbatches=3)
+    with pytest.raises(InputError, match=f"`--mesh` takes axes of replica, data.*got '{text.split(',')[-1]}'"):
+        Placement.parse(text)

@@ -1,6 +1,8 @@
+import importlib
 import json
 import sqlite3
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -45,32 +47,37 @@ def test_several_trackers_hold_the_same_lines(tmp_path: Path):
     assert [list(read_metrics(file.path)) for file in files] == [[{"step": 1, "loss": 2.0}]] * 2
 
 
-def test_tensorboard_reads_what_was_logged(toy: ResolvedRun, tmp_path: Path):
+@pytest.mark.parametrize("checkpoint", [0, 1])
+def test_tensorboard_shows_steps_taken_again_once(checkpoint: int, toy: ResolvedRun, tmp_path: Path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    for start, steps in ((0, (1, 2, 3)), (1, (2, 3))):
+    for start in (0, checkpoint):
         (tracker,) = open_trackers(["tensorboard"], tmp_path, toy, start)
-        for step in steps:
-            tracker.log(step, {"loss": 10.0 * start + step, "nll": {"text": 0.5}})
+        for step in range(start + 1, 4):
+            tracker.log(step, {"loss": float(step), "nll": {"text": 0.5}})
         tracker.flush()
         tracker.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert sorted(events.Tags()["scalars"]) == ["loss", "nll/text"]
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1.0), (2, 12.0), (3, 13.0)]
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 @pytest.fixture
-def restarted(toy: ResolvedRun, tmp_path: Path):
-    """Log three steps, then the last two again as a run does that was killed after its first checkpoint."""
+def killed_and_resumed(toy: ResolvedRun, tmp_path: Path):
+    """Log five steps twice: a kill in step 4, after a checkpoint at step 1, leaves the rows before that one."""
 
     def log(name: str) -> None:
-        for start, steps in ((0, (1, 2, 3)), (1, (2, 3))):
+        for start, steps in ((0, (1, 2, 3, 4)), (1, (2, 3, 4, 5))):
             (tracker,) = open_trackers([name], tmp_path, toy, start)
             for step in steps:
-                tracker.log(step, {"loss": 10.0 + step, "nll": {"text": 0.5}, "records": ["short row 0"]})
-            tracker.flush()
-            tracker.close()
+                tracker.log(step, {"loss": 10.0 + step, "records": ["short row 0"]})
+                tracker.log(step, {"evaluation": {"nll": {"text": 0.5}}})
+            if start:
+                tracker.close()
+            else:
+                importlib.import_module(name).finish()
+                time.sleep(1.0)  # W&B names its folders by the second
 
     return log
 
@@ -88,36 +95,63 @@ def wandb_records(file: Path) -> Iterator[bytes]:
         at += 32768 - at % 32768 if 32768 - at % 32768 < 7 else 0
 
 
-def test_wandb_keeps_one_run_through_a_restart(
-    restarted, toy: ResolvedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    pytest.importorskip("wandb")
+EXPECTED = [(step, {"loss": 10.0 + step, "evaluation/nll/text": 0.5}) for step in range(1, 6)]
+
+
+def wandb_rows(folder: Path) -> tuple[set[str], list[tuple[int, dict[str, float]]]]:
+    """Ids of the runs, and every row, in a folder's offline files."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    restarted("wandb")
-    ids, steps = set(), []
-    for file in (tmp_path / "wandb").glob("offline-run-*/*.wandb"):
+    ids, rows = set(), []
+    for file in (folder / "wandb").glob("offline-run-*/*.wandb"):
         for record in map(Record.FromString, wandb_records(file)):
             if record.WhichOneof("record_type") == "run":
                 ids.add(record.run.run_id)
             elif record.WhichOneof("record_type") == "history":
-                values = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
-                steps.append((record.history.step.num, float(values["loss"]), float(values["nll/text"])))
+                items = (("/".join(item.nested_key) or item.key, item.value_json) for item in record.history.item)
+                row = {name: float(value) for name, value in items if not name.startswith("_")}
+                rows.append((record.history.step.num, row))
+    return ids, sorted(rows, key=lambda row: row[0])
+
+
+@pytest.fixture
+def wandb_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.mark.usefixtures("wandb_offline")
+def test_wandb_offline_keeps_one_run_with_steps_taken_again_in_both_files(
+    killed_and_resumed, toy: ResolvedRun, tmp_path: Path
+):
+    killed_and_resumed("wandb")
+    ids, rows = wandb_rows(tmp_path)
     assert ids == {f"toy-{toy.fingerprint[:8]}"}
-    assert sorted(steps) == [(1, 11.0, 0.5), (2, 12.0, 0.5), (2, 12.0, 0.5), (3, 13.0, 0.5), (3, 13.0, 0.5)]
+    assert rows == sorted(EXPECTED[:3] + EXPECTED[1:], key=lambda row: row[0])
+
+
+@pytest.mark.usefixtures("wandb_offline")
+def test_wandb_online_is_not_sent_what_it_has(toy: ResolvedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Online, W&B resumes the run itself; here only what it says of that is put in its mouth."""
+    import wandb
+
+    monkeypatch.setattr(wandb.Run, "starting_step", property(lambda self: 3))
+    (tracker,) = open_trackers(["wandb"], tmp_path, toy, 1)
+    for step, values in EXPECTED[1:]:
+        tracker.log(step, values)
+    tracker.close()
+    assert wandb_rows(tmp_path)[1] == EXPECTED[2:]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_trackio_keeps_one_run_through_a_restart(
-    restarted, toy: ResolvedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_trackio_holds_every_step_once_after_a_kill(
+    killed_and_resumed, toy: ResolvedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when the package is imported
     pytest.importorskip("trackio")
-    restarted("trackio")
+    killed_and_resumed("trackio")
     with closing(sqlite3.connect(tmp_path / "trackio" / "audio-train.db")) as database:
-        rows = database.execute("select run_name, step, metrics from metrics").fetchall()
+        rows = database.execute("select run_name, step, metrics from metrics order by step").fetchall()
     assert {name for name, _, _ in rows} == {f"toy-{toy.fingerprint[:8]}"}
-    assert {step for _, step, _ in rows} == {1, 2, 3}
-    assert all(json.loads(values) == {"loss": 10.0 + step, "nll/text": 0.5} for _, step, values in rows)
+    assert [(step, json.loads(values)) for _, step, values in rows] == EXPECTED

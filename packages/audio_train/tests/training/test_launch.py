@@ -156,6 +156,30 @@ def test_never_refuses_a_folder_with_progress(toy, data_root: Path, undisturbed:
         run(toy, data_root, undisturbed, resume="never", placement=one_device)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("on", "`resume` is 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got 'on'"),
+        ("{run}/checkpoints/7", r"checkpoints/7` is not a complete checkpoint; .* has \[10, 12\]"),
+        ("{run}/export", "`resume` is 'auto', 'never' or a checkpoint"),
+    ],
+)
+def test_a_place_to_resume_from_is_a_whole_checkpoint(
+    words: str, message: str, toy, data_root: Path, undisturbed: Path, tmp_path: Path
+):
+    with pytest.raises(InputError, match=message):
+        run(toy, data_root, tmp_path, resume=words.format(run=undisturbed))
+
+
+def test_a_checkpoint_of_another_run_is_refused_before_a_folder_is_taken(
+    toy, varied, data_root: Path, undisturbed: Path, tmp_path: Path
+):
+    other = varied(seed=1)
+    with pytest.raises(InputError, match=rf"fingerprint {toy.fingerprint[:12]}, not to {other.fingerprint[:12]}"):
+        run(other, data_root, tmp_path, resume=str(undisturbed / "checkpoints" / "10"))
+    assert not (tmp_path / "resolved.json").exists()
+
+
 def test_a_folder_of_another_run_is_refused_with_both_fingerprints(toy, varied, data_root: Path, undisturbed: Path):
     other = varied(seed=1)
     with pytest.raises(
@@ -170,6 +194,17 @@ def test_a_finished_run_is_left_as_it_is(toy, data_root: Path, undisturbed: Path
     assert again.finished
     assert again.compile_seconds == 0
     assert losses(undisturbed) == before
+
+
+def test_a_finished_run_is_not_said_to_be_one_of_other_data(
+    toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device
+):
+    for name in ("short", "long"):
+        shutil.copytree(data_root / "long", tmp_path / name)
+    for other in (lambda: run(toy, tmp_path, undisturbed, placement=one_device), lambda: export(undisturbed, tmp_path)):
+        with pytest.raises(InputError, match=rf"`short` has fingerprint {toy.datasets['short'][:12]} in run `toy`"):
+            other()
+    assert run(toy, data_root, undisturbed, placement=one_device).finished
 
 
 def test_an_export_that_a_kill_prevented_is_made_up_for(toy, data_root: Path, undisturbed: Path, tmp_path: Path):
@@ -216,6 +251,15 @@ def test_held_out_loss_is_logged_with_the_step_it_belongs_to(varied, data_root: 
     assert [(line["step"], "evaluation" in line) for line in lines] == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)]
     first, last = (line["evaluation"]["nll"]["special"] for line in lines if "evaluation" in line)
     assert last < first
+
+
+def test_held_out_data_that_are_not_there_are_missed_before_anything_starts(
+    varied, data_root: Path, tmp_path: Path, one_device
+):
+    cadence = Cadence(evaluation=Evaluation(corpora=("heldout",), every_steps=2, num_batches=2))
+    with pytest.raises(InputError, match="mixture `evaluation`: corpus `heldout` is not among the data"):
+        run(varied(cadence=cadence), data_root, tmp_path, placement=one_device)
+    assert not (tmp_path / "resolved.json").exists()
 
 
 def test_fewer_lines_hold_the_same_numbers(varied, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):

@@ -1,13 +1,15 @@
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import equinox as eqx
+import jax
 import pytest
 
 from audio_data import InputError
-from audio_train import DivergenceError, read_metrics, run
+from audio_train import Cadence, DivergenceError, read_metrics, run
 from audio_train.training import trainer
 from audio_train.training.loop import StopRequest, parse_profile
 
@@ -40,6 +42,28 @@ def test_the_first_signal_asks_and_the_second_is_left_to_the_system(capfd: pytes
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is before
     assert "send it again to quit at once" in capfd.readouterr().err
+
+
+def test_a_pause_does_not_make_the_step_before_it_fast(
+    varied, data_root: Path, tmp_path: Path, one_device, monkeypatch: pytest.MonkeyPatch
+):
+    """A device that has finished a step before the loop looks has taken its time all the same."""
+    take, seconds = trainer.Trainer.step, 0.05
+
+    def step(self, *arguments):
+        taken = jax.block_until_ready(take(self, *arguments))
+        time.sleep(seconds)
+        if int(taken[0].step) == 7:
+            signal.raise_signal(signal.SIGTERM)
+        return taken
+
+    monkeypatch.setattr(trainer.Trainer, "step", step)
+    resolved = varied(cadence=Cadence(checkpoint_steps=4, checkpoint_seconds=None), steps=8)
+    for reached in (7, 8):
+        assert run(resolved, data_root, tmp_path, placement=one_device).step == reached
+    rates = [line["tokens_per_second"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert len(rates) == 8
+    assert max(rates) <= 2 * resolved.run.data.tokens_per_step / seconds
 
 
 def test_a_loss_out_of_the_ordinary_is_reported_with_its_records(

@@ -88,9 +88,9 @@ class Desk:
     stopped: set[str] = dataclasses.field(default_factory=set)
 
     def seed(self) -> gr.Number:
-        """What drives the draws."""
+        """What drives the draws; the session says where its range ends, which here would be a fault of the server."""
         return gr.Number(
-            0, label="Take", info="Another number, another take", precision=0, minimum=0, maximum=2**31 - 1
+            0, label="Seed", info="Another number, another take", precision=0, elem_id=f"{self.ability}-seed"
         )
 
     def run(
@@ -177,10 +177,10 @@ def _speak_tab(desk: Desk, recording: gr.Audio) -> None:
     seed = desk.seed()
 
     def work(
-        said: str, in_voice: bool, path: str | None, voice_text: str, take: int | None
+        said: str, in_voice: bool, path: str | None, voice_text: str, draw: int | None
     ) -> Generator[Update, None, None]:
         voice = Path(path) if path is not None and in_voice else None
-        return desk.session.speak(said, voice, voice_text, seed=take or 0)
+        return desk.session.speak(said, voice, voice_text, seed=draw or 0)
 
     inputs = [text, voiced, recording, words, seed]
     desk.run(work, inputs, {"heard": "What it hears"})
@@ -199,8 +199,8 @@ def _continue_tab(desk: Desk, recording: gr.Audio) -> None:
     )
     seed = desk.seed()
 
-    def work(path: str | None, given: float, take: int | None) -> Generator[Update, None, None]:
-        return desk.session.continue_speech(_given(path), given, seed=take or 0)
+    def work(path: str | None, given: float, draw: int | None) -> Generator[Update, None, None]:
+        return desk.session.continue_speech(_given(path), given, seed=draw or 0)
 
     desk.run(work, [recording, seconds, seed], {})
 
@@ -217,8 +217,8 @@ def _translate_tab(desk: Desk, recording: gr.Audio) -> None:
         )
     seed = desk.seed()
 
-    def work(path: str | None, language: str, wanted: str, way: str, take: int | None) -> Generator[Update, None, None]:
-        return desk.session.translate(_given(path), language, wanted, route=way, seed=take or 0)
+    def work(path: str | None, language: str, wanted: str, way: str, draw: int | None) -> Generator[Update, None, None]:
+        return desk.session.translate(_given(path), language, wanted, route=way, seed=draw or 0)
 
     texts = {"heard": "What it hears", "written": "Translation"}
     desk.run(work, [recording, source, target, route, seed], texts)

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int32
 
 from audio_data import InputError
 from audio_eval.checkpoint import Checkpoint, load_checkpoint
+from audio_eval.decoding import check_seed
 from audio_eval.demo.abilities import (
     CONTINUE,
     SPEAK,
@@ -109,12 +110,12 @@ class DemoSession:
             text: What to say.
             voice: Someone speaking; None for whatever voice the model takes.
             voice_text: What is said there; where it is not given the model transcribes it first.
-            seed: Drives the draws.
+            seed: Drives the draws, in [0, 2**32).
 
         Raises:
-            InputError: At the first update: no text, too long a text or recording.
+            InputError: At the first update: no text, too long a text or recording, or no such seed.
         """
-        self._require(SPEAK)
+        self._require(SPEAK, seed)
         wanted = self._text_ids(text, "text")
         if voice is None:
             yield from self._speak(self._prompt("text_first", [self._segment(wanted)]), _SPEAKING, seed)
@@ -135,12 +136,13 @@ class DemoSession:
         Args:
             recording: What begins.
             seconds: How much of it is given, at least one frame; all where it is shorter.
-            seed: Drives the draws.
+            seed: Drives the draws, in [0, 2**32).
 
         Raises:
-            InputError: At the first update: the recording is no audio or too long, or so much leaves no room.
+            InputError: At the first update: the recording is no audio or too long, so much leaves no room, or no such
+                seed.
         """
-        self._require(CONTINUE)
+        self._require(CONTINUE, seed)
         frames = max(1, round(seconds * self.codec.frame_rate_hz))
         given = self._hear(recording)[:frames]
         start = self._prompt("acoustic", [self._segment(_NO_TEXT, given)])
@@ -157,12 +159,12 @@ class DemoSession:
             source: Its language as the training data names it, such as "de" or "German"; not used on the direct route.
             target: The language to speak.
             route: "chain": the model writes both texts first; "direct": it is told the language alone.
-            seed: Drives the draws.
+            seed: Drives the draws, in [0, 2**32).
 
         Raises:
-            InputError: At the first update: no such route, no name of a language, or a recording too long.
+            InputError: At the first update: no such route or seed, no name of a language, or a recording too long.
         """
-        self._require(TRANSLATE)
+        self._require(TRANSLATE, seed)
         if route not in ROUTES:
             raise InputError(f"`route` must be one of {', '.join(ROUTES)}, got {route!r}")
         told = {name: self._told(name, value) for name, value in (("source", source), ("target", target))}
@@ -174,7 +176,8 @@ class DemoSession:
         after = (self.checkpoint.vocabulary.text_end, self.checkpoint.vocabulary.audio_start)
         yield from self._speak(np.concatenate([prompt, np.array(after, np.int32)]), _TRANSLATING, seed)
 
-    def _require(self, ability: str) -> None:
+    def _require(self, ability: str, seed: int = 0) -> None:
+        check_seed(seed)
         if reason := self.abilities[ability]:
             raise InputError(f"`{self.checkpoint.folder}` cannot {ability}: {reason}")
 

@@ -7,6 +7,7 @@ from jaxtyping import Int32
 
 from audio_data import InputError
 from audio_eval.checkpoint import Checkpoint
+from audio_eval.decoding import fitting_length
 from audio_eval.demo.abilities import Room
 from audio_eval.grammars import audio_automaton, text_automaton
 from audio_eval.tasks.speech_to_speech import SpeechTranslationTask
@@ -16,8 +17,6 @@ MIN_FRAMES = SpeechTranslationTask.min_frames
 # A sixth of a second: what is heard comes soon, and a piece costs little beside its tokens.
 _FRAMES_PER_PIECE = 2
 _TOKENS_PER_PIECE = 4
-# A program is compiled for each greatest length: close ones share theirs.
-_LENGTH_STEP_FRAMES = 12
 
 
 def stream_text(
@@ -95,8 +94,7 @@ def most_frames(room: Room, prompt: Int32[np.ndarray, " prompt"], limit: int) ->
         InputError: The prompt leaves no room for the fewest frames of an answer.
     """
     _require_room(room, prompt, MIN_FRAMES * room.frame_tokens + 1, "speech to follow")
-    fitting = (room.context - prompt.size - 1) // room.frame_tokens
-    return min(limit, fitting // _LENGTH_STEP_FRAMES * _LENGTH_STEP_FRAMES or MIN_FRAMES)
+    return fitting_length(room.context - prompt.size, room.frame_tokens, least=MIN_FRAMES, most=limit)
 
 
 def _require_room(room: Room, prompt: Int32[np.ndarray, " prompt"], needed: int, what: str) -> None:

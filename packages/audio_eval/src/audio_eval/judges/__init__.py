@@ -31,7 +31,7 @@ def find_judge(name: str = "auto") -> Judge:
         name: "auto" takes a Whisper model that is already on this machine and downloads nothing; "embedded" is the
             transcriber of this package, which knows the words of the sample corpus only; "none" judges nothing;
             "whisper:MODEL" names a CTranslate2 folder, a size such as "tiny.en", or a hub id, which is downloaded
-            where it is not cached.
+            where it is not cached; "whisper:MODEL@de" takes all speech for German instead of English.
 
     Returns:
         The transcriber, or why there is none and how to get one.

@@ -13,6 +13,11 @@ class Transcriber(Protocol):
     """Turns speech into text. Its errors are part of every score it gives, so scores carry its `judge_id`."""
 
     @property
+    def language(self) -> str:
+        """Code of the language it takes speech for, such as "en"."""
+        ...
+
+    @property
     def judge_id(self) -> str:
         """Kind, model and revision, enough to find the same judge again."""
         ...

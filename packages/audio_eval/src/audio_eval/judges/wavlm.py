@@ -26,10 +26,19 @@ class WavLmSpeaker:
         Args:
             folder: Folder with `config.json` and safetensors weights, as `save_pretrained` writes them.
             name: How the model is called in scores.
+
+        Raises:
+            ValueError: Weights are missing.
         """
         from transformers import WavLMForXVector  # pyright: ignore[reportMissingImports]: an extra
 
-        self._model = WavLMForXVector.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+        model, found = WavLMForXVector.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )  # pyright: ignore[reportGeneralTypeIssues]: a pair, with the loading's information asked for
+        # transformers draws at random what a folder lacks, such as the whole speaker head of a plain WavLM.
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"no weights for {missing[0]} and {len(missing) - 1} more")
+        self._model = model.eval()
         digest = hashlib.sha256()
         for file in sorted(folder.glob("*.safetensors")):
             digest.update(file.read_bytes())
@@ -72,7 +81,7 @@ def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerJudge:
     if path.is_dir():
         if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
             return Unavailable(f"`{path}` holds no config.json with safetensors: give a folder of a WavLMForXVector")
-        return WavLmSpeaker(path, path.resolve().name)
+        return _load(path, path.resolve().name)
     from huggingface_hub import errors, snapshot_download  # pyright: ignore[reportMissingImports]: an extra
 
     try:
@@ -80,4 +89,14 @@ def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerJudge:
     except (errors.HfHubHTTPError, errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
         summary = (str(error).strip() or type(error).__name__).splitlines()[0]
         return Unavailable(f"speaker model {model!r} could not be had ({summary}): give a local folder or a hub id")
-    return WavLmSpeaker(Path(folder), model)
+    return _load(Path(folder), model)
+
+
+def _load(folder: Path, name: str) -> SpeakerJudge:
+    from safetensors import SafetensorError
+
+    try:
+        return WavLmSpeaker(folder, name)
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        summary = str(error).strip().splitlines()[0]
+        return Unavailable(f"`{folder}` holds no WavLMForXVector that transformers reads ({summary}): fetch it again")

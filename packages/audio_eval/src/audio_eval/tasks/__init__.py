@@ -68,6 +68,8 @@ def make_tasks(
         InputError: An unknown task or setting, or a value of the wrong type.
     """
     names = list(dict.fromkeys(names))
+    if not names:
+        raise InputError(f"`tasks` must name at least one of {', '.join(TASKS)}, got none")
     if unknown := [name for name in names if name not in TASKS]:
         raise InputError(f"`tasks` must be of {', '.join(TASKS)}, got {unknown[0]!r}")
     settings: dict[str, dict[str, Any]] = {name: _shared(TASKS[name], test_sets, compat) for name in names}

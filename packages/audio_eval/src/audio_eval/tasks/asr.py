@@ -73,10 +73,14 @@ class AsrTask(Task):
     batch_size: int = 32
     num_kept_audio: int = 12
 
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Transcribes all utterances of all data sets."""
+    def check(self, context: Context) -> None:
+        """Refuses settings that mean nothing."""
+        del context
         if self.normalizer not in NORMALIZERS:
             raise InputError(f"`asr.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")
+
+    def run(self, context: Context, journal: Journal) -> Findings:
+        """Transcribes all utterances of all data sets."""
         spoken = [utterance for group in context.utterances.values() for utterance in group]
         longest = max(len(one.segment.text_ids) for group in context.whole_utterances.values() for one in group)
         max_tokens = self.max_tokens or -(-5 * longest // 4)

@@ -22,6 +22,9 @@ from audio_eval.scores import Item, Score
 from audio_tokenize import AbstractCodec, CodecSpec, Utterance, load_audio, load_codec
 
 AUDIO_FOLDER = "audio"
+# The least that settings of these names can be, in every task that has them.
+_LEAST = {"batch_size": 1, "tokens_per_batch": 1, "num_items": 1, "max_tokens": 1, "max_frames": 1, "min_frames": 0}
+_LEAST |= {"shots": 0, "num_kept_audio": 0}
 NO_SPEAKER_JUDGE = Unavailable("no speaker judge was asked for (`--speaker-judge none`)")
 
 
@@ -185,9 +188,27 @@ class Task(abc.ABC):
     name: ClassVar[str]
     test_set: ClassVar[str] = ""
 
+    def __post_init__(self):
+        """Refuses counts that mean nothing.
+
+        Raises:
+            InputError: One is below what it can be.
+        """
+        for name, value in self.settings().items():
+            if value is not None and name in _LEAST and value < _LEAST[name]:
+                raise InputError(f"`{self.name}.{name}` must be {_LEAST[name]} or more, got {value!r}")
+
     def settings(self) -> dict[str, Any]:
         """Returns the fields by name."""
         return dataclasses.asdict(self)
+
+    def check(self, context: Context) -> None:
+        """Refuses settings that mean nothing for what is evaluated; asked of all tasks before the first one runs.
+
+        Raises:
+            InputError: There is such a setting.
+        """
+        del context
 
     def fingerprint(self, context: Context) -> str:
         """Returns a hash of the data that the task reads beside the held-out data sets; empty for none.

@@ -64,7 +64,6 @@ class PairsTask(PromptedTask):
 
     def run(self, context: Context, journal: Journal) -> Findings:
         """Scores both stimuli of every pair."""
-        self._check(context)
         pairs = self.read(locate(self.data, self.card))
         # By a hash of the ids, so that a limit takes a fair sample of parts and voices, and a larger one adds to it.
         order = sorted(pairs, key=lambda pair: hashlib.sha256(pair.id.encode()).digest())[: context.limit]
@@ -81,7 +80,8 @@ class PairsTask(PromptedTask):
             tuple(scores), tuple(items), {**facts, "softmax": "allowed" if self._allowed(context) else "full"}
         )
 
-    def _check(self, context: Context) -> None:
+    def check(self, context: Context) -> None:
+        """Refuses settings that mean nothing."""
         if self.compat not in COMPAT:
             raise InputError(f"`{self.name}.compat` must be one of {', '.join(COMPAT)}, got {self.compat!r}")
         books = context.checkpoint.vocabulary.num_codebooks

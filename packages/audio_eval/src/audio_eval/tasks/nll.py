@@ -45,10 +45,14 @@ class NllTask(Task):
     softmax: str = "as_trained"
     tokens_per_batch: int | None = None
 
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Scores all documents of all data sets."""
+    def check(self, context: Context) -> None:
+        """Refuses settings that mean nothing."""
         if self.documents not in READINGS:
             raise InputError(f"`nll.documents` must be one of {', '.join(READINGS)}, got {self.documents!r}")
+        self._allowed(grammar_loss=context.checkpoint.grammar_loss)
+
+    def run(self, context: Context, journal: Journal) -> Findings:
+        """Scores all documents of all data sets."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         allowed = self._allowed(grammar_loss=context.checkpoint.grammar_loss)
         orders = ORDERS if self.documents == "both_orders" else (STORED,)

@@ -12,9 +12,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int32
 
-from audio_data import InputError, Vocabulary
-from audio_eval.decoding import continue_prompts
-from audio_eval.grammars import audio_automaton
+from audio_data import InputError
 from audio_eval.journal import Journal
 from audio_eval.judges import Unavailable
 from audio_eval.metrics import word_errors
@@ -25,12 +23,12 @@ from audio_eval.tasks.judging import transcribe_takes, voice_similarities
 from audio_eval.tasks.listening import encode_clips, load_clip
 from audio_eval.tasks.minimal_pairs import COMPAT
 from audio_eval.tasks.prompting import PromptedTask
+from audio_eval.tasks.speaking import Answer, speak
 from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
 from audio_eval.testsets.speech import SEED_TTS, VoicePrompt, read_seed_tts
 from audio_model import Sampling
 from audio_tokenize import Segment, layout
 
-_NO_CODES = np.zeros(0, np.int32)
 Sound = Float[np.ndarray, " _"]
 
 
@@ -41,6 +39,7 @@ class SeedTtsTask(PromptedTask):
     Attributes:
         data: Folder with `meta.lst`.
         max_tokens: Most audio tokens of an item, cut to whole frames; 1,500 is the study's (15 s of eight codebooks).
+            Less where the context has less room after the prompt.
         min_frames: Fewest frames.
         temperature: The study's is 0.9.
         top_p: Probability mass to sample from; the study's is 0.8.
@@ -67,8 +66,9 @@ class SeedTtsTask(PromptedTask):
         del context
         return fingerprint_folder(locate(self.data, self.card))
 
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Speaks, saves, transcribes and compares voices."""
+    def check(self, context: Context) -> None:
+        """Refuses settings that mean nothing."""
+        del context
         if self.normalizer not in NORMALIZERS or self.compat not in COMPAT:
             chosen = (self.normalizer, self.compat)
             raise InputError(
@@ -76,11 +76,15 @@ class SeedTtsTask(PromptedTask):
                 f"{', '.join(COMPAT)}, got {chosen!r}"
             )
         self.check_beginning()
+
+    def run(self, context: Context, journal: Journal) -> Findings:
+        """Speaks, saves, transcribes and compares voices."""
         prompts = read_seed_tts(locate(self.data, self.card))
         prompts = sorted(prompts, key=lambda one: hashlib.sha256(one.id.encode()).digest())[: context.limit]
         voices, problems = encode_clips(context, {one.id: (one.prompt,) for one in prompts}, journal, self.name)
         spoken = self._speak(context, prompts, voices, journal)
-        takes = {"generated": [context.decode(codes) for codes, _ in spoken.values()]}
+        takes = {"generated": [context.decode(answer.codes) for answer in spoken.values()]}
+        unanswered = {key: answer.problem for key, answer in spoken.items() if answer.problem is not None}
         originals = self._originals(context, prompts)
         if originals is not None:
             takes["original"] = originals
@@ -89,19 +93,20 @@ class SeedTtsTask(PromptedTask):
         alike = self._similarities(context, takes, prompted)
         items = []
         for index, one in enumerate(prompts):
-            codes, ended = spoken[one.id]
-            item = self._item(one, len(codes), ended, {kind: texts[index] for kind, texts in heard.items()})
+            item = self._item(one, spoken[one.id], {kind: texts[index] for kind, texts in heard.items()})
             audio = {
                 kind: context.save_audio(f"{kind}/{self.name}/{one.id}", clips[index]) for kind, clips in takes.items()
             }
             terms = {**item.terms, **{name: (values[index], 1.0) for name, values in alike.items()}}
-            problem = {"problem": problems[one.id]} if one.id in problems else {}
+            reason = problems.get(one.id) or unanswered.get(one.id)
+            problem = {"problem": reason} if reason else {}
             items.append(dataclasses.replace(item, terms=terms, detail={**item.detail, "audio": audio, **problem}))
         counted = [item for item in items if self.compat != "study" or item.detail["usable"]]
-        scores = score_items(self.name, self.name, self.measures(), counted, self._missing(context))
+        missing = self._missing(context) if counted else self._nothing_counted(len(items))
+        scores = score_items(self.name, self.name, self.measures(), counted, missing)
         empty = [one.id for one in prompts if not one.text.strip()]
-        facts = {"num_unreadable": len(problems), "num_left_out": len(items) - len(counted), "empty_references": empty}
-        return Findings(tuple(scores), tuple(items), facts)
+        facts = {"num_unreadable": len(problems), "num_too_long": len(unanswered), "empty_references": empty}
+        return Findings(tuple(scores), tuple(items), {**facts, "num_left_out": len(items) - len(counted)})
 
     def _speak(
         self,
@@ -109,37 +114,30 @@ class SeedTtsTask(PromptedTask):
         prompts: Sequence[VoicePrompt],
         voices: Mapping[str, Int32[np.ndarray, "_ codebooks"]],
         journal: Journal,
-    ) -> dict[str, tuple[Int32[np.ndarray, "_ codebooks"], bool]]:
-        """Codes of each item, none where there are none that mean a sound; and whether it ended by itself."""
-        model, vocabulary, text = context.checkpoint.model, context.checkpoint.vocabulary, context.checkpoint.text
-        books = vocabulary.num_codebooks
-        frames = self.max_tokens // books
-        grammar = audio_automaton(
-            vocabulary, min_frames=min(self.min_frames, frames), max_frames=frames, vocab_size=model.config.vocab_size
-        )
+    ) -> dict[str, Answer]:
+        """What is said of each item; nothing where the voice could not be heard."""
+        vocabulary, text = context.checkpoint.vocabulary, context.checkpoint.text
+        nothing = np.zeros((0, vocabulary.num_codebooks), np.int32)
         audible = [one for one in prompts if one.id in voices]
         ids = []
         for one in audible:
             shown = Segment(np.array(text.encode(one.prompt_text), np.int32), voices[one.id])
-            wanted = Segment(np.array(text.encode(one.text), np.int32), _NO_CODES.reshape(0, books))
+            wanted = Segment(np.array(text.encode(one.text), np.int32), nothing)
             ids.append(self.begun(context, layout("text_first").prompt([shown, wanted], vocabulary)))
-        continued = continue_prompts(
-            model,
+        answers = speak(
+            context,
             ids,
             [one.id for one in audible],
-            automaton=None if self.compat == "study" else grammar,
-            stop_id=vocabulary.audio_end,
+            min_frames=self.min_frames,
+            max_frames=self.max_tokens // vocabulary.num_codebooks,
             sampling=Sampling(temperature=self.temperature, top_p=self.top_p, seed=context.seed),
-            max_new_tokens=frames * books + 1,
             batch_size=self.batch_size,
             label=self.name,
             journal=journal,
+            grammar=self.compat != "study",
         )
-        found = {one.id: (_NO_CODES.reshape(0, books), False) for one in prompts}
-        for one, tokens in zip(audible, continued, strict=True):
-            if tokens is not None:
-                found[one.id] = (as_frames(tokens, vocabulary), len(tokens) < frames * books)
-        return found
+        said = {one.id: answer for one, answer in zip(audible, answers, strict=True)}
+        return {one.id: said.get(one.id, Answer(nothing)) for one in prompts}
 
     def _voice(self, context: Context, one: VoicePrompt) -> Sound:
         try:
@@ -149,8 +147,11 @@ class SeedTtsTask(PromptedTask):
 
     def _originals(self, context: Context, prompts: Sequence[VoicePrompt]) -> list[Sound] | None:
         """What people recorded, to calibrate the judges: for all items or for none."""
+        recordings = [one.recording for one in prompts if one.recording is not None]
+        if len(recordings) < len(prompts):
+            return None
         try:
-            return [load_clip(context, (one.recording,)) for one in prompts if one.recording is not None] or None
+            return [load_clip(context, (recording,)) for recording in recordings]
         except InputError:
             return None
 
@@ -163,9 +164,9 @@ class SeedTtsTask(PromptedTask):
         found = {name: voice_similarities(context, some) for name, some in pairs.items() if len(some) == len(voices)}
         return {name: values for name, values in found.items() if values is not None}
 
-    def _item(self, one: VoicePrompt, num_frames: int, ended: bool, heard: Mapping[str, str]) -> Item:
-        normalize = NORMALIZERS[self.normalizer]
-        usable = ended and num_frames > 0
+    def _item(self, one: VoicePrompt, answer: Answer, heard: Mapping[str, str]) -> Item:
+        normalize, num_frames = NORMALIZERS[self.normalizer], len(answer.codes)
+        usable = answer.ended and num_frames > 0
         terms = {"ended": (float(usable), 1.0)}
         for kind, text in heard.items():
             errors = word_errors(normalize(one.text), normalize(text))
@@ -197,6 +198,10 @@ class SeedTtsTask(PromptedTask):
     def _rate(self, name: str, term: str, meaning: str) -> Measure:
         return Measure(f"{self.name}_{name}", "errors/word", "lower", (term,), meaning=meaning)
 
+    def _nothing_counted(self, num_items: int) -> dict[str, str]:
+        reason = f"none of the {num_items} items ended with a sound, and `compat` 'study' leaves the others out"
+        return {measure.name: reason for measure in self.measures()}
+
     def _missing(self, context: Context) -> dict[str, str]:
         found = {}
         if isinstance(context.judge, Unavailable):
@@ -204,12 +209,3 @@ class SeedTtsTask(PromptedTask):
         if isinstance(context.speaker_judge, Unavailable):
             found[f"{self.name}_similarity"] = context.speaker_judge.reason
         return found
-
-
-def as_frames(tokens: Int32[np.ndarray, " tokens"], vocabulary: Vocabulary) -> Int32[np.ndarray, "frames codebooks"]:
-    """Codes of generated audio ids, cut to whole frames; none where an id is out of its place."""
-    books = vocabulary.num_codebooks
-    try:
-        return vocabulary.codes(tokens[: len(tokens) // books * books])
-    except InputError:
-        return np.zeros((0, books), np.int32)

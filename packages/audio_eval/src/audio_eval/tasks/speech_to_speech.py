@@ -1,6 +1,7 @@
 """Speech from speech: translation into speech on CoVoST 2, and the continuation of LibriSpeech recordings."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
@@ -9,8 +10,8 @@ from jaxtyping import Float, Int32
 
 from audio_data import InputError
 from audio_eval.bleu import TOKENIZERS
-from audio_eval.decoding import continue_prompts
-from audio_eval.grammars import audio_automaton, text_automaton
+from audio_eval.decoding import continue_in_room
+from audio_eval.grammars import text_automaton
 from audio_eval.journal import Journal
 from audio_eval.judges import Unavailable
 from audio_eval.scores import Item, Measure, score_items
@@ -18,7 +19,7 @@ from audio_eval.tasks.base import Context, Findings
 from audio_eval.tasks.judging import transcribe_takes, voice_similarities
 from audio_eval.tasks.listening import encode_clips
 from audio_eval.tasks.prompting import PromptedTask
-from audio_eval.tasks.seed_tts import as_frames
+from audio_eval.tasks.speaking import Answer, speak
 from audio_eval.tasks.speech_to_text import bleu_measures, bleu_terms, sample
 from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
 from audio_eval.testsets.speech import COVOST2, LIBRISPEECH, Spoken, read_covost2, read_librispeech
@@ -36,7 +37,7 @@ class SpokenTask(PromptedTask):
     Attributes:
         data: Folder of the test set, or a hub id.
         split: Split that is measured.
-        max_frames: Most frames of an answer.
+        max_frames: Most frames of an answer, less where the context has less room after the prompt.
         min_frames: Fewest.
         temperature: 0 for greedy decoding.
         top_p: Probability mass to sample from.
@@ -52,6 +53,11 @@ class SpokenTask(PromptedTask):
     top_p: float = 0.8
     batch_size: int = 16
 
+    def check(self, context: Context) -> None:
+        """Refuses settings that mean nothing."""
+        del context
+        self.check_beginning()
+
     def fingerprint(self, context: Context) -> str:
         """Returns the hash of the test set's files."""
         del context
@@ -63,30 +69,19 @@ class SpokenTask(PromptedTask):
 
     def speak(
         self, context: Context, spoken: Sequence[Spoken], prompts: Sequence[Int32[np.ndarray, " _"]], journal: Journal
-    ) -> list[tuple[Codes, bool]]:
-        """Continues the prompt of each item, which ends inside audio; codes, and whether the answer ended by itself."""
-        model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
-        books = vocabulary.num_codebooks
-        grammar = audio_automaton(
-            vocabulary, min_frames=self.min_frames, max_frames=self.max_frames, vocab_size=model.config.vocab_size
-        )
-        continued = continue_prompts(
-            model,
+    ) -> list[Answer]:
+        """Continues the prompt of each item, which ends inside audio."""
+        return speak(
+            context,
             [self.begun(context, prompt) for prompt in prompts],
             [one.id for one in spoken],
-            automaton=grammar,
-            stop_id=vocabulary.audio_end,
+            min_frames=self.min_frames,
+            max_frames=self.max_frames,
             sampling=self.sampling(context),
-            max_new_tokens=self.max_frames * books + 1,
             batch_size=self.batch_size,
             label=f"{self.name}, speech",
             journal=journal,
         )
-        nothing = np.zeros((0, books), np.int32), False
-        return [
-            nothing if tokens is None else (as_frames(tokens, vocabulary), 0 < len(tokens) < self.max_frames * books)
-            for tokens in continued
-        ]
 
     def missing(self, context: Context, judged: str) -> dict[str, str]:
         """Why scores that need a judge have no value."""
@@ -119,15 +114,24 @@ class SpeechTranslationTask(SpokenTask):
     max_tokens: int = 200
     tokenizer: str = "13a"
 
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Speaks translations, transcribes them and compares voices."""
+    def check(self, context: Context) -> None:
+        """Refuses settings that mean nothing."""
+        super().check(context)
         if self.route not in _ROUTES or self.tokenizer not in TOKENIZERS:
             chosen = (self.route, self.tokenizer)
             raise InputError(
                 f"`{self.name}.route` must be one of {', '.join(_ROUTES)}, and `tokenizer` one of "
                 f"{', '.join(TOKENIZERS)}, got {chosen!r}"
             )
-        self.check_beginning()
+        target, judge = self.languages.split("_")[-1], context.judge
+        if not isinstance(judge, Unavailable) and judge.language != target:
+            raise InputError(
+                f"`{self.name}.languages` {self.languages!r} ends in {target!r}, but judge {judge.judge_id} takes all "
+                f"speech for {judge.language!r}: name one that does not, such as `--judge whisper:small@{target}`"
+            )
+
+    def run(self, context: Context, journal: Journal) -> Findings:
+        """Speaks translations, transcribes them and compares voices."""
         spoken = sample(read_covost2(locate(self.data, self.card), self.languages, self.split), context.limit)
         codes, problems = encode_clips(context, {one.id: (one.audio,) for one in spoken}, journal, self.name)
         audible = [one for one in spoken if one.id in codes]
@@ -138,15 +142,15 @@ class SpeechTranslationTask(SpokenTask):
                 strict=True,
             )
         )
-        nothing = np.zeros((0, context.checkpoint.vocabulary.num_codebooks), np.int32), False
-        said = [answers.get(one.id, nothing) for one in spoken]
-        sounds = [context.decode(found) for found, _ in said]
-        sources = [context.decode(codes.get(one.id, nothing[0])) for one in spoken]
+        nothing = np.zeros((0, context.checkpoint.vocabulary.num_codebooks), np.int32)
+        said = [answers.get(one.id, Answer(nothing, problem=problems.get(one.id))) for one in spoken]
+        sounds = [context.decode(answer.codes) for answer in said]
+        sources = [context.decode(codes.get(one.id, nothing)) for one in spoken]
         heard = transcribe_takes(context, {"generated": sounds}, journal, self.name)
         alike = voice_similarities(context, list(zip(sounds, sources, strict=True)))
         items = []
         for index, one in enumerate(spoken):
-            terms = {"ended": (float(said[index][1]), 1.0)}
+            terms = {"ended": (float(said[index].ended), 1.0)}
             if heard:
                 terms |= bleu_terms(one.translation, heard["generated"][index], self.tokenizer)
             if alike is not None:
@@ -155,11 +159,11 @@ class SpeechTranslationTask(SpokenTask):
             audio = {kind: context.save_audio(f"{kind}/{self.name}/{one.id}", take) for kind, take in takes.items()}
             texts = {kind: found[index] for kind, found in heard.items()}
             detail = {"reference": one.translation, "source": one.text, "transcripts": texts, "audio": audio}
-            problem = {"problem": problems[one.id]} if one.id in problems else {}
+            problem = {} if said[index].problem is None else {"problem": said[index].problem}
             items.append(Item(one.id, self.name, terms, {**detail, **problem}))
         missing = self.missing(context, f"{self.name}_bleu")
         scores = score_items(self.name, self.name, self.measures(), items, missing)
-        return Findings(tuple(scores), tuple(items), {"num_unreadable": len(problems)})
+        return Findings(tuple(scores), tuple(items), _facts(items, problems))
 
     def _prompts(
         self, context: Context, spoken: Sequence[Spoken], codes: Mapping[str, Codes], journal: Journal
@@ -190,19 +194,21 @@ class SpeechTranslationTask(SpokenTask):
     ) -> list[Int32[np.ndarray, " _"]]:
         """Prompts with the text that the model writes after them; nothing where there is no room for one."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
-        continued = continue_prompts(
+        continued = continue_in_room(
             model,
             [self.begun(context, prompt) for prompt in prompts],
             [one.id for one in spoken],
-            automaton=text_automaton(vocabulary, max_tokens=self.max_tokens, vocab_size=model.config.vocab_size),
+            automaton=lambda most: text_automaton(vocabulary, max_tokens=most, vocab_size=model.config.vocab_size),
+            unit=1,
+            least=1,
+            most=self.max_tokens,
             stop_id=vocabulary.text_end,
             sampling=self.sampling(context),
-            max_new_tokens=self.max_tokens + 1,
             batch_size=self.batch_size,
             label=f"{self.name}, {what} text",
             journal=journal,
         )
-        return [_append(one, [] if more is None else more) for one, more in zip(prompts, continued, strict=True)]
+        return [_append(one, [] if more is None else more) for one, (more, _) in zip(prompts, continued, strict=True)]
 
     def measures(self) -> Iterator[Measure]:
         """BLEU of transcripts, likeness to the source's voice, how many ended."""
@@ -211,6 +217,11 @@ class SpeechTranslationTask(SpokenTask):
         yield Measure(f"{self.name}_similarity", "cosine", "higher", ("similarity",), meaning=alike)
         ended = "translations that ended by themselves"
         yield Measure(f"{self.name}_ended", "fraction", "higher", ("ended",), meaning=ended)
+
+
+def _facts(items: Sequence[Item], unreadable: Mapping[str, str]) -> dict[str, int]:
+    problems = sum("problem" in item.detail for item in items)
+    return {"num_unreadable": len(unreadable), "num_too_long": problems - len(unreadable)}
 
 
 def _append(prompt: Int32[np.ndarray, " _"], more: "Sequence[int] | np.ndarray") -> Int32[np.ndarray, " _"]:
@@ -235,9 +246,13 @@ class ContinuationTask(SpokenTask):
     top_p: float = 0.9
     prompt_seconds: float = 3.0
 
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.prompt_seconds < math.inf:
+            raise InputError(f"`{self.name}.prompt_seconds` must be above 0 and finite, got {self.prompt_seconds!r}")
+
     def run(self, context: Context, journal: Journal) -> Findings:
         """Goes on, and compares voices with the beginning: of what was said, of the real rest, of a stranger."""
-        self.check_beginning()
         spoken = sample(read_librispeech(locate(self.data, self.card), self.split), context.limit)
         codes, problems = encode_clips(context, {one.id: (one.audio,) for one in spoken}, journal, self.name)
         frames = max(1, round(self.prompt_seconds * context.codec.frame_rate_hz))
@@ -248,7 +263,7 @@ class ContinuationTask(SpokenTask):
         answers = self.speak(context, audible, prompts, journal)
         given = [context.decode(codes[one.id][:frames]) for one in audible]
         takes = {
-            "generated": [context.decode(found) for found, _ in answers],
+            "generated": [context.decode(answer.codes) for answer in answers],
             "reconstructed": [context.decode(codes[one.id][frames:]) for one in audible],
         }
         heard = transcribe_takes(context, takes, journal, self.name)
@@ -262,17 +277,19 @@ class ContinuationTask(SpokenTask):
             terms = {f"similarity.{kind}": (values[index], 1.0) for kind, values in alike.items()}
             if len(codes[one.id]) <= frames:
                 terms.pop("similarity.reconstructed", None)
-            terms["ended"] = (float(answers[index][1]), 1.0)
+            terms["ended"] = (float(answers[index].ended), 1.0)
             sounds = {kind: np.concatenate([given[index], clips[index]]) for kind, clips in takes.items()}
             audio = {kind: context.save_audio(f"{kind}/{self.name}/{one.id}", sound) for kind, sound in sounds.items()}
             texts = {kind: found[index] for kind, found in heard.items()}
-            items.append(Item(one.id, self.name, terms, {"reference": one.text, "transcripts": texts, "audio": audio}))
+            problem = {} if answers[index].problem is None else {"problem": answers[index].problem}
+            detail = {"reference": one.text, "transcripts": texts, "audio": audio, **problem}
+            items.append(Item(one.id, self.name, terms, detail))
         for one in spoken:
             if one.id in problems:
                 detail = {"reference": one.text, "problem": problems[one.id], "audio": {}}
                 items.append(Item(one.id, self.name, {"ended": (0.0, 1.0)}, detail))
         scores = score_items(self.name, self.name, self.measures(), items, self.missing(context, ""))
-        return Findings(tuple(scores), tuple(items), {"num_unreadable": len(problems)})
+        return Findings(tuple(scores), tuple(items), _facts(items, problems))
 
     def measures(self) -> Iterator[Measure]:
         """Likeness of voices, and how many ended."""

@@ -16,7 +16,7 @@ from jaxtyping import Int32
 
 from audio_data import InputError
 from audio_eval.bleu import MAX_ORDER, TOKENIZERS, bleu_counts, sentence_bleu
-from audio_eval.decoding import continue_prompts
+from audio_eval.decoding import continue_in_room
 from audio_eval.grammars import text_automaton
 from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors
@@ -26,9 +26,10 @@ from audio_eval.tasks.base import Context, Findings
 from audio_eval.tasks.listening import encode_clips
 from audio_eval.tasks.minimal_pairs import COMPAT
 from audio_eval.tasks.prompting import PromptedTask
+from audio_eval.tasks.speaking import no_room
 from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
 from audio_eval.testsets.speech import COVOST2, LIBRISPEECH, Spoken, read_covost2, read_librispeech
-from audio_model import Sampling
+from audio_model import Sampling, TokenAutomaton
 from audio_tokenize import Segment, layout
 
 _BLEU_TERMS = (*(f"bleu_{order}" for order in range(1, MAX_ORDER + 1)), "bleu_length")
@@ -45,7 +46,7 @@ class SpeechToTextTask(PromptedTask):
         shots_split: Split that shots are taken from.
         shots: How many documents stand before each prompt.
         same_shots: Whether they are the same for all; else each item has its own.
-        max_tokens: Most text tokens of an answer.
+        max_tokens: Most text tokens of an answer, less where the context has less room after the prompt.
         temperature: 0 for greedy decoding; 0.0001 is the study's.
         top_p: Probability mass to sample from.
         grammar: Whether only text, then the end of text, can follow.
@@ -82,12 +83,10 @@ class SpeechToTextTask(PromptedTask):
     def measures(self) -> Iterator[Measure]:
         """The scores."""
 
-    def check(self) -> None:
+    def check(self, context: Context) -> None:
         """Refuses settings that mean nothing."""
+        del context
         self.check_beginning()
-        if self.shots < 0 or self.max_tokens < 1:
-            settings = (self.shots, self.max_tokens)
-            raise InputError(f"`{self.name}.shots` must be 0 or more and `max_tokens` 1 or more, got {settings!r}")
 
     def fingerprint(self, context: Context) -> str:
         """Returns the hash of the test set's files."""
@@ -96,7 +95,6 @@ class SpeechToTextTask(PromptedTask):
 
     def run(self, context: Context, journal: Journal) -> Findings:
         """Answers all items of the split."""
-        self.check()
         folder = locate(self.data, self.card)
         items = sample(self.read(folder, self.split), context.limit)
         shots = self._choose_shots(folder, context.seed, len(items))
@@ -105,15 +103,16 @@ class SpeechToTextTask(PromptedTask):
         codes, problems = encode_clips(context, heard, journal, self.name)
         if missing := [key for key in problems if key.startswith("shot/")]:
             raise InputError(f"`{self.name}`: a shot must be readable, got {problems[missing[0]]}")
-        answers = self._answer(context, items, shots, codes, journal)
+        answers, too_long = self._answer(context, items, shots, codes, journal)
         found = []
         for index, spoken in enumerate(items):
             found.append(self._item(context, spoken, answers[index], codes.get(f"test/{spoken.id}"), index))
-            if problem := problems.get(f"test/{spoken.id}"):
+            if problem := problems.get(f"test/{spoken.id}") or too_long.get(spoken.id):
                 found[-1].detail["problem"] = problem  # pyright: ignore[reportIndexIssue]: made here, a dict
         scores = score_items(self.name, self.name, self.measures(), found)
         facts = {
-            "num_unreadable": sum("problem" in item.detail for item in found),
+            "num_unreadable": len(problems),
+            "num_too_long": len(too_long),
             "empty_references": [item.id for item in found if not str(item.detail["reference"]).strip()],
         }
         return Findings(tuple(scores), tuple(found), facts)
@@ -136,7 +135,8 @@ class SpeechToTextTask(PromptedTask):
         shots: Sequence[Sequence[Spoken]],
         codes: Mapping[str, Int32[np.ndarray, "_ codebooks"]],
         journal: Journal,
-    ) -> list[str]:
+    ) -> tuple[list[str], dict[str, str]]:
+        """What the model writes of each item, and by id why it writes nothing of some."""
         model, vocabulary, text = context.checkpoint.model, context.checkpoint.vocabulary, context.checkpoint.text
         documents = {
             spoken.id: self.begun(
@@ -155,25 +155,31 @@ class SpeechToTextTask(PromptedTask):
             segment = Segment(_NO_TEXT, codes[f"test/{items[index].id}"])
             query = self.begun(context, layout("audio_first").prompt([segment], vocabulary))
             prompts.append(np.concatenate([*(documents[spoken.id] for spoken in shots[index]), query]))
-        most = self.max_tokens
-        grammar = text_automaton(vocabulary, max_tokens=most, vocab_size=model.config.vocab_size)
-        continued = continue_prompts(
+
+        def text_up_to(most: int) -> TokenAutomaton:
+            return text_automaton(vocabulary, max_tokens=most, vocab_size=model.config.vocab_size)
+
+        continued = continue_in_room(
             model,
             prompts,
             [items[index].id for index in audible],
-            automaton=grammar if self.grammar else None,
+            automaton=text_up_to if self.grammar else None,
+            unit=1,
+            least=1,
+            most=self.max_tokens,
             stop_id=vocabulary.text_end,
             sampling=Sampling(temperature=self.temperature, top_p=self.top_p, seed=context.seed),
-            max_new_tokens=most + 1,
             batch_size=self.batch_size,
             label=self.name,
             journal=journal,
         )
-        answers = [""] * len(items)
-        for index, tokens in zip(audible, continued, strict=True):
-            if tokens is not None:
+        answers, too_long = [""] * len(items), {}
+        for index, prompt, (tokens, _) in zip(audible, prompts, continued, strict=True):
+            if tokens is None:
+                too_long[items[index].id] = no_room(len(prompt), model.config.max_seq_len, "a text")
+            else:
                 answers[index] = text.decode([token for token in tokens.tolist() if token < vocabulary.num_text])
-        return answers
+        return answers, too_long
 
     def _item(
         self,
@@ -210,14 +216,15 @@ class LibriSpeechTask(SpeechToTextTask):
     compat: str = "none"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.compat == "study":
             object.__setattr__(self, "normalizer", "study")
             object.__setattr__(self, "grammar", False)
             object.__setattr__(self, "same_shots", True)
 
-    def check(self) -> None:
+    def check(self, context: Context) -> None:
         """Refuses settings that mean nothing."""
-        super().check()
+        super().check(context)
         if self.normalizer not in NORMALIZERS:
             raise InputError(
                 f"`{self.name}.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}"
@@ -275,9 +282,9 @@ class TranslationTask(SpeechToTextTask):
     prefix: str = "Translation: "
     tokenizer: str = "13a"
 
-    def check(self) -> None:
+    def check(self, context: Context) -> None:
         """Refuses settings that mean nothing."""
-        super().check()
+        super().check(context)
         if self.tokenizer not in TOKENIZERS:
             raise InputError(f"`{self.name}.tokenizer` must be one of {', '.join(TOKENIZERS)}, got {self.tokenizer!r}")
 

@@ -84,10 +84,14 @@ class TtsTask(Task):
     normalizer: str = "spoken_digits"
     batch_size: int = 32
 
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Speaks, decodes, saves and, with a transcriber, judges."""
+    def check(self, context: Context) -> None:
+        """Refuses settings that mean nothing."""
+        del context
         if self.normalizer not in NORMALIZERS:
             raise InputError(f"`tts.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")
+
+    def run(self, context: Context, journal: Journal) -> Findings:
+        """Speaks, decodes, saves and, with a transcriber, judges."""
         spoken = _one_a_text(context.utterances[context.main_dataset])[: self.num_items]
         max_frames = self._max_frames(context)
         codes = self._generate(context, spoken, max_frames, journal)

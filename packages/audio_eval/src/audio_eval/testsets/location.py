@@ -1,12 +1,15 @@
 """Where a published test set lies: a local folder, or a data set on the Hugging Face hub that is fetched to one."""
 
+import collections
+import csv
 import dataclasses
 import hashlib
+import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from audio_data import InputError
 
@@ -33,6 +36,20 @@ class TestSetCard:
     where: str
     expected: str
     hub_patterns: tuple[str, ...] = ("*",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What a test set holds one of for each item.
+
+    Attributes:
+        id: Unique in its test set.
+    """
+
+    id: str
+
+
+_Entry = TypeVar("_Entry", bound=Entry)
 
 
 def locate(source: str, card: TestSetCard) -> Path:
@@ -87,13 +104,72 @@ def wrong_layout(folder: Path, card: TestSetCard, detail: str = "") -> InputErro
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """Returns a SHA-256 over names and sizes of all files, and the content of those that describe the others."""
+    """Returns a SHA-256 over names and sizes of all files, and the content of those that describe the others.
+
+    Raises:
+        InputError: A link in it leads nowhere.
+    """
     digest = hashlib.sha256()
     for path in sorted(Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names):
+        if not path.exists():
+            raise InputError(f"`{path}` must lead to a file, got a broken link: fetch the test set again")
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         if path.suffix in _DESCRIBING:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def read_text(path: Path) -> str:
+    """Reads a file that describes recordings.
+
+    Raises:
+        InputError: It is not UTF-8; the message names it.
+    """
+    try:
+        # Spreadsheets put a mark at the beginning that is no part of the first name.
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        wrong = error.object[error.start : error.start + 1]
+        raise InputError(
+            f"`{path}` must be UTF-8, got {wrong!r} at byte {error.start:,}: convert it, or fetch it again"
+        ) from error
+
+
+def read_csv(path: Path, columns: Iterable[str]) -> tuple[list[dict[str, str]], list[str]]:
+    """Reads a csv file.
+
+    Args:
+        path: The file.
+        columns: Columns in which every row must have a value.
+
+    Returns:
+        Its rows; and which of the columns it lacks, when there are no rows.
+
+    Raises:
+        InputError: It is not UTF-8, or a row has no value in one of the columns; the message names it.
+    """
+    wanted = list(columns)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    if missing := [column for column in wanted if column not in (reader.fieldnames or ())]:
+        return [], missing
+    rows = []
+    for row in reader:
+        if short := [column for column in wanted if row[column] is None]:
+            at = f"line {reader.line_num} of `{path}`"
+            raise InputError(f"{at} must have a value of {short[0]!r}, got none: complete it")
+        rows.append(row)
+    return rows, []
+
+
+def distinct(entries: Iterable[_Entry]) -> list[_Entry]:
+    """Entries of a test set, a repeated id with a number after it, so that no entry takes another's place."""
+    times: collections.Counter[str] = collections.Counter()
+    found = []
+    for entry in entries:
+        times[entry.id] += 1
+        again = times[entry.id]
+        found.append(entry if again == 1 else dataclasses.replace(entry, id=f"{entry.id}#{again}"))
+    return found
 
 
 def read_tables(files: Sequence[Path]) -> Iterator[dict[str, Any]]:

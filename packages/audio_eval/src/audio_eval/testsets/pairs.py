@@ -1,13 +1,13 @@
 """Minimal pairs as published: ZeroSpeech's sWUGGY and sBLIMP, SALMon, and the StoryCloze family."""
 
-import csv
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from audio_eval.testsets.location import TestSetCard, read_tables, wrong_layout
+from audio_data import InputError
+from audio_eval.testsets.location import Entry, TestSetCard, distinct, read_csv, read_tables, read_text, wrong_layout
 from audio_tokenize.waveform import AudioBytes, AudioSource
 
 _ZEROSPEECH = (
@@ -42,7 +42,10 @@ STORY_CLOZE = TestSetCard(
 )
 _TRANSCRIPTS = ("word", "transcription")
 _STORY = re.compile(r"(?P<id>.+)_(?P<kind>correct|incorrect|mutual)")
-_ROC_COLUMNS = frozenset({"InputStoryid", "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2", "AnswerRightEnding"})
+_ROC_SENTENCES = tuple(f"InputSentence{number}" for number in range(1, 5))
+_ROC_ENDINGS = {"1": "RandomFifthSentenceQuiz1", "2": "RandomFifthSentenceQuiz2"}
+_ROC_COLUMNS = ("InputStoryid", *_ROC_SENTENCES, *_ROC_ENDINGS.values(), "AnswerRightEnding")
+_GOLD_COLUMNS = ("id", "filename", "correct")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +62,16 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
+class Pair(Entry):
     """Two stimuli of which a model should find the first more likely.
 
     Attributes:
-        id: Unique in its test set.
         part: The part of the test set it belongs to, empty where there is only one.
         positive: The one that is right.
         negative: The one that is not.
         extra: What else is known of it.
     """
 
-    id: str
     part: str
     positive: Side
     negative: Side
@@ -89,12 +90,11 @@ def read_zerospeech(folder: Path, card: TestSetCard) -> list[Pair]:
     Source: Nguyen et al., The Zero Resource Speech Benchmark 2021 (2020).
     """
     gold = next((path for path in _gold_files(folder, card) if path.is_file()), None)
-    if gold is not None:
-        return list(_from_gold(gold, card))
-    tables = sorted(folder.rglob("*.parquet"))
-    if tables:
-        return list(_from_tables(folder, tables, card))
-    raise wrong_layout(folder, card)
+    tables = sorted(folder.rglob("*.parquet")) if gold is None else []
+    pairs = distinct(_from_tables(folder, tables, card) if gold is None else _from_gold(gold, card))
+    if not pairs:
+        raise wrong_layout(folder, card, "" if gold is None and not tables else "there is no pair of right and wrong")
+    return pairs
 
 
 def _gold_files(folder: Path, card: TestSetCard) -> Iterator[Path]:
@@ -104,16 +104,13 @@ def _gold_files(folder: Path, card: TestSetCard) -> Iterator[Path]:
 
 
 def _from_gold(gold: Path, card: TestSetCard) -> Iterator[Pair]:
-    with gold.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        columns = set(reader.fieldnames or ())
-        if missing := {"id", "filename", "correct"} - columns:
-            detail = f"gold.csv has no column {', '.join(sorted(missing))}"
-            raise wrong_layout(gold.parent, card, detail)
-        groups: dict[tuple[str, str], dict[bool, list[dict[str, str]]]] = {}
-        for row in reader:
-            group = groups.setdefault((row["id"], row.get("voice") or ""), {True: [], False: []})
-            group[row["correct"].strip() == "1"].append(row)
+    rows, missing = read_csv(gold, _GOLD_COLUMNS)
+    if missing:
+        raise wrong_layout(gold.parent, card, f"gold.csv has no column {', '.join(missing)}")
+    groups: dict[tuple[str, str], dict[bool, list[dict[str, str]]]] = {}
+    for row in rows:
+        group = groups.setdefault((row["id"], row.get("voice") or ""), {True: [], False: []})
+        group[row["correct"].strip() == "1"].append(row)
     for (identity, voice), group in groups.items():
         for number, right, wrong in _combinations(group[True], group[False]):
             name = "/".join(part for part in (identity, voice, str(number) if number else "") if part)
@@ -172,7 +169,7 @@ def read_salmon(folder: Path, card: TestSetCard = SALMON) -> list[Pair]:
     Source: Maimon, Roth and Adi, SALMon: A Suite for Acoustic Language Model Evaluation (2024).
     """
     tables = sorted((folder / "all").glob("*.parquet")) or sorted(folder.rglob("*.parquet"))
-    pairs = list(_salmon_tables(folder, tables, card)) if tables else list(_salmon_files(folder))
+    pairs = distinct(_salmon_tables(folder, tables, card) if tables else _salmon_files(folder))
     if not pairs:
         raise wrong_layout(folder, card)
     return pairs
@@ -215,7 +212,7 @@ def read_story_cloze(folder: Path, *, spoken: bool, card: TestSetCard = STORY_CL
     """
     pairs = list(_stories(folder, ".wav" if spoken else ".txt"))
     if not pairs and not spoken:
-        pairs = [pair for path in sorted(folder.glob("*.csv")) for pair in _roc_stories(path)]
+        pairs = distinct(pair for path in sorted(folder.glob("*.csv")) for pair in _roc_stories(path))
     if not pairs:
         raise wrong_layout(folder, card)
     return pairs
@@ -247,17 +244,17 @@ def _spoken_side(files: list[Path]) -> Side:
 def _written_side(files: Iterable[Path]) -> Side:
     if not all(path.is_file() for path in files):
         return Side()
-    return Side(text=" ".join(path.read_text(encoding="utf-8").strip() for path in files))
+    return Side(text=" ".join(read_text(path).strip() for path in files))
 
 
 def _roc_stories(path: Path) -> Iterator[Pair]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if not set(reader.fieldnames or ()) >= _ROC_COLUMNS:
-            return
-        for row in reader:
-            story = " ".join(row[f"InputSentence{number}"].strip() for number in range(1, 5))
-            right = int(row["AnswerRightEnding"])
-            endings = [row[f"RandomFifthSentenceQuiz{number}"].strip() for number in (right, 3 - right)]
-            one, other = (Side(text=f"{story} {ending}") for ending in endings)
-            yield Pair(row["InputStoryid"], "", one, other)
+    rows, _ = read_csv(path, _ROC_COLUMNS)
+    for row in rows:
+        story, right = " ".join(row[name].strip() for name in _ROC_SENTENCES), row["AnswerRightEnding"].strip()
+        if right not in _ROC_ENDINGS:
+            raise InputError(
+                f"`AnswerRightEnding` of {row['InputStoryid']!r} in `{path}` must be 1 or 2, got {right!r}"
+            )
+        (wrong,) = _ROC_ENDINGS.keys() - {right}
+        one, other = (Side(text=f"{story} {row[_ROC_ENDINGS[number]].strip()}") for number in (right, wrong))
+        yield Pair(row["InputStoryid"], "", one, other)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_data import InputError
-from audio_eval.testsets.location import TestSetCard, read_tables, wrong_layout
+from audio_eval.testsets.location import Entry, TestSetCard, distinct, read_tables, read_text, wrong_layout
 from audio_eval.testsets.pairs import audio_cell
 from audio_tokenize.waveform import AudioSource
 
@@ -34,18 +34,16 @@ _HUB_SPLITS = {"test": "test", "dev": "validation", "train": "train.100"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Spoken:
+class Spoken(Entry):
     """One utterance.
 
     Attributes:
-        id: Unique in its split.
         audio: Its recording.
         text: What is said, as published.
         translation: What it means in the other language, empty where nobody says.
         speaker: Who speaks.
     """
 
-    id: str
     audio: AudioSource
     text: str
     translation: str = ""
@@ -53,18 +51,16 @@ class Spoken:
 
 
 @dataclasses.dataclass(frozen=True)
-class VoicePrompt:
+class VoicePrompt(Entry):
     """A text to be said in a voice.
 
     Attributes:
-        id: Unique in its test set.
         text: What is to be said.
         prompt_text: What the prompt says.
         prompt: Recording of the voice.
         recording: The text as said by the same person, None where there is none.
     """
 
-    id: str
     text: str
     prompt_text: str
     prompt: AudioSource
@@ -85,7 +81,10 @@ def read_librispeech(folder: Path, split: str) -> list[Spoken]:
     """
     for root in (folder / split, folder / "LibriSpeech" / split):
         if transcripts := sorted(root.glob("*/*/*.trans.txt")):
-            return [spoken for path in transcripts for spoken in _chapter(path)]
+            found = [spoken for path in transcripts for spoken in _chapter(path)]
+            if not found:
+                raise wrong_layout(folder, LIBRISPEECH, f"the transcripts of split {split!r} are empty")
+            return found
     kind, _, condition = split.partition("-")
     places = (
         f"{condition}/{_HUB_SPLITS.get(kind, kind)}/*.parquet",
@@ -93,14 +92,15 @@ def read_librispeech(folder: Path, split: str) -> list[Spoken]:
         f"{split}*.parquet",
     )
     tables = sorted({path for place in places for path in folder.rglob(place)})
-    found = [_row(row, folder, number, LIBRISPEECH, "text") for number, row in enumerate(read_tables(tables))]
+    rows = enumerate(read_tables(tables))
+    found = distinct(_row(row, folder, number, LIBRISPEECH, ("audio", "text")) for number, row in rows)
     if not found:
         raise wrong_layout(folder, LIBRISPEECH, f"split {split!r} is wanted")
     return found
 
 
 def _chapter(path: Path) -> Iterator[Spoken]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         name, _, text = line.strip().partition(" ")
         if name:
             yield Spoken(name, path.with_name(f"{name}.flac"), text, speaker=name.split("-")[0])
@@ -123,16 +123,16 @@ def read_covost2(folder: Path, languages: str, split: str) -> list[Spoken]:
     if root is None:
         raise wrong_layout(folder, COVOST2, f"split {split!r} of {languages!r} is wanted")
     rows = enumerate(read_tables(sorted(root.glob(f"{split}-*.parquet"))))
-    return [_row(row, folder, number, COVOST2, "sentence") for number, row in rows]
+    return distinct(_row(row, folder, number, COVOST2, ("audio", "sentence", "translation")) for number, row in rows)
 
 
-def _row(row: Mapping[str, Any], folder: Path, number: int, card: TestSetCard, text: str) -> Spoken:
-    if "audio" not in row or text not in row:
+def _row(row: Mapping[str, Any], folder: Path, number: int, card: TestSetCard, columns: tuple[str, ...]) -> Spoken:
+    if any(column not in row for column in columns):
         raise wrong_layout(folder, card, f"columns {', '.join(row)}")
     identity = str(row.get("id") or row.get("file") or number)
     audio = audio_cell(row["audio"], identity, folder)
     speaker = str(row.get("speaker_id") or row.get("client_id") or "")
-    return Spoken(identity, audio, str(row[text]), str(row.get("translation") or ""), speaker)
+    return Spoken(identity, audio, str(row[columns[1]] or ""), str(row.get("translation") or ""), speaker)
 
 
 def read_seed_tts(folder: Path) -> list[VoicePrompt]:
@@ -147,7 +147,7 @@ def read_seed_tts(folder: Path) -> list[VoicePrompt]:
     if not path.is_file():
         raise wrong_layout(folder, SEED_TTS)
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         parts = line.strip().split("|")
@@ -160,4 +160,4 @@ def read_seed_tts(folder: Path) -> list[VoicePrompt]:
         found.append(VoicePrompt(identity, text, prompt_text, folder / prompt, known))
     if not found:
         raise wrong_layout(folder, SEED_TTS, "meta.lst is empty")
-    return found
+    return distinct(found)

@@ -2,8 +2,8 @@
 
 The bytes of weights and moments are exact. The rest is an estimate from what the rematerialisation keeps; it leaves out
 the batch, the tiles of the loss, padding to the device's tiles and what a compiler holds twice. For models of the study
-it came to 93 to 96 % of the compiler's own figure, with microbatches to 60 %. Where a TPU compiler is installed
-(`pip install libtpu`), that figure decides: it compiles the very step for the slice.
+the compiler's own figure was 0.97 to 1.7 times as large. Where a TPU compiler is installed (`pip install libtpu`), that
+figure decides: it compiles the very step for the slice, and one block by itself, from which the time is estimated.
 """
 
 import json

@@ -8,6 +8,7 @@ there as a whole or is not listed; folders that a kill left behind are removed a
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from audio_data import InputError
+from audio_train.sharding.processes import is_first, wait_for_all
 from audio_train.training.state import TrainState
 
 FOLDER = "checkpoints"
@@ -50,8 +52,8 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder.resolve(), options=options)
 
     def steps(self) -> list[int]:
-        """Steps of the complete checkpoints, ascending."""
-        return sorted(self._manager.all_steps())
+        """Steps of the complete checkpoints, ascending; one that was copied or removed in part is none."""
+        return sorted(filter(self._is_complete, self._manager.all_steps()))
 
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint, or None."""
@@ -87,16 +89,27 @@ class Checkpoints:
         Raises:
             InputError: the checkpoint belongs to another run.
         """
+        self.check_run(step)
+        shapes = jax.tree.map(_abstract, flat_paths(like))
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+        arrays = self._manager.restore(step, args=arguments)["state"]
+        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in flat_paths(like)])
+
+    def check_run(self, step: int) -> None:
+        """Check that a checkpoint belongs to the run.
+
+        Args:
+            step: one of `steps()`.
+
+        Raises:
+            InputError: it belongs to another; both fingerprints are named.
+        """
         saved = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
         if saved["fingerprint"] != self.fingerprint:
             raise InputError(
                 f"checkpoint `{self.folder / str(step)}` belongs to the run with fingerprint "
                 f"{saved['fingerprint'][:12]}, not to {self.fingerprint[:12]}; go on with that run, or go elsewhere."
             )
-        shapes = jax.tree.map(_abstract, flat_paths(like))
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-        arrays = self._manager.restore(step, args=arguments)["state"]
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in flat_paths(like)])
 
     def restore_part(self, step: int, like: Mapping[str, PyTree]) -> dict[str, jax.Array]:
         """Read some arrays of a checkpoint, whose run may be another; the rest is not touched.
@@ -122,10 +135,16 @@ class Checkpoints:
             return reader.restore(folder, args=arguments)
 
     def discard_after(self, step: int) -> None:
-        """Remove the checkpoints of later steps, so that the run can be taken up from an earlier one."""
-        for later in self.steps():
-            if later > step:
-                self._manager.delete(later)
+        """Remove the checkpoints of later steps, whole or not, so that the run can be taken up from an earlier one."""
+        if is_first():
+            for later in self._manager.all_steps():
+                if later > step:
+                    # What a kill leaves of a removal may not pass for the newest checkpoint; Orbax clears this name.
+                    doomed = self.folder / f"{later}.orbax-checkpoint-tmp"
+                    (self.folder / str(later)).rename(doomed)
+                    shutil.rmtree(doomed)
+        wait_for_all("later checkpoints are given up")
+        self._manager.reload()
 
     def wait(self) -> None:
         """Return once every save is on disk.
@@ -135,6 +154,10 @@ class Checkpoints:
         """
         with self._writing():
             self._manager.wait_until_finished()
+
+    def _is_complete(self, step: int) -> bool:
+        parts = ("run/metadata", "state/manifest.ocdbt")
+        return all((self.folder / str(step) / part).is_file() for part in parts)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

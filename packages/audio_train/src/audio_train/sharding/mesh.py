@@ -76,8 +76,10 @@ class Placement:
         sizes = {}
         for part in filter(None, text.split(",")):
             name, _, value = part.partition("=")
-            if name not in AXES or not value.isdigit():
-                raise InputError(f"`--mesh` takes axes of {', '.join(AXES)}, such as fsdp=16,tensor=2, got {part!r}.")
+            if name not in AXES or name in sizes or not value.isdigit():
+                raise InputError(
+                    f"`--mesh` takes axes of {', '.join(AXES)}, each once, such as fsdp=16,tensor=2, got {part!r}."
+                )
             sizes[name] = int(value)
         return cls(**sizes, microbatches=microbatches)
 

@@ -28,7 +28,7 @@ class Tracker(Protocol):
         ...
 
     def flush(self) -> None:
-        """Return once everything logged is durable."""
+        """Return once everything logged is durable; nothing more of the last step follows."""
         ...
 
     def close(self) -> None:

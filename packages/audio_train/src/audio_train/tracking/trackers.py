@@ -45,7 +45,7 @@ class TensorBoard:
 
     Args:
         folder: where the files go.
-        step: step the run goes on from; TensorBoard then hides what an earlier start wrote of later steps.
+        step: step the run goes on from; TensorBoard hides what an earlier start wrote of later steps.
     """
 
     def __init__(self, folder: Path, step: int):
@@ -53,9 +53,9 @@ class TensorBoard:
         self._event = importlib.import_module("tensorboard.compat.proto.event_pb2")
         self._summary = importlib.import_module("tensorboard.compat.proto.summary_pb2")
         self._writer = module.EventFileWriter(str(folder))
-        if step:
-            restart = self._event.SessionLog(status=self._event.SessionLog.START)
-            self._writer.add_event(self._event.Event(step=step + 1, session_log=restart))
+        # At step 0 as well: a run killed before its first checkpoint begins anew beside what it wrote.
+        start = self._event.SessionLog(status=self._event.SessionLog.START)
+        self._writer.add_event(self._event.Event(step=step + 1, session_log=start))
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Record every number of a step."""
@@ -75,8 +75,10 @@ class TensorBoard:
 class WandbLike:
     """A run of Weights & Biases, or of trackio, which has the same interface.
 
-    A run that was killed logs the steps since its last checkpoint again, bit for bit what they were: W&B drops what it
-    has, trackio keeps both. Without a network `WANDB_MODE=offline` leaves the run's folder to `wandb sync`.
+    What is logged of a step is one row, sent when the next step begins or at a flush. Rows that the run already has are
+    not sent again: the steps since its last checkpoint, which a killed run takes again, bit for bit what they were.
+    Without a network `WANDB_MODE=offline` leaves the run's folder to `wandb sync`. W&B then writes a file a start, ends
+    it somewhat before a kill, and does not read it again, so that the steps taken again are in two files.
 
     Args:
         package: `"wandb"` or `"trackio"`.
@@ -90,17 +92,28 @@ class WandbLike:
         options: dict[str, Any] = {"project": "audio-train", "name": name, "config": resolved.to_json()}
         if package == "wandb":
             options |= {"id": name, "dir": str(run_folder)}
-        self._run = self._module.init(resume="allow", **options)
+        run = self._module.init(resume="allow", **options)
+        # Asked of the service and not of `metrics.jsonl`, whose last lines a kill may have kept from it.
+        self._first_step = run.starting_step if package == "wandb" else run._next_step
+        self._commit = {"commit": True} if package == "wandb" else {}  # trackio knows no open rows
+        self._step, self._row = 0, dict[str, float]()
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Record every number of a step."""
-        self._module.log(dict(flat_numbers(values)), step=step)
+        if step != self._step:
+            self.flush()
+        self._step = step
+        self._row.update(flat_numbers(values))
 
     def flush(self) -> None:
-        """Nothing to wait for: `metrics.jsonl` is the durable record."""
+        """Send the row of the last step. There is nothing to wait for: `metrics.jsonl` is the durable record."""
+        if self._row and self._step >= self._first_step:
+            self._module.log(self._row, step=self._step, **self._commit)
+        self._row = {}
 
     def close(self) -> None:
         """Finish the run."""
+        self.flush()
         self._module.finish()
 
 

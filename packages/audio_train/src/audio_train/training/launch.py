@@ -36,7 +36,7 @@ from audio_train.tracking.trackers import Several, check_trackers, open_trackers
 from audio_train.training.loop import Loop, Profile, StopRequest, Unseen
 from audio_train.training.starts import find_start
 from audio_train.training.state import TrainState, abstract_state
-from audio_train.training.trainer import Trainer
+from audio_train.training.trainer import Trainer, check_datasets
 
 CheckpointPath = tuple[Path, int]
 """Folder of a run and step of one of its checkpoints."""
@@ -122,6 +122,7 @@ def run(
         check_claim(out_dir, resolved, saved)
         point = resume_point(out_dir, resolved, resume)
         if resume == "auto" and _is_exported(out_dir, resolved):
+            check_datasets(resolved, open_root(data_root, max_quarantined=max_quarantined))
             return Outcome(out_dir, resolved.num_steps, resolved.num_steps)
         beginning = find_start(resolved, start) if point is None else None
         batch_size = resolved.run.data.batch_size
@@ -164,7 +165,7 @@ def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> Checkpoin
         resume: as in `run`.
 
     Raises:
-        InputError: `resume` is `"never"` and there is progress, or it names no checkpoint.
+        InputError: `resume` is `"never"` and there is progress, or it names no checkpoint of this run.
     """
     if resume in ("auto", "never"):
         steps = checkpoint_steps(out_dir, resolved)
@@ -175,13 +176,15 @@ def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> Checkpoin
             )
         return (out_dir, steps[-1]) if steps else None
     path = Path(resume)
-    if not (path.is_dir() and path.name.isdigit() and path.parent.name == CHECKPOINTS_FOLDER):
+    if not (path.name.isdigit() and path.parent.name == CHECKPOINTS_FOLDER):
         raise InputError(f"`resume` is 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got {resume!r}.")
     source, step = path.parent.parent, int(path.name)
     if step not in checkpoint_steps(source, resolved):
         raise InputError(
             f"`{path}` is not a complete checkpoint; `{source}` has {checkpoint_steps(source, resolved)!r}."
         )
+    with Checkpoints(source, resolved.fingerprint) as checkpoints:
+        checkpoints.check_run(step)
     return source, step
 
 
@@ -208,7 +211,7 @@ def export(
         The folder written.
 
     Raises:
-        InputError: the folder holds no run, or no such checkpoint.
+        InputError: the folder holds no run, or no such checkpoint, or the datasets are not those of the run.
     """
     resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
     steps, alone = checkpoint_steps(run_dir, resolved), Placement(data=1)
@@ -217,9 +220,11 @@ def export(
         raise InputError(
             f"`{run_dir}` has checkpoints at steps {steps!r}, got {step!r}; train on, or choose another step."
         )
+    datasets = open_root(data_root)
+    check_datasets(resolved, datasets)
     with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
         state = checkpoints.restore(chosen, abstract_state(resolved, make_mesh(alone), alone))
-    codec = open_root(data_root)[resolved.mixture.corpora[0]].manifest.codec
+    codec = datasets[resolved.mixture.corpora[0]].manifest.codec
     folder = out_dir or run_dir / EXPORT_FOLDER
     vocabulary = data_root / VOCABULARY_FOLDER
     export_model(folder, state.model, resolved, step=chosen, vocabulary_folder=vocabulary, codec=codec)
@@ -331,6 +336,7 @@ def _export(trainer: Trainer, state: TrainState, step: int, folder: Path) -> Non
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:
     """The state to go on from, and its steps."""
     if point is None:
+        checkpoints.discard_after(0)
         return trainer.initial_state(), 0
     source, step = point
     with Checkpoints(source, checkpoints.fingerprint) as others:

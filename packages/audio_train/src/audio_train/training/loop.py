@@ -190,10 +190,12 @@ class Loop:
             state, metrics = self.step(state, batch, self._request())
             taken += 1
             batch = self._next_batch() if taken < self.num_steps else None
-            self._report(in_flight)
             agreed = self._agreed(in_flight)
+            due = self._evaluation_due(taken) or self._save_due(taken, agreed) or self._export_due(taken)
+            pausing = due or agreed is Request.STOP
+            self._report(in_flight, timed_with_next=pausing)
             in_flight = (taken, metrics)
-            if self._evaluation_due(taken) or self._save_due(taken, agreed) or self._export_due(taken):
+            if pausing:
                 self._report(in_flight)
                 in_flight = None
                 saved = self._pause(state, taken, saved, agreed)
@@ -275,8 +277,14 @@ class Loop:
         self.checkpoints.save(state, taken)
         self._saved_seconds = time.monotonic()
 
-    def _report(self, finished: tuple[int, StepMetrics] | None) -> None:
-        """Write and show the metrics of a step; waits for the device to finish it."""
+    def _report(self, finished: tuple[int, StepMetrics] | None, *, timed_with_next: bool = False) -> None:
+        """Write and show the metrics of a step; waits for the device to finish it.
+
+        Args:
+            finished: the step, or None.
+            timed_with_next: whether the step after it is reported right after it. That one may have ended long before,
+                so that the time between the two reports says nothing of it: the rate it shows is that of both.
+        """
         if finished is None:
             return
         taken, on_device = finished
@@ -308,7 +316,8 @@ class Loop:
             norm=float(metrics.grad_norm),
             **{name: line[name] for name in ("tokens_per_second", "data_wait_fraction", "mfu") if name in line},
         )
-        self._timing.reset()
+        if not timed_with_next:
+            self._timing.reset()
         if metrics.bad_run >= self.cadence.max_bad_steps:
             raise self._diverged(taken, int(metrics.bad_run))
 

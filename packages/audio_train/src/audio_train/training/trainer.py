@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, TokenDataset, open_root
+from audio_train.config import Evaluation
 from audio_train.planning.hardware import peak_flops
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.layout import layout_of, on_mesh
@@ -75,6 +76,8 @@ class Trainer:
         self.start = start
         self.datasets = open_root(data_root, max_quarantined=max_quarantined)
         check_datasets(resolved, self.datasets)
+        if resolved.run.cadence.evaluation is not None:  # now, and not once the step is compiled
+            held_out(resolved.run.cadence.evaluation).check_corpora(self.datasets)
         self._mesh = make_mesh(placement)
         self.abstract_state = abstract_state(resolved, self._mesh, placement)
         batch_size = resolved.run.data.batch_size
@@ -146,7 +149,7 @@ class Trainer:
         spec = self.resolved.run.cadence.evaluation
         if spec is None:
             return None
-        loader = self._loader(Mixture.constant("evaluation", dict.fromkeys(spec.corpora, 1.0)))
+        loader = self._loader(held_out(spec))
         batches = [self._place(loader.batch(index)) for index in range(spec.num_batches)]
         one_batch = self._program.evaluate
 
@@ -226,6 +229,11 @@ class StepProgram:
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
         self.train = jax.jit(step, donate_argnums=0, out_shardings=(places, whole))
         self.evaluate = jax.jit(on_mesh(partial(evaluation_step, layout=layout), layout, mesh, arguments, whole))
+
+
+def held_out(evaluation: Evaluation) -> Mixture:
+    """The mixture of which an evaluation reads rows."""
+    return Mixture.constant("evaluation", dict.fromkeys(evaluation.corpora, 1.0))
 
 
 def place_everywhere(tree: T, mesh: Mesh) -> T:

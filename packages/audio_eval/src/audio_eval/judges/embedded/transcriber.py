@@ -42,6 +42,7 @@ class EmbeddedTranscriber:
         tensors = safetensors.numpy.load(content)
         self._parameters = {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
         self.words: tuple[str, ...] = tuple(_metadata(content)["words"].split())
+        self.language = "en"
         self._judge_id = f"embedded-transcriber:{REVISION}:{hashlib.sha256(content).hexdigest()[:12]}"
 
     @property
