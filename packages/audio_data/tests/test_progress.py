@@ -37,6 +37,13 @@ def test_a_log_gets_a_line_every_few_seconds_and_one_at_the_end(clock, capsys):
     ]
 
 
+def test_what_an_earlier_start_did_counts_and_is_not_of_this_rate(clock, capsys):
+    with Progress("train", total=100, unit="steps", done=60) as progress:
+        clock.now += 5
+        progress.advance(10)
+    assert capsys.readouterr().err == "train: 70/100 steps (2/s), 0:05 elapsed, 0:15 left\n"
+
+
 def test_the_last_line_tells_that_work_was_stopped(clock, capsys):
     def work():
         with Progress("build", total=None, unit="documents") as progress:

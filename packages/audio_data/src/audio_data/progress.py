@@ -17,6 +17,7 @@ class Progress:
         label: What is being done, e.g. ``"encode"``.
         total: The amount of work in ``unit``, or None where it is not known (then no remaining time is shown).
         unit: What is counted, in the plural, e.g. ``"documents"``.
+        done: What an earlier start has done of it; it counts as done and not towards the rate.
 
     Example:
         ```python
@@ -26,11 +27,11 @@ class Progress:
         ```
     """
 
-    def __init__(self, label: str, total: int | float | None, unit: str = "items"):
+    def __init__(self, label: str, total: int | float | None, unit: str = "items", *, done: int | float = 0):
         self.label = label
         self.total = total
         self.unit = unit
-        self.done = 0.0
+        self.done = self._done_before = float(done)
         self._fields: dict[str, str | int | float] = {}
         self._bar = None
         self._task = None
@@ -82,7 +83,7 @@ class Progress:
             console=Console(file=sys.stderr),
         )
         self._bar.start()
-        self._task = self._bar.add_task(self.label, total=self.total, rate="", fields="")
+        self._task = self._bar.add_task(self.label, total=self.total, completed=int(self.done), rate="", fields="")
 
     def _write_line(self, ending: str) -> None:
         self._last_line, self._last_done = time.monotonic(), self.done
@@ -94,14 +95,14 @@ class Progress:
         print(", ".join(parts + [fields] * bool(fields)) + ending, file=sys.stderr, flush=True)
 
     def _rate(self) -> float:
-        return self.done / max(time.monotonic() - self._start, 1e-9)
+        return (self.done - self._done_before) / max(time.monotonic() - self._start, 1e-9)
 
     def _rate_text(self) -> str:
         total = "" if self.total is None else f"/{_number(self.total)}"
         return f"{_number(self.done)}{total} {self.unit} ({_number(self._rate())}/s)"
 
     def _remaining_seconds(self) -> float | None:
-        if self.total is None or not 0 < self.done < self.total:
+        if self.total is None or not self._done_before < self.done < self.total:
             return None
         return (self.total - self.done) / self._rate()
 

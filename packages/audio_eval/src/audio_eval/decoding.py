@@ -63,8 +63,7 @@ def continue_prompts(
     if missing := len(prompts) - len(fitting):
         without = f"{missing:,} of {len(prompts):,} prompts leave no room in the context of {model.config.max_seq_len}"
         click.echo(f"{label}: {without}, and get no answer", err=True)
-    with Progress(label, len(fitting), unit="items") as progress:
-        progress.advance(len(fitting) - len(waiting))
+    with Progress(label, len(fitting), unit="items", done=len(fitting) - len(waiting)) as progress:
         for members in _calls([len(prompt) for prompt in prompts], waiting, batch_size * _BATCHES_PER_CALL):
             continued = generate(
                 model,

@@ -37,8 +37,8 @@ def transcribe_takes(
         for index, clip in enumerate(takes)
         if f"{kind}/{index}" not in known
     ]
-    with Progress(f"{label}, judge", sum(len(takes) for takes in clips.values()), unit="clips") as progress:
-        progress.advance(len(known))
+    num_clips = sum(len(takes) for takes in clips.values())
+    with Progress(f"{label}, judge", num_clips, unit="clips", done=len(known)) as progress:
         for start in range(0, len(waiting), _CLIPS_PER_CALL):
             some = waiting[start : start + _CLIPS_PER_CALL]
             texts = judge.transcribe([clip for _, clip in some], int(context.codec.sample_rate_hz))

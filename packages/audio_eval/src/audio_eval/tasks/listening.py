@@ -46,8 +46,7 @@ def encode_clips(
     codes = {key: _unpack(value) for key, value in journal.known(step).items() if key in clips}
     problems: dict[str, str] = {}
     waiting = [key for key in clips if key not in codes]
-    with Progress(f"{label}, encode", len(clips), unit="clips") as progress:
-        progress.advance(len(codes))
+    with Progress(f"{label}, encode", len(clips), unit="clips", done=len(codes)) as progress:
         for start in range(0, len(waiting), _BATCH_SIZE):
             keys = waiting[start : start + _BATCH_SIZE]
             sounds = {}

@@ -87,14 +87,13 @@ def build_dataset(
         documents_per_shard=documents_per_shard,
         overwrite=overwrite,
     )
-    with Progress(f"build {out.name}", None, unit="documents") as progress:
-        items = builder.items()
-        # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
-        if (first := next(items, None)) is None:
-            raise selection.explain_nothing(corpus, corpus.path, rules.grouping)
-        with writer:
-            done = writer.skip_resumed()
-            progress.advance(done)
+    items = builder.items()
+    # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
+    if (first := next(items, None)) is None:
+        raise selection.explain_nothing(corpus, corpus.path, rules.grouping)
+    with writer:
+        done = writer.skip_resumed()
+        with Progress(f"build {out.name}", None, unit="documents", done=done) as progress:
             for document in builder.documents(islice(chain([first], items), done, None)):
                 writer.write(document)
                 progress.advance()

@@ -125,12 +125,12 @@ class _Builder:
                 "look at what was dropped, or choose another `holdout_fraction`"
             )
         self.counts.clear()
-        with Progress(f"build {name}", None, unit="documents") as progress, writer:
+        with writer:
             done = writer.skip_resumed()
-            progress.advance(done)
-            for document in self.documents(done):
-                writer.write(document)
-                progress.advance()
+            with Progress(f"build {name}", None, unit="documents", done=done) as progress:
+                for document in self.documents(done):
+                    writer.write(document)
+                    progress.advance()
 
     def pass_over(self, num_documents: int) -> None:
         """Counts what was left out of a dataset that holds its documents already."""

@@ -275,7 +275,7 @@ def _train(
     with contextlib.ExitStack() as stack:
         history, metrics = _metrics(stack, options, resolved, taken)
         label = f"train {resolved.run.name}"
-        progress = Progress(label, total=num_steps - taken, unit="steps")
+        progress = Progress(label, total=num_steps, unit="steps", done=taken)
         if is_first():
             stack.enter_context(progress)
         loop = Loop(
