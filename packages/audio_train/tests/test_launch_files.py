@@ -17,7 +17,9 @@ LAUNCH = ROOT / "examples" / "launch"
 
 def parse(words: list[str]) -> None:
     """Parse a command's words without running it."""
-    main.commands[words[0]].make_context(words[0], words[1:])
+    # A command remembers the name of its help option from the first context it is given: that of its group.
+    group = click.Context(main, **main.context_settings)
+    main.commands[words[0]].make_context(words[0], words[1:], parent=group)
 
 
 def commands(text: str) -> list[list[str]]:
