@@ -171,6 +171,18 @@ def test_a_place_to_resume_from_is_a_whole_checkpoint(
         run(toy, data_root, tmp_path, resume=words.format(run=undisturbed))
 
 
+def test_checkpoints_none_of_which_is_whole_are_not_written_over(
+    toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device
+):
+    copied = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    shutil.rmtree(copied / "export")
+    for step in (10, 12):
+        (copied / "checkpoints" / str(step) / "state" / "manifest.ocdbt").unlink()
+    with pytest.raises(InputError, match=r"none of the checkpoints \[10, 12\] in .* is complete"):
+        run(toy, data_root, copied, placement=one_device)
+    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["10", "12"]
+
+
 def test_a_checkpoint_of_another_run_is_refused_before_a_folder_is_taken(
     toy, varied, data_root: Path, undisturbed: Path, tmp_path: Path
 ):

@@ -165,7 +165,8 @@ def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> Checkpoin
         resume: as in `run`.
 
     Raises:
-        InputError: `resume` is `"never"` and there is progress, or it names no checkpoint of this run.
+        InputError: `resume` is `"never"` and there is progress, it names no checkpoint of this run, or there are
+            checkpoints of which none is complete.
     """
     if resume in ("auto", "never"):
         steps = checkpoint_steps(out_dir, resolved)
@@ -173,6 +174,13 @@ def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> Checkpoin
             raise InputError(
                 f"`{out_dir}` holds step {steps[-1]} of this run and `resume` is 'never'; give another folder with "
                 "--out, or remove it."
+            )
+        damaged = sorted(int(path.name) for path in (out_dir / CHECKPOINTS_FOLDER).glob("*") if path.name.isdigit())
+        if damaged and not steps:
+            # Days of training may lie there: it is not for a restart to begin anew and write over them.
+            raise InputError(
+                f"none of the checkpoints {damaged!r} in `{out_dir}` is complete, as after a copy that was cut short; "
+                "copy them again, or remove them to begin anew."
             )
         return (out_dir, steps[-1]) if steps else None
     path = Path(resume)
@@ -336,7 +344,6 @@ def _export(trainer: Trainer, state: TrainState, step: int, folder: Path) -> Non
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:
     """The state to go on from, and its steps."""
     if point is None:
-        checkpoints.discard_after(0)
         return trainer.initial_state(), 0
     source, step = point
     with Checkpoints(source, checkpoints.fingerprint) as others:
