@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from audio_data import MIXES, Vocabulary
+from audio_data import MIXES, Vocabulary, from_json, to_json
 from audio_train import STUDIES, ResolvedRun, Study, TrainRun, resolve
-from audio_train.overrides import parse, to_json
 from audio_train.recipes.study import mixture_name
 from audio_train.recipes.tokenization import produced_by
 from audio_train.studies import recipe_table
@@ -72,7 +71,7 @@ def test_names_are_unique_and_follow_the_rule():
         run = STUDY_BY_NAME[study].runs[name]
         assert run.name == name == name.lower()
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-")
-        assert parse(TrainRun, json.loads(json.dumps(to_json(run)))) == run
+        assert from_json(TrainRun, json.loads(json.dumps(to_json(run))), "run") == run
 
 
 def test_what_a_study_says_of_its_runs_is_of_its_runs():

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
+from audio_data import to_json
 from audio_train import STUDIES, Placement, Trainer, TrainRun, read_metrics
 from audio_train.cli import main
-from audio_train.overrides import to_json
 from audio_train.training import launch
 
 PROGRAM = [sys.executable, "-c", "from audio_train.cli import main; main()"]

@@ -1,12 +1,11 @@
 import pytest
 
-from audio_data import InputError
+from audio_data import InputError, from_json, to_json
 from audio_train import LearningRateRule, NamedModel, TrainRun, override
-from audio_train.overrides import parse, to_json
 
 
 def test_json_round_trip(toy_run: TrainRun):
-    assert parse(TrainRun, to_json(toy_run)) == toy_run
+    assert from_json(TrainRun, to_json(toy_run), "run") == toy_run
 
 
 def test_values_take_their_field_s_type(toy_run: TrainRun):

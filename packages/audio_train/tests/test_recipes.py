@@ -1,8 +1,7 @@
 import pytest
 
-from audio_data import InputError, Vocabulary
+from audio_data import InputError, Vocabulary, from_json, to_json
 from audio_train import STUDIES, find_recipe, resolve
-from audio_train.overrides import parse, to_json
 from audio_train.recipes.catalogue import MARIN_MIMI
 
 COMPACT = Vocabulary.compact("compact", 128, "embedded-v1", num_codebooks=8, codebook_size=2048, text_tokenizer="x")
@@ -13,7 +12,7 @@ NAMES = [name for study in STUDIES for name in study.runs]
 def test_every_recipe_resolves_and_survives_json(name: str):
     study, run = find_recipe(name)
     assert run.name == name
-    assert parse(type(run), to_json(run)) == run
+    assert from_json(type(run), to_json(run), "run") == run
     assert resolve(run, study.vocabulary_of(name) or COMPACT).num_steps > 0
 
 

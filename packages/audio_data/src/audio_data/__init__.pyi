@@ -3,6 +3,15 @@ from .describe import describe_ids as describe_ids
 from .errors import InputError as InputError
 from .holdouts import Holdout as Holdout
 from .holdouts import holdout as holdout
+from .json_files import decode_json as decode_json
+from .json_files import decode_line as decode_line
+from .json_files import decode_object as decode_object
+from .json_files import file_errors as file_errors
+from .json_files import from_json as from_json
+from .json_files import nearest as nearest
+from .json_files import read_json as read_json
+from .json_files import read_json_lines as read_json_lines
+from .json_files import to_json as to_json
 from .loader import BatchLoader as BatchLoader
 from .loader import RowOrigin as RowOrigin
 from .loader import TokenBatch as TokenBatch

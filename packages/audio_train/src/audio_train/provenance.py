@@ -5,8 +5,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from audio_data import to_json
 from audio_train.config import LearningRateRule, TrainRun
-from audio_train.overrides import to_json
 from audio_train.recipes.study import Study, mixture_name
 from audio_train.resolved import ResolvedRun
 from audio_train.studies.scale import Scale

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from audio_data import InputError, Manifest, Mixture, Packing, Stage, Vocabulary
+from audio_data import InputError, Manifest, Mixture, Packing, Stage, Vocabulary, from_json, to_json
 from audio_model import Qwen3xConfig, RopeConfig, TokenSets, named_config
 from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
 from audio_train.optimization.scaling import learning_rate
 from audio_train.optimization.schedules import WarmupStableDecay, schedule, step_counts
-from audio_train.overrides import parse, to_json
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class ResolvedRun:
             raise InputError(
                 f"a resolved run has {', '.join(f'`{name}`' for name in sorted(missing))}, which are missing."
             )
-        resolved = resolve(parse(TrainRun, value["run"]), Vocabulary.from_json(value["vocabulary"]))
+        resolved = resolve(from_json(TrainRun, value["run"], "run"), Vocabulary.from_json(value["vocabulary"]))
         resolved = replace(resolved, datasets=dict(value["datasets"]))
         if resolved.fingerprint != value["fingerprint"]:
             raise InputError(

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from audio_data import InputError
+from audio_data import InputError, to_json
 from audio_train import TrainRun, read_metrics
-from audio_train.overrides import to_json
 from audio_train.sharding.processes import join, without_option
 
 PROGRAM = [sys.executable, "-c", "from audio_train.cli import main; main()"]

@@ -1,8 +1,7 @@
 """Every run that has a name. A recipe is a value: looking one up reads no file and touches no device."""
 
-from audio_data import InputError
+from audio_data import InputError, nearest
 from audio_train.config import TrainRun
-from audio_train.overrides import nearest
 from audio_train.recipes import (
     cooldown,
     cvss,

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from audio_data import InputError
-from audio_train.overrides import nearest
+from audio_data import InputError, nearest
 
 VocabularyName = Literal["marin-mimi", "qwen3x-mimi"]
 TEXT_TOKENIZERS: dict[VocabularyName, str] = {

@@ -20,10 +20,9 @@ from pathlib import Path
 
 import click
 
-from audio_data import InputError
+from audio_data import InputError, to_json
 from audio_train.command_lines import Command, find_programs, run_command
 from audio_train.config import StartSpec, TrainRun
-from audio_train.overrides import to_json
 from audio_train.recipes import STUDIES, find_recipe
 from audio_train.recipes.checkpoints import CHECKPOINTS, Checkpoint
 from audio_train.recipes.tokenization import Tokenization, produced_by

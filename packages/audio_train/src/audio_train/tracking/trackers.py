@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_data import InputError
-from audio_train.overrides import nearest
+from audio_data import InputError, nearest
 from audio_train.resolved import ResolvedRun
 from audio_train.tracking.metrics import Tracker
 
