@@ -51,7 +51,7 @@ def decode_json(content: bytes | str) -> Any:
             content.encode()
         if _ESCAPED_SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise InputError(f"expected UTF-8 text, got {error.object[error.start : error.start + 8]!r}") from error
     except RecursionError as error:
         raise InputError(f"expected at most {MAX_DEPTH} nested lists and objects, got many more") from error
