@@ -40,6 +40,14 @@ _ADVICE = {
     errno.ENOENT: "there is no such file or folder: create it, or choose another",
     errno.EEXIST: "a file stands where a folder is needed: choose another folder",
     errno.EISDIR: "a folder stands where a file is needed: choose another name",
+    errno.EIO: "the disk reports an error: check it, then run the same command again",
+    errno.ESTALE: "the network file system lost it: mount it again, then run the same command again",
+    errno.ETIMEDOUT: "the file system did not answer: run the same command again",
+    errno.ENAMETOOLONG: "that name is too long for this file system: choose a shorter one",
+    errno.ELOOP: "its symbolic links form a loop: repair them",
+    errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",
+    errno.ENFILE: "too many files are open on this machine: close some programs",
+    errno.EBUSY: "another program uses it: wait for it",
 }
 # What clients raise for a user's missing credentials or a store that cannot be reached; neither is an `OSError`.
 _GOOGLE_ERRORS = (("google.auth.exceptions", "GoogleAuthError"), ("aiohttp", "ClientConnectionError"))
