@@ -1,112 +1,60 @@
 """Audio files and segments of them as mono float32 waveforms at the rate a codec wants."""
 
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 from jaxtyping import Float32
 
 from audio_data import InputError
+from audio_tokenize.audio_files.mixing import choose_channel, mix, require_samples
+from audio_tokenize.audio_files.sources import AudioBytes as AudioBytes
+from audio_tokenize.audio_files.sources import AudioSource
+from audio_tokenize.audio_files.tracks import END_TOLERANCE_SECONDS as END_TOLERANCE_SECONDS
+from audio_tokenize.audio_files.tracks import Span, find_spans, read_blocks, read_track
 
 SAMPLE_RATE_HZ = 24_000
 
-# Manifests round their times: an end this far behind the last sample is the last sample.
-END_TOLERANCE_SECONDS = 0.05
+_BLOCK_SECONDS = 10.0
+# What `load_audio` holds at most, all channels together: 3 h of one channel at 48 kHz.
+_MAX_HELD_SAMPLES = 1 << 29
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of an audio file says.
+    """What an audio file holds, whatever its header states.
 
     Attributes:
-        seconds: Duration.
-        sample_rate_hz: Samples of one channel per second.
-        num_channels: Channels.
+        seconds: Duration of what can be decoded.
+        sample_rate_hz: Samples of one channel per second; of the first link of a chain.
+        num_channels: Channels; of the first link of a chain.
+        fault: Why that is less than the file states, as the end of `expected ..., got ...`; empty where it is whole.
     """
 
     seconds: float
     sample_rate_hz: int
     num_channels: int
-
-
-@dataclass(frozen=True)
-class AudioBytes:
-    """An audio file that lies in memory, as a member of an archive or a cell of a table does.
-
-    Attributes:
-        name: Where it came from, for messages and for people.
-        content: The file's bytes.
-    """
-
-    name: str
-    content: bytes = field(repr=False)
-
-    def __str__(self) -> str:
-        return self.name
-
-
-AudioSource = Path | AudioBytes
-
-
-def _reason(source: AudioSource, error: Exception) -> str:
-    """Says in a few words why `source` cannot be opened as audio."""
-    if isinstance(source, AudioBytes):
-        return _said(error) if source.content else "no bytes at all"
-    path = source
-    if not path.exists():
-        return "there is no such file"
-    if path.is_dir():
-        return "it is a folder"
-    if path.stat().st_size == 0:
-        return "the file is empty (0 bytes)"
-    return _said(error)
-
-
-def _said(error: Exception) -> str:
-    said = str(getattr(error, "error_string", error)).rstrip(".")
-    # What libsndfile calls its own struct is filled from the header.
-    return "a header with a sample rate of 0 Hz or without channels" if "SF_INFO struct" in said else said
-
-
-def _open(path: AudioSource) -> soundfile.SoundFile:
-    """Opens `path` and refuses a header that no waveform can follow."""
-    try:
-        audio = soundfile.SoundFile(io.BytesIO(path.content) if isinstance(path, AudioBytes) else path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(
-            f"`{path}`: expected readable audio (wav, flac, ogg, opus or mp3), got {_reason(path, error)!r}; "
-            "replace or remove the file"
-        ) from error
-    problem = _header_problem(audio)
-    if problem:
-        audio.close()
-        raise InputError(f"`{path}`: expected audio, got {problem}; replace or remove the file")
-    return audio
-
-
-def _header_problem(audio: soundfile.SoundFile) -> str | None:
-    if audio.samplerate <= 0:
-        return f"a sample rate of {audio.samplerate} Hz"
-    if audio.frames <= 0:
-        return "a header without samples (0 s)"
-    return None
+    fault: str = ""
 
 
 def audio_info(path: AudioSource | str) -> AudioInfo:
-    """Reads the header of an audio file.
+    """Looks at an audio file without decoding it.
+
+    The length is that of the frames, pages or chunks that are there. Files that are joined to one, chains of Ogg links,
+    MPEG without an index and FLAC or WAV of unknown length have the length of their sound.
 
     Args:
-        path: A file, or its bytes, in a format of libsndfile: wav, flac, ogg (Vorbis or Opus), mp3.
+        path: A file, or its bytes: wav (also RF64 and Wave64), flac, ogg (Vorbis, Opus or FLAC), mp3, aiff, au, caf or
+            sphere, whatever its name.
 
     Raises:
-        InputError: If the file is missing, unreadable, empty or has no sample rate.
+        InputError: If the file is missing, no audio, of a format that is not read, or has no sample.
     """
-    with _open(_source(path)) as audio:
-        return AudioInfo(audio.frames / audio.samplerate, audio.samplerate, audio.channels)
+    track = read_track(_source(path))
+    return AudioInfo(track.seconds, track.links[0].sample_rate_hz, track.links[0].num_channels, track.fault)
 
 
 def resample(
@@ -133,44 +81,6 @@ def _source(path: AudioSource | str) -> AudioSource:
     return Path(path) if isinstance(path, str) else path
 
 
-def _frame_span(path: AudioSource, seconds: float, rate_hz: int, start: float, end: float | None) -> tuple[int, int]:
-    """Turns times into sample positions inside the file."""
-    stop = seconds if end is None else end
-    if not 0 <= start < stop:
-        raise InputError(f"`{path}`: expected 0 <= start < end in seconds, got start {start!r} and end {stop!r}")
-    if start >= seconds or stop > seconds + END_TOLERANCE_SECONDS:
-        raise InputError(
-            f"`{path}`: expected a segment within its {seconds:.3f} s, got {start!r} to {stop!r}; "
-            "correct the times or give the whole recording"
-        )
-    return round(start * rate_hz), round(min(stop, seconds) * rate_hz)
-
-
-def _read(path: AudioSource, audio: soundfile.SoundFile, start: int, stop: int) -> Float32[np.ndarray, " samples"]:
-    """Reads and downmixes; less comes back where the file ends early."""
-    try:
-        if audio.tell() != start:
-            audio.seek(start)
-        channels = audio.read(stop - start, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise InputError(
-            f"`{path}`: expected audio that can be decoded, got {error.error_string!r} after sample {start}; replace it"
-        ) from error
-    return channels.mean(axis=1)
-
-
-def _require_length(
-    path: AudioSource, audio: soundfile.SoundFile, start: int, stop: int, got: int, end: object
-) -> None:
-    """Refuses a file that is cut short; without a given end the header of an mp3 without an index only guesses it."""
-    known_end = end is not None or audio.format != "MP3"
-    if got == 0 or (known_end and stop - start - got > END_TOLERANCE_SECONDS * audio.samplerate):
-        raise InputError(
-            f"`{path}`: expected {stop - start} samples from sample {start}, got {got}; "
-            "the file is cut short, replace it"
-        )
-
-
 def load_audio(
     path: AudioSource | str,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
@@ -179,11 +89,12 @@ def load_audio(
 ) -> Float32[np.ndarray, " samples"]:
     """Loads a file, or one segment of it, as a mono waveform.
 
-    Channels are averaged. Only the segment is read, so an utterance at the end of an hour costs no more than one at its
-    beginning. Times are of the file, before resampling.
+    Channels are averaged; where they cancel each other, the one that holds the speech is taken. Only the segment is
+    decoded, so an utterance at the end of an hour costs no more than one at its beginning. Times are of the file, before
+    resampling.
 
     Args:
-        path: A file, or its bytes, in a format of libsndfile: wav, flac, ogg (Vorbis or Opus), mp3.
+        path: A file, or its bytes, as in `audio_info`.
         sample_rate_hz: Rate of the result.
         start_seconds: Where the segment begins; the beginning of the file by default.
         end_seconds: Where it ends, exclusive; the end of the file by default. It may lie up to 0.05 s behind the end of
@@ -193,24 +104,32 @@ def load_audio(
         Samples, as decoded, nominally within -1 and 1.
 
     Raises:
-        InputError: If the file is missing, unreadable, empty, damaged or has no sample rate, if the segment is not
-            inside it, or if a sample is not finite.
+        InputError: If the file is missing, unreadable, empty, damaged or cut short within the segment, if the segment is
+            not inside it or too long to be held, if a sample is not finite or far outside -1 and 1, or if channels
+            cancel each other and none holds everything.
     """
     path = _source(path)
-    with _open(path) as audio:
-        rate_hz = audio.samplerate
-        start, stop = _frame_span(path, audio.frames / rate_hz, rate_hz, start_seconds or 0.0, end_seconds)
-        samples = _read(path, audio, start, stop)
-        _require_length(path, audio, start, stop, len(samples), end_seconds)
-    _require_finite(path, samples, start)
-    return resample(samples, rate_hz, sample_rate_hz)
+    spans = find_spans(path, read_track(path), start_seconds or 0.0, end_seconds)
+    held = sum((span.stop - span.start) * span.link.num_channels for span in spans)
+    if held > _MAX_HELD_SAMPLES:
+        raise InputError(
+            f"`{path}`: expected at most {_MAX_HELD_SAMPLES:,} samples at once, got {held:,}; give a segment of it"
+        )
+    found = []
+    for rate_hz, run in groupby(spans, lambda span: span.link.sample_rate_hz):
+        mono = np.concatenate([_load_span(path, span) for span in run])
+        found.append(resample(mono, rate_hz, sample_rate_hz))
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _require_finite(path: AudioSource, samples: Float32[np.ndarray, " samples"], start: int) -> None:
-    if not np.isfinite(samples).all():
-        position = int(np.flatnonzero(~np.isfinite(samples))[0])
-        value = float(samples[position])
-        raise InputError(f"`{path}`: expected finite samples, got {value!r} at sample {start + position}")
+def _load_span(path: AudioSource, span: Span) -> Float32[np.ndarray, " samples"]:
+    link = span.link
+    blocks = []
+    for start, block in read_blocks(path, span, round(_BLOCK_SECONDS * link.sample_rate_hz)):
+        require_samples(path, block, start)
+        blocks.append(block)
+    channel = choose_channel(path, blocks, link.num_channels, link.sample_rate_hz)
+    return np.concatenate([mix(block, channel) for block in blocks])
 
 
 def audio_pieces(
@@ -219,16 +138,18 @@ def audio_pieces(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
     *,
-    piece_seconds: float = 10.0,
+    piece_seconds: float = _BLOCK_SECONDS,
 ) -> Iterator[Float32[np.ndarray, " samples"]]:
     """Loads what `load_audio` loads, a piece at a time: together the pieces are the same samples, to the bit.
+
+    Of several channels, all is decoded twice: first to find out whether they cancel each other.
 
     Args:
         path: As in `load_audio`.
         sample_rate_hz: As in `load_audio`.
         start_seconds: As in `load_audio`.
         end_seconds: As in `load_audio`.
-        piece_seconds: How much of the file is read at once, which bounds memory.
+        piece_seconds: How much of the file is decoded at once, which bounds memory.
 
     Yields:
         Mono samples; how many of them varies.
@@ -237,18 +158,23 @@ def audio_pieces(
         InputError: As `load_audio`, when the piece concerned is reached.
     """
     path = _source(path)
-    with _open(path) as audio:
-        rate_hz = audio.samplerate
-        start, stop = _frame_span(path, audio.frames / rate_hz, rate_hz, start_seconds or 0.0, end_seconds)
+    spans = find_spans(path, read_track(path), start_seconds or 0.0, end_seconds)
+    for rate_hz, run in groupby(spans, lambda span: span.link.sample_rate_hz):
+        pieces = (piece for span in run for piece in _span_pieces(path, span, piece_seconds))
+        if rate_hz == sample_rate_hz:
+            yield from pieces
+            continue
         resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
-        size = max(1, round(piece_seconds * rate_hz))
-        for position in range(start, stop, size):
-            wanted = min(size, stop - position)
-            samples = _read(path, audio, position, position + wanted)
-            last = position + wanted == stop or len(samples) < wanted
-            if last:
-                _require_length(path, audio, start, stop, position + len(samples) - start, end_seconds)
-            _require_finite(path, samples, position)
-            yield samples if rate_hz == sample_rate_hz else resampler.resample_chunk(samples, last=last)
-            if last:
-                return
+        for piece in pieces:
+            yield resampler.resample_chunk(piece)
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _span_pieces(path: AudioSource, span: Span, piece_seconds: float) -> Iterator[Float32[np.ndarray, " samples"]]:
+    link = span.link
+    size = max(1, round(piece_seconds * link.sample_rate_hz))
+    first = (block for _, block in read_blocks(path, span, size))
+    channel = choose_channel(path, first, link.num_channels, link.sample_rate_hz)
+    for start, block in read_blocks(path, span, size):
+        require_samples(path, block, start)
+        yield mix(block, channel)

@@ -44,7 +44,8 @@ class Limits:
 def read_recording(path: Path, sample_rate_hz: int, limits: Limits) -> Float32[np.ndarray, " samples"]:
     """Reads a recording that someone gave, whatever it is.
 
-    Its size is looked at before it is read and its length before it is decoded, since a small file can hold hours.
+    Its size is looked at before it is read and its length before it is decoded, since a small file can hold hours. The
+    length is that of the sound that is there, whatever the header states.
 
     Args:
         path: The file.

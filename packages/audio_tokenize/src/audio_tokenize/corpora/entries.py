@@ -11,7 +11,7 @@ from audio_data import InputError
 from audio_tokenize.corpora.memory import Corpus
 from audio_tokenize.corpora.transcripts import TranscriptRule
 from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped, Utterance
-from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioSource, audio_info
+from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioInfo, AudioSource, audio_info
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 OWN_LICENCE = "unknown"
@@ -56,10 +56,10 @@ class Entry:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _measure(audio: AudioSource) -> float | str:
-    """Seconds of an audio file by its header, or why it cannot be read."""
+def _measure(audio: AudioSource) -> AudioInfo | str:
+    """What an audio file holds, or why it cannot be read."""
     try:
-        return audio_info(audio).seconds
+        return audio_info(audio)
     except InputError as error:
         return error.message
 
@@ -76,9 +76,12 @@ def _times_problem(entry: Entry) -> str | None:
     return None
 
 
-def _audio_problem(entry: Entry, duration: float) -> str | None:
-    """Why an audio file of that duration cannot hold an entry."""
-    stated, end = entry.stated_seconds, entry.end_seconds
+def _audio_problem(entry: Entry, info: AudioInfo) -> str | None:
+    """Why an audio file of that length cannot hold an entry."""
+    stated, end, duration = entry.stated_seconds, entry.end_seconds, info.seconds
+    # A transcript of the whole file says what is missing from it.
+    if info.fault and (end is None or end > duration):
+        return f"`{entry.audio}` is {info.fault} ({duration:.2f} s can be read)"
     if entry.start_seconds >= duration or (end is not None and end > duration + entry.end_tolerance_seconds):
         return f"ends after the {duration:.2f} s of `{entry.audio}`"
     if stated is not None and stated > duration + STATED_TOLERANCE_SECONDS:
@@ -86,17 +89,17 @@ def _audio_problem(entry: Entry, duration: float) -> str | None:
     return None
 
 
-def _resolve(entry: Entry, duration: float | str, rule: TranscriptRule) -> Utterance | Skipped:
+def _resolve(entry: Entry, info: AudioInfo | str, rule: TranscriptRule) -> Utterance | Skipped:
     """Checks an entry against its audio."""
     text = rule(entry.text)
     if not text.strip():
         return Skipped(entry.id, f"{entry.where}: the text is empty")
-    if isinstance(duration, str):
-        return Skipped(entry.id, duration)
-    problem = _times_problem(entry) or _audio_problem(entry, duration)
+    if isinstance(info, str):
+        return Skipped(entry.id, info)
+    problem = _times_problem(entry) or _audio_problem(entry, info)
     if problem:
         return Skipped(entry.id, f"{entry.where}: {problem}")
-    end = entry.end_seconds
+    end, duration = entry.end_seconds, info.seconds
     if end is not None and end > duration + END_TOLERANCE_SECONDS:
         end = duration
     return Utterance(
@@ -117,14 +120,14 @@ def _resolve(entry: Entry, duration: float | str, rule: TranscriptRule) -> Utter
 def resolve_stream(found: Iterable[Entry | Skipped], rule: TranscriptRule) -> Iterator[Utterance | Skipped]:
     """Checks what a reader found against its audio, one at a time.
 
-    The header of an audio file is read once for a run of entries that share it. A second entry of an id is skipped.
+    An audio file is looked at once for a run of entries that share it. A second entry of an id is skipped.
 
     Args:
         found: Entries, and what the reader already had to leave out.
         rule: Makes the text of an utterance of its transcript.
     """
     audio: AudioSource | None = None
-    duration: float | str = 0.0
+    info: AudioInfo | str = ""
     seen: set[bytes] = set()
     for entry in found:
         if isinstance(entry, Skipped):
@@ -136,8 +139,8 @@ def resolve_stream(found: Iterable[Entry | Skipped], rule: TranscriptRule) -> It
             continue
         seen.add(digest)
         if entry.audio is not audio:
-            audio, duration = entry.audio, _measure(entry.audio)
-        yield _resolve(entry, duration, rule)
+            audio, info = entry.audio, _measure(entry.audio)
+        yield _resolve(entry, info, rule)
 
 
 def _require_unique_ids(entries: list[Entry]) -> None:
@@ -160,8 +163,8 @@ def assemble(
 ) -> Corpus:
     """Checks what a reader found and sorts it into a corpus in memory.
 
-    An utterance without text, or whose audio is missing, unreadable or too short, is left out and named in `skipped`.
-    Every audio file's header is read, once.
+    An utterance without text, or whose audio is missing, unreadable, cut short or too short, is left out and named in
+    `skipped`. Every audio file is looked at once, without decoding it.
 
     Args:
         name: Name of the corpus.
@@ -177,11 +180,11 @@ def assemble(
     skipped = [item for item in found if isinstance(item, Skipped)]
     entries = [item for item in found if isinstance(item, Entry)]
     _require_unique_ids(entries)
-    durations: dict[AudioSource, float | str] = {}
+    found_audio: dict[AudioSource, AudioInfo | str] = {}
     for entry in entries:
-        if entry.audio not in durations:
-            durations[entry.audio] = _measure(entry.audio)
-    resolved = [_resolve(entry, durations[entry.audio], rule) for entry in entries]
+        if entry.audio not in found_audio:
+            found_audio[entry.audio] = _measure(entry.audio)
+    resolved = [_resolve(entry, found_audio[entry.audio], rule) for entry in entries]
     utterances = [item for item in resolved if isinstance(item, Utterance)]
     skipped += [item for item in resolved if isinstance(item, Skipped)]
     if not utterances:

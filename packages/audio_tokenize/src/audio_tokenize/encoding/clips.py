@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from audio_data import InputError
+from audio_tokenize.audio_files.mixing import SoundCheck
 from audio_tokenize.corpora import Utterance
 from audio_tokenize.waveform import load_audio
 
@@ -109,8 +110,10 @@ def _read(utterance: Utterance, sample_rate_hz: int, level: float | None) -> Cli
         samples = load_audio(utterance.audio, sample_rate_hz, utterance.start_seconds, utterance.end_seconds)
     except InputError as error:
         return Unreadable(utterance, error.message)
-    if not samples.size:
-        return Unreadable(utterance, "its span holds no audio")
+    check = SoundCheck()
+    check.add(samples)
+    if check.problem:
+        return Unreadable(utterance, f"`{utterance.audio}`: expected speech, got none: {check.problem}")
     if level is None:
         return Clip(utterance, samples)
     return Clip(utterance, scaled(samples, level_gain(float(np.square(samples, dtype=np.float64).mean()), level)))

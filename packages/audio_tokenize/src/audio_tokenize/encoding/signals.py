@@ -9,6 +9,8 @@ import numpy as np
 import soxr
 from jaxtyping import Float32
 
+from audio_data import InputError
+from audio_tokenize.audio_files.mixing import SoundCheck
 from audio_tokenize.codecs.base import AbstractCodec
 from audio_tokenize.corpora import Utterance
 from audio_tokenize.encoding.clips import Clip, level_gain, scaled
@@ -64,7 +66,7 @@ def long_signals_of(
         The blocks of one signal; take them all before the next signal.
 
     Raises:
-        InputError: The audio cannot be read, or holds nothing.
+        InputError: The audio cannot be read, or holds no sound.
     """
     rate_hz = codec.sample_rate_hz
     gain = 1.0 if plan.level is None else level_gain(_power(_pieces(utterance, rate_hz)), plan.level)
@@ -114,7 +116,12 @@ class _Blocks:
 
 
 def _pieces(utterance: Utterance, rate_hz: int) -> Iterator[Signal]:
-    return audio_pieces(utterance.audio, rate_hz, utterance.start_seconds, utterance.end_seconds)
+    check = SoundCheck()
+    for piece in audio_pieces(utterance.audio, rate_hz, utterance.start_seconds, utterance.end_seconds):
+        check.add(piece)
+        yield piece
+    if check.problem:
+        raise InputError(f"`{utterance.audio}`: expected speech, got none: {check.problem}")
 
 
 def _power(pieces: Iterable[Signal]) -> float:
