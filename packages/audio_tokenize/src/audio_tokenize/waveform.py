@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from audio_data import InputError
 from audio_tokenize.audio_files.mixing import choose_channel, mix, require_samples
 from audio_tokenize.audio_files.sources import AudioBytes as AudioBytes
-from audio_tokenize.audio_files.sources import AudioSource
+from audio_tokenize.audio_files.sources import AudioSource as AudioSource
 from audio_tokenize.audio_files.tracks import END_TOLERANCE_SECONDS as END_TOLERANCE_SECONDS
 from audio_tokenize.audio_files.tracks import Span, find_spans, read_blocks, read_track
 
@@ -90,8 +90,8 @@ def load_audio(
     """Loads a file, or one segment of it, as a mono waveform.
 
     Channels are averaged; where they cancel each other, the one that holds the speech is taken. Only the segment is
-    decoded, so an utterance at the end of an hour costs no more than one at its beginning. Times are of the file, before
-    resampling.
+    decoded, so an utterance at the end of an hour costs no more than one at its beginning. Times are of the file,
+    before resampling.
 
     Args:
         path: A file, or its bytes, as in `audio_info`.
@@ -104,8 +104,8 @@ def load_audio(
         Samples, as decoded, nominally within -1 and 1.
 
     Raises:
-        InputError: If the file is missing, unreadable, empty, damaged or cut short within the segment, if the segment is
-            not inside it or too long to be held, if a sample is not finite or far outside -1 and 1, or if channels
+        InputError: If the file is missing, unreadable, empty, damaged or cut short within the segment, if the segment
+            is not inside it or too long to be held, if a sample is not finite or far outside -1 and 1, or if channels
             cancel each other and none holds everything.
     """
     path = _source(path)

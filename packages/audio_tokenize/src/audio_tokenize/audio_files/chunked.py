@@ -94,8 +94,8 @@ def _scan_wav(content: Buffer, start: int) -> tuple[Section | None, str, int | N
         return _resized(content, start, data, there, size, is_big), "", None
     return (
         Section((range(start, stop),)),
-        f"a header that states {data.size:,} bytes of sound, with {size - stop:,} unknown bytes behind them: it was not "
-        "closed, or is damaged",
+        f"a header that states {data.size:,} bytes of sound, with {size - stop:,} unknown bytes behind them: it was "
+        "not closed, or is damaged",
         None,
     )
 
@@ -118,13 +118,16 @@ def _are_chunks(content: Buffer, start: int, big: bool) -> bool:
     while position + 8 <= size and re.fullmatch(rb"[ -~]{4}", content[position : position + 4]):
         (length,) = struct.unpack(f"{order}I", content[position + 4 : position + 8])
         position += 8 + length + (length & 1)
-    return position >= size - 1 or (position > start and size - position <= _MAX_TRAILER_BYTES) or _is_tag(content, start)
+    return (
+        position >= size - 1 or (position > start and size - position <= _MAX_TRAILER_BYTES) or _is_tag(content, start)
+    )
 
 
 def _is_tag(content: Buffer, start: int) -> bool:
-    return content[start : start + 3] in (b"ID3", b"TAG") or not content[start : start + _MAX_TRAILER_BYTES + 1].strip(
-        b"\0"
-    ) and len(content) - start <= _MAX_TRAILER_BYTES
+    """Whether a tag of another form, or a little padding, follows the sound."""
+    if content[start : start + 3] in (b"ID3", b"TAG"):
+        return True
+    return len(content) - start <= _MAX_TRAILER_BYTES and not content[start:].strip(b"\0")
 
 
 def _codec_of(content: Buffer, start: int) -> str | None:

@@ -36,9 +36,9 @@ def require_samples(source: object, samples: Float32[np.ndarray, "frames channel
     finite = np.isfinite(samples)
     if not finite.all():
         position, channel = np.argwhere(~finite)[0]
+        value = float(samples[position, channel])
         raise InputError(
-            f"`{source}`: expected finite samples, got {float(samples[position, channel])!r} at sample {start + position}; "
-            "replace the file"
+            f"`{source}`: expected finite samples, got {value!r} at sample {start + position}; replace the file"
         )
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > _MAX_PEAK or (peak >= _MIN_WHOLE_PEAK and not np.any(samples != np.rint(samples))):
@@ -79,8 +79,8 @@ def choose_channel(
 ) -> int | None:
     """Finds out whether the mean of the channels keeps what they hold.
 
-    Channels of opposite sign, as of a plug wired wrongly, cancel each other. Then one channel is taken, if it holds what
-    is heard at every moment.
+    Channels of opposite sign, as of a plug wired wrongly, cancel each other. Then one channel is taken, if it holds
+    what is heard at every moment.
 
     Args:
         source: The file, for messages.

@@ -1,4 +1,4 @@
-"""MPEG audio (layers I to III): its frames counted one by one, since a header only states or guesses how many there are.
+"""MPEG audio (layers I to III): its frames counted one by one, since a header only states or guesses their number.
 
 Without a Xing header libsndfile takes the bit rate of the first frame for that of all: speech after silence is cut off.
 So a stretch of frames gets a Xing header that states the true number. Files joined to one are told apart by their own
@@ -92,7 +92,9 @@ def find_mpeg(content: Buffer, start: int) -> int | None:
         if frame is not None:
             behind = position + frame.num_bytes
             following = _frame(content, behind)
-            if (following is not None and following.kind == frame.kind) or (position == start and _is_end(content, behind)):
+            if (following is not None and following.kind == frame.kind) or (
+                position == start and _is_end(content, behind)
+            ):
                 return position
         position = content.find(b"\xff", position + 1, stop)
     return None
@@ -222,7 +224,10 @@ def _after_other(content: Buffer, position: int) -> tuple[int, str]:
         return behind, ""
     following = find_mpeg(content, position)
     if following is not None:
-        return following, f"{following - position:,} bytes at offset {position:,} that are no MPEG frames: it is damaged"
+        return (
+            following,
+            f"{following - position:,} bytes at offset {position:,} that are no MPEG frames: it is damaged",
+        )
     if size - position <= _MAX_TRAILER_BYTES:
         return size, ""
     zeros = " zero" if not content[position : position + _SEARCH_BYTES].strip(b"\0") else ""

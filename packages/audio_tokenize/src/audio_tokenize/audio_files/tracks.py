@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import fsum
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -19,7 +20,15 @@ from audio_tokenize.audio_files.flac import scan_flac
 from audio_tokenize.audio_files.mpeg import scan_mpeg
 from audio_tokenize.audio_files.ogg import scan_ogg
 from audio_tokenize.audio_files.section import CONVERT, Scan, Section
-from audio_tokenize.audio_files.sources import AudioBytes, AudioSource, Buffer, Piece, PieceStream, open_buffer, open_stream
+from audio_tokenize.audio_files.sources import (
+    AudioBytes,
+    AudioSource,
+    Buffer,
+    Piece,
+    PieceStream,
+    open_buffer,
+    open_stream,
+)
 
 # Manifests round their times: an end this far behind the last sample is the last sample.
 END_TOLERANCE_SECONDS = 0.05
@@ -136,10 +145,8 @@ def _read_track(source: AudioSource) -> Track:
         if container is None:
             raise InputError(f"`{source}`: expected readable audio ({FORMATS}), got {found}")
         if container == "mpeg-4":
-            raise InputError(
-                f"`{source}`: expected readable audio ({FORMATS}), got MPEG-4 (as m4a, mp4, mov or 3gp; mostly AAC), which "
-                f"is not read; {CONVERT}"
-            )
+            what = "MPEG-4 (m4a, mp4, mov or 3gp; mostly AAC), which is not read"
+            raise InputError(f"`{source}`: expected readable audio ({FORMATS}), got {what}; {CONVERT}")
         assert isinstance(found, int)
         scan = _SCANS[container](content, found)
     links = []
@@ -165,8 +172,7 @@ def _link(source: AudioSource, section: Section, is_cut: bool) -> Link | None:
         ) from error
     if not _MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
         raise InputError(
-            f"`{source}`: expected audio, got a sample rate of {rate_hz} Hz; replace or remove the file, or correct its "
-            "header"
+            f"`{source}`: expected audio, got a sample rate of {rate_hz} Hz; replace the file, or correct its header"
         )
     if num_channels > _MAX_CHANNELS:
         raise InputError(
@@ -176,15 +182,24 @@ def _link(source: AudioSource, section: Section, is_cut: bool) -> Link | None:
     return Link(section.pieces, num_frames, rate_hz, num_channels) if num_frames > 0 else None
 
 
+class _SoundFile(soundfile.SoundFile):
+    """A file that is read on from where the last block ended."""
+
+    def seekable(self) -> bool:
+        """Says no: after each block `soundfile` would seek to its end, which lets MPEG start anew and round otherwise."""
+        return False
+
+
 @contextmanager
 def _opened(source: AudioSource, pieces: tuple[Piece, ...] | None) -> Iterator[soundfile.SoundFile]:
     if pieces is None and isinstance(source, Path):
-        with soundfile.SoundFile(source) as audio:
+        with _SoundFile(source) as audio:
             yield audio
         return
-    with closing(open_stream(source)) as stream:
+    with closing(open_stream(source)) as file:
         whole = (range(len(source.content)),) if isinstance(source, AudioBytes) else ()
-        with soundfile.SoundFile(PieceStream(stream, whole if pieces is None else pieces)) as audio:
+        stream = PieceStream(file, whole if pieces is None else pieces)
+        with _SoundFile(cast(BinaryIO, stream)) as audio:
             yield audio
 
 
@@ -212,7 +227,9 @@ def find_spans(source: AudioSource, track: Track, start: float, end: float | Non
         raise InputError(f"`{source}`: expected 0 <= start < end in seconds, got start {start!r} and end {stop!r}")
     is_inside = start < seconds and stop <= seconds + END_TOLERANCE_SECONDS
     if track.fault and (end is None or not is_inside):
-        raise InputError(f"`{source}`: expected whole audio, got {track.fault} ({seconds:.2f} s can be read); {track.remedy}")
+        raise InputError(
+            f"`{source}`: expected whole audio, got {track.fault} ({seconds:.2f} s can be read); {track.remedy}"
+        )
     if not is_inside:
         raise InputError(
             f"`{source}`: expected a segment within its {seconds:.3f} s, got {start!r} to {stop!r}; "
@@ -259,7 +276,8 @@ def read_blocks(
                     break
         except soundfile.LibsndfileError as error:
             raise InputError(
-                f"`{source}`: expected audio that can be decoded, got {_said(error)!r} after sample {position}; replace it"
+                f"`{source}`: expected audio that can be decoded, got {_said(error)!r} after sample {position}; "
+                "replace the file"
             ) from error
     missing = span.stop - position
     if position == span.start or missing > END_TOLERANCE_SECONDS * span.link.sample_rate_hz:
