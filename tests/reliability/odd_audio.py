@@ -2,15 +2,13 @@
 
     uv run python tests/reliability/odd_audio.py
 
-Each file is made here, with its right outcome stated beside it: *accepted* with its length, *repaired* with the length of
-the sound that is there, whatever the header states, or *quarantined* with the reason. The files take the way of a corpus:
-looked at when it is opened, decoded when it is encoded.
+Each file is made here, with its right outcome stated beside it: *accepted* with its length, *repaired* with the length
+of the sound that is there, whatever the header states, or *quarantined* with the reason. The files take the way of a
+corpus: looked at when it is opened, decoded when it is encoded.
 """
 
 import io
 import struct
-import tempfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

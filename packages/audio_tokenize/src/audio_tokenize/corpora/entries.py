@@ -13,7 +13,10 @@ from audio_tokenize.corpora.transcripts import TranscriptRule
 from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped, Utterance
 from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioInfo, AudioSource, audio_info
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".oga", ".mp2"),
+    *(".aif", ".aiff", ".au", ".caf", ".w64", ".rf64", ".sph"),
+)
 OWN_LICENCE = "unknown"
 
 # Captions end up to this much after the last sample, and tables round: less is missing than a word. Where more is, the
