@@ -1,11 +1,12 @@
 import json
 import os
 import resource
+import time
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,25 @@ def small_files() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture(scope="session")
+def wait_for_end() -> Callable[[Iterable[int]], None]:
+    """Wait until processes, by their ids, have ended; whoever adopted them may not have asked for their status yet."""
+
+    def running(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    def wait(pids: Iterable[int]) -> None:
+        deadline = time.monotonic() + 60
+        while left := [pid for pid in pids if running(pid)]:
+            assert time.monotonic() < deadline, f"processes {left} go on"
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

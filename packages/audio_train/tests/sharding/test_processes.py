@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from audio_data import InputError, to_json
 from audio_train import TrainRun, read_metrics
-from audio_train.sharding.processes import join, without_option
+from audio_train.sharding.processes import join
 
 PROGRAM = [sys.executable, "-c", "from audio_train.cli import main; main()"]
 
@@ -45,27 +44,52 @@ def losses(folder: Path) -> np.ndarray:
     return np.array([[line["loss"], line["grad_norm"]] for line in read_metrics(folder / "metrics.jsonl")])
 
 
-def test_two_processes_train_as_one_and_go_on_where_a_signal_stopped_them(start, tmp_path: Path):
-    together, folder = tmp_path / "one", tmp_path / "two"
-    one = start(together, 1, 8, "--mesh", "data=2,fsdp=4")
-    two = start(folder, 2, 4, "--mesh", "data=2,fsdp=4", "--set", "cadence.checkpoint_steps=3")
-    metrics = folder / "metrics.jsonl"
-    while two.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 4):
+def wait_for_lines(process: subprocess.Popen, metrics: Path, count: int) -> None:
+    while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= count):
         time.sleep(0.02)
+    assert process.poll() is None, process.communicate()
+
+
+def workers_of(launcher: subprocess.Popen) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
+
+
+def test_two_processes_train_as_one_and_go_on_where_a_signal_stopped_them(start, tmp_path: Path):
+    together, folder, length = tmp_path / "one", tmp_path / "two", ["--set", "steps=40"]
+    one = start(together, 1, 8, "--mesh", "data=2,fsdp=4", *length)
+    two = start(folder, 2, 4, "--mesh", "data=2,fsdp=4", "--set", "cadence.checkpoint_steps=3", *length)
+    metrics = folder / "metrics.jsonl"
+    wait_for_lines(two, metrics, 4)
+    # Stopped while the signal is sent, so that neither can come to the end before it arrives.
+    for pid in workers_of(two):
+        os.kill(pid, signal.SIGSTOP)
     two.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    for pid in workers_of(two):
+        os.kill(pid, signal.SIGCONT)
     output = finish(two)
     finish(one)
     stopped = [line["step"] for line in read_metrics(metrics)][-1]
-    if stopped < 12:
-        assert f"SIGTERM: saved step {stopped} of 12" in output
-        assert "finished step 12" in finish(start(folder, 2, 4, "--mesh", "data=2,fsdp=4"))
-    assert [line["step"] for line in read_metrics(metrics)] == list(range(1, 13))
-    np.testing.assert_allclose(losses(folder), losses(together), rtol=2e-4)
+    assert 4 <= stopped < 40
+    assert f"SIGTERM: saved step {stopped} of 40" in output
+    assert "finished step 40" in finish(start(folder, 2, 4, "--mesh", "data=2,fsdp=4", *length))
+    assert [line["step"] for line in read_metrics(metrics)] == list(range(1, 41))
+    np.testing.assert_allclose(losses(folder)[:12], losses(together)[:12], rtol=2e-4)
+    np.testing.assert_allclose(losses(folder), losses(together), rtol=1e-2)
     launch = json.loads((folder / "launches.jsonl").read_text().splitlines()[0])
     assert (launch["devices"]["processes"], launch["devices"]["count"]) == (2, 8)
-    ours, theirs = (load_file(f / "export" / "model.safetensors") for f in (folder, together))
-    for name, array in theirs.items():
-        np.testing.assert_allclose(ours[name], array, atol=2e-3, err_msg=name)
+
+
+def test_processes_of_a_run_end_with_the_one_that_started_them(start, tmp_path: Path, wait_for_end):
+    """One of them waits in a collective for the other, which is stopped: neither could run a handler."""
+    launcher = start(tmp_path / "run", 2, 1, "--mesh", "data=2", "--set", "steps=100000")
+    wait_for_lines(launcher, tmp_path / "run" / "metrics.jsonl", 4)
+    workers = workers_of(launcher)
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGSTOP)
+    launcher.kill()
+    wait_for_end(workers)
+    launcher.communicate()
 
 
 def test_where_a_process_fails_the_others_do_not_wait(start, tmp_path: Path):
@@ -79,8 +103,3 @@ def test_where_a_process_fails_the_others_do_not_wait(start, tmp_path: Path):
 def test_a_place_among_processes_is_spelled_out(where: str):
     with pytest.raises(InputError, match="is auto or HOST:PORT,NUM,INDEX"):
         join(where)
-
-
-def test_an_option_is_left_out_in_either_spelling():
-    assert without_option(["run", "--processes", "2", "x"], "--processes") == ["run", "x"]
-    assert without_option(["run", "--processes=2", "x"], "--processes") == ["run", "x"]

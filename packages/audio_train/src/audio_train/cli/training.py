@@ -156,7 +156,7 @@ def _options(
 ) -> dict[str, Any]:
     """The options of a start as `launch.run` takes them. With --processes, these are started, waited for, and ours."""
     if processes > 1:
-        from audio_train.sharding.processes import start_here, without_option
+        from audio_train.command_lines import start_here, without_option
 
         sys.exit(start_here(without_option(sys.argv[1:], "--processes"), processes))
     if distributed is not None:

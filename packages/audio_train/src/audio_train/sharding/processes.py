@@ -1,15 +1,6 @@
-"""Runs of several processes: joining the others, working together, and starting them all on this machine."""
+"""Runs of several processes: joining the others, and working together."""
 
-import contextlib
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from types import FrameType
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -19,9 +10,6 @@ from jaxtyping import PyTree
 from audio_data import InputError
 
 T = TypeVar("T")
-
-GRACE_SECONDS = 30.0
-"""How long the others may go on after one process has failed; they wait for it in vain."""
 
 
 def join(where: str) -> None:
@@ -76,86 +64,3 @@ def on_host(tree: PyTree) -> PyTree:
         return np.asarray(leaf)
 
     return jax.tree.map(whole, tree)
-
-
-def start_here(words: Sequence[str], num_processes: int) -> int:
-    """Run a command of this package in several processes of this machine, and wait for them.
-
-    The first speaks to the terminal; what another says is shown where it fails by itself. Signals go to all. Where one
-    fails the others are stopped, as they would wait for it without end.
-
-    Args:
-        words: the command's words after `audio-train`, without `--processes`.
-        num_processes: how many.
-
-    Returns:
-        The exit status: that of the process which failed first, or that of the first one.
-    """
-    address = f"127.0.0.1:{_free_port()}"
-    with contextlib.ExitStack() as stack:
-        logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, num_processes)]
-        processes = [
-            _start([*words, "--distributed", f"{address},{num_processes},{index}"], logs[index - 1] if index else None)
-            for index in range(num_processes)
-        ]
-        stack.enter_context(_forwarding(processes))
-        failed = _wait(processes)
-        if failed:
-            logs[failed - 1].seek(0)
-            sys.stderr.write(logs[failed - 1].read().decode(errors="replace"))
-        return processes[failed or 0].returncode
-
-
-def without_option(words: Sequence[str], option: str) -> list[str]:
-    """A command's words without an option and its value, in either of its spellings."""
-    kept, skipped = [], False
-    for word in words:
-        if not skipped and word != option and not word.startswith(f"{option}="):
-            kept.append(word)
-        skipped = word == option
-    return kept
-
-
-def _start(words: Sequence[str], log: IO[bytes] | None) -> subprocess.Popen:
-    command = [sys.executable, "-c", "from audio_train.cli import main; main()", *words]
-    return subprocess.Popen(command, stdout=log, stderr=log)
-
-
-def _wait(processes: Sequence[subprocess.Popen]) -> int | None:
-    """Index of the first process that failed, or None once all have ended well."""
-    deadline, failed = float("inf"), None
-    while any(process.poll() is None for process in processes):
-        if failed is None:
-            failed = next((i for i, process in enumerate(processes) if process.poll()), None)
-            deadline = float("inf") if failed is None else time.monotonic() + GRACE_SECONDS
-        if time.monotonic() > deadline:
-            for process in processes:
-                process.kill()
-        time.sleep(0.05)
-    return (
-        failed if failed is not None else next((i for i, process in enumerate(processes) if process.returncode), None)
-    )
-
-
-@contextlib.contextmanager
-def _forwarding(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
-    """Pass SIGTERM on. A terminal sends Ctrl-C to all of them by itself, so that here it only must not end the wait."""
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        del frame
-        if number == signal.SIGTERM:
-            for process in processes:
-                process.terminate()
-
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
