@@ -1,9 +1,12 @@
 """The update rules against optax where they coincide, and part by part; `test_traces.py` has their equations."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from audio_train import OptimizerSpec, ScheduleSpec, add_adamc_decay, decay_mask, optimizer, schedule
 from audio_train.optimization.optimizers import initial_moments, parameter_kinds, update
@@ -89,6 +92,25 @@ def test_muon_orthogonalises_each_layer_by_itself_and_leaves_the_rest_to_adamw()
     ahead = 0.9 * 0.1 / (1 - 0.9**2) + 0.1 / (1 - 0.9)
     np.testing.assert_allclose(moved[touched], -1e-3 * ahead * np.sign(gradient["embedding"])[touched], rtol=1e-3)
     np.testing.assert_array_equal(moved[~touched], 0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "cautious_adamc", "muon"])
+def test_every_rule_decays_matrices_and_the_head_and_nothing_else(name: Literal["adamw", "cautious_adamc", "muon"]):
+    """Without a gradient only decay moves a parameter; Muon's matrices have a learning rate of their own."""
+    rate = schedule(ScheduleSpec(warmup=0.0, decay=0.0), 1e-2, NUM_STEPS)
+    spec = OptimizerSpec(name, 1e-2, weight_decay=0.1, muon_learning_rate_scale=20.0)
+    params = jax.tree.map(jnp.asarray, draw(0))
+    still = jax.tree.map(jnp.zeros_like, params)
+    updated, _ = jax.jit(lambda *arrays: update(spec, rate, *arrays))(
+        still, initial_moments(spec, rate, params), params
+    )
+    kept = {"head": 1 - 1e-2 * 0.1, "matrix": 1 - 1e-2 * 0.1 * (20 if name == "muon" else 1), "embedding": 1, "norm": 1}
+    jax.tree.map(
+        lambda kind, old, new: np.testing.assert_allclose(new, old * kept[kind], rtol=1e-6, err_msg=kind),
+        parameter_kinds(params),
+        params,
+        updated,
+    )
 
 
 def test_kinds_and_decay_mask():

@@ -128,11 +128,13 @@ class Reference:
         return p - rate * (u + decay * p)
 
     def _nesterov_adam(self, t: int, name: str, p: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """What Muon leaves over: no decay, and the momentum of the step to come."""
+        """What Muon leaves over: AdamW with the momentum of the step to come."""
         b1, b2 = self.spec.beta1, self.spec.beta2
         self._moments(name, g, b1, b2)
         ahead = b1 * self.first[name] / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
-        return p - self.rate(t - 1) * ahead / (np.sqrt(self.second[name] / (1 - b2**t)) + self.spec.epsilon)
+        u = ahead / (np.sqrt(self.second[name] / (1 - b2**t)) + self.spec.epsilon)
+        decay = self.spec.weight_decay if name in DECAYING else 0.0
+        return p - self.rate(t - 1) * (u + decay * p)
 
     def _muon(self, t: int, name: str, p: np.ndarray, g: np.ndarray) -> np.ndarray:
         spec, b = self.spec, self.spec.muon_momentum

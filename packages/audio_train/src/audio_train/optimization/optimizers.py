@@ -190,18 +190,27 @@ def _adamw(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.Gradi
 def _muon(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.GradientTransformation:
     """Muon for the matrices of layers, each orthogonalised by itself; Nesterov AdamW for embeddings, head and norms.
 
-    Source: Jordan, Muon, in optax's form, which also gives the AdamW part Nesterov momentum.
+    Source: Jordan, Muon, in optax's form, which also gives the AdamW part Nesterov momentum. Changed: `decay_mask` says
+    what decays, as under the other rules, where optax takes one coefficient for the whole AdamW part.
     """
-    return optax.contrib.muon(
+    rule = optax.contrib.muon(
         learning_rate.scaled(spec.muon_learning_rate_scale),
         beta=spec.muon_momentum,
         eps=spec.epsilon,
         weight_decay=spec.weight_decay,
         adam_b1=spec.beta1,
         adam_b2=spec.beta2,
+        adam_weight_decay=spec.weight_decay,
         adam_learning_rate=learning_rate,
         muon_weight_dimension_numbers=_muon_dimensions,
     )
+
+    def update(updates, state, params=None):
+        # The rule reads parameters only to decay them.
+        decaying = jax.tree.map(lambda p, decays: p if decays else jnp.zeros_like(p), params, decay_mask(params))
+        return rule.update(updates, state, decaying)
+
+    return optax.GradientTransformation(rule.init, update)
 
 
 def _muon_dimensions(params: PyTree) -> PyTree:
