@@ -61,7 +61,7 @@ def test_every_package_stands_alone_on_disk(package: str) -> None:
         assert (folder / name).is_file(), name
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert project["version"]
-    assert project["scripts"] == {package.replace("_", "-"): f"{package}.cli:main"}
+    assert project["scripts"] == {package.replace("_", "-"): f"{package}.__main__:main"}
 
 
 def test_the_pins_agree() -> None:

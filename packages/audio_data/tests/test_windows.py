@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_data import Document, InputError, Packing
+from audio_data import CutDocuments, Document, Holdout, InputError, Packing, TokenDataset, cut_documents
 from audio_data.windows import make_rows, plan_best_fit
 
 LENGTHS = [5, 0, 30, 1, 17, 8, 16, 9, 40, 2]
@@ -42,6 +42,21 @@ def test_windows_are_those_of_the_study(tmp_path, vocabulary, make_documents, wr
     for i, row in enumerate(found):
         expected = window_by_hand(stream, mask, 12 * i, 12, vocabulary.end_of_text, positions == "reset")
         assert {name: values.tolist() for name, values in row.items()} == expected
+
+
+@pytest.mark.parametrize("part", [None, "rest", "heldout"])
+def test_documents_longer_than_a_row_are_counted(tmp_path, make_documents, write_dataset, part):
+    write_dataset(tmp_path / "a", make_documents(LENGTHS))
+    side = None if part is None else Holdout(0.5, part == "heldout")
+    dataset = TokenDataset.open(tmp_path / "a", holdout=side)
+    lengths = [len(document) for document in dataset]
+    beyond = [length - 12 for length in lengths if length > 12]
+    assert beyond or part is not None
+    cut = cut_documents(dataset, 12)
+    assert (cut.num_documents, cut.num_tokens) == (len(beyond), sum(beyond))
+    seconds = sum(document.metadata.get("seconds", 0.0) for document in TokenDataset.open(tmp_path / "a"))
+    assert cut.audio_seconds == pytest.approx(seconds * sum(beyond) / sum(LENGTHS))
+    assert cut_documents(dataset, max(LENGTHS)) == CutDocuments(0, 0, 0.0)
 
 
 def test_a_window_knows_its_documents(tmp_path, make_documents, write_dataset):

@@ -2,7 +2,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -14,11 +13,9 @@ def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_help_is_quick_and_needs_no_accelerator_library():
+def test_help_needs_no_accelerator_library():
     code = "import sys, audio_eval.cli as c; c.main(['--help'], standalone_mode=False); print('jax' in sys.modules)"
-    start = time.monotonic()
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.monotonic() - start < 5
     assert found.stdout.splitlines()[-1] == "False"
     for command in ("run", "report", "compare"):
         assert command in found.stdout

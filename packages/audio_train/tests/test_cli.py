@@ -35,15 +35,12 @@ def toy_settings(toy_run: TrainRun, **changes: object) -> list[str]:
     return [word for name, value in values.items() for word in ("--set", f"{name}={json.dumps(value)}")]
 
 
-def test_help_is_fast_and_imports_no_jax():
-    start = time.monotonic()
+def test_help_imports_no_jax():
     code = (
         "import sys; from audio_train.cli import main\ntry: main(['--help'])\nfinally: assert 'jax' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "quickstart" in done.stdout
-    # Half a second is the promise on an idle machine; tests run beside others.
-    assert time.monotonic() - start < 5
 
 
 def test_recipes_are_listed(invoke):

@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from audio_data import InputError, Vocabulary
+from audio_data import InputError, Vocabulary, from_json, to_json
 from audio_model import TokenSets
-from audio_train import LossSpec, ResolvedRun, TrainRun, resolve
+from audio_train import LossSpec, ResolvedRun, TrainRun, override, resolve
 from audio_train.resolved import loss_weights, token_kinds
 
 
@@ -41,6 +41,71 @@ def test_stages_begin_at_their_fraction(toy: ResolvedRun):
 def test_in_a_short_run_the_later_of_two_stages_at_one_step_holds(toy: ResolvedRun):
     stages = toy.with_steps(1).mixture.stages
     assert [(stage.start_step, stage.weights) for stage in stages] == [(0, {"short": 1.0, "long": 3.0})]
+
+
+def test_rows_longer_than_the_context_are_refused(varied, toy: ResolvedRun):
+    context = toy.run.model.max_seq_len
+    assert varied(data=replace(toy.run.data, seq_len=context)).run.data.seq_len == context
+    with pytest.raises(InputError, match=r"`model.max_seq_len` = 64, got 65: .*set model.max_seq_len=65"):
+        varied(data=replace(toy.run.data, seq_len=context + 1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 0.0, -1.0])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("model.rope_theta", "model.rms_epsilon", "optimizer.epsilon", "optimizer.max_grad_norm"),
+        *("optimizer.muon_learning_rate_scale", "optimizer.learning_rate", "cadence.checkpoint_seconds"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_in_a_recipe_and_in_a_saved_run(toy: ResolvedRun, path: str, value: float):
+    section, name = path.split(".")
+    with pytest.raises(InputError, match=f"`(model.)?{name}` is .*above [01], got"):
+        replace(getattr(toy.run, section), **{name: value})
+    with pytest.raises(InputError, match=f"`[a-z._]*{name}` (is .*above [01]|takes a number), got"):
+        override(toy.run, f"{path}={json.dumps(value)}")
+    saved = toy.to_json()
+    saved["run"][section][name] = value
+    with pytest.raises(InputError):
+        ResolvedRun.from_json(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("optimizer.weight_decay", "schedule.warmup", "schedule.decay", "loss.z_loss_weight"),
+        *("loss.kind_weights.text", "schedule.min_ratio", "optimizer.beta1", "data.mixture.1.start_fraction"),
+        *("tokens", "data.mixture.0.weights.short", "optimizer.learning_rate.base"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(toy: ResolvedRun, path: str, value: float):
+    rule = ('optimizer.learning_rate={"rule": "batch", "base": 0.1}',) if path.endswith("base") else ()
+    length = ("steps=null", "tokens=1000") if path == "tokens" else ()
+    run = override(toy.run, *rule, *length)
+    # Decoded JSON has no such numbers; a recipe in Python may.
+    tree, (*above, name) = to_json(run), path.split(".")
+    node = tree
+    for key in above:
+        node = node[int(key) if key.isdigit() else key]
+    node[name] = value
+    with pytest.raises(InputError, match=f"got .*{value!r}"):
+        resolve(from_json(TrainRun, tree, "run"), toy.vocabulary)
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [1], {"x": 1}])
+@pytest.mark.parametrize("name", ["datasets", "fingerprint", "run", "vocabulary"])
+def test_a_damaged_part_of_a_resolved_run_is_one_line(toy: ResolvedRun, name: str, value: object):
+    with pytest.raises(InputError):
+        ResolvedRun.from_json({**toy.to_json(), name: value})
+
+
+def test_what_a_resolved_run_lacks_is_named(toy: ResolvedRun):
+    with pytest.raises(InputError, match="`datasets`, `fingerprint`, `run`, `vocabulary`, which are missing"):
+        ResolvedRun.from_json({})
+    for name in ("datasets", "fingerprint", "run", "vocabulary"):
+        with pytest.raises(InputError, match=f"a resolved run has `{name}`, which are missing"):
+            ResolvedRun.from_json({key: value for key, value in toy.to_json().items() if key != name})
 
 
 def test_a_missing_corpus_is_named(toy_run: TrainRun, vocabulary: Vocabulary, manifests):

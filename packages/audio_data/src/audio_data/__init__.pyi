@@ -1,6 +1,8 @@
+from .command_line import run_command_line as run_command_line
 from .dataset import TokenDataset as TokenDataset
 from .describe import describe_ids as describe_ids
 from .errors import InputError as InputError
+from .errors import Interrupted as Interrupted
 from .holdouts import Holdout as Holdout
 from .holdouts import holdout as holdout
 from .json_files import decode_json as decode_json
@@ -54,5 +56,7 @@ from .storage import write_json as write_json
 from .verify import quarantine_damage as quarantine_damage
 from .verify import verify_dataset as verify_dataset
 from .vocabulary import Vocabulary as Vocabulary
+from .windows import CutDocuments as CutDocuments
 from .windows import Packing as Packing
+from .windows import cut_documents as cut_documents
 from .writer import DatasetWriter as DatasetWriter

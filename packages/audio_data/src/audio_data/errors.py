@@ -1,4 +1,6 @@
-"""The one exception for a mistake that its reader can repair."""
+"""How a command ends that cannot go on: by a mistake that its user can repair, or by Ctrl-C."""
+
+from typing import IO, Any
 
 import click
 
@@ -16,3 +18,13 @@ class InputError(click.ClickException, ValueError):
     def __reduce__(self) -> tuple[type["InputError"], tuple[str]]:
         """Pickle by message, so that the error survives the way back from a worker process."""
         return (type(self), (self.message,))
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C ended a command that says how to go on: its line, and exit status 130."""
+
+    exit_code = 130
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line, below what the terminal makes of Ctrl-C."""
+        click.echo(f"\n{self.message}", file=file, err=True)

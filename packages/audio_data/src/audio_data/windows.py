@@ -52,6 +52,34 @@ class Packing:
             raise InputError(f"packing `max_segments`: expected at least 1, got {self.max_segments!r}")
 
 
+@dataclasses.dataclass(frozen=True)
+class CutDocuments:
+    """Documents of a corpus that are longer than a row, so that a row holds a part of them at most.
+
+    Attributes:
+        num_documents: How many.
+        num_tokens: Their tokens beyond the first row, which are read without the beginning of their document.
+        audio_seconds: Audio in these tokens, if all tokens of the corpus last equally long.
+    """
+
+    num_documents: int
+    num_tokens: int
+    audio_seconds: float
+
+
+def cut_documents(dataset: TokenDataset, seq_len: int) -> CutDocuments:
+    """Counts the documents that are longer than a row; only their offsets are read.
+
+    Args:
+        dataset: The corpus.
+        seq_len: Tokens in a row.
+    """
+    beyond = np.diff(dataset.token_offsets) - seq_len
+    beyond = beyond[beyond > 0]
+    num_tokens, whole = int(beyond.sum()), dataset.manifest
+    return CutDocuments(beyond.size, num_tokens, whole.audio_seconds * num_tokens / max(whole.num_tokens, 1))
+
+
 class AbstractRows(abc.ABC):
     """The rows of one corpus.
 

@@ -103,7 +103,7 @@ def test_what_a_stopped_build_says_is_what_happens(
         write(self, document)
 
     monkeypatch.setattr(DatasetWriter, "write", stop)
-    assert said in run(*arguments, *["--overwrite"] * overwrite, status=1).stderr
+    assert said in run(*arguments, *["--overwrite"] * overwrite, status=130).stderr
     if old is not None:
         assert list(TokenDataset.open(tmp_path / "a")) == list(old)
     if was_there or not overwrite:

@@ -135,7 +135,7 @@ def start_here(words: Sequence[str], num_processes: int) -> int:
         logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, num_processes)]
         for index, log in enumerate([None, *logs]):
             place = ["--distributed", f"{address},{num_processes},{index}"]
-            command = [sys.executable, "-c", "from audio_train.cli import main; main()", *words, *place]
+            command = [sys.executable, "-m", "audio_train", *words, *place]
             # In groups of their own, so that a terminal's Ctrl-C reaches them once: through this process.
             processes.append(start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0))
         failed = _wait(processes)

@@ -5,6 +5,7 @@ recipe is a value that can be compared, printed and varied with `dataclasses.rep
 from tokens, learning rate from batch and width and all else that follows is computed once, by `audio_train.resolved`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
@@ -16,8 +17,25 @@ OptimizerName = Literal["cautious_adamc", "adamw", "muon"]
 
 
 def _require_positive(name: str, value: int | float) -> None:
-    if not value > 0:
-        raise InputError(f"`{name}` is above 0, got {value!r}.")
+    _require(name, "above 0", value, 0 < value < math.inf)
+
+
+def _require_not_negative(name: str, value: int | float) -> None:
+    _require(name, "a number of at least 0", value, 0 <= value < math.inf)
+
+
+def _require(name: str, expected: str, value: int | float, holds: bool) -> None:
+    """Refuse a number. Each condition is one that NaN, which compares as false, does not meet."""
+    if not holds:
+        raise InputError(f"`{name}` is {expected}, got {value!r}.")
+
+
+def _check_function(model: "NamedModel | ModelShape") -> None:
+    """Check the numbers that change no shape, so that nothing else would refuse them."""
+    theta = model.rope_theta
+    _require("model.rope_theta", "a number above 1", theta, 1 < theta < math.inf)
+    _require_positive("model.rms_epsilon", model.rms_epsilon)
+    _require_positive("model.max_seq_len", model.max_seq_len)
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,9 @@ class NamedModel:
     rope_theta: float = 500_000.0
     rope_scaling: Literal["llama3", "none"] = "llama3"
     rms_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check_function(self)
 
 
 @dataclass(frozen=True)
@@ -70,6 +91,9 @@ class ModelShape:
     rope_scaling: Literal["llama3", "none"] = "llama3"
     max_seq_len: int = 4096
     rms_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check_function(self)
 
 
 @dataclass(frozen=True)
@@ -141,6 +165,11 @@ class LearningRateRule:
     base: float
     width: int | None = None
 
+    def __post_init__(self) -> None:
+        _require_positive("learning_rate.base", self.base)
+        if self.width is not None:
+            _require_positive("learning_rate.width", self.width)
+
 
 @dataclass(frozen=True)
 class OptimizerSpec:
@@ -177,7 +206,8 @@ class OptimizerSpec:
                 raise InputError(f"`{name}` is in [0, 1), got {getattr(self, name)!r}.")
         for name in ("epsilon", "max_grad_norm", "muon_learning_rate_scale"):
             _require_positive(name, getattr(self, name))
-        if isinstance(self.learning_rate, float):
+        _require_not_negative("weight_decay", self.weight_decay)
+        if not isinstance(self.learning_rate, LearningRateRule):
             _require_positive("learning_rate", self.learning_rate)
 
 
@@ -209,10 +239,9 @@ class ScheduleSpec:
     def __post_init__(self) -> None:
         for name in ("warmup", "decay"):
             length = getattr(self, name)
-            if length is not None and length < 0:
+            if length is not None and not 0 <= length < math.inf:
                 raise InputError(f"`{name}` is a fraction of the run or a number of steps, at least 0, got {length!r}.")
-        if self.first_update < 0:
-            raise InputError(f"`first_update` is a number of updates, at least 0, got {self.first_update!r}.")
+        _require_not_negative("first_update", self.first_update)
         if not 0.0 <= self.min_ratio <= 1.0:
             raise InputError(f"`min_ratio` is in [0, 1], got {self.min_ratio!r}.")
 
@@ -234,11 +263,9 @@ class LossSpec:
     kind_weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.z_loss_weight < 0:
-            raise InputError(f"`z_loss_weight` is at least 0, got {self.z_loss_weight!r}.")
+        _require_not_negative("z_loss_weight", self.z_loss_weight)
         for kind, weight in self.kind_weights.items():
-            if weight < 0:
-                raise InputError(f"`kind_weights.{kind}` is at least 0, got {weight!r}.")
+            _require_not_negative(f"kind_weights.{kind}", weight)
 
 
 @dataclass(frozen=True)

@@ -114,11 +114,13 @@ class ResolvedRun:
             raise InputError(
                 f"a resolved run has {', '.join(f'`{name}`' for name in sorted(missing))}, which are missing."
             )
-        resolved = resolve(from_json(TrainRun, value["run"], "run"), Vocabulary.from_json(value["vocabulary"]))
-        resolved = replace(resolved, datasets=dict(value["datasets"]))
-        if resolved.fingerprint != value["fingerprint"]:
+        fingerprint = from_json(str, value["fingerprint"], "fingerprint")
+        datasets = from_json(Mapping[str, str], value["datasets"], "datasets")
+        vocabulary = Vocabulary.from_json(from_json(Mapping[str, Any], value["vocabulary"], "vocabulary"))
+        resolved = replace(resolve(from_json(TrainRun, value["run"], "run"), vocabulary), datasets=datasets)
+        if resolved.fingerprint != fingerprint:
             raise InputError(
-                f"the saved run has `fingerprint` {value['fingerprint'][:12]}, but this version derives "
+                f"the saved run has `fingerprint` {fingerprint[:12]}, but this version derives "
                 f"{resolved.fingerprint[:12]} from it; use the version that wrote it."
             )
         return resolved
@@ -165,10 +167,16 @@ def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manif
         The resolved run.
 
     Raises:
-        InputError: a corpus the run reads is not there, a weight names no kind of the vocabulary, or the schedule does
-            not fit into the run.
+        InputError: a corpus the run reads is not there, a weight names no kind of the vocabulary, rows are longer than
+            the model's context, or the schedule does not fit into the run.
     """
     model = replace(model_config(run.model, vocabulary), remat=run.remat)
+    if run.data.seq_len > model.max_seq_len:
+        raise InputError(
+            f"`data.seq_len` is at most the model's context, `model.max_seq_len` = {model.max_seq_len}, got "
+            f"{run.data.seq_len!r}: the exported model would refuse rows that it was trained on; set "
+            f"model.max_seq_len={run.data.seq_len}, or shorten the rows."
+        )
     num_steps = run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
     peak = run.optimizer.learning_rate
     if isinstance(peak, LearningRateRule):

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from subprocess import TimeoutExpired
 
 import jax
@@ -170,3 +171,11 @@ def test_the_real_step_compiles_for_a_slice(toy: ResolvedRun, microbatches: int)
     # Three forward passes of the block's products; a vocabulary of next to nothing adds little.
     np.testing.assert_allclose(block.flops, 3 * 2 * resolved.model.layer_parameters * block.tokens, rtol=0.03)
     assert block.seconds > block.flops / 459e12
+
+
+def test_a_plan_with_data_says_what_rows_would_cut(invoke, data_root: Path):
+    settings = ["--set", 'data.mixture=[{"start_fraction":0,"weights":{"long":1}}]', "--set", "cadence.evaluation=null"]
+    options = ["quickstart", "--slice", "h100-8", "--no-compile", "--data", str(data_root), "--set", "data.seq_len=16"]
+    said = invoke(*options, *settings, "--set", "data.batch_size=8")
+    assert said.exit_code == 0, said.stderr
+    assert "corpus `long`: 40 of 40 documents are longer than a row of 16 tokens" in said.stderr

@@ -37,7 +37,7 @@ def build(
     An utterance is set apart by a hash of its `base_id`, or else of its `id`: run the command twice, the second time
     with --heldout and another --out, for a dataset to train on and one that shares no utterance with it.
     """
-    from audio_data import Holdout, InputError, Vocabulary, build_dataset
+    from audio_data import Holdout, InputError, Interrupted, Vocabulary, build_dataset
     from audio_data.quarantine import parse_budget
 
     if heldout and fraction is None:
@@ -51,9 +51,8 @@ def build(
     }
     try:
         manifest = build_dataset(inputs, Vocabulary.read(vocabulary), out, **options)
-    except KeyboardInterrupt:
-        click.echo(f"\nstopped; {_how_to_go_on(out, overwrite)}", err=True)
-        raise
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; {_how_to_go_on(out, overwrite)}") from error
     left_out = "" if max_quarantined is None else f", {manifest.num_quarantined:,} left out"
     click.echo(f"dataset {out}: {manifest.num_documents:,} documents, {manifest.num_tokens:,} tokens{left_out}")
 

@@ -63,7 +63,7 @@ def encode(
     With --corpus NAME, DIR has the files of that corpus as they were published. Stopped or killed, the same command
     goes on where it was.
     """
-    from audio_data import InputError, disk_errors, storage_path
+    from audio_data import InputError, Interrupted, disk_errors, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
     from audio_tokenize.encoding.encoded import MANIFEST_NAME
     from audio_tokenize.encoding.jobs import summary
@@ -95,8 +95,7 @@ def encode(
             **options,
         )
     except KeyboardInterrupt as error:
-        click.echo(f"stopped; run the same command again to go on in {out}", err=True)
-        raise click.Abort from error
+        raise Interrupted(f"stopped; run the same command again to go on in {out}") from error
     if manifest is None:
         click.echo(f"{out}: this job's shards are done; the manifest is written by the job that ends last")
         return

@@ -106,6 +106,7 @@ def export(run_dir: Path, data_root: Path | None, out_dir: Path | None, step: in
 @click.command()
 @click.argument("recipe")
 @click.option("--slice", "slice_name", required=True, metavar="NAME", help="Devices, such as v5p-128 or h100-8.")
+@DATA_OPTION
 @SET_OPTION
 @MESH_OPTION
 @MICROBATCHES_OPTION
@@ -122,6 +123,7 @@ def export(run_dir: Path, data_root: Path | None, out_dir: Path | None, step: in
 def plan(
     recipe: str,
     slice_name: str,
+    data_root: Path | None,
     assignments: tuple[str, ...],
     mesh: str | None,
     microbatches: int,
@@ -130,15 +132,24 @@ def plan(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Say what RECIPE costs on a slice, before anything is started; a run that cannot fit is refused."""
+    """Say what RECIPE costs on a slice, before anything is started; a run that cannot fit is refused.
+
+    With --data also which documents its rows would cut.
+    """
     from audio_train.planning.hardware import COMPILER_ENVIRONMENT
 
     os.environ.update(COMPILER_ENVIRONMENT)  # nothing is computed here, so that no device need be waited for
     from audio_train.planning import plan as planning
     from audio_train.studies.named_run import named_run
 
-    named = named_run(recipe, None, assignments, "published")
+    named = named_run(recipe, data_root, assignments, "published")
     estimate = planning.plan_run(named.resolved, slice_name, mesh=mesh, microbatches=microbatches, mfu=mfu)
+    if data_root is not None:
+        from audio_data import open_root
+        from audio_train.training.trainer import cut_document_lines
+
+        for line in cut_document_lines(named.resolved, open_root(data_root)):
+            click.echo(line, err=True)
     if compiles:
         estimate = planning.with_compiled(estimate, timeout_seconds=timeout)
     click.echo(json.dumps(estimate.to_json()) if as_json else "\n".join(estimate.lines()))

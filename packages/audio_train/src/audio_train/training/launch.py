@@ -36,7 +36,7 @@ from audio_train.tracking.trackers import Several, check_trackers, open_trackers
 from audio_train.training.loop import Loop, Profile, StopRequest, Unseen
 from audio_train.training.starts import find_start
 from audio_train.training.state import TrainState, abstract_state
-from audio_train.training.trainer import Trainer, check_datasets
+from audio_train.training.trainer import Trainer, check_datasets, cut_document_lines
 
 CheckpointPath = tuple[Path, int]
 """Folder of a run and step of one of its checkpoints."""
@@ -130,6 +130,9 @@ def run(
             resolved.model, batch_size, jax.device_count(), microbatches=microbatches
         )
         trainer = Trainer(resolved, data_root, placement, beginning, max_quarantined)
+        if is_first():
+            for line in cut_document_lines(resolved, trainer.datasets):
+                click.echo(line, err=True)
         compile_seconds = trainer.compile()
         if minutes is not None:
             affordable = max(1, int(60 * minutes / trainer.seconds_per_step()))

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, TokenDataset, open_root
+from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, TokenDataset, cut_documents, open_root
 from audio_train.config import Evaluation
 from audio_train.planning.hardware import peak_flops
 from audio_train.resolved import ResolvedRun
@@ -229,6 +229,26 @@ class StepProgram:
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
         self.train = jax.jit(step, donate_argnums=0, out_shardings=(places, whole))
         self.evaluate = jax.jit(on_mesh(partial(evaluation_step, layout=layout), layout, mesh, arguments, whole))
+
+
+def cut_document_lines(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> list[str]:
+    """What a run does to documents that are longer than its rows, one line a corpus that has any.
+
+    Args:
+        resolved: the run.
+        datasets: its datasets, by corpus.
+    """
+    seq_len, lines = resolved.run.data.seq_len, []
+    for name in resolved.mixture.corpora:
+        cut = cut_documents(datasets[name], seq_len)
+        if cut.num_documents:
+            audio = f", about {cut.audio_seconds:,.0f} s of audio," if cut.audio_seconds else ""
+            lines.append(
+                f"corpus `{name}`: {cut.num_documents:,} of {len(datasets[name]):,} documents are longer than a row of "
+                f"{seq_len:,} tokens and are cut; {cut.num_tokens:,} tokens{audio} are learned from without the "
+                "beginning of their document; a larger data.seq_len keeps them whole"
+            )
+    return lines
 
 
 def held_out(evaluation: Evaluation) -> Mixture:
