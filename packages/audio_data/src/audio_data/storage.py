@@ -49,8 +49,18 @@ _ADVICE = {
     errno.ENFILE: "too many files are open on this machine: close some programs",
     errno.EBUSY: "another program uses it: wait for it",
 }
-# What clients raise for a user's missing credentials or a store that cannot be reached; neither is an `OSError`.
-_GOOGLE_ERRORS = (("google.auth.exceptions", "GoogleAuthError"), ("aiohttp", "ClientConnectionError"))
+# An object store refuses for reasons of its own: busy, out of order, not reached. Its client has tried again already.
+_STORE_ADVICE = "check the credentials, the endpoint, the region and the network, then run the same command again"
+_ADVICE_ON_A_STORE = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
+)
+# What clients raise for a user's missing credentials or a store that cannot be reached; none is an `OSError`.
+_GOOGLE_ERRORS = (
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("aiohttp", "ClientError"),
+    ("gcsfs.retry", "HttpError"),
+    ("gcsfs.retry", "ChecksumError"),
+)
 _AMAZON_ERRORS = (("botocore.exceptions", "BotoCoreError"),)
 _CLIENT_ERRORS = {"gs": _GOOGLE_ERRORS, "gcs": _GOOGLE_ERRORS, "s3": _AMAZON_ERRORS, "s3a": _AMAZON_ERRORS}
 
@@ -309,25 +319,25 @@ def disk_errors(path: StoragePath, action: str = "write") -> Iterator[None]:
         action: What was being done with it: "write" or "read".
 
     Raises:
-        InputError: No space, no permission, no credentials, a read-only file system, a missing folder or bucket, or a
-            file in the place of a folder.
+        InputError: No space, no permission, no credentials, a read-only file system, a missing folder or bucket, a
+            file in the place of a folder, a broken disk; and whatever an object store refuses.
     """
     try:
         yield
     except (OSError, *_client_errors(path)) as error:
-        reason, advice = str(error), None
-        if isinstance(error, OSError):
-            reason, advice = error.strerror or reason, _ADVICE.get(error.errno or _errno_of(error))
-        # Clients raise lost connections as errors of their own, some of which are an OSError too.
-        if advice is None and isinstance(error, _client_errors(path)):
-            advice = "check the credentials, the endpoint and the region in the environment"
+        number = _errno_of(error) if isinstance(error, OSError) else 0
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        is_store = not isinstance(path, Path) and number not in _ADVICE_ON_A_STORE
+        advice = _STORE_ADVICE if is_store else _ADVICE.get(number)
         if advice is None:
             raise
         raise InputError(f"cannot {action} `{path}` ({reason}): {advice}") from error
 
 
 def _errno_of(error: OSError) -> int:
-    """Clients of object stores raise the right class without a number."""
+    """The number of a system's error; clients of object stores raise the right class without one."""
+    if error.errno:
+        return error.errno
     if isinstance(error, PermissionError):
         return errno.EACCES
     return errno.ENOENT if isinstance(error, FileNotFoundError) else 0
