@@ -171,6 +171,7 @@ def test_what_is_done_is_not_read_again(tmp_path: Path, corpus, codec, monkeypat
     assert manifest.num_utterances == len(corpus)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "codes.json",
+        "inputs.json",
         "plan.json",
         "shard-00000.arrayrecord",
         "shard-00000.json",

@@ -180,7 +180,7 @@ def test_a_corpus_may_move(tmp_path: Path, speech, codec):
     """The plan knows audio files by name and size, not by the folder they lie in."""
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
-        soundfile.write(tmp_path / name / "x.wav", np.zeros(800), 8000)
+        soundfile.write(tmp_path / name / "x.wav", np.linspace(-0.5, 0.5, 800), 8000)
         (tmp_path / name / "x.txt").write_text("hello")
     first = encode_corpus(open_corpus(tmp_path / "here"), codec, tmp_path / "codes")
     moved = replace(open_corpus(tmp_path / "there"), name="here")

@@ -40,6 +40,11 @@ import click
 @click.option(
     "--max-quarantined", metavar="N|FRACTION", default="0.05", show_default=True, help="Utterances to give up at most."
 )
+@click.option(
+    "--verify-inputs",
+    is_flag=True,
+    help="Compare recordings with a finished run's (reads up to 256 KiB of each). [where a time stamp differs]",
+)
 def encode(
     source: str | None,
     out: str,

@@ -88,6 +88,12 @@ class Corpus(AbstractCorpus):
             self._shard(start, utterances_per_shard) for start in range(0, len(self.utterances), utterances_per_shard)
         )
 
+    def input_files(self, shard: CorpusShard) -> tuple[Path, ...]:
+        """The recordings of `shard`, each once."""
+        start, length = _run(shard.name)
+        run = self.utterances[start : start + length]
+        return tuple(sorted({utterance.audio for utterance in run if isinstance(utterance.audio, Path)}))
+
     def read(self, shard: CorpusShard) -> Iterator[Utterance | Skipped]:
         """Yields the utterances of `shard`; the first shard begins with what was skipped while the corpus was opened.
 

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from audio_tokenize.corpora.utterance import Skipped, Utterance
 
@@ -52,6 +53,14 @@ class AbstractCorpus(abc.ABC):
         """Streams every utterance that can be used, shard by shard."""
         for shard in self.shards():
             yield from (item for item in self.read(shard) if isinstance(item, Utterance))
+
+    def input_files(self, shard: CorpusShard) -> tuple[Path, ...]:
+        """The files on this machine that `shard` is read from, sorted; those of which none is known are not listed.
+
+        Args:
+            shard: One of `shards()`.
+        """
+        return tuple(path for path in map(Path, shard.files) if path.is_file())
 
     @abc.abstractmethod
     def read(self, shard: CorpusShard) -> Iterator[Utterance | Skipped]:

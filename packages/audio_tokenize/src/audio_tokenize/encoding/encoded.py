@@ -2,6 +2,7 @@
 
     CODES/
       plan.json                            what was asked for; a second run must ask for the same
+      inputs.json                          time stamps and samples of the recordings, by shard
       shard-00000.arrayrecord              one record an utterance and phase
       shard-00000.json                     the shard's counts and what it skipped; its presence says the shard is whole
       shard-00001.part-00000.arrayrecord   while a shard is being encoded: what of it is done
@@ -31,6 +32,7 @@ from audio_data import InputError, StoragePath, fetch, read_bytes, storage_path,
 
 SCHEMA_VERSION = 1
 PLAN_NAME = "plan.json"
+INPUTS_NAME = "inputs.json"
 MANIFEST_NAME = "codes.json"
 QUARANTINE_NAME = "quarantine.jsonl"
 _HEADER = struct.Struct("<4sBBHII")

@@ -27,6 +27,7 @@ from audio_tokenize.encoding.encoded import (
     EncodedShard,
 )
 from audio_tokenize.encoding.engines import Engine
+from audio_tokenize.encoding.inputs import check_inputs
 from audio_tokenize.encoding.locks import exclusive
 from audio_tokenize.encoding.plan import EncodePlan, planned_codec, planned_shards
 from audio_tokenize.encoding.quarantine import (
@@ -61,6 +62,7 @@ def encode_corpus(
     num_workers: int | None = None,
     gpus_per_worker: int | float = 0,
     max_quarantined: int | float = DEFAULT_MAX_FRACTION,
+    verify_inputs: bool = False,
 ) -> EncodedManifest | None:
     """Encodes a corpus, or goes on where an earlier run stopped; a finished one is returned as it is.
 
@@ -88,13 +90,15 @@ def encode_corpus(
         max_quarantined: How many utterances that cannot be encoded are put up with, a count (`int`) or a fraction
             (`float`) of those seen, judged after more than 100. Those that were known when a corpus in memory was
             opened do not count.
+        verify_inputs: Compare a sample of every recording (up to 256 KiB of each are read) with that of an earlier run,
+            even where its time stamp is as it was. Where it differs, that is done anyway.
 
     Returns:
         What the folder holds; `None` where shards of others are still missing.
 
     Raises:
-        InputError: Nothing to encode, another plan in `out`, another process at work on the same shards, a shard that
-            cannot be read, too much in quarantine, or the disk refuses.
+        InputError: Nothing to encode, another plan or codes of other recordings in `out`, another process at work on
+            the same shards, a shard that cannot be read, too much in quarantine, or the disk refuses.
     """
     folder = storage_path(out)
     known_before = frozenset(entry.id for entry in corpus.skipped) if isinstance(corpus, Corpus) else frozenset()
@@ -116,6 +120,7 @@ def encode_corpus(
     make_folder(folder)
     with exclusive(folder / _LOCK_NAME, wait=True):
         plan.agree(folder)
+    check_inputs(corpus, shards, mine, folder, folder / _LOCK_NAME, verify=verify_inputs)
     if not (folder / MANIFEST_NAME).is_file():
         job = ShardJob(corpus, shards, encoder, plan, str(folder), seconds_per_part)
         _encode(job, mine, budget, workers)
