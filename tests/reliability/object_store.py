@@ -33,7 +33,7 @@ class FaultyStore(MemoryFileSystem):
     """
 
     protocol = "faulty"
-    store: ClassVar[dict[str, Any]] = {}
+    store: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]  as fsspec has it
     pseudo_dirs: ClassVar[list[str]] = [""]
     kind: ClassVar[str] = ""
     number: ClassVar[int] = 0
@@ -84,18 +84,18 @@ class FaultyStore(MemoryFileSystem):
         """Upload bytes."""
         self._upload(path, bytes(value))
 
-    def put_file(self, lpath, rpath, **options):
+    def put_file(self, lpath, rpath, *_, **options):
         """Upload a file."""
         if not os.path.isdir(lpath):
             self._upload(self._strip_protocol(rpath), Path(lpath).read_bytes())
 
-    def _open(self, path, mode="rb", **options):
+    def _open(self, path, mode="rb", *_, **options):
         if "r" in mode:
             self._operation()
-            return super()._open(path, mode, **options)
+            return super()._open(path, mode)
         return _Upload(self, path)
 
-    def get_file(self, rpath, lpath, **options):
+    def get_file(self, rpath, lpath=None, *_, **options):
         """Download a file."""
         self._operation()
         super().get_file(rpath, lpath, **options)

@@ -31,7 +31,7 @@ class Scenario:
 
     Attributes:
         name: What tables call it.
-        program: Import path of the command line.
+        package: Whose command line it is.
         words: What follows the program's name; `{root}` stands for the folder.
         needs: What of the workspace lies there before, as names of files and folders.
         out: What the command writes, below the folder.
@@ -40,7 +40,7 @@ class Scenario:
     """
 
     name: str
-    program: str
+    package: str
     words: tuple[str, ...]
     needs: tuple[str, ...]
     out: str
@@ -61,7 +61,7 @@ TRAIN = ("quickstart", "--data", "{root}/data", *settings(TOY_SETTINGS))
 SCENARIOS = (
     Scenario(
         "audio-tokenize encode",
-        "audio_tokenize.cli",
+        "audio_tokenize",
         ("encode", "{root}/speech", "--out", "{root}/codes", "--max-quarantined", "9"),
         ("speech",),
         "codes",
@@ -70,7 +70,7 @@ SCENARIOS = (
     ),
     Scenario(
         "audio-tokenize vocabulary",
-        "audio_tokenize.cli",
+        "audio_tokenize",
         ("vocabulary", "{root}/codes", "--pieces", "20", "--out", "{root}/data/vocabulary"),
         ("codes",),
         "data",
@@ -78,7 +78,7 @@ SCENARIOS = (
     ),
     Scenario(
         "audio-tokenize build",
-        "audio_tokenize.cli",
+        "audio_tokenize",
         ("build", "{root}/codes", "--vocabulary", "{root}/data/vocabulary", "--out", "{root}/data/speech"),
         ("codes", "data/vocabulary"),
         "data",
@@ -86,7 +86,7 @@ SCENARIOS = (
     ),
     Scenario(
         "audio-data build",
-        "audio_data.cli",
+        "audio_data",
         ("build", "{root}/ids.jsonl", "--vocabulary", "{root}/data/vocabulary/vocabulary.json", "--out", "{root}/ids"),
         ("ids.jsonl", "data/vocabulary"),
         "ids",
@@ -94,7 +94,7 @@ SCENARIOS = (
     ),
     Scenario(
         "audio-data build --overwrite",
-        "audio_data.cli",
+        "audio_data",
         (
             *("build", "{root}/ids.jsonl", "--vocabulary", "{root}/data/vocabulary/vocabulary.json"),
             *("--out", "{root}/ids", "--overwrite"),
@@ -105,7 +105,7 @@ SCENARIOS = (
     ),
     Scenario(
         "audio-train run",
-        "audio_train.cli",
+        "audio_train",
         ("run", *TRAIN, "--out", "{root}/run"),
         ("data",),
         "run",
@@ -114,7 +114,7 @@ SCENARIOS = (
     ),
     Scenario(
         "audio-train export",
-        "audio_train.cli",
+        "audio_train",
         ("export", "{root}/run", "--data", "{root}/data", "--step", "4", "--out", "{root}/model"),
         ("run", "data"),
         "model",
@@ -123,7 +123,7 @@ SCENARIOS = (
     ),
     Scenario(
         "audio-eval run",
-        "audio_eval.cli",
+        "audio_eval",
         (
             *("run", "{root}/run/export", "--data", "{root}/data", "--heldout", "speech", "--tasks", "nll"),
             *("--out", "{root}/evaluation"),
@@ -135,7 +135,7 @@ SCENARIOS = (
     ),
     Scenario(
         "audio-eval report",
-        "audio_eval.cli",
+        "audio_eval",
         ("report", "{root}/evaluation", "--run", "{root}/run", "--out", "{root}/report/report.html"),
         ("evaluation", "run"),
         "report",
@@ -151,9 +151,8 @@ def by_name(name: str) -> Scenario:
 
 def run_command(scenario: Scenario, root: Path, **options: object) -> subprocess.CompletedProcess[str]:
     """Run a scenario's command in a process of its own."""
-    program = f"from {scenario.program} import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", program, *scenario.arguments(root)],
+        [sys.executable, "-m", scenario.package, *scenario.arguments(root)],
         **{"capture_output": True, "text": True, "check": False, "cwd": root, **options},
     )
 

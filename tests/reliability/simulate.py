@@ -23,7 +23,7 @@ def main(runs: int, seed: int, commands: tuple[str, ...], light: bool, workspace
     """Run it."""
     restart_with_library()
     chosen = [s for s in SCENARIOS if (not commands or s.name in commands) and (s.is_light or not light)]
-    import_all(sorted({scenario.program.partition(".")[0] for scenario in chosen}))
+    import_all(sorted({scenario.package for scenario in chosen}))
     if workspace is not None and not (workspace / "report").exists():
         make_workspace(workspace)
     rng, results = random.Random(seed), []

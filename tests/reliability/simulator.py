@@ -6,6 +6,7 @@ check again. A seed gives the same faults again.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import importlib
 import os
@@ -27,6 +28,7 @@ from tests.reliability.scenarios import Scenario, names, place, snapshot
 TIMEOUT_SECONDS = 600
 SEVERAL = "several processes"
 _REFUSED = 2
+_SET_PARENT_DEATH_SIGNAL = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Simulator:
         status = 70
         try:
             os.setpgid(0, 0)
+            ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
             descriptor = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
@@ -177,15 +180,12 @@ def describe(status: int, again: int) -> str:
 
 def call_command(scenario: Scenario, root: Path) -> int:
     """Run a command in this process and return its exit status; a traceback is printed as Python prints it."""
-    main = importlib.import_module(scenario.program).main
+    main = importlib.import_module(f"{scenario.package}.__main__").main
     sys.argv = ["command", *scenario.arguments(root)]
     try:
         main()
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else bool(ending.code)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except Exception:  # noqa: BLE001  a traceback is what is looked for
         traceback.print_exc()
         return 1

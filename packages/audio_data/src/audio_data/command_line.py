@@ -1,4 +1,4 @@
-"""Ctrl-C on a command line: one line and exit status 130, whatever the command is doing."""
+"""Run a click command: Ctrl-C is one line and exit status 130, an error of the disk one line and exit status 2."""
 
 import importlib
 import os
@@ -48,6 +48,15 @@ def _run(module: str) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except OSError as error:
+        # A full or broken disk may end any write; few places have more to say of it than the system does.
+        from audio_data.storage import disk_advice
+
+        advice = disk_advice(error)
+        if advice is None:
+            raise
+        click.echo(f"Error: {error}: {advice}", err=True)
+        return 2
     return status if isinstance(status, int) else 0
 
 

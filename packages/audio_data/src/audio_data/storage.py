@@ -325,13 +325,24 @@ def disk_errors(path: StoragePath, action: str = "write") -> Iterator[None]:
     try:
         yield
     except (OSError, *_client_errors(path)) as error:
-        number = _errno_of(error) if isinstance(error, OSError) else 0
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        is_store = not isinstance(path, Path) and number not in _ADVICE_ON_A_STORE
-        advice = _STORE_ADVICE if is_store else _ADVICE.get(number)
+        advice = disk_advice(error, is_store=not isinstance(path, Path))
         if advice is None:
             raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(f"cannot {action} `{path}` ({reason}): {advice}") from error
+
+
+def disk_advice(error: Exception, *, is_store: bool = False) -> str | None:
+    """What a user does about an error of a disk or a store; None where the error is not the user's doing.
+
+    Args:
+        error: What was raised.
+        is_store: Whether by the client of an object store, all of whose errors are.
+    """
+    number = _errno_of(error) if isinstance(error, OSError) else 0
+    if is_store and number not in _ADVICE_ON_A_STORE:
+        return _STORE_ADVICE
+    return _ADVICE.get(number)
 
 
 def _errno_of(error: OSError) -> int:
