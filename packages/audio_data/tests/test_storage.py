@@ -1,5 +1,6 @@
 """Files on this machine, in memory and on an S3 server behave alike: whole or absent, and fetched once."""
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -115,11 +116,29 @@ def test_a_missing_bucket_and_missing_credentials_are_the_users_to_repair(s3_fol
         raise NoCredentialsError
 
 
-def test_a_full_disk_is_said_to_be_and_a_fault_of_the_machine_passes(tmp_path):
-    with pytest.raises(InputError, match="the disk is full"), disk_errors(tmp_path):
-        raise OSError(28, "No space left on device")
-    with pytest.raises(OSError, match="Input/output error"), disk_errors(tmp_path):
-        raise OSError(5, "Input/output error")
+def test_what_a_user_can_act_on_is_said_and_a_bug_passes(tmp_path):
+    for number, advice in ((errno.ENOSPC, "the disk is full"), (errno.EIO, "the disk reports an error: check it")):
+        with pytest.raises(InputError, match=advice), disk_errors(tmp_path):
+            raise OSError(number, os.strerror(number))
+    with pytest.raises(OSError, match="Bad file descriptor"), disk_errors(tmp_path):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError(errno.EBUSY, "Please reduce your request rate."), r"rate\.\): check the credentials"),
+        (OSError("An error occurred (429) when calling the operation"), r"\(429\) .* run the same command again"),
+        (OSError(errno.EREMOTEIO, "We encountered an internal error."), "check the credentials, the endpoint"),
+        (PermissionError("Forbidden"), "you have no right to"),
+        (FileNotFoundError("bucket/key"), "there is no such file or folder"),
+    ],
+)
+def test_whatever_a_store_refuses_is_one_line(error, advice):
+    path = storage_path("memory://bucket/a.bin")
+    with pytest.raises(InputError, match=advice) as refused, disk_errors(path, "read"):
+        raise error
+    assert refused.value.message.startswith(f"cannot read `{path}`")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")
