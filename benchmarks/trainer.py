@@ -2,15 +2,18 @@
 
     .venv/bin/python benchmarks/trainer.py loop [--steps 60] [--rounds 5]
     .venv/bin/python benchmarks/trainer.py checkpoint [--saves 5]
+    .venv/bin/python benchmarks/trainer.py checksums [--saves 5]
     .venv/bin/python benchmarks/trainer.py collectives
     .venv/bin/python benchmarks/trainer.py peers [--steps 4] [--rounds 3] [--cpu 0]
 
 `loop`: the quickstart's model and batch on made-up data; what the whole loop (batches read ahead, metrics, progress)
 takes beyond the bare compiled step on one batch, loop and bare step by turns, as a share of the step: by the clock, and
 in CPU time, which the work of others on this machine changes less. `checkpoint`: how long the loop stands still for a
-save, as a share of the save's whole duration. `collectives`: bytes that each of 2, 4 and 8 simulated devices receives
-in a step of the quickstart's model under the study's update rule, read off the compiled module, over what cut weights
-have to move. `peers`: steps of the whole loop against `transformers` + torch, on the model and batch of
+save, as a share of the save's whole duration. `checksums`: time for
+the checksums of a checkpoint of random numbers, as a share of the rest of the save, and of the restore that follows;
+saves and restores by turns. `collectives`: bytes that each of 2, 4 and 8 simulated devices receives in a step of the
+quickstart's model under the study's update rule, read off the compiled module, over what cut weights have to move.
+`peers`: steps of the whole loop against `transformers` + torch, on the model and batch of
 `training_step.py`: one process a variant and round, pinned to one core, one thread, variants by turns, processor
 seconds a step and peak memory. Ours reads its batches from a dataset, clips, keeps losses by kind and writes metrics;
 torch's loop steps on one fixed batch, does none of that, and is spared its first step.
@@ -177,6 +180,49 @@ def checkpoint(saves: int) -> dict[str, float]:
         }
 
 
+def checksums(saves: int) -> dict[str, float]:
+    """Cost of a checkpoint's checksums at save and at restore, as shares of the time without them."""
+    from audio_train.run_folder import checkpoint as checkpoint_module
+
+    spent = []
+    write = checkpoint_module.write_checksums
+
+    def timed(folder: Path) -> None:
+        start = time.monotonic()
+        write(folder)
+        spent.append(time.monotonic() - start)
+
+    checkpoint_module.write_checksums = timed
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        trainer = Trainer(quickstart_run(root / "data", 10), root / "data", ALONE)
+        keys = jax.random.split(jax.random.key(0), 12)
+        large = replace(trainer.initial_state(), optimizer=[jax.random.normal(key, (2048, 4096)) for key in keys])
+        whole, restores, checks = [], [], []
+        with Checkpoints(root, "f", keep_last=1) as checkpoints:
+            for step in range(saves + 1):
+                start = time.monotonic()
+                checkpoints.save(replace(large, step=jnp.int32(step)), step)
+                checkpoints.wait()
+                whole.append(time.monotonic() - start)
+                start = time.monotonic()
+                checkpoints.check(step)
+                checks.append(time.monotonic() - start)
+                start = time.monotonic()
+                jax.block_until_ready(checkpoints.restore(step, large, checked=True))
+                restores.append(time.monotonic() - start)
+    rest = [whole - part for whole, part in zip(whole, spent, strict=True)]
+    return {
+        "state_mib": sum(leaf.nbytes for leaf in jax.tree.leaves(large)) / 2**20,
+        "save_seconds": statistics.median(rest[1:]),
+        "write_checksums_seconds": statistics.median(spent[1:]),
+        "save_fraction": statistics.median(part / full for part, full in zip(spent[1:], rest[1:], strict=True)),
+        "restore_seconds": statistics.median(restores[1:]),
+        "check_seconds": statistics.median(checks[1:]),
+        "restore_fraction": statistics.median(part / full for part, full in zip(checks[1:], restores[1:], strict=True)),
+    }
+
+
 def collectives() -> list[dict[str, float]]:
     """Bytes moved over bytes necessary, for the quickstart's model in float32."""
     with tempfile.TemporaryDirectory() as folder:
@@ -290,7 +336,7 @@ def peers(steps: int, rounds: int, cpu: int) -> list[dict[str, object]]:
 def main() -> None:
     """Run one measurement and print it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["loop", "checkpoint", "collectives", "peers"])
+    parser.add_argument("what", choices=["loop", "checkpoint", "checksums", "collectives", "peers"])
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--saves", type=int, default=5)
@@ -300,6 +346,7 @@ def main() -> None:
     measured: dict[str, Callable[[], object]] = {
         "loop": lambda: loop(options.steps, options.rounds),
         "checkpoint": lambda: checkpoint(options.saves),
+        "checksums": lambda: checksums(options.saves),
         "collectives": collectives,
         "peers": lambda: (
             peer(options.one, options.steps) if options.one else peers(options.steps, options.rounds, options.cpu)

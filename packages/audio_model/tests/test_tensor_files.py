@@ -31,7 +31,7 @@ def test_files_are_those_of_the_safetensors_library(tmp_path, tensors, dtype):
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(read[name], tensor.astype(jnp.dtype(dtype)), strict=True)
     with safetensors.safe_open(tmp_path / "model.safetensors", framework="np") as file:
-        assert file.metadata() == {"format": "pt"}
+        assert file.metadata() == {"format": "pt", "writer": "audio-model"}
     assert sum(sizes) == stored_bytes({n: t.shape for n, t in tensors.items()}, dtype)
 
 

@@ -265,3 +265,28 @@ def test_other_architectures_are_refused(tiny, change, message):
 
 def test_tensor_shapes_count_the_parameters(tiny):
     assert sum(int(np.prod(shape)) for _, shape in tensor_shapes(tiny.config)) == tiny.config.num_parameters
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "model-00001-of-00002.safetensors", "config.json", "generation_config.json"]
+)
+def test_files_of_another_model_survive(tiny, tmp_path: Path, name: str):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(InputError, match=rf"{name}` exists and was not written by this command: move it"):
+        save_model(tmp_path, tiny)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"mine.txt": b"mine", name: b"mine"}
+
+
+def test_weights_of_another_program_survive_and_ours_are_replaced(tiny, tmp_path: Path):
+    save_model(tmp_path, tiny)
+    (tmp_path / "notes.txt").write_text("mine")
+    save_model(tmp_path, tiny, max_shard_bytes=10_000)
+    assert not (tmp_path / "model.safetensors").exists()
+    save_model(tmp_path, tiny)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    safetensors.numpy.save_file({"a": np.zeros(3, np.float32)}, tmp_path / "model.safetensors", {"format": "pt"})
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="was not written by this command"):
+        save_model(tmp_path, tiny)
+    assert (tmp_path / "model.safetensors").read_bytes() == before

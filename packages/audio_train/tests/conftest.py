@@ -17,7 +17,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from safetensors.numpy import save_file
 
-from audio_data import DatasetWriter, Document, Manifest, TokenDataset, Vocabulary
+from audio_data import DatasetWriter, Document, InputError, Manifest, TokenDataset, Vocabulary
 from audio_train import (
     Cadence,
     DataSpec,
@@ -188,3 +188,20 @@ def fresh_state(one_device: Placement) -> Callable[[ResolvedRun], TrainState]:
 def varied(manifests: dict[str, Manifest]):
     """Resolve the toy run with some fields replaced."""
     return lambda **changes: resolve(replace(RUN, **changes), VOCABULARY, manifests)
+
+
+@pytest.fixture(scope="session")
+def refusal() -> Callable[[Callable[[], object]], str | None]:
+    """The message with which a call refuses its input, which is one line; None where it does not."""
+
+    def message_of(call: Callable[[], object]) -> str | None:
+        try:
+            call()
+        except InputError as error:
+            message = error.message
+        else:
+            return None
+        assert "\n" not in message
+        return message
+
+    return message_of

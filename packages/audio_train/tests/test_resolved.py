@@ -101,10 +101,10 @@ def test_a_damaged_part_of_a_resolved_run_is_one_line(toy: ResolvedRun, name: st
 
 
 def test_what_a_resolved_run_lacks_is_named(toy: ResolvedRun):
-    with pytest.raises(InputError, match="`datasets`, `fingerprint`, `run`, `vocabulary`, which are missing"):
+    with pytest.raises(InputError, match="`resolved run` lacks `fingerprint`, `run`, `vocabulary`, `datasets`"):
         ResolvedRun.from_json({})
     for name in ("datasets", "fingerprint", "run", "vocabulary"):
-        with pytest.raises(InputError, match=f"a resolved run has `{name}`, which are missing"):
+        with pytest.raises(InputError, match=f"`resolved run` lacks `{name}`"):
             ResolvedRun.from_json({key: value for key, value in toy.to_json().items() if key != name})
 
 

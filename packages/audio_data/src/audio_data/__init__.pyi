@@ -25,6 +25,10 @@ from .mixes import named_mixture as named_mixture
 from .mixture import Mixture as Mixture
 from .mixture import MixtureIndex as MixtureIndex
 from .mixture import Stage as Stage
+from .outputs import check_output as check_output
+from .outputs import check_replaceable as check_replaceable
+from .outputs import replace_folder as replace_folder
+from .outputs import write_output as write_output
 from .progress import Progress as Progress
 from .quarantine import Budget as Budget
 from .quarantine import Quarantine as Quarantine
@@ -44,7 +48,9 @@ from .storage import cache_folder as cache_folder
 from .storage import disk_errors as disk_errors
 from .storage import fetch as fetch
 from .storage import file_sizes as file_sizes
+from .storage import flush as flush
 from .storage import hash_file as hash_file
+from .storage import hold as hold
 from .storage import local_partial as local_partial
 from .storage import make_folder as make_folder
 from .storage import publish as publish

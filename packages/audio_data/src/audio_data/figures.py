@@ -17,6 +17,9 @@ _COLOURS = (
     "#aa4499",
     "#bbbbbb",
 )
+GENERATOR = '<meta name="generator" content="audio-data">'
+"""Element by which a page of this package is known."""
+
 _WIDTH, _LABEL, _ROW, _BAR, _LEGEND = 900, 220, 30, 18, 110
 _STYLE = (
     "body{font-family:system-ui,sans-serif;margin:2em auto;max-width:960px;color:#222}"
@@ -39,7 +42,7 @@ def statistics_page(report: Mapping[str, Any], title: str) -> str:
     if epochs:
         parts += ["<h2>How often the run reads each corpus</h2>", bars(epochs, "times")]
     parts.append(_table(corpora, report["total"]))
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8">{GENERATOR}<title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
 
 

@@ -206,13 +206,26 @@ def publish(partial: Path, path: StoragePath) -> None:
         InputError: The disk or the store refuses, see `disk_errors`.
     """
     with disk_errors(path):
-        _flush(partial)
+        flush(partial)
         if isinstance(path, Path):
             os.replace(partial, path)
-            _flush(path.parent)
+            flush(path.parent)
         else:
             path.fs.put_file(str(partial), path.path)
             partial.unlink()
+
+
+def flush(path: Path) -> None:
+    """Return once the content of a file, or the names in a folder, are on disk.
+
+    Args:
+        path: A local file or folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_sizes(folder: StoragePath) -> dict[str, int]:
@@ -289,9 +302,23 @@ def sole_writer(folder: StoragePath) -> Iterator[None]:
     if not isinstance(folder, Path):
         yield
         return
-    path = folder / ".lock"
-    with disk_errors(folder):
-        lock = path.open("w")
+    with hold(folder / ".lock", f"another process is writing in `{folder}`: wait for it, or choose another folder"):
+        yield
+
+
+@contextmanager
+def hold(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock file for this process; the kernel releases it however the process ends, and the file then goes.
+
+    Args:
+        path: The lock file. A file with content is someone else's: it is locked, but stays.
+        refusal: What is said where another process holds it.
+
+    Raises:
+        InputError: Another process holds it, or the disk refuses.
+    """
+    with disk_errors(path):
+        lock = path.open("a")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -299,13 +326,12 @@ def sole_writer(folder: StoragePath) -> Iterator[None]:
             if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
                 raise BlockingIOError
         except BlockingIOError as error:
-            raise InputError(
-                f"another process is writing in `{folder}`: wait for it, or choose another folder"
-            ) from error
+            raise InputError(refusal) from error
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            if os.fstat(lock.fileno()).st_size == 0:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -386,11 +412,3 @@ def _locked(local: Path) -> Iterator[None]:
     with open(local.with_name(f".{local.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

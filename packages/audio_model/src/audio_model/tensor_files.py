@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,9 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 """Endings of files that run whatever code their author put in them when they are opened."""
+
+WRITER = "audio-model"
+"""What the metadata of weight files names as their writer; only such files are replaced."""
 
 _SHARDS = "model-*-of-*.safetensors"
 _CODES = {"float32": "F32", "bfloat16": "BF16"}
@@ -127,6 +130,34 @@ def write_tensors(
         stale.unlink(missing_ok=True)
     if len(shards) > 1:
         _write_index(folder / INDEX, dict(zip(names, shards, strict=True)), shapes, dtype)
+
+
+def check_replaceable(folder: Path, others: Iterable[str]) -> None:
+    """Refuse to write weights into a folder that holds another model, or files of the same names.
+
+    Args:
+        folder: Where weights are to be written; need not exist.
+        others: Names of the other files and folders that are written with them.
+
+    Raises:
+        InputError: If a file that would be replaced was not written by this package.
+    """
+    weights = [path for path in (folder / WEIGHTS, folder / INDEX, *folder.glob(_SHARDS)) if os.path.lexists(path)]
+    own = [path for path in weights if path.suffix == ".safetensors" and _written_here(path)]
+    foreign = [path for path in weights if path.suffix == ".safetensors" and path not in own]
+    if not own:  # the files beside the weights are then someone else's
+        foreign += [path for path in (*weights, *map(folder.joinpath, others)) if os.path.lexists(path)]
+    if foreign:
+        raise InputError(f"`{foreign[0]}` exists and was not written by this command: move it, or give another folder")
+
+
+def _written_here(path: Path) -> bool:
+    """Whether a file of weights names this package as its writer; an empty or damaged file names nobody."""
+    try:
+        with safetensors.safe_open(path, framework="np") as tensors:
+            return (tensors.metadata() or {}).get("writer") == WRITER
+    except (safetensors.SafetensorError, OSError):
+        return False
 
 
 def stored_bytes(shapes: Mapping[str, tuple[int, ...]], dtype: Dtype) -> int:
@@ -298,7 +329,7 @@ def _raw(tensor: Shaped[np.ndarray, "..."]) -> memoryview:
 
 def _header(shapes: Mapping[str, tuple[int, ...]], dtype: Dtype) -> bytes:
     """Of a safetensors file: its length in 8 bytes, then JSON padded to a multiple of 8."""
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt", "writer": WRITER}}
     end = 0
     for name, shape in shapes.items():
         begin, end = end, end + stored_bytes({name: shape}, dtype)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_model.errors import InputError
-from audio_model.tensor_files import read_json, write_json
+from audio_model.tensor_files import read_json, whole_file, write_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """What `transformers.AutoTokenizer` reads."""
@@ -160,14 +160,27 @@ def copy_vocabulary(source: str | os.PathLike[str], target: str | os.PathLike[st
         target: The model's folder.
     """
     source, target = Path(source), Path(target)
-    for name in TOKENIZER_FILES + _MORE_TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
-    if (source / VOCABULARY).is_file():
+    names = copied_names(source)
+    if any(name.startswith(f"{VOCABULARY_FOLDER}/") for name in names):
         (target / VOCABULARY_FOLDER).mkdir(exist_ok=True)
-        for file in source.iterdir():
-            if file.is_file():
-                shutil.copyfile(file, target / VOCABULARY_FOLDER / file.name)
+    for name in names:
+        with whole_file(target / name) as stream, open(source / Path(name).name, "rb") as content:
+            shutil.copyfileobj(content, stream)
+
+
+def copied_names(source: str | os.PathLike[str] | None) -> list[str]:
+    """The files that `copy_vocabulary` writes, by their paths below the model's folder.
+
+    Args:
+        source: The vocabulary, or None.
+    """
+    if source is None:
+        return []
+    source = Path(source)
+    names = [name for name in TOKENIZER_FILES + _MORE_TOKENIZER_FILES if (source / name).is_file()]
+    if (source / VOCABULARY).is_file():
+        names += [f"{VOCABULARY_FOLDER}/{file.name}" for file in sorted(source.iterdir()) if file.is_file()]
+    return names
 
 
 def write_generation_config(folder: str | os.PathLike[str], ids: SpecialIds) -> None:

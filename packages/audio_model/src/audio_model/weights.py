@@ -19,14 +19,17 @@ from audio_model.tensor_files import (
     Dtype,
     Read,
     TensorFiles,
+    check_replaceable,
     pickled_refusal,
     read_json,
     write_json,
     write_tensors,
 )
 from audio_model.vocabulary_files import (
+    GENERATION_CONFIG,
     SpecialIds,
     check_vocabulary,
+    copied_names,
     copy_vocabulary,
     special_ids_of_vocabulary,
     write_generation_config,
@@ -67,8 +70,9 @@ def save_model(
         special_ids: Ids for generation; None takes those of `vocabulary`, or none.
 
     Raises:
-        InputError: If the vocabulary or a special id does not belong to a model of this size, or an
-            array of the model has another shape than its configuration says.
+        InputError: If the vocabulary or a special id does not belong to a model of this size, an array
+            of the model has another shape than its configuration says, or a file that would be replaced
+            was not written by this function.
     """
     write_folder(
         folder,
@@ -118,6 +122,7 @@ def write_folder(
         for name in shapes:
             read(name)
         return
+    check_replaceable(path, (CONFIG, GENERATION_CONFIG, *copied_names(vocabulary)))
     path.mkdir(parents=True, exist_ok=True)
     # An interrupted overwrite must not pair the old configuration with new weights.
     (path / CONFIG).unlink(missing_ok=True)

@@ -124,11 +124,17 @@ def test_codebooks_may_be_absent_and_come_later(tmp_path: Path, made):
     assert np.array_equal(VocabularyFolder.load(tmp_path).codebooks, made.codebooks)
 
 
-def test_an_unfinished_folder_is_written_anew(tmp_path: Path, made):
-    """Without `vocabulary.json` whatever lies there is the rest of a run that was stopped."""
-    (tmp_path / "text.model").write_bytes(b"of another vocabulary")
+def test_an_unfinished_folder_is_finished_and_files_of_a_user_survive(tmp_path: Path, made):
+    made.save(tmp_path)
+    (tmp_path / "vocabulary.json").unlink()
+    (tmp_path / "tokenizer.json").unlink()
     made.save(tmp_path)
     assert VocabularyFolder.load(tmp_path).text.fingerprint == made.text.fingerprint
+    (tmp_path / "vocabulary.json").unlink()
+    (tmp_path / "text.model").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"text\.model` exists and belongs to no vocabulary of this folder: move it"):
+        made.save(tmp_path)
+    assert (tmp_path / "text.model").read_bytes() == b"mine"
 
 
 def test_a_text_tokenizer_of_no_known_kind_is_refused(tmp_path: Path, made):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 640.0, 400.0
+SVG_MARK = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img"><title>'.encode()
+"""What every figure begins with; a file that does not is someone else's."""
 LETTER = 6.4
 """Mean width of a letter of the labels."""
 LEFT, RIGHT, TOP, BOTTOM = 78.0, 172.0, 34.0, 54.0

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from audio_data import InputError, Manifest, Mixture, Packing, Stage, Vocabulary, from_json, to_json
+from audio_model import InputError as ModelInputError
 from audio_model import Qwen3xConfig, RopeConfig, TokenSets, named_config
 from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
 from audio_train.optimization.scaling import learning_rate
@@ -109,19 +110,16 @@ class ResolvedRun:
         Raises:
             InputError: the value is no resolved run, or this version derives other numbers from the same run.
         """
-        missing = {"run", "vocabulary", "datasets", "fingerprint"} - set(value)
-        if missing:
+        saved = from_json(_Saved, {name: item for name, item in value.items() if name != "derived"}, "resolved run")
+        try:
+            resolved = resolve(saved.run, Vocabulary.from_json(saved.vocabulary))
+        except ModelInputError as error:
+            raise InputError(error.message) from error
+        resolved = replace(resolved, datasets=dict(saved.datasets))
+        if resolved.fingerprint != saved.fingerprint:
             raise InputError(
-                f"a resolved run has {', '.join(f'`{name}`' for name in sorted(missing))}, which are missing."
-            )
-        fingerprint = from_json(str, value["fingerprint"], "fingerprint")
-        datasets = from_json(Mapping[str, str], value["datasets"], "datasets")
-        vocabulary = Vocabulary.from_json(from_json(Mapping[str, Any], value["vocabulary"], "vocabulary"))
-        resolved = replace(resolve(from_json(TrainRun, value["run"], "run"), vocabulary), datasets=datasets)
-        if resolved.fingerprint != fingerprint:
-            raise InputError(
-                f"the saved run has `fingerprint` {fingerprint[:12]}, but this version derives "
-                f"{resolved.fingerprint[:12]} from it; use the version that wrote it."
+                f"the saved run has `fingerprint` {saved.fingerprint[:12]!r}, but this version derives "
+                f"{resolved.fingerprint[:12]} from it; if the file is not damaged, use the version that wrote it"
             )
         return resolved
 
@@ -153,6 +151,16 @@ class ResolvedRun:
             "datasets": dict(sorted(self.datasets.items())),
             "derived": derived,
         }
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What `ResolvedRun.from_json` reads; all else is derived."""
+
+    fingerprint: str
+    run: TrainRun
+    vocabulary: dict[str, Any]
+    datasets: dict[str, str]
 
 
 def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manifest] | None = None) -> ResolvedRun:

@@ -1,4 +1,7 @@
+import json
+import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import equinox as eqx
@@ -43,7 +46,7 @@ def test_the_newest_are_kept_and_later_ones_can_be_given_up(state: TrainState, t
             checkpoints.wait()
         assert checkpoints.steps() == [2, 3]
         checkpoints.discard_after(2)
-        assert checkpoints.latest() == 2
+        assert checkpoints.steps() == [2]
         checkpoints.save(state, 3)
 
 
@@ -93,7 +96,7 @@ def test_a_checkpoint_that_lacks_a_part_is_not_listed_and_gives_way(state: Train
 def test_a_kill_while_later_checkpoints_are_removed_leaves_none_that_could_be_chosen(
     state: TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def kill(path: Path) -> None:
+    def kill(path: Path, **options: object) -> None:
         raise KeyboardInterrupt
 
     with Checkpoints(tmp_path, "f", keep_last=3) as checkpoints:
@@ -123,6 +126,150 @@ def test_a_full_disk_is_one_line(state: TrainState, tmp_path: Path, monkeypatch:
             full.setattr(ocp.CheckpointManager, "wait_until_finished", fail)
             with pytest.raises(InputError, match=r"\(No space left on device\); free some space.*audio-train resume"):
                 checkpoints.wait()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, toy: ResolvedRun, fresh_state) -> Path:
+    """A folder with checkpoints 1 and 2; tests work on copies."""
+    folder = tmp_path_factory.mktemp("saved")
+    with Checkpoints(folder, "f", keep_last=3) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(fresh_state(toy), step)
+            checkpoints.wait()
+    return folder
+
+
+def damages(folder: Path) -> Iterator[str]:
+    """Damage each file of a checkpoint in every way, one at a time: bits, cuts, zeros, removed, and files more."""
+    chosen = random.Random(0)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name, content = str(path.relative_to(folder)), path.read_bytes()
+        middle, last = len(content) // 2, len(content) - 1
+        for at in {0, middle, last, *(chosen.randrange(len(content)) for _ in range(5))}:
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1 << chosen.randrange(8)]) + content[at + 1 :])
+            yield f"{name}: bit of byte {at}"
+        changed = {"cut": content[:middle], "empty": b"", "short": content[:last], "longer": content + b"\0"}
+        for what, other in {**changed, "zeros": content[:middle] + bytes(len(content) - middle)}.items():
+            path.write_bytes(other)
+            yield f"{name}: {what}"
+        path.unlink()
+        yield f"{name}: removed"
+        path.write_bytes(content)
+    for more in (folder / "more", folder / "state" / "d" / "more"):
+        more.write_bytes(b"x")
+        yield "a file more"
+        more.unlink()
+    (folder / "state" / "link").symlink_to("/nowhere")
+    yield "a link more"
+    (folder / "state" / "link").unlink()
+
+
+def test_no_damage_of_any_file_is_restored(saved: Path, state: TrainState, tmp_path: Path):
+    copied = tmp_path / "run"
+    shutil.copytree(saved, copied)
+    folder, tried = copied / "checkpoints" / "2", 0
+    with Checkpoints(copied, "f") as checkpoints:
+        assert checkpoints.damage(2) is None
+        expected = jax.device_get(checkpoints.restore(2, state))
+        for what in damages(folder):
+            tried += 1
+            reason = checkpoints.damage(2)
+            if reason is None:  # white space between two values of a listing, say
+                assert "checksums.json" in what, what
+                assert eqx.tree_equal(jax.device_get(checkpoints.restore(2, state)), expected), what
+            else:
+                assert "\n" not in reason, what
+                if tried % 40 == 0:
+                    with pytest.raises(InputError, match=r"checkpoints/2` is damaged \("):
+                        checkpoints.restore(2, state)
+                    with pytest.raises(InputError, match=r"checkpoints/2` is damaged \("):
+                        checkpoints.restore_part(2, {"step": state.step})
+        assert checkpoints.damage(2) is None
+    assert tried > 150
+
+
+def test_the_newest_whole_checkpoint_is_used_and_damaged_ones_are_named(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    blob = max((tmp_path / "checkpoints" / "2").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 3] ^= 4
+    blob.write_bytes(content)
+    with Checkpoints(tmp_path, "f") as checkpoints:
+        assert checkpoints.newest_whole() == 1
+        told = capsys.readouterr().err
+        assert "checkpoints/2` is damaged" in told
+        assert blob.name in told
+        assert "using step 1" in told
+        (tmp_path / "checkpoints" / "1" / "run" / "metadata").unlink()
+        with pytest.raises(InputError, match=r"no checkpoint in .* is whole \(2: .*; 1: parts are missing\)"):
+            checkpoints.newest_whole()
+
+
+def test_one_without_checksums_opens_with_a_word_and_its_damage_is_one_line(
+    saved: Path, state: TrainState, tmp_path: Path, capsys: pytest.CaptureFixture[str], refusal
+):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "checkpoints" / "2"
+    (folder / "checksums.json").unlink()
+    with Checkpoints(tmp_path, "f") as checkpoints:
+        assert checkpoints.damage(2) == "the list `checksums.json` is missing"
+        (folder / "run" / "metadata").write_text(json.dumps({"fingerprint": "f", "step": 2}))  # of an earlier version
+        assert checkpoints.newest_whole() == 2
+        assert "checkpoints/2` has no checksums" in capsys.readouterr().err
+        assert eqx.tree_equal(jax.device_get(checkpoints.restore(2, state)), jax.device_get(state))
+        refused = 0
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            content = path.read_bytes()
+            for changed in (content[: len(content) // 2], bytes(len(content)), content[::-1]):
+                path.write_bytes(changed)
+                message = refusal(lambda: checkpoints.restore(2, state, checked=True))
+                refused += message is not None
+                assert message is None or str(folder) in message
+            path.write_bytes(content)
+        assert refused >= 10
+
+
+def test_a_checkpoint_under_another_step_s_name_is_refused(saved: Path, state: TrainState, tmp_path: Path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "checkpoints" / "2").rename(tmp_path / "checkpoints" / "7")
+    with Checkpoints(tmp_path, "f") as checkpoints, pytest.raises(InputError, match="saved at step 2; rename"):
+        checkpoints.restore(7, state)
+
+
+def test_a_kill_before_the_checksums_are_written_leaves_no_checkpoint(
+    state: TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def kill(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Checkpoints(tmp_path, "f", keep_last=3) as checkpoints:
+        checkpoints.save(state, 1)
+        checkpoints.wait()
+        with monkeypatch.context() as killed:
+            killed.setattr("audio_train.run_folder.checkpoint.write_checksums", kill)
+            checkpoints.save(state, 2)
+            with pytest.raises(InputError, match="No space left"):
+                checkpoints.wait()
+    with Checkpoints(tmp_path, "f", keep_last=3) as checkpoints:
+        assert checkpoints.newest_whole() == 1
+        checkpoints.save(state, 2)
+        checkpoints.wait()
+        assert checkpoints.newest_whole() == 2
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "2"}
+
+
+def test_a_user_s_file_among_later_checkpoints_is_not_removed(saved: Path, tmp_path: Path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    note = tmp_path / "checkpoints" / "2" / "notes.txt"
+    note.write_text("mine")
+    with (
+        Checkpoints(tmp_path, "f", keep_last=3) as checkpoints,
+        pytest.raises(InputError, match=r"holds `notes\.txt`, which is no part of a checkpoint"),
+    ):
+        checkpoints.discard_after(1)
+    assert note.read_text() == "mine"
 
 
 def test_arrays_are_named_by_their_place(state: TrainState):

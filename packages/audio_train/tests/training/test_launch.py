@@ -178,7 +178,7 @@ def test_checkpoints_none_of_which_is_whole_are_not_written_over(
     shutil.rmtree(copied / "export")
     for step in (10, 12):
         (copied / "checkpoints" / str(step) / "state" / "manifest.ocdbt").unlink()
-    with pytest.raises(InputError, match=r"none of the checkpoints \[10, 12\] in .* is complete"):
+    with pytest.raises(InputError, match=r"no checkpoint in .* is whole \(12: parts are missing; 10: parts"):
         run(toy, data_root, copied, placement=one_device)
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["10", "12"]
 

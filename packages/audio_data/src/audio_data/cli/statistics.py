@@ -21,9 +21,9 @@ def stats(
     data: "StoragePath", mixture: str | None, tokens: float | None, page: "StoragePath | None", as_json: bool
 ) -> None:
     """Count documents, tokens by kind and hours of every dataset below DATA."""
-    from audio_data import InputError, open_root, write_bytes
+    from audio_data import InputError, check_output, open_root, write_output
     from audio_data.describe import dataset_lines, describe_datasets
-    from audio_data.figures import statistics_page
+    from audio_data.figures import GENERATOR, statistics_page
     from audio_data.mixes import named_mixture
 
     if tokens is not None and mixture is None:
@@ -31,12 +31,14 @@ def stats(
     if tokens is not None and not (math.isfinite(tokens) and tokens > 0):
         raise InputError(f"`--tokens`: expected a number above 0, such as 500e9, got {tokens!r}")
     chosen = None if mixture is None else named_mixture(mixture)
+    if page is not None:
+        check_output(page, GENERATOR.encode())
     datasets = open_root(data)
     if chosen is not None:
         chosen.check_corpora(datasets)
     report = describe_datasets(datasets, chosen, tokens)
     if page is not None:
-        write_bytes(page, statistics_page(report, f"Datasets in {data.name}").encode())
+        write_output(page, statistics_page(report, f"Datasets in {data.name}").encode(), GENERATOR.encode())
     if as_json:
         print_json(report)
     else:

@@ -46,7 +46,9 @@ def decode(
     file of document strings.
     """
     from audio_tokenize import decode_excerpt, read_excerpt, write_wav
+    from audio_tokenize.inspection.playback import check_wav
 
+    check_wav(out)
     excerpt = read_excerpt(source, index, vocabulary=vocabulary)
     samples, sample_rate_hz = decode_excerpt(excerpt, codec, weights=weights, segment=segment)
     write_wav(out, samples, sample_rate_hz)

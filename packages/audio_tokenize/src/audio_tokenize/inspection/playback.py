@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32, Integer
 
-from audio_data import InputError, StoragePath, storage_path, write_bytes
+from audio_data import InputError, StoragePath, check_output, storage_path, write_output
 from audio_tokenize.documents.passages import Passage
 from audio_tokenize.inspection.excerpts import Excerpt
 
@@ -17,6 +17,24 @@ from audio_tokenize.inspection.excerpts import Excerpt
 if TYPE_CHECKING:
     import audio_tokenize.codecs.base
     import audio_tokenize.codecs.registry
+
+_SOFTWARE = "audio-tokenize decode"
+"""Program that a .wav file names as its writer; only such files are replaced."""
+
+
+def check_wav(path: str | StoragePath) -> None:
+    """Check that a .wav file may be written, before anything is decoded.
+
+    Args:
+        path: The file, ending in `.wav`.
+
+    Raises:
+        InputError: Another ending, or another file is there.
+    """
+    path = storage_path(path)
+    if path.suffix != ".wav":
+        raise InputError(f"`out` must end in `.wav`, got {path.name!r}")
+    check_output(path, _SOFTWARE.encode())
 
 
 def decode_excerpt(
@@ -65,15 +83,16 @@ def write_wav(path: str | StoragePath, samples: Float32[np.ndarray, " samples"],
         sample_rate_hz: Of the samples.
 
     Raises:
-        InputError: Another ending, or the disk refuses.
+        InputError: Another ending, another file is there, or the disk refuses.
     """
+    check_wav(path)
     path = storage_path(path)
-    if path.suffix != ".wav":
-        raise InputError(f"`out` must end in `.wav`, got {path.name!r}")
     # In memory first: libsndfile does not report a disk that fills up while it writes.
     content = io.BytesIO()
-    soundfile.write(content, np.clip(samples, -1, 1), sample_rate_hz, format="WAV", subtype="PCM_16")
-    write_bytes(path, content.getvalue())
+    with soundfile.SoundFile(content, "w", sample_rate_hz, channels=1, format="WAV", subtype="PCM_16") as file:
+        file.software = _SOFTWARE
+        file.write(np.clip(samples, -1, 1))
+    write_output(path, content.getvalue(), _SOFTWARE.encode())
 
 
 def describe_excerpt(excerpt: Excerpt) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class VocabularyFolder:
             folder: Created if need be.
 
         Raises:
-            InputError: `folder` holds another vocabulary, or the disk refuses.
+            InputError: `folder` holds another vocabulary or someone else's files, or the disk refuses.
         """
         folder = storage_path(folder)
         whole = (folder / VOCABULARY_NAME).is_file()
@@ -203,8 +203,13 @@ class VocabularyFolder:
             self._agree(folder)
         make_folder(folder)
         for name, content in self._files().items():
-            if not (whole and (folder / name).is_file()):
+            if not (folder / name).exists():
                 write_bytes(folder / name, content)
+            elif not whole and read_bytes(folder / name) != content:
+                raise InputError(
+                    f"`{folder / name}` exists and belongs to no vocabulary of this folder: move it, or choose another "
+                    "folder"
+                )
         if not whole:
             write_json(folder / VOCABULARY_NAME, self.vocabulary.to_json())
 

@@ -1,6 +1,7 @@
 """The grid as rows, losses from files, and the figures of a fit."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from audio_data import InputError, write_bytes
-from audio_train.figures import Series, line_figure
+from audio_data import InputError, write_output
+from audio_train.figures import SVG_MARK, Series, line_figure
 from audio_train.isoflop.fit import IsoflopFit, Measurement, Prediction
 from audio_train.isoflop.parametric import ParametricFit
 from audio_train.optimization.scaling import GRID_SEQ_LEN, IsoflopPoint, isoflop_grid
@@ -103,7 +104,7 @@ def write_figures(fit: IsoflopFit, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"curves.svg": curves_figure(fit), "laws.svg": laws_figure(fit)}
     for name, svg in figures.items():
-        write_bytes(folder / name, svg.encode())
+        write_output(folder / name, svg.encode(), SVG_MARK)
     return [folder / name for name in figures]
 
 
@@ -186,7 +187,8 @@ def measurement_of(run_dir: Path) -> Measurement:
 
 def write_measurements(path: Path, measurements: Mapping[str, Measurement]) -> None:
     """Write losses as `read_measurements` takes them, with a column `run` of their names."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["run", *COLUMNS])
-        writer.writerows([name, *(getattr(m, column) for column in COLUMNS)] for name, m in measurements.items())
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(["run", *COLUMNS])
+    writer.writerows([name, *(getattr(m, column) for column in COLUMNS)] for name, m in measurements.items())
+    write_output(path, file.getvalue().encode(), ",".join(["run", *COLUMNS]).encode())

@@ -1,27 +1,72 @@
 """Checkpoints of a run: asynchronous, atomic, and readable without this package's classes.
 
 A checkpoint is a step number, a flat mapping from a parameter's path to its array, and the fingerprint of the run. The
-position in the data is the step number. Orbax writes to a temporary folder and renames it, so a checkpoint either is
-there as a whole or is not listed; folders that a kill left behind are removed at the next start.
+position in the data is the step number. Orbax writes to a temporary folder; when all files are there, their checksums
+are added and the folder is renamed. A checkpoint is therefore either complete or not listed; folders that a kill left
+behind are removed at the next start. Checksums are compared before a checkpoint is restored.
 """
 
+import inspect
 import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import click
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jaxtyping import PyTree
+from orbax.checkpoint.path import atomicity
 
-from audio_data import InputError
+from audio_data import InputError, file_errors, flush, from_json, read_json, to_json
+from audio_train.run_folder.checksums import CHECKSUMS_FILE, find_damage, write_checksums
+from audio_train.run_folder.folder import CHECKPOINTS_FOLDER
 from audio_train.sharding.processes import is_first, wait_for_all
+from audio_train.tracking.metrics import MetricsState
 from audio_train.training.state import TrainState
 
-FOLDER = "checkpoints"
+_TEMPORARY = ".orbax-checkpoint-tmp"
+"""What the names of Orbax's temporary folders end with; it removes such folders at the next start."""
+_PARTS = {"run", "state", "_CHECKPOINT_METADATA", "commit_success.txt", CHECKSUMS_FILE}
+"""Names in the folder of a checkpoint."""
+
+
+@dataclass(frozen=True)
+class _RunItem:
+    """The item `run` of a checkpoint: which run saved it, at which step, whether it has checksums, and the metrics."""
+
+    fingerprint: str
+    step: int
+    checksums: bool = False
+    metrics: MetricsState | None = None
+
+
+class _ChecksummedPath(atomicity.AtomicRenameTemporaryPath):
+    """A temporary folder of Orbax which gets its name once the checksums of its files lie in it, on disk.
+
+    Orbax calls `finalize` in the thread that saves, and only in the first process, when all processes have written.
+    """
+
+    async def finalize(self) -> None:
+        """Complete a checkpoint; an item of one is renamed as by Orbax, and has its checksums in the checkpoint's."""
+        final = self.get_final()
+        if final.parent.name.endswith(_TEMPORARY):
+            await super().finalize()
+            return
+        # The last thing that Orbax writes it writes while renaming.
+        complete = self._final_path = final.with_name(f"{final.name}.complete{_TEMPORARY}")
+        await super().finalize()
+        write_checksums(Path(complete))
+        os.rename(complete, final)
+        flush(Path(final.parent))
 
 
 class Checkpoints:
@@ -32,13 +77,17 @@ class Checkpoints:
         fingerprint: of the run; written into each checkpoint and required of each that is read.
         keep_last: checkpoints kept after a new one is complete; None only reads.
         keep_every_steps: checkpoints whose step is a multiple are kept as well; None for none.
+
+    Attributes:
+        metrics: Gives what `metrics.jsonl` holds when a checkpoint is saved; None where there is no such file.
     """
 
     def __init__(
         self, run_folder: Path, fingerprint: str, keep_last: int | None = None, keep_every_steps: int | None = None
     ):
-        self.folder = run_folder / FOLDER
+        self.folder = run_folder / CHECKPOINTS_FOLDER
         self.fingerprint = fingerprint
+        self.metrics: Callable[[], MetricsState] | None = None
         # Orbax reports every phase of every save there; what fails is raised as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = ocp.CheckpointManagerOptions(
@@ -48,16 +97,81 @@ class Checkpoints:
             read_only=keep_last is None,
             cleanup_tmp_directories=keep_last is not None,
             enable_async_checkpointing=keep_last is not None,
+            temporary_path_class=_ChecksummedPath,
         )
-        self._manager = ocp.CheckpointManager(self.folder.resolve(), options=options)
+        # Trained float32 numbers hardly compress (to 92 %), and hashing takes less time than compressing them.
+        handlers = {
+            "state": ocp.PyTreeCheckpointHandler(use_compression=False),
+            "run": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(self.folder.resolve(), options=options, item_handlers=handlers)
 
     def steps(self) -> list[int]:
-        """Steps of the complete checkpoints, ascending; one that was copied or removed in part is none."""
+        """Steps of the checkpoints that have all parts, ascending; their content is not looked at."""
         return sorted(filter(self._is_complete, self._manager.all_steps()))
 
-    def latest(self) -> int | None:
-        """Step of the newest complete checkpoint, or None."""
-        return max(self.steps(), default=None)
+    def newest_whole(self) -> int | None:
+        """Step of the newest checkpoint whose files are as they were written; None where there is no checkpoint.
+
+        Damaged ones are named on standard error. All processes of a run call this together and divide the work.
+
+        Raises:
+            InputError: There are checkpoints, but none is whole.
+        """
+        numbered = sorted((int(path.name) for path in self.folder.glob("*") if path.name.isdecimal()), reverse=True)
+        damage: dict[int, str] = {}
+        for step in numbered:
+            reason = self.damage(step)
+            if reason is None:
+                for damaged, why in damage.items() if is_first() else ():
+                    click.echo(
+                        f"checkpoint `{self.folder / str(damaged)}` is damaged ({why}); using step {step}", err=True
+                    )
+                return step
+            damage[step] = reason
+        if not damage:
+            return None
+        # Days of training may lie there: it is not for a restart to begin anew and write over them.
+        found = "; ".join(f"{step}: {reason}" for step, reason in damage.items())
+        raise InputError(
+            f"no checkpoint in `{self.folder}` is whole ({found}), as after a copy that was cut short; copy them "
+            "again, or remove them to begin anew."
+        )
+
+    def damage(self, step: int) -> str | None:
+        """What is wrong with the files of a checkpoint; None where every byte is as it was written.
+
+        One from before there were checksums counts as whole where it has all parts, and a line on standard error says
+        that it was not checked. All processes of a run call this together and divide the work.
+
+        Args:
+            step: The checkpoint's step.
+        """
+        if not self._is_complete(step):
+            return "parts are missing"
+        try:
+            if not self._has_checksums(step):
+                if is_first():
+                    click.echo(f"checkpoint `{self.folder / str(step)}` has no checksums; it is not checked", err=True)
+                return None
+            share = (jax.process_index(), jax.process_count())
+            reason = find_damage(self.folder / str(step), share)
+        except (OSError, InputError) as error:
+            reason = str(error)
+        return _first_of_all(reason)
+
+    def check(self, step: int) -> None:
+        """Check that the files of a checkpoint are as they were written.
+
+        Args:
+            step: The checkpoint's step.
+
+        Raises:
+            InputError: They are not; the file is named.
+        """
+        reason = self.damage(step)
+        if reason is not None:
+            raise self._damaged(step, reason)
 
     def save(self, state: TrainState, step: int) -> None:
         """Start saving a state; returns once its arrays are copied, before they are on disk.
@@ -69,31 +183,34 @@ class Checkpoints:
         Raises:
             InputError: this save, or the one before, could not be written.
         """
+        item = _RunItem(self.fingerprint, step, checksums=True, metrics=self.metrics() if self.metrics else None)
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(flat_paths(state)),
-            run=ocp.args.JsonSave({"fingerprint": self.fingerprint, "step": step}),
+            state=ocp.args.PyTreeSave(flat_paths(state)),
+            run=ocp.args.JsonSave(to_json(item)),
         )
         with self._writing():
             self._manager.save(step, args=items)
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
+    def restore(self, step: int, like: TrainState, *, checked: bool = False) -> TrainState:
         """Read a state.
 
         Args:
             step: one of `steps()`.
             like: arrays or shapes with the shardings wanted, of the structure to read.
+            checked: whether the caller has just checked the files, as `newest_whole` and `check` do.
 
         Returns:
             The state, placed as `like` is.
 
         Raises:
-            InputError: the checkpoint belongs to another run.
+            InputError: the checkpoint belongs to another run, or is damaged.
         """
+        if not checked:
+            self.check(step)
         self.check_run(step)
-        shapes = jax.tree.map(_abstract, flat_paths(like))
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-        arrays = self._manager.restore(step, args=arguments)["state"]
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in flat_paths(like)])
+        leaves = flat_paths(like)
+        arrays = self._read(step, leaves, partial=False)
+        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in leaves])
 
     def check_run(self, step: int) -> None:
         """Check that a checkpoint belongs to the run.
@@ -102,27 +219,43 @@ class Checkpoints:
             step: one of `steps()`.
 
         Raises:
-            InputError: it belongs to another; both fingerprints are named.
+            InputError: it belongs to another, in which case both fingerprints are named, or was saved at another step.
         """
-        saved = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
-        if saved["fingerprint"] != self.fingerprint:
+        saved = self._run_item(step)
+        if saved.fingerprint != self.fingerprint:
             raise InputError(
                 f"checkpoint `{self.folder / str(step)}` belongs to the run with fingerprint "
-                f"{saved['fingerprint'][:12]}, not to {self.fingerprint[:12]}; go on with that run, or go elsewhere."
+                f"{saved.fingerprint[:12]}, not to {self.fingerprint[:12]}; go on with that run, or go elsewhere."
+            )
+        if saved.step != step:
+            raise InputError(
+                f"checkpoint `{self.folder / str(step)}` was saved at step {saved.step}; rename its folder to that."
             )
 
-    def restore_part(self, step: int, like: Mapping[str, PyTree]) -> dict[str, jax.Array]:
+    def metrics_at(self, step: int) -> MetricsState | None:
+        """What `metrics.jsonl` held when a checkpoint was saved; None where that is not known."""
+        return self._run_item(step).metrics
+
+    def restore_part(self, step: int, like: Mapping[str, PyTree], *, checked: bool = False) -> dict[str, jax.Array]:
         """Read some arrays of a checkpoint, whose run may be another; the rest is not touched.
 
         Args:
             step: one of `steps()`.
             like: arrays or shapes with the shardings wanted, by their paths.
+            checked: as for `restore`.
 
         Raises:
-            InputError: the checkpoint lacks one of them, or has it in another shape.
+            InputError: the checkpoint lacks one of them, has it in another shape, or is damaged.
         """
-        shapes = {name: _abstract(leaf) for name, leaf in like.items()}
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        if not checked:
+            self.check(step)
+        return self._read(step, like, partial=True)
+
+    def _read(self, step: int, like: Mapping[str, PyTree], *, partial: bool) -> dict[str, jax.Array]:
+        shapes = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) for name, leaf in like.items()
+        }
+        with _Reading(self, step), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
             folder = self.folder.resolve() / str(step) / "state"
             held = reader.metadata(folder).item_metadata.tree
             for name, shape in shapes.items():
@@ -130,19 +263,30 @@ class Checkpoints:
                     found = held[name].shape if name in held else "no such array"
                     raise InputError(f"checkpoint `{folder.parent}` has `{name}` of {shape.shape}, got {found!r}.")
             arguments = ocp.args.PyTreeRestore(
-                item=shapes, restore_args=ocp.checkpoint_utils.construct_restore_args(shapes), partial_restore=True
+                item=shapes, restore_args=ocp.checkpoint_utils.construct_restore_args(shapes), partial_restore=partial
             )
-            return reader.restore(folder, args=arguments)
+            return jax.block_until_ready(reader.restore(folder, args=arguments))
 
     def discard_after(self, step: int) -> None:
-        """Remove the checkpoints of later steps, whole or not, so that the run can be taken up from an earlier one."""
+        """Remove the checkpoints of later steps, whole or not, so that the run can be taken up from an earlier one.
+
+        Raises:
+            InputError: Among the files of one lies something that is no part of a checkpoint; nothing is removed.
+        """
         if is_first():
+            for later in self._manager.all_steps():
+                foreign = {path.name for path in (self.folder / str(later)).iterdir()} - _PARTS if later > step else ()
+                if foreign:
+                    raise InputError(
+                        f"`{self.folder / str(later)}` is to give way to the run from step {step}, but holds "
+                        f"`{min(foreign)}`, which is no part of a checkpoint; move it elsewhere."
+                    )
             for later in self._manager.all_steps():
                 if later > step:
                     # What a kill leaves of a removal may not pass for the newest checkpoint; Orbax clears this name.
                     doomed = self.folder / f"{later}.orbax-checkpoint-tmp"
                     (self.folder / str(later)).rename(doomed)
-                    shutil.rmtree(doomed)
+                    shutil.rmtree(doomed, onerror=_unless_gone)
         wait_for_all("later checkpoints are given up")
         self._manager.reload()
 
@@ -158,6 +302,20 @@ class Checkpoints:
     def _is_complete(self, step: int) -> bool:
         parts = ("run/metadata", "state/manifest.ocdbt")
         return all((self.folder / str(step) / part).is_file() for part in parts)
+
+    def _has_checksums(self, step: int) -> bool:
+        """Whether a checkpoint was saved with checksums, which may be lost since."""
+        return (self.folder / str(step) / CHECKSUMS_FILE).exists() or self._run_item(step).checksums
+
+    def _run_item(self, step: int) -> _RunItem:
+        path, remedy = self.folder / str(step) / "run" / "metadata", "copy the checkpoint again or use another one"
+        with file_errors(path, remedy):
+            return from_json(_RunItem, read_json(path, remedy=remedy), "run")
+
+    def _damaged(self, step: int, reason: str) -> InputError:
+        return InputError(
+            f"checkpoint `{self.folder / str(step)}` is damaged ({reason}); copy it again or use another one."
+        )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -182,11 +340,53 @@ class Checkpoints:
             self._manager.close()
 
 
+class _Reading:
+    """Name the checkpoint where Orbax fails over damaged files.
+
+    For these it raises many kinds of errors, `Exception` itself among them. Where the files are as they were written
+    the failure is a bug, and passes.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, step: int):
+        self._checkpoints, self._step = checkpoints, step
+
+    def __enter__(self) -> None:
+        self._shown, sys.unraisablehook = sys.unraisablehook, self._without_pending_reads
+
+    def _without_pending_reads(self, unraisable: Any) -> None:
+        """Orbax's other reads fail when they are collected; that writes no tracebacks to standard error."""
+        reading = inspect.iscoroutine(unraisable.object) and "orbax" in unraisable.object.cr_code.co_filename
+        if not reading and str(unraisable.exc_value) not in ("Event loop is closed", "coroutine ignored GeneratorExit"):
+            self._shown(unraisable)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        checkpoints, step = self._checkpoints, self._step
+        expected = not isinstance(error, Exception) or isinstance(error, InputError)
+        if expected or (checkpoints._has_checksums(step) and find_damage(checkpoints.folder / str(step)) is None):
+            sys.unraisablehook = self._shown
+            return
+        # The hook stays: the error holds those reads until it is shown.
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        raise checkpoints._damaged(step, f"{type(error).__name__}: {first_line[:200]}") from error
+
+
+def _unless_gone(function: object, path: str, raised: tuple[type, BaseException, object]) -> None:
+    """Orbax removes its temporary folders in a thread of its own, perhaps this one at the same time."""
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
+
+
 def flat_paths(tree: PyTree) -> dict[str, PyTree]:
     """The leaves of a tree by their path, such as `model.layers.query`, in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
-def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+def _first_of_all(reason: str | None) -> str | None:
+    """What the first process that found something wrong found, in all of them."""
+    if jax.process_count() == 1:
+        return reason
+    text = (reason or "").encode()[:1024]
+    found = multihost_utils.process_allgather(np.frombuffer(text.ljust(1024, b"\0"), np.uint8).copy())
+    texts = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in np.asarray(found)]
+    return next(filter(None, texts), None)

@@ -13,20 +13,18 @@ RUN/
 ```
 """
 
-import fcntl
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from audio_data import InputError, disk_errors
+from audio_data import InputError, file_errors, from_json, read_json, read_json_lines, write_bytes, write_json
 from audio_train.resolved import ResolvedRun
 
 RESOLVED_FILE = "resolved.json"
@@ -35,6 +33,11 @@ METRICS_FILE = "metrics.jsonl"
 EXPORT_FOLDER = "export"
 EXPORTS_FOLDER = "exports"
 PROFILE_FOLDER = "profile"
+CHECKPOINTS_FOLDER = "checkpoints"
+
+_WRITTEN = (LAUNCHES_FILE, METRICS_FILE, CHECKPOINTS_FOLDER, EXPORT_FOLDER, EXPORTS_FOLDER, "tensorboard")
+"""What a run writes into its folder, and cuts back or replaces when it goes on."""
+
 RECORDED_PACKAGES = (
     "audio-train",
     "audio-model",
@@ -47,39 +50,17 @@ RECORDED_PACKAGES = (
 )
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run's folder against other processes; created where it is not there.
-
-    Raises:
-        InputError: another process holds it, or it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115  closed below, with the lock
-    except OSError as error:
-        raise InputError(f"cannot write to `{folder}` ({error}); give another folder with --out.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"`{folder}` is in use by another process; stop it, or give another folder.") from error
-        yield
-
-
 def saved_run(folder: Path) -> ResolvedRun | None:
     """The run a folder holds, or None.
 
     Raises:
         InputError: the folder's `resolved.json` is not readable.
     """
-    path = folder / RESOLVED_FILE
-    if not path.exists():
+    path, remedy = folder / RESOLVED_FILE, "copy it from a backup, or give another folder with --out"
+    if not os.path.lexists(path):
         return None
-    try:
-        return ResolvedRun.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise InputError(f"`{path}` is not JSON ({error}); give another folder with --out.") from error
+    with file_errors(path, remedy):
+        return ResolvedRun.from_json(read_json(path, remedy=remedy))
 
 
 def require_run(folder: Path) -> ResolvedRun:
@@ -105,8 +86,14 @@ def check_claim(folder: Path, resolved: ResolvedRun, saved: ResolvedRun | None) 
         saved: the run it holds, or None.
 
     Raises:
-        InputError: it holds another run; both fingerprints are named.
+        InputError: it holds another run, whose fingerprint is named, or files that a run would replace.
     """
+    found = [name for name in _WRITTEN if os.path.lexists(folder / name)] if saved is None else []
+    if found:
+        raise InputError(
+            f"`{folder}` holds `{found[0]}` but no {RESOLVED_FILE}, so that it is not known to be a run's folder; give "
+            "another folder with --out."
+        )
     if saved is not None and saved.fingerprint != resolved.fingerprint:
         raise InputError(
             f"`{folder}` holds the run `{saved.run.name}` with fingerprint {saved.fingerprint[:12]}, not "
@@ -121,14 +108,7 @@ def claim(folder: Path, resolved: ResolvedRun) -> None:
     Raises:
         InputError: the disk does not take it.
     """
-    text = json.dumps(resolved.to_json(), indent=2, ensure_ascii=False) + "\n"
-    temporary = folder / f".{RESOLVED_FILE}.tmp"
-    with disk_errors(folder / RESOLVED_FILE):
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / RESOLVED_FILE)
+    write_json(folder / RESOLVED_FILE, resolved.to_json())
 
 
 def record_launch(
@@ -165,11 +145,8 @@ def record_launch(
         "commit": _commit(),
     }
     path = folder / LAUNCHES_FILE
-    lines = [*_launches(path), json.dumps(launch)]
-    temporary = folder / f".{LAUNCHES_FILE}.tmp"
-    with disk_errors(path):  # a full disk may not leave half a line, nor lose those before
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        os.replace(temporary, path)
+    lines = [json.dumps(line, ensure_ascii=False) for line in (*_launches(path), launch)]
+    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def last_data_root(folder: Path) -> Path:
@@ -178,16 +155,18 @@ def last_data_root(folder: Path) -> Path:
     Raises:
         InputError: the folder holds no started run.
     """
-    lines = _launches(folder / LAUNCHES_FILE)
-    if not lines:
+    launches = _launches(folder / LAUNCHES_FILE)
+    if not launches:
         raise InputError(
             f"`{folder}` holds no run that was started; start one with `audio-train run RECIPE --out {folder}`."
         )
-    return Path(json.loads(lines[-1])["data"])
+    with file_errors(folder / LAUNCHES_FILE, "give the datasets with --data"):
+        return Path(from_json(str, launches[-1].get("data"), "data"))
 
 
-def _launches(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+def _launches(path: Path) -> list[dict[str, Any]]:
+    remedy = "remove that file: it only says how the run was started; give the datasets with --data"
+    return read_json_lines(path, remedy=remedy) if os.path.lexists(path) else []
 
 
 def _commit() -> str | None:

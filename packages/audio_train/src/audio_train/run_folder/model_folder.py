@@ -1,20 +1,37 @@
 """A trained model as a folder others can use: Hugging Face weights, the vocabulary, and where it all comes from."""
 
-import json
-import os
+import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
-from audio_data import InputError
-from audio_model import Qwen3x, save_model
+from audio_data import InputError, file_errors, from_json, read_json, replace_folder, write_json
+from audio_model import Qwen3x, load_config, save_model
 from audio_train.resolved import ResolvedRun
+from audio_train.run_folder.checksums import (
+    CHECKSUMS_FILE,
+    files_below,
+    find_damage,
+    read_checksums,
+    write_checksums,
+)
 
 VOCABULARY_FOLDER = "vocabulary"
 PROVENANCE_FILE = "provenance.json"
+
+_VOCABULARY_FILES = r"vocabulary\.json|text\.model|(codebooks|merges)\.safetensors"
+_TOKENIZER_FILES = (
+    r"(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json|merges\.txt|tokenizer\.model"
+)
+_NAMES = re.compile(
+    rf"(vocabulary/)?\.?((generation_)?config\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|"
+    rf"{_TOKENIZER_FILES}|{_VOCABULARY_FILES}|chat_template\.jinja|{PROVENANCE_FILE}|{CHECKSUMS_FILE})(\.partial)?"
+)
+"""Names of the files in an export, and in one that a kill left unfinished."""
 
 
 def export_model(
@@ -23,7 +40,7 @@ def export_model(
     """Write a model folder; it appears as a whole, in place of an earlier export.
 
     Holds `config.json` and `model.safetensors` as Hugging Face's Qwen3 reads them, `vocabulary/` as it lies with the
-    data, and `provenance.json`.
+    data, `provenance.json`, and `checksums.json` of all these.
 
     Args:
         folder: where to, such as `RUN/export`.
@@ -34,28 +51,96 @@ def export_model(
         codec: what the datasets say of the codec that made the audio ids.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder holds something that no export wrote, another process is writing it, or the disk refuses.
     """
-    partial, previous = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.previous")
     try:
-        if previous.exists() and not folder.exists():  # a kill came between the two renames below
-            previous.rename(folder)
-        for leftover in (partial, previous):
-            if leftover.exists():
-                shutil.rmtree(leftover)
-        partial.mkdir(parents=True)
-        save_model(partial, model)
-        _write_vocabulary(partial / VOCABULARY_FOLDER, resolved, vocabulary_folder)
-        _write_json(partial / PROVENANCE_FILE, provenance(resolved, step, codec))
-        if folder.exists():
-            folder.rename(previous)
-        partial.rename(folder)
-        if previous.exists():
-            shutil.rmtree(previous)
+        with replace_folder(folder, foreign_file, _unknown_name) as partial:
+            save_model(partial, model)
+            _write_vocabulary(partial / VOCABULARY_FOLDER, resolved, vocabulary_folder)
+            write_json(partial / PROVENANCE_FILE, provenance(resolved, step, codec))
+            write_checksums(partial)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"cannot write the export `{folder}` ({error}); free some space or give another folder."
         ) from error
+
+
+def foreign_file(folder: Path) -> str | None:
+    """What in a folder no export wrote, in words; None where the folder is an export.
+
+    Args:
+        folder: A folder that is not empty.
+    """
+    try:
+        known = set(read_checksums(folder)) if (folder / CHECKSUMS_FILE).exists() else None
+        if known is None:
+            read_provenance(folder)
+    except InputError as error:
+        return f"it is no export ({error.message})"
+    if known is None:  # from before exports had checksums
+        return _unknown_name(folder)
+    unknown = sorted(set(files_below(folder)) - known)
+    return f"it holds `{unknown[0]}`, which no export wrote" if unknown else None
+
+
+def _unknown_name(folder: Path) -> str | None:
+    unknown = [name for name in files_below(folder) if not _NAMES.fullmatch(name)]
+    return f"it holds `{unknown[0]}`, which no export wrote" if unknown else None
+
+
+def damage_of_export(folder: Path) -> str | None:
+    """What is wrong with an export; None where every file is as it was written.
+
+    An export from before there were checksums counts as whole where its weights can be opened.
+
+    Args:
+        folder: The export.
+    """
+    if (folder / CHECKSUMS_FILE).exists() or read_provenance(folder).checksums:
+        return find_damage(folder)
+    # Opening a file of weights compares its size with what its header lists.
+    index, names = folder / "model.safetensors.index.json", {"model.safetensors"}
+    try:
+        load_config(folder)
+        if index.exists():
+            names = set(from_json(dict[str, str], read_json(index, remedy="").get("weight_map"), "weight_map").values())
+        for name in sorted(names):
+            with safe_open(folder / name, framework="np"):
+                pass
+    except (OSError, SafetensorError, InputError) as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which weights an export holds.
+
+    Attributes:
+        run_fingerprint: Fingerprint of the run that trained them.
+        step: Steps that they were trained for.
+        checksums: Whether the export was written with `checksums.json`.
+    """
+
+    run_fingerprint: str
+    step: int
+    checksums: bool
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """The `provenance.json` of an export.
+
+    Args:
+        folder: The export.
+
+    Raises:
+        InputError: The file is missing, damaged or no export's.
+    """
+    path, remedy = folder / PROVENANCE_FILE, "remove the folder and export again"
+    with file_errors(path, remedy):
+        found = read_json(path, remedy=remedy)
+        fields = {name: found[name] for name in ("run_fingerprint", "step") if name in found}
+        return from_json(Provenance, {**fields, "checksums": found.get("checksums", False)}, "provenance")
 
 
 def provenance(resolved: ResolvedRun, step: int, codec: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +157,7 @@ def provenance(resolved: ResolvedRun, step: int, codec: Mapping[str, Any]) -> di
         "vocabulary_fingerprint": resolved.vocabulary.fingerprint,
         "codec_id": resolved.vocabulary.codec_id,
         "codec": dict(codec),
+        "checksums": True,
     }
 
 
@@ -80,12 +166,4 @@ def _write_vocabulary(folder: Path, resolved: ResolvedRun, source: Path) -> None
         shutil.copytree(source, folder)
     else:
         folder.mkdir()
-        _write_json(folder / "vocabulary.json", resolved.vocabulary.to_json())
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+        write_json(folder / "vocabulary.json", resolved.vocabulary.to_json())

@@ -1,12 +1,13 @@
 """docs/miniature.md: tables, differences in words, and figures, from the numbers of `run_miniature` alone."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from audio_data import write_bytes, write_json
-from audio_train.figures import bar_figure
+from audio_data import write_output
+from audio_train.figures import SVG_MARK, bar_figure
 from audio_train.isoflop.fit import IsoflopFit, fit_isoflop
 from audio_train.isoflop.report import curves_figure, laws_figure
 from audio_train.studies.comparisons import COMPARISONS
@@ -72,9 +73,9 @@ def write_page(results: Mapping[str, Any], docs: Path) -> Path:
     folder = docs / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, svg in figures(results).items():
-        write_bytes(folder / name, svg.encode())
-    write_json(folder / RESULTS_FILE, results)
-    write_bytes(docs / PAGE_FILE, page(results).encode())
+        write_output(folder / name, svg.encode(), SVG_MARK)
+    write_output(folder / RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode(), b'"num_seeds": ')
+    write_output(docs / PAGE_FILE, page(results).encode(), _INTRODUCTION.partition("\n")[0].encode())
     return docs / PAGE_FILE
 
 

@@ -6,6 +6,7 @@ OUT/report.json    the same numbers
 OUT/*.svg          held-out losses as bars
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,13 +15,12 @@ from typing import Any
 
 import click
 
-from audio_data import InputError, write_bytes, write_json
+from audio_data import InputError, write_output
 from audio_train.command_lines import Command, find_programs, run_command
-from audio_train.figures import bar_figure
+from audio_train.figures import SVG_MARK, bar_figure
 from audio_train.recipes import Study, find_study
 from audio_train.recipes.study import mixture_name
-from audio_train.run_folder.checkpoint import FOLDER as CHECKPOINTS_FOLDER
-from audio_train.run_folder.folder import EXPORT_FOLDER, METRICS_FILE, require_run
+from audio_train.run_folder.folder import CHECKPOINTS_FOLDER, EXPORT_FOLDER, METRICS_FILE, require_run
 from audio_train.studies.named_run import run_at_scale
 from audio_train.studies.scale import Scale
 from audio_train.studies.smoke_data import base_of, generate
@@ -204,9 +204,10 @@ def write_report(study: Study, out_dir: Path, outcomes: Sequence[Outcome], scale
     report = {"study": study.name, "question": study.question, "scale": scale, "runs": rows, "figures": list(figures)}
     out_dir.mkdir(parents=True, exist_ok=True)
     for name, svg in figures.items():
-        write_bytes(out_dir / name, svg.encode())
-    write_json(out_dir / "report.json", report)
-    write_bytes(out_dir / "report.md", _page(study, outcomes, scale, list(figures)).encode())
+        write_output(out_dir / name, svg.encode(), SVG_MARK)
+    content = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+    write_output(out_dir / "report.json", content.encode(), b'"question": ')
+    write_output(out_dir / "report.md", _page(study, outcomes, scale, list(figures)).encode(), b"`audio-train study ")
     return report
 
 

@@ -1,22 +1,25 @@
 """The metrics of a run as JSON lines: one object a logged step, in order, none twice and none missing.
 
 A line is appended with one write, so a kill leaves at most one torn line, at the end. Lines up to a checkpoint's step
-are on disk before that checkpoint is, and a resumed run first cuts the file back to the step it restored: what follows
-is written again by the steps taken again.
+are on disk before that checkpoint is, which records their length and SHA-256. A resumed run checks them, then cuts the
+file back to the step it restored: what follows is written again by the steps taken again.
 """
 
 import errno
+import hashlib
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import click
 import numpy as np
 
-from audio_data import InputError
+from audio_data import InputError, decode_line, disk_errors, file_errors, flush, from_json
 
 
 @runtime_checkable
@@ -36,20 +39,47 @@ class Tracker(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class MetricsState:
+    """What `metrics.jsonl` holds at the moment of a checkpoint.
+
+    Attributes:
+        bytes: Its length.
+        sha256: Of these bytes, 64 hexadecimal digits.
+    """
+
+    bytes: int
+    sha256: str
+
+
 class JsonLines:
     """A tracker that writes `metrics.jsonl`.
 
     Args:
         path: the file; created where it is not there.
         start_step: step the run goes on from: lines of later steps, and a torn last line, are cut off.
+        expected: what the file held when that step was saved; None where this is not known. An empty file is accepted
+            as well: with that a user goes on after the lines are lost.
+
+    Raises:
+        InputError: a line is damaged, lines are missing or changed, or the disk refuses.
     """
 
-    def __init__(self, path: Path, start_step: int):
+    def __init__(self, path: Path, start_step: int, expected: MetricsState | None = None):
         self.path = path
-        end = _end_of_step(path, start_step) if path.exists() else 0
-        self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
-        self._file.truncate(end)
-        self._file.seek(end)
+        if expected is not None:
+            _check(path, start_step, expected)
+        with disk_errors(path):
+            end = _end_of_step(path, start_step) if path.exists() else 0
+            self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
+            self._file.truncate(end)
+            self._file.seek(0)
+            self._sha256 = hashlib.sha256(self._file.read())
+            flush(path.parent)
+
+    def state(self) -> MetricsState:
+        """What the file holds now."""
+        return MetricsState(self._file.tell(), self._sha256.hexdigest())
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one line; numbers that are not finite become null.
@@ -62,6 +92,7 @@ class JsonLines:
         with self._writing():
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._sha256.update(line)
 
     def flush(self) -> None:
         """Return once every line is durable.
@@ -109,6 +140,22 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
         yield record
 
 
+def _check(path: Path, step: int, expected: MetricsState) -> None:
+    """Check that the lines up to a checkpoint are as they were when it was saved."""
+    with disk_errors(path, "read"):
+        found = path.read_bytes() if path.exists() else None
+    if hashlib.sha256((found or b"")[: expected.bytes]).hexdigest() == expected.sha256:
+        return
+    if found == b"":
+        click.echo(f"`{path}` is empty: the metrics up to step {step} are lost", err=True)
+        return
+    what = "is missing" if found is None else "holds other lines" if len(found) >= expected.bytes else "lacks lines"
+    raise InputError(
+        f"`{path}` {what}: when step {step} was saved it held {expected.bytes} bytes with another SHA-256; copy it "
+        "again, or put an empty file in its place to go on without the metrics so far."
+    )
+
+
 def _end_of_step(path: Path, step: int) -> int:
     """Byte after the last line whose step is at most `step`."""
     end = 0
@@ -122,15 +169,15 @@ def _end_of_step(path: Path, step: int) -> int:
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Every whole line with the byte after it."""
     end = 0
-    with open(path, "rb") as file:
+    with disk_errors(path, "read"), open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             end += len(line)
             if not line.endswith(b"\n"):
                 return
-            try:
-                yield end, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"`{path}` line {number} is not JSON ({error}); remove that line to go on.") from error
+            with file_errors(path, "copy the file again, or remove that line to go on"):
+                record = decode_line(line, number)
+                from_json(int, record.get("step"), f"line {number}: step")
+            yield end, record
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """From a resolved run to a trained model: claim the folder, start or resume, run the loop, export."""
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from pathlib import Path
 import click
 import jax
 
-from audio_data import Budget, InputError, Progress, open_root
+from audio_data import Budget, InputError, Progress, check_replaceable, open_root, sole_writer
 from audio_train.resolved import ResolvedRun
-from audio_train.run_folder.checkpoint import FOLDER as CHECKPOINTS_FOLDER
 from audio_train.run_folder.checkpoint import Checkpoints
 from audio_train.run_folder.folder import (
+    CHECKPOINTS_FOLDER,
     EXPORT_FOLDER,
     EXPORTS_FOLDER,
     METRICS_FILE,
@@ -22,15 +21,21 @@ from audio_train.run_folder.folder import (
     check_claim,
     claim,
     last_data_root,
-    locked,
     record_launch,
     require_run,
     saved_run,
 )
-from audio_train.run_folder.model_folder import PROVENANCE_FILE, VOCABULARY_FOLDER, export_model
+from audio_train.run_folder.model_folder import (
+    PROVENANCE_FILE,
+    VOCABULARY_FOLDER,
+    damage_of_export,
+    export_model,
+    foreign_file,
+    read_provenance,
+)
 from audio_train.sharding.mesh import Placement, make_mesh
 from audio_train.sharding.processes import first_says, is_first, on_host, wait_for_all
-from audio_train.tracking.metrics import JsonLines, Tracker, read_metrics
+from audio_train.tracking.metrics import JsonLines, MetricsState, Tracker, read_metrics
 from audio_train.tracking.spikes import SpikeWatch
 from audio_train.tracking.trackers import Several, check_trackers, open_trackers
 from audio_train.training.loop import Loop, Profile, StopRequest, Unseen
@@ -120,10 +125,11 @@ def run(
             click.echo(f"`{out_dir}` was begun with {saved.num_steps} steps, which --minutes does not change", err=True)
             resolved, minutes = resolved.with_steps(saved.num_steps), None
         check_claim(out_dir, resolved, saved)
-        point = resume_point(out_dir, resolved, resume)
         if resume == "auto" and _is_exported(out_dir, resolved):
             check_datasets(resolved, open_root(data_root, max_quarantined=max_quarantined))
             return Outcome(out_dir, resolved.num_steps, resolved.num_steps)
+        point = resume_point(out_dir, resolved, resume)
+        check_replaceable(out_dir / EXPORT_FOLDER, foreign_file)  # before days of training, not after
         beginning = find_start(resolved, start) if point is None else None
         batch_size = resolved.run.data.batch_size
         placement = placement or Placement.spread(
@@ -153,7 +159,7 @@ def run(
 def _held(out_dir: Path) -> Iterator[None]:
     """Hold the run's folder, which the first process does for all."""
     if is_first():
-        with locked(out_dir):
+        with sole_writer(out_dir):
             yield
     else:
         yield
@@ -168,24 +174,17 @@ def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> Checkpoin
         resume: as in `run`.
 
     Raises:
-        InputError: `resume` is `"never"` and there is progress, it names no checkpoint of this run, or there are
-            checkpoints of which none is complete.
+        InputError: `resume` is `"never"` and there is progress, it names no whole checkpoint of this run, or there are
+            checkpoints of which none is whole.
     """
     if resume in ("auto", "never"):
-        steps = checkpoint_steps(out_dir, resolved)
-        if steps and resume == "never":
+        step = _newest_whole(out_dir, resolved)
+        if step is not None and resume == "never":
             raise InputError(
-                f"`{out_dir}` holds step {steps[-1]} of this run and `resume` is 'never'; give another folder with "
+                f"`{out_dir}` holds step {step} of this run and `resume` is 'never'; give another folder with "
                 "--out, or remove it."
             )
-        damaged = sorted(int(path.name) for path in (out_dir / CHECKPOINTS_FOLDER).glob("*") if path.name.isdigit())
-        if damaged and not steps:
-            # Days of training may lie there: it is not for a restart to begin anew and write over them.
-            raise InputError(
-                f"none of the checkpoints {damaged!r} in `{out_dir}` is complete, as after a copy that was cut short; "
-                "copy them again, or remove them to begin anew."
-            )
-        return (out_dir, steps[-1]) if steps else None
+        return None if step is None else (out_dir, step)
     path = Path(resume)
     if not (path.name.isdigit() and path.parent.name == CHECKPOINTS_FOLDER):
         raise InputError(f"`resume` is 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got {resume!r}.")
@@ -195,8 +194,17 @@ def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> Checkpoin
             f"`{path}` is not a complete checkpoint; `{source}` has {checkpoint_steps(source, resolved)!r}."
         )
     with Checkpoints(source, resolved.fingerprint) as checkpoints:
+        checkpoints.check(step)
         checkpoints.check_run(step)
     return source, step
+
+
+def _newest_whole(run_dir: Path, resolved: ResolvedRun) -> int | None:
+    """Step of the newest checkpoint in a run's folder whose files are whole, or None where there is none."""
+    if not (run_dir / CHECKPOINTS_FOLDER).exists():
+        return None
+    with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
+        return checkpoints.newest_whole()
 
 
 def checkpoint_steps(run_dir: Path, resolved: ResolvedRun) -> list[int]:
@@ -226,17 +234,19 @@ def export(
     """
     resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
     steps, alone = checkpoint_steps(run_dir, resolved), Placement(data=1)
-    chosen = steps[-1] if step is None and steps else step
+    chosen = _newest_whole(run_dir, resolved) if step is None else step
     if chosen not in steps:
         raise InputError(
             f"`{run_dir}` has checkpoints at steps {steps!r}, got {step!r}; train on, or choose another step."
         )
     datasets = open_root(data_root)
     check_datasets(resolved, datasets)
-    with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
-        state = checkpoints.restore(chosen, abstract_state(resolved, make_mesh(alone), alone))
-    codec = datasets[resolved.mixture.corpora[0]].manifest.codec
     folder = out_dir or run_dir / EXPORT_FOLDER
+    check_replaceable(folder, foreign_file)
+    with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
+        like = abstract_state(resolved, make_mesh(alone), alone)
+        state = checkpoints.restore(chosen, like, checked=step is None)
+    codec = datasets[resolved.mixture.corpora[0]].manifest.codec
     vocabulary = data_root / VOCABULARY_FOLDER
     export_model(folder, state.model, resolved, step=chosen, vocabulary_folder=vocabulary, codec=codec)
     return folder
@@ -284,7 +294,8 @@ def _train(
         )
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        history, metrics = _metrics(stack, options, resolved, taken)
+        expected = checkpoints.metrics_at(taken) if point is not None and point[0] == out_dir else None
+        history, metrics = _metrics(stack, options, resolved, taken, expected, checkpoints)
         label = f"train {resolved.run.name}"
         progress = Progress(label, total=num_steps, unit="steps", done=taken)
         if is_first():
@@ -317,12 +328,18 @@ def _train(
 
 
 def _metrics(
-    stack: contextlib.ExitStack, options: Options, resolved: ResolvedRun, taken: int
+    stack: contextlib.ExitStack,
+    options: Options,
+    resolved: ResolvedRun,
+    taken: int,
+    expected: MetricsState | None,
+    checkpoints: Checkpoints,
 ) -> tuple[list[float | None], Tracker]:
     """The losses of the steps before, and where the next go; only the first process writes any."""
     if not is_first():
         return [], Several(())
-    lines = stack.enter_context(JsonLines(options.out_dir / METRICS_FILE, taken))
+    lines = stack.enter_context(JsonLines(options.out_dir / METRICS_FILE, taken, expected))
+    checkpoints.metrics = lines.state
     others = open_trackers(options.trackers, options.out_dir, resolved, taken)
     for tracker in others:
         stack.callback(tracker.close)
@@ -350,15 +367,31 @@ def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | N
         return trainer.initial_state(), 0
     source, step = point
     with Checkpoints(source, checkpoints.fingerprint) as others:
-        state = others.restore(step, trainer.abstract_state)
+        state = others.restore(step, trainer.abstract_state, checked=True)  # by `resume_point`
     checkpoints.discard_after(step)
     return state, step
 
 
 def _is_exported(out_dir: Path, resolved: ResolvedRun) -> bool:
-    """Whether the folder's export is the finished run."""
-    path = out_dir / EXPORT_FOLDER / PROVENANCE_FILE
-    if not path.exists():
+    """Whether the folder's export is the finished run, every file as it was written.
+
+    Raises:
+        InputError: It was the finished run but is damaged, and there is no checkpoint to export again.
+    """
+    folder = out_dir / EXPORT_FOLDER
+    if not (folder / PROVENANCE_FILE).exists():
         return False
-    exported = json.loads(path.read_text(encoding="utf-8"))
-    return (exported["run_fingerprint"], exported["step"]) == (resolved.fingerprint, resolved.num_steps)
+    exported = read_provenance(folder)
+    if (exported.run_fingerprint, exported.step) != (resolved.fingerprint, resolved.num_steps):
+        return False
+    damage = damage_of_export(folder)
+    if damage is None:
+        return True
+    if not checkpoint_steps(out_dir, resolved):
+        raise InputError(
+            f"the finished model `{folder}` is damaged ({damage}), and there is no checkpoint to export it from; copy "
+            f"it again, or remove it to train `{resolved.run.name}` anew."
+        )
+    if is_first():
+        click.echo(f"the finished model `{folder}` is damaged ({damage}); exporting it again", err=True)
+    return False

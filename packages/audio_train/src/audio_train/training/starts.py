@@ -14,9 +14,8 @@ from audio_data import InputError, Vocabulary
 from audio_model import Qwen3xConfig, load_model
 from audio_train.optimization.optimizers import DecayState
 from audio_train.resolved import ResolvedRun
-from audio_train.run_folder.checkpoint import FOLDER as CHECKPOINTS_FOLDER
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
-from audio_train.run_folder.folder import saved_run
+from audio_train.run_folder.folder import CHECKPOINTS_FOLDER, saved_run
 from audio_train.run_folder.model_folder import VOCABULARY_FOLDER
 from audio_train.training.state import TrainState, initial_state, read_codebooks
 
@@ -161,11 +160,12 @@ def _checkpoint_start(resolved: ResolvedRun, path: Path) -> Start:
         )
     with Checkpoints(path, run.fingerprint) as checkpoints:
         steps = checkpoints.steps()
+        newest = checkpoints.newest_whole() if step is None else step
     if not steps or (step is not None and step not in steps):
         raise InputError(
             f"`{path}` has checkpoints at steps {steps!r}, got {step!r}; choose one, as RUN/checkpoints/STEP."
         )
-    return Start(path, steps[-1] if step is None else step)
+    return Start(path, newest)
 
 
 def _check_model(resolved: ResolvedRun, found: Qwen3xConfig, what: str) -> None:

@@ -8,7 +8,6 @@ stored compactly is the int8 tensor `x` beside the float32 tensor `x.scale`, one
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,11 @@ from jaxtyping import Float32, Int8, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from audio_data import InputError
+from audio_data import InputError, write_output
 
 FORMAT_VERSION = 1
+MARK = b'"attribution":'
+"""What the metadata of every weights file contains; a file without it is not replaced."""
 _SCALE = ".scale"
 
 
@@ -66,7 +67,11 @@ def _digest(stored: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
 
 
 def write_weights(path: Path, weights: Weights, compact: frozenset[str]) -> None:
-    """Write `weights` to `path` atomically, the tensors named in `compact` as int8 rows."""
+    """Write `weights` to `path` atomically, the tensors named in `compact` as int8 rows.
+
+    Raises:
+        InputError: If another file is there, or the disk refuses.
+    """
     stored: dict[str, Shaped[np.ndarray, "..."]] = {}
     for name, tensor in weights.tensors.items():
         if name in compact:
@@ -80,12 +85,7 @@ def write_weights(path: Path, weights: Weights, compact: frozenset[str]) -> None
         "attribution": weights.attribution,
         "sha256": _digest(stored),
     }
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(save(stored, metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_output(path, save(stored, metadata), MARK)
 
 
 def read_weights(path: Path) -> Weights:

@@ -44,6 +44,7 @@ def card_page(statistics: CorpusStatistics) -> str:
     head = [
         element("meta", charset="utf-8"),
         policy,
+        element("meta", name="generator", content="audio-tokenize"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", statistics.name),
         element("style", style),

@@ -1,0 +1,158 @@
+"""Sizes and SHA-256 of the files below a folder: taken when it is written, compared when it is read.
+
+A file is hashed in blocks, so that the cores share one large file. `checksums.json` lists the digests of all blocks;
+that of a file of at most one block is the SHA-256 that `sha256sum` prints.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from audio_data import InputError, file_errors, flush, from_json, read_json, write_json
+
+CHECKSUMS_FILE = "checksums.json"
+BLOCK_BYTES = 1 << 24
+"""Bytes hashed at a time by one thread; part of the format."""
+
+_BUFFER_BYTES = 1 << 18
+_THREADS = min(16, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class FileChecksum:
+    """What a file holds.
+
+    Attributes:
+        bytes: Its size.
+        sha256: SHA-256 of each of its blocks of `BLOCK_BYTES`, in order; 64 hexadecimal digits each.
+    """
+
+    bytes: int
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Content of `checksums.json`."""
+
+    block_bytes: int
+    files: Mapping[str, FileChecksum]
+
+
+def write_checksums(folder: Path) -> None:
+    """Flush every file below a folder to disk and write `checksums.json` into it.
+
+    Args:
+        folder: Its files must not change any more; an older `checksums.json` is replaced.
+
+    Raises:
+        OSError: A file cannot be read.
+        InputError: The disk is full, see `audio_data.disk_errors`.
+    """
+    names = files_below(folder)
+    for path in (*(folder / name for name in names), *_folders(folder)):
+        flush(path)
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    digests = _hash(folder, sizes)
+    files = {name: {"bytes": size, "sha256": digests[name]} for name, size in sizes.items()}
+    write_json(folder / CHECKSUMS_FILE, {"block_bytes": BLOCK_BYTES, "files": files})
+
+
+def read_checksums(folder: Path) -> dict[str, FileChecksum]:
+    """The checksums that a folder holds.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The checksum of each file by its path below `folder`.
+
+    Raises:
+        InputError: `checksums.json` is missing or damaged.
+    """
+    path = folder / CHECKSUMS_FILE
+    remedy = "copy the folder again"
+    with file_errors(path, remedy):
+        listing = from_json(_Listing, read_json(path, remedy=remedy), "checksums")
+        if listing.block_bytes != BLOCK_BYTES:
+            raise InputError(f"`block_bytes` must be {BLOCK_BYTES}, got {listing.block_bytes!r}")
+    return dict(listing.files)
+
+
+def find_damage(folder: Path, share: tuple[int, int] = (0, 1)) -> str | None:
+    """Compare the files below a folder with its `checksums.json`.
+
+    Args:
+        folder: The folder.
+        share: Index and number of the processes that divide the work; each compares the content of every `number`-th
+            file, and names and sizes of all.
+
+    Returns:
+        What is wrong, naming the file; None where every byte is as it was written.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    if not (folder / CHECKSUMS_FILE).exists():
+        return f"the list `{CHECKSUMS_FILE}` is missing"
+    try:
+        expected = read_checksums(folder)
+    except InputError as error:
+        return str(error)
+    found = set(files_below(folder))
+    if missing := sorted(set(expected) - found):
+        return f"`{missing[0]}` is missing"
+    if unknown := sorted(found - set(expected)):
+        return f"`{unknown[0]}` was not written with it"
+    for name, file in expected.items():
+        size = (folder / name).stat().st_size
+        if size != file.bytes:
+            return f"`{name}` has {size} bytes, not {file.bytes}"
+    index, number = share
+    mine = sorted(expected, key=lambda name: (expected[name].bytes, name))[index::number]
+    digests = _hash(folder, {name: expected[name].bytes for name in mine})
+    for name in mine:
+        if tuple(digests[name]) != expected[name].sha256:
+            block = next(
+                i
+                for i, (got, want) in enumerate(zip(digests[name], expected[name].sha256, strict=False))
+                if got != want
+            )
+            return f"`{name}` holds other bytes than were written, from byte {block * BLOCK_BYTES} on"
+    return None
+
+
+def _hash(folder: Path, sizes: Mapping[str, int]) -> dict[str, list[str]]:
+    """SHA-256 of every block of the files, in threads; hashing releases Python's lock."""
+    blocks = [(name, offset) for name, size in sizes.items() for offset in range(0, max(size, 1), BLOCK_BYTES)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        digests = threads.map(lambda block: _block_sha256(folder / block[0], block[1]), blocks)
+        result: dict[str, list[str]] = {name: [] for name in sizes}
+        for (name, _), digest in zip(blocks, digests, strict=True):
+            result[name].append(digest)
+    return result
+
+
+def _block_sha256(path: Path, offset: int) -> str:
+    digest, buffer, left = hashlib.sha256(), memoryview(bytearray(_BUFFER_BYTES)), BLOCK_BYTES
+    with open(path, "rb", buffering=0) as file:
+        file.seek(offset)
+        while left and (count := file.readinto(buffer[: min(left, _BUFFER_BYTES)])):
+            digest.update(buffer[:count])
+            left -= count
+    return digest.hexdigest()
+
+
+def files_below(folder: Path) -> list[str]:
+    """Paths below a folder of all its files but its own `checksums.json`, sorted; links count as files."""
+    found = [
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    ]
+    return sorted(set(found) - {CHECKSUMS_FILE})
+
+
+def _folders(folder: Path) -> Sequence[Path]:
+    return [folder, *(path for path in folder.rglob("*") if path.is_dir())]
