@@ -15,6 +15,10 @@ class InputError(click.ClickException, ValueError):
 
     exit_code = 2
 
+    def __init__(self, message: str):
+        # A name on disk that is not UTF-8 must not keep its own error from being shown or written to a list.
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+
     def __reduce__(self) -> tuple[type["InputError"], tuple[str]]:
         """Pickle by message, so that the error survives the way back from a worker process."""
         return (type(self), (self.message,))

@@ -56,8 +56,21 @@ def encoded(samples: np.ndarray, audio_format: str) -> bytes:
 
 def write(path: Path, content: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    path.write_bytes(raw(content) if isinstance(content, str) else content)
     return path
+
+
+def raw(text: str) -> bytes:
+    """UTF-8, in which U+DC80 to U+DCFF are the bytes 0x80 to 0xFF, and any other surrogate is three bytes."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def strings(values: Sequence[str]) -> pa.Array:
+    """A column of text that need not be UTF-8, as other writers leave it."""
+    return pa.array([raw(value) for value in values], pa.binary()).view(pa.string())
 
 
 def write_tar(path: Path, members: Sequence[tuple[str, bytes]], mode: str = "w") -> Path:
@@ -73,7 +86,12 @@ def write_tar(path: Path, members: Sequence[tuple[str, bytes]], mode: str = "w")
 def write_parquet(path: Path, rows: Sequence[dict]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A page, which is read in one piece, may be as large as its row group; audio tables have groups of 100 rows or so.
-    pq.write_table(pa.Table.from_pylist(list(rows)), path, row_group_size=1)
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    audio = columns.pop("audio")
+    contents = pa.array([cell["bytes"] for cell in audio], pa.binary())
+    cells = pa.StructArray.from_arrays([contents, strings([cell["path"] for cell in audio])], ["bytes", "path"])
+    table = {n: strings(values) if isinstance(values[0], str) else pa.array(values) for n, values in columns.items()}
+    pq.write_table(pa.table({"audio": cells, **table}), path, row_group_size=1)
     return path
 
 
@@ -116,7 +134,7 @@ def parquet(root: Path, clips: Sequence[Clip]) -> Path:
 
 
 def webdataset(root: Path, clips: Sequence[Clip]) -> Path:
-    pairs = [((f"{c.id}.wav", c.encoded("WAV")), (f"{c.id}.txt", c.text.encode())) for c in clips]
+    pairs = [((f"{c.id}.wav", c.encoded("WAV")), (f"{c.id}.txt", raw(c.text))) for c in clips]
     return write_tar(root / "speech.tar", [member for pair in pairs for member in pair])
 
 
@@ -182,7 +200,7 @@ def librispeech_members(clips: Sequence[Clip]) -> list[tuple[str, bytes]]:
         place = f"LibriSpeech/train-clean-100/{chapter.replace('-', '/')}"
         audio = [(f"{place}/{part.id}.flac", part.encoded("FLAC")) for part in reversed(parts)]
         text = "".join(f"{part.id} {part.text.upper()}\n" for part in parts)
-        members += [audio[0], (f"{place}/{chapter}.trans.txt", text.encode()), *audio[1:]]
+        members += [audio[0], (f"{place}/{chapter}.trans.txt", raw(text)), *audio[1:]]
     return members
 
 
@@ -440,6 +458,38 @@ def test_an_empty_transcript_is_skipped(tmp_path, layout: Layout):
     assert [item.id for item in skipped] == [layout.ids[2]]
     assert "empty" in skipped[0].reason
     assert [item.id for item in found if isinstance(item, Utterance)] == [*layout.ids[:2], layout.ids[3]]
+
+
+BAD_TEXTS = {
+    "a byte that is not UTF-8": "caf\udce9",
+    "half a surrogate pair": "half \ud83d of it",
+    "a zero character": "a zero \0 in a sentence",
+}
+
+
+@every_layout
+@pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS)
+def test_a_transcript_that_cannot_be_kept_costs_one_utterance(tmp_path, layout: Layout, text: str):
+    found = read(layout.open(tmp_path, layout.clips(text=text)))
+    (skipped,) = (item for item in found if isinstance(item, Skipped))
+    assert skipped.id == layout.ids[2]
+    assert re.search(r"byte 0x|U\+D83D|half of|zero character|got '", skipped.reason)
+    assert json.loads(json.dumps(dataclasses.asdict(skipped), ensure_ascii=False).encode())
+    assert [item.id for item in found if isinstance(item, Utterance)] == [*layout.ids[:2], layout.ids[3]]
+
+
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in ("mls", "yodas")])
+def test_a_name_that_is_not_utf8_costs_one_utterance(tmp_path, name: str):
+    layout = LAYOUTS[name]
+    bad = f"{layout.ids[2]}\udce9"
+    found = read(layout.open(tmp_path, layout.clips(id=bad)))
+    kept = [item.id for item in found if isinstance(item, Utterance)]
+    assert kept == [*layout.ids[:2], layout.ids[3]][: len(kept)]
+    assert len(kept) >= 2
+    skipped = [item for item in found if isinstance(item, Skipped)]
+    assert len(kept) + len(skipped) >= 4
+    assert all(item.id.encode() and item.reason.encode() for item in skipped)
+    assert any("0xe9" in item.reason or "udce9" in item.reason for item in skipped)
 
 
 RATE_ZERO = encoded(tone(0), "WAV")[:24] + bytes(4) + encoded(tone(0), "WAV")[28:]

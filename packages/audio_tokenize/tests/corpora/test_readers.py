@@ -1,6 +1,7 @@
 """Every form in which people keep speech, through one suite, and what each does with malformed input."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,13 +107,18 @@ def test_nothing_left_is_an_error_that_names_a_reason(tmp_path, make: Make):
 
 
 @every_form
-def test_text_that_is_not_utf8_names_the_file(tmp_path, make: Make):
+def test_text_that_is_not_utf8_costs_its_utterance(tmp_path, make: Make):
     path = make(tmp_path, TEXTS)
-    text_file = next(p for p in tmp_path.rglob("*") if p.suffix in (".txt", ".csv", ".jsonl"))
-    text_file.write_bytes("schlie\xdf".encode("latin-1"))
-    with pytest.raises(InputError, match=r"UTF-8.*0xdf") as caught:
-        open_corpus(path)
-    assert str(text_file) in caught.value.message
+    wanted = "two.txt" if make is _folder else "*.csv" if make is _ljspeech else "*.jsonl"
+    other = next(tmp_path.rglob(wanted))
+    other.write_bytes(other.read_bytes().replace(TEXTS["two"].encode(), TEXTS["two"].encode("latin-1")))
+    corpus = open_corpus(path)
+    assert [utterance.id for utterance in corpus] == ["one", "three"]
+    (skipped,) = corpus.skipped
+    assert skipped.id == "two"
+    assert "0xdf" in skipped.reason
+    assert "iconv -f LATIN1 -t UTF-8" in skipped.reason
+    assert ("two.wav" if make is _folder else f"{other.name}:2") in skipped.reason
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
@@ -142,11 +148,13 @@ def test_folder_without_audio_is_refused(tmp_path):
         open_corpus(tmp_path)
 
 
-def test_folder_refuses_one_name_for_two_files(tmp_path):
+def test_folder_skips_the_second_of_two_files_of_one_name(tmp_path):
     _folder(tmp_path, TEXTS)
     _audio(tmp_path / "one.flac")
-    with pytest.raises(InputError, match=r"one\.flac.*one\.wav"):
-        open_corpus(tmp_path)
+    (skipped,) = open_corpus(tmp_path).skipped
+    assert skipped.id == "one"
+    assert "one.wav" in skipped.reason
+    assert "occurred before" in skipped.reason
 
 
 def test_ljspeech_prefers_the_normalised_text_and_takes_two_columns(tmp_path):
@@ -159,8 +167,11 @@ def test_ljspeech_prefers_the_normalised_text_and_takes_two_columns(tmp_path):
 def test_ljspeech_names_the_line_with_wrong_columns(tmp_path, line):
     _ljspeech(tmp_path, TEXTS)
     (tmp_path / "metadata.csv").write_text(f"two|fine\n{line}\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"metadata\.csv:2.*columns"):
-        open_corpus(tmp_path)
+    corpus = open_corpus(tmp_path)
+    assert [utterance.text for utterance in corpus] == ["fine"]
+    (skipped,) = corpus.skipped
+    assert skipped.id == "metadata.csv:2"
+    assert re.search(r"metadata\.csv:2.*columns", skipped.reason)
 
 
 def test_manifest_keeps_the_utterances_of_a_recording_in_time_order(tmp_path):
@@ -187,14 +198,14 @@ def test_manifest_keeps_what_it_says(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("not json", "JSON object"),
+        ("not json", "expected JSON"),
         ('["a"]', "JSON object"),
         ('{"text": "no audio"}', "add.*audio"),
-        ('{"path": "a.wav", "sentence": "x"}', "got.*path.*sentence"),
+        ('{"mp3": "a.wav", "sentence": "x"}', "got 'mp3', 'sentence'; add `audio`"),
         ('{"audio": "a.wav", "text": 3}', "`text`.*string"),
-        ('{"audio": "a.wav", "text": "x", "start": "1"}', "`start`.*seconds"),
+        ('{"audio": "a.wav", "text": "x", "start": "soon"}', "`start`.*seconds"),
         ('{"audio": "a.wav", "text": "x", "start": -1}', "`start`"),
-        ('{"audio": "a.wav", "text": "x", "end": NaN}', "`end`"),
+        ('{"audio": "a.wav", "text": "x", "end": NaN}', "NaN is no JSON number"),
         ('{"audio": "a.wav", "text": "x", "start": 0.4, "end": 0.2}', "`start` before `end`"),
     ],
 )
@@ -202,8 +213,11 @@ def test_manifest_names_the_malformed_line(tmp_path, line, message):
     _audio(tmp_path / "a.wav")
     path = tmp_path / "speech.jsonl"
     path.write_text('{"audio": "a.wav", "text": "fine"}\n\n' + line + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match=rf"speech\.jsonl:3.*{message}"):
-        open_corpus(path)
+    corpus = open_corpus(path)
+    assert [utterance.text for utterance in corpus] == ["fine"]
+    (skipped,) = corpus.skipped
+    assert skipped.id == "speech.jsonl:3"
+    assert re.search(rf"speech\.jsonl:3.*{message}", skipped.reason)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.2, 0.2), (0.2, 0.9), (0.5, None), (0.7, 0.8)])

@@ -23,9 +23,9 @@ def test_a_name_that_is_neither_shipped_nor_a_path_lists_the_names(tmp_path):
 
 
 def test_another_kind_of_file_is_refused(tmp_path):
-    (tmp_path / "a.tsv").write_text("a\tb", encoding="utf-8")
-    with pytest.raises(InputError, match=r"'\.tsv' file"):
-        open_corpus(tmp_path / "a.tsv")
+    (tmp_path / "a.ods").write_text("a\tb", encoding="utf-8")
+    with pytest.raises(InputError, match=r"'\.ods' file"):
+        open_corpus(tmp_path / "a.ods")
 
 
 def test_a_folder_with_a_manifest_is_read_by_it(tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from audio_data import InputError, storage_path
 from audio_tokenize.corpora.cards import card
+from audio_tokenize.corpora.text_files import TextDocument
 from audio_tokenize.corpora.texts import TextCorpus, open_text_corpus, read_text_documents
+from audio_tokenize.corpora.utterance import Skipped
 
 # A line separator inside a JSON string, as web text has it, and a character outside the basic plane.
 TEXTS = ["One.\nTwo lines.", "Zwei\u2028Zeilen \x85 \U0001f600", "", "a" * 5000]
@@ -152,6 +155,9 @@ def parquet_bytes(table) -> bytes:
 
 GOOD = lines([{"id": str(i), "text": str(i) * 1000} for i in range(2000)])
 TABLE = pa.table({"id": ["a", "b"], "text": ["x", None]})
+LATIN_ROW = parquet_bytes(
+    pa.table({"id": ["a", "b", "c"], "text": pa.array([b"x", b"y\xe9", b"z"], pa.binary()).view(pa.string())})
+)
 BROKEN_ROWS = parquet_bytes(pa.table({"id": ["a"] * 9, "text": ["x" * 100_000] * 9}))
 
 
@@ -163,14 +169,8 @@ BROKEN_ROWS = parquet_bytes(pa.table({"id": ["a"] * 9, "text": ["x" * 100_000] *
         ("second.jsonl.zst", zstd(GOOD) + zstd(GOOD)[:30], r"second\.jsonl\.zst:\d+`: Truncated"),
         ("other.jsonl.zst", b"plain", r"other\.jsonl\.zst:1`: ZSTD decompress failed"),
         ("cut.txt.gz", gzip.compress(GOOD)[:-20], r"cut\.txt\.gz`: Truncated"),
-        ("latin.txt", b"caf\xe9", r"latin\.txt`: expected UTF-8 text, got byte 0xe9 at position 3"),
-        ("latin.jsonl", b'{"text": "a"}\n{"text": "\xe9"}\n', r"latin\.jsonl:2`: expected UTF-8, got byte 0xe9"),
-        ("half.jsonl", b'{"text": "a"}\n\n{"text": ', r"half\.jsonl:3`: expected one JSON object a line"),
-        ("list.jsonl", b"[1]\n", r"list\.jsonl:1`: expected a JSON object, got b'\[1\]"),
-        ("bare.jsonl", b'{"id": "a", "html": "b"}\n', r"bare\.jsonl:1`: expected a string in `text`, .* html, id"),
         ("cut.parquet", parquet_bytes(TABLE)[:-20], r"cut\.parquet`, row 0 or soon after: .*magic bytes"),
         ("row.parquet", BROKEN_ROWS[:50] + b"\xff" * 50 + BROKEN_ROWS[100:], r"row\.parquet`, row 0 or soon after"),
-        ("null.parquet", parquet_bytes(TABLE), r"null\.parquet`, row 1: expected a string in `text`, got None"),
         ("bare.parquet", parquet_bytes(pa.table({"id": ["a"]})), r"bare\.parquet`: expected a column `text`, got id"),
     ],
 )  # fmt: skip
@@ -178,6 +178,38 @@ def test_a_damaged_file_is_named_with_its_line_or_row(tmp_path, name, content, m
     path = write_damaged(tmp_path, name, content)
     with pytest.raises(InputError, match=message):
         list(read_text_documents(path))
+
+
+LONE = b'{"id": "h", "text": "half \\ud83d"}'
+DEEP = b'{"text": "a", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept", "reason"),
+    [
+        ("latin.txt", b"caf\xe9", [], r"latin\.txt`: byte 0xe9 at character 3, expected UTF-8; .*iconv -f LATIN1"),
+        ("latin.jsonl", b'{"text": "a"}\n{"text": "\xe9"}\n{"text": "b"}', ["a", "b"], r"latin\.jsonl:2`: byte 0xe9"),
+        ("half.jsonl", b'{"text": "a"}\n\n{"text": ', ["a"], r"half\.jsonl:3`: expected JSON"),
+        ("list.jsonl", b'[1]\n{"text": "a"}', ["a"], r"list\.jsonl:1`: expected a JSON object, got \[1\]"),
+        ("bare.jsonl", b'{"id": "a", "html": "b"}\n', [], r"bare\.jsonl:1`: expected a string in `text`, .* html, id"),
+        ("nan.jsonl", b'{"text": "a", "score": NaN}\n{"text": "b"}', ["b"], r"nan\.jsonl:1`: .*NaN is no JSON number"),
+        ("lone.jsonl", LONE + b'\n{"text": "b"}', ["b"], r"lone\.jsonl:1`: .*got"),
+        ("deep.jsonl", DEEP + b'\n{"text": "b"}', ["b"], r"deep\.jsonl:1`: expected at most 64 nested"),
+        ("null.parquet", parquet_bytes(TABLE), ["x"], r"null\.parquet`, row 1: expected a string in `text`, got None"),
+        ("latin.parquet", LATIN_ROW, ["x", "z"], r"latin\.parquet`, row 1: `text` has byte 0xe9 at character 1"),
+        ("utf16.txt", "hello there".encode("utf-16-be"), [], r"utf16\.txt`: .*iconv -f UTF-16BE"),
+    ],
+)  # fmt: skip
+def test_a_record_that_is_no_document_is_skipped_and_the_others_are_read(tmp_path, name, content, kept, reason):
+    found = list(read_text_documents(write_damaged(tmp_path, name, content)))
+    assert [item.text for item in found if isinstance(item, TextDocument)] == kept
+    (skipped,) = (item for item in found if isinstance(item, Skipped))
+    assert re.search(reason, skipped.reason)
+
+
+def test_a_text_file_in_utf16_with_a_byte_order_mark_is_read(tmp_path):
+    (document,) = read_text_documents(write_damaged(tmp_path, "note.txt", "grüß dich".encode("utf-16")))
+    assert document.text == "grüß dich"
 
 
 def read_up_to_the_damage(path):

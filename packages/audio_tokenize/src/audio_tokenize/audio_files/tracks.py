@@ -1,5 +1,6 @@
 """The sound of a file: links that are decoded one after the other, as long as what is decoded, and read in blocks."""
 
+import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -193,7 +194,8 @@ class _SoundFile(soundfile.SoundFile):
 @contextmanager
 def _opened(source: AudioSource, pieces: tuple[Piece, ...] | None) -> Iterator[soundfile.SoundFile]:
     if pieces is None and isinstance(source, Path):
-        with _SoundFile(source) as audio:
+        # As bytes: soundfile encodes a name as strict UTF-8, and names on disk may be anything.
+        with _SoundFile(os.fsencode(source)) as audio:  # pyright: ignore[reportArgumentType]
             yield audio
         return
     with closing(open_stream(source)) as file:

@@ -1,23 +1,36 @@
 """What every reader yields, and the one place where entries become utterances."""
 
+import errno
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audio_data import InputError
 from audio_tokenize.corpora.memory import Corpus
+from audio_tokenize.corpora.record_rules import (
+    MAX_AUDIO_BYTES,
+    MAX_TEXT_BYTES,
+    size_problem,
+    text_problem,
+    value_problem,
+)
 from audio_tokenize.corpora.transcripts import TranscriptRule
 from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped, Utterance
-from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioInfo, AudioSource, audio_info
+from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioBytes, AudioInfo, AudioSource, audio_info
 
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".oga", ".mp2"),
     *(".aif", ".aiff", ".au", ".caf", ".w64", ".rf64", ".sph"),
 )
+"""Suffixes of audio that is read, in any case."""
+
 OWN_LICENCE = "unknown"
+_OTHER_AUDIO_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".wma", ".amr", ".3gp", ".ape", ".wv")
 
 # Captions end up to this much after the last sample, and tables round: less is missing than a word. Where more is, the
 # transcript says what the audio does not.
@@ -37,6 +50,7 @@ class Entry:
         start_seconds: Where it begins in the file.
         end_seconds: Where it ends; None is the end of the file.
         stated_seconds: How long the whole file is, says the corpus; None where it does not say.
+        is_stated_exactly: Whether a file that is longer than stated is refused, since the text may be of a part.
         end_tolerance_seconds: How far behind the end of the file `end_seconds` may lie; it is moved to the end then.
         speaker: As in `Utterance`.
         language: As in `Utterance`.
@@ -52,6 +66,7 @@ class Entry:
     start_seconds: float = 0.0
     end_seconds: float | None = None
     stated_seconds: float | None = None
+    is_stated_exactly: bool = False
     end_tolerance_seconds: float = END_TOLERANCE_SECONDS
     speaker: str = UNKNOWN_SPEAKER
     language: str = UNDETERMINED_LANGUAGE
@@ -59,12 +74,58 @@ class Entry:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+def unread_audio(name: str) -> str | None:
+    """Why a file is not read although its suffix says audio; None for any other file.
+
+    Args:
+        name: Of the file, or its path.
+    """
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    if suffix not in _OTHER_AUDIO_SUFFIXES or suffix in AUDIO_SUFFIXES:
+        return None
+    return f"{suffix} is not read; convert it, for example with `ffmpeg -i {path.name} {path.stem}.flac`"
+
+
 def _measure(audio: AudioSource) -> AudioInfo | str:
     """What an audio file holds, or why it cannot be read."""
+    if isinstance(audio, AudioBytes):
+        problem = size_problem(len(audio.content), MAX_AUDIO_BYTES)
+    else:
+        problem = _file_problem(audio)
+    if problem is not None:
+        return f"`{audio}`: {problem}"
     try:
         return audio_info(audio)
     except InputError as error:
         return error.message
+
+
+def _file_problem(path: Path) -> str | None:
+    """Why a path cannot be opened as a file: opening a pipe would wait for ever, and a device never ends."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        # What is missing `audio_info` says, with what to do about it.
+        return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else error.strerror
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "it is a pipe, a socket or a device, expected a file"
+
+
+def _record_problem(entry: Entry) -> str | None:
+    """Why an entry cannot be written down, whatever its audio is."""
+    if not entry.id:
+        return "the id is empty"
+    fields = {"id": entry.id, "text": entry.text, "speaker": entry.speaker, "language": entry.language}
+    fields |= {"split": entry.split, "recording": entry.recording}
+    if "\0" in str(entry.audio):
+        return "the name of its audio has a zero character"
+    for name, value in fields.items():
+        if problem := size_problem(len(value), MAX_TEXT_BYTES) or text_problem(value):
+            return f"`{name}` has {problem}"
+    for name, value in entry.extra.items():
+        if problem := value_problem({name: value}):
+            return f"`{name}` has {problem}"
+    return None
 
 
 def _times_problem(entry: Entry) -> str | None:
@@ -89,11 +150,16 @@ def _audio_problem(entry: Entry, info: AudioInfo) -> str | None:
         return f"ends after the {duration:.2f} s of `{entry.audio}`"
     if stated is not None and stated > duration + STATED_TOLERANCE_SECONDS:
         return f"`{entry.audio}` has {duration:.2f} s of the {stated:.2f} s that are stated"
+    if stated is not None and entry.is_stated_exactly and duration > stated + STATED_TOLERANCE_SECONDS:
+        return (
+            f"`{entry.audio}` has {duration:.2f} s, more than the {stated:.2f} s that are stated; give `start` and "
+            "`end` if the text is of a part"
+        )
     return None
 
 
 def _resolve(entry: Entry, info: AudioInfo | str, rule: TranscriptRule) -> Utterance | Skipped:
-    """Checks an entry against its audio."""
+    """Checks an entry, which holds no problem by itself, against its audio."""
     text = rule(entry.text)
     if not text.strip():
         return Skipped(entry.id, f"{entry.where}: the text is empty")
@@ -120,14 +186,20 @@ def _resolve(entry: Entry, info: AudioInfo | str, rule: TranscriptRule) -> Utter
     )
 
 
-def resolve_stream(found: Iterable[Entry | Skipped], rule: TranscriptRule) -> Iterator[Utterance | Skipped]:
-    """Checks what a reader found against its audio, one at a time.
+def resolve_stream(
+    found: Iterable[Entry | Skipped],
+    rule: TranscriptRule,
+    measure: Callable[[AudioSource], AudioInfo | str] = _measure,
+) -> Iterator[Utterance | Skipped]:
+    """Checks what a reader found by itself and against its audio, one at a time: the one rule of all readers.
 
-    An audio file is looked at once for a run of entries that share it. A second entry of an id is skipped.
+    What cannot be used is skipped with its reason, and so is a second entry of an id. An audio file is looked at once
+    for a run of entries that share it.
 
     Args:
         found: Entries, and what the reader already had to leave out.
         rule: Makes the text of an utterance of its transcript.
+        measure: Says what an audio file holds, or why it cannot be read.
     """
     audio: AudioSource | None = None
     info: AudioInfo | str = ""
@@ -136,25 +208,17 @@ def resolve_stream(found: Iterable[Entry | Skipped], rule: TranscriptRule) -> It
         if isinstance(entry, Skipped):
             yield entry
             continue
+        if problem := _record_problem(entry):
+            yield Skipped(entry.id or entry.where, f"{entry.where}: {problem}")
+            continue
         digest = hashlib.blake2b(entry.id.encode(), digest_size=16).digest()
         if digest in seen:
-            yield Skipped(entry.id, f"{entry.where}: the id occurred before")
+            yield Skipped(entry.id, f"{entry.where}: the id occurred before; give each utterance an id of its own")
             continue
         seen.add(digest)
         if entry.audio is not audio:
-            audio, info = entry.audio, _measure(entry.audio)
+            audio, info = entry.audio, measure(entry.audio)
         yield _resolve(entry, info, rule)
-
-
-def _require_unique_ids(entries: list[Entry]) -> None:
-    first: dict[str, str] = {}
-    for entry in entries:
-        if entry.id in first:
-            raise InputError(
-                f"`id` {entry.id!r}: expected once in a corpus, got it in {first[entry.id]} and in {entry.where}; "
-                "rename or remove one of them"
-            )
-        first[entry.id] = entry.where
 
 
 def assemble(
@@ -166,8 +230,8 @@ def assemble(
 ) -> Corpus:
     """Checks what a reader found and sorts it into a corpus in memory.
 
-    An utterance without text, or whose audio is missing, unreadable, cut short or too short, is left out and named in
-    `skipped`. Every audio file is looked at once, without decoding it.
+    What cannot be used is left out and named in `skipped`; see `resolve_stream`. Every audio file is looked at once,
+    without decoding it.
 
     Args:
         name: Name of the corpus.
@@ -177,19 +241,11 @@ def assemble(
         rule: Makes the text of an utterance of its transcript.
 
     Raises:
-        InputError: If an id occurs twice, or nothing usable is left.
+        InputError: If nothing usable is left.
     """
-    found = list(found)
-    skipped = [item for item in found if isinstance(item, Skipped)]
-    entries = [item for item in found if isinstance(item, Entry)]
-    _require_unique_ids(entries)
-    found_audio: dict[AudioSource, AudioInfo | str] = {}
-    for entry in entries:
-        if entry.audio not in found_audio:
-            found_audio[entry.audio] = _measure(entry.audio)
-    resolved = [_resolve(entry, found_audio[entry.audio], rule) for entry in entries]
+    resolved = list(resolve_stream(found, rule, cache(_measure)))
     utterances = [item for item in resolved if isinstance(item, Utterance)]
-    skipped += [item for item in resolved if isinstance(item, Skipped)]
+    skipped = [item for item in resolved if isinstance(item, Skipped)]
     if not utterances:
         reasons = f"; {skipped[0].id!r}: {skipped[0].reason}" if skipped else ""
         raise InputError(

@@ -1,80 +1,137 @@
-"""A JSONL manifest: one object a line with `audio` and `text`, and what else is known of the utterance."""
+"""Records with the name of an audio file and its text: lines of a JSON manifest, and rows of a table with a header."""
 
-import json
-import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audio_data import InputError
-from audio_tokenize.corpora.entries import Entry
+from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
+from audio_tokenize.corpora.record_rules import claimed_id, parse_json_object
 from audio_tokenize.corpora.textfile import numbered_lines
-from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER
+from audio_tokenize.corpora.times import TIME_KEYS, Span, span_of
+from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped
 
-_STRINGS = {"audio", "text", "id", "recording", "speaker", "language", "split"}
-_TIMES = {"start", "end"}
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "audio": (
+        *("audio", "audio_filepath", "file_name", "audio_file", "audio_path", "wav_filename", "filename"),
+        *("file", "wav_file", "path", "wav"),
+    ),
+    "text": ("text", "transcription", "transcript", "sentence", "normalized_text", "normalized_transcription"),
+    "speaker": ("speaker", "speaker_name", "speaker_id", "client_id"),
+    "language": ("language", "locale", "lang"),
+    "id": ("id",),
+    "recording": ("recording",),
+    "split": ("split",),
+}
+"""Names of each field, the first that a record has: this project's, NeMo's, Hugging Face's, XTTS', Common Voice's."""
 
 
-def _parse(where: str, line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: expected one JSON object a line, got {line[:60]!r}: {error.msg}") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: expected a JSON object, got {line[:60]!r}")
-    missing = [name for name in ("audio", "text") if name not in record]
+def find_audio(folder: Path, name: str) -> Path | None:
+    """The audio file that a table or manifest means: a path, or a name without suffix, in its folder or in `wavs`.
+
+    Args:
+        folder: Of the table.
+        name: As it says.
+
+    Returns:
+        The file, or None where there is none.
+    """
+    # Of a name with a dot, such as LJ001.0001, the last part is no suffix.
+    is_whole = PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES
+    names = [name] if is_whole else [name, *(f"{name}{suffix}" for suffix in AUDIO_SUFFIXES)]
+    candidates = (base / each for base in (folder, folder / "wavs") for each in names)
+    return next((path for path in candidates if os.path.isfile(path)), None)  # a name too long is no file either
+
+
+def record_entry(record: Mapping[str, Any], folder: Path, where: str) -> Entry:
+    """The utterance of a record; keys that are not understood are kept in `extra`.
+
+    Args:
+        record: By its own names, see `KEYS` and `times`.
+        folder: That the paths of audio files are relative to.
+        where: File and line, for messages.
+
+    Raises:
+        InputError: If the audio or the text is not there, a field is no string, or a time cannot be used.
+    """
+    used = {field: name for field, names in KEYS.items() if (name := _first(record, names)) is not None}
+    missing = [f"`{field}`" for field in ("audio", "text") if field not in used]
     if missing:
-        raise InputError(f"{where}: expected the fields `audio` and `text`, got {sorted(record)}; add {missing}")
-    return record
-
-
-def _check_types(where: str, record: Mapping[str, Any]) -> None:
-    for name, value in record.items():
-        if name in _STRINGS and not isinstance(value, str):
-            raise InputError(f"{where}: expected `{name}` to be a string, got {value!r}")
-        if name in _TIMES and value is not None and not _is_time(value):
-            raise InputError(f"{where}: expected `{name}` in seconds, 0 or more, got {value!r}")
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-
-
-def _entry(where: str, folder: Path, record: Mapping[str, Any]) -> Entry:
-    start, end = float(record.get("start") or 0.0), record.get("end")
-    if end is not None and end < start:
-        raise InputError(
-            f"{where}: expected `start` before `end`, got start {start!r} and end {end!r}; correct the times"
-        )
-    recording = record.get("recording", Path(record["audio"]).with_suffix("").as_posix())
-    whole = "start" not in record and "end" not in record
+        names = ", ".join(map(repr, sorted(record)[:12]))
+        raise InputError(f"{where}: expected the fields `audio` and `text`, got {names}; add {' and '.join(missing)}")
+    said = {field: _string(record[name], name, where, field in ("audio", "text")) for field, name in used.items()}
+    audio = said["audio"]
+    if not PurePosixPath(audio).name or "\0" in audio:
+        raise InputError(f"{where}: expected `{used['audio']}` to name an audio file, got {audio!r}; correct it")
+    if reason := unread_audio(audio):
+        raise InputError(f"{where}: {reason}")
+    span = span_of(record, where)
+    recording = said.get("recording") or without_suffix(audio)
+    known = {*used.values(), *TIME_KEYS}
     return Entry(
-        id=record.get("id", recording if whole else f"{recording}@{start:.2f}"),
-        text=record["text"],
-        audio=folder / record["audio"],
+        id=said.get("id") or _made_id(recording, record, span, said.get("speaker")),
+        text=said["text"],
+        audio=find_audio(folder, audio) or folder / audio,
         recording=recording,
         where=where,
-        start_seconds=start,
-        end_seconds=None if end is None else float(end),
-        speaker=record.get("speaker", UNKNOWN_SPEAKER),
-        language=record.get("language", UNDETERMINED_LANGUAGE),
-        split=record.get("split", "train"),
-        extra={name: value for name, value in record.items() if name not in _STRINGS | _TIMES},
+        start_seconds=span.start_seconds,
+        end_seconds=span.end_seconds,
+        stated_seconds=span.stated_seconds,
+        is_stated_exactly=True,
+        speaker=said.get("speaker") or UNKNOWN_SPEAKER,
+        language=said.get("language") or UNDETERMINED_LANGUAGE,
+        split=said.get("split") or "train",
+        extra={name: value for name, value in record.items() if name not in known},
     )
 
 
-def read_manifest(path: Path) -> Iterator[Entry]:
-    """Yields one utterance per line.
+def without_suffix(audio: str) -> str:
+    """The name of an audio file without its suffix, where it has one of audio."""
+    path = PurePosixPath(audio)
+    return (path.with_suffix("") if path.suffix.lower() in AUDIO_SUFFIXES else path).as_posix()
 
-    Fields: `audio` (path, relative to the manifest's folder) and `text` are needed; `start` and `end` in seconds,
-    `speaker`, `language`, `split`, `recording` and `id` are understood; others are kept in `extra`. Without `recording`
-    the lines of one audio file are one recording; without `id` the recording and the start make one.
+
+def _first(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first name that says something, or is there at least."""
+    there = [name for name in names if record.get(name) is not None]
+    return next((name for name in there if record[name] != ""), next(iter(there), None))
+
+
+def _string(value: object, name: str, where: str, is_needed: bool) -> str:
+    if isinstance(value, Mapping) and isinstance(value.get("path"), str):  # Hugging Face's audio without bytes
+        return value["path"]
+    if not is_needed and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise InputError(f"{where}: expected `{name}` to be a string, got {value!r}; correct it")
+    return value
+
+
+def _made_id(recording: str, record: Mapping[str, Any], span: Span, speaker: str | None) -> str:
+    """Of a whole file its name; of a part also its times and who speaks, as two may speak at once."""
+    if all(record.get(name) in (None, "") for name in ("start", "offset", "end")):
+        return recording
+    end = "" if span.end_seconds is None else f"-{span.end_seconds:.2f}"
+    return f"{recording}@{span.start_seconds:.2f}{end}" + (f"-{speaker}" if speaker else "")
+
+
+def read_manifest(path: Path) -> Iterator[Entry | Skipped]:
+    """Yields one utterance per line of a manifest of JSON objects; what a line has wrong costs that line.
+
+    Fields: `audio` (path, relative to the manifest's folder) and `text` are needed; `start` and `end`, or `offset` and
+    `duration`, in seconds, `speaker`, `language`, `split`, `recording` and `id` are understood, also by the names of
+    `KEYS`; others are kept in `extra`. Without `recording` the lines of one audio file are one recording; without `id`
+    the recording, the times and the speaker make one.
 
     Raises:
-        InputError: If the file is not UTF-8 or empty, a line is not a JSON object, a field is missing or of the wrong
-            type, or an end lies before its start.
+        InputError: If the file cannot be opened, is empty, cut short or of another encoding.
     """
-    for where, line in numbered_lines(path):
-        record = _parse(where, line)
-        _check_types(where, record)
-        yield _entry(where, path.parent, record)
+    for line in numbered_lines(path):
+        if line.problem:
+            yield Skipped(line.name, f"{line.where}: {line.problem}")
+            continue
+        try:
+            yield record_entry(parse_json_object(line.text, line.where), path.parent, line.where)
+        except InputError as error:
+            yield Skipped(claimed_id(line.text) or line.name, error.message)

@@ -10,19 +10,22 @@ from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.cards import CARDS, nearest
 from audio_tokenize.corpora.entries import OWN_LICENCE, assemble
 from audio_tokenize.corpora.folder import read_folder
-from audio_tokenize.corpora.ljspeech import read_ljspeech
 from audio_tokenize.corpora.manifest import read_manifest
 from audio_tokenize.corpora.memory import Corpus
 from audio_tokenize.corpora.published import PublishedCorpus
+from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.corpora.source import AbstractCorpus
+from audio_tokenize.corpora.table import read_table
 from audio_tokenize.corpora.transcripts import transcript_rule
 
 _DATA = Path(__file__).parent / "data"
 _MANIFEST = "manifest.jsonl"
 _TABLE = "metadata.csv"
+# What a folder is known by, the first that is there.
+_FILES = {_TABLE: "ljspeech", "metadata.tsv": "ljspeech", _MANIFEST: "jsonl", "metadata.jsonl": "jsonl"}
 _SHARDS = {"parquet": ("**/*.parquet",), "tar": ("**/*.tar", "**/*.tar.gz", "**/*.tgz")}
 _SUFFIXES = {
-    "ljspeech": (".csv",),
+    "ljspeech": (".csv", ".tsv"),
     "jsonl": (".jsonl", ".jsonl.gz"),
     "parquet": (".parquet",),
     "tar": (".tar", ".tar.gz", ".tgz"),
@@ -78,9 +81,9 @@ def _name(path: StoragePath) -> str:
     """Names a corpus after its folder, or after its file where that has a name of its own."""
     resolved = path.resolve()
     if resolved.is_dir():
-        return resolved.name
+        return printable(resolved.name)
     name = resolved.name
-    return resolved.parent.name if name in (_MANIFEST, _TABLE) else name.removesuffix(".gz").rpartition(".")[0]
+    return printable(resolved.parent.name if name in _FILES else name.removesuffix(".gz").rpartition(".")[0])
 
 
 def _own(path: StoragePath, reader: str) -> CorpusCard:
@@ -103,16 +106,20 @@ def _own(path: StoragePath, reader: str) -> CorpusCard:
 def _form(path: StoragePath) -> str:
     """Which of the generic forms lies there."""
     if path.is_dir():
-        files = [file for file, form in ((_TABLE, "ljspeech"), (_MANIFEST, "jsonl")) if (path / file).is_file()]
-        if files:
-            return {_TABLE: "ljspeech", _MANIFEST: "jsonl"}[files[0]]
+        if found := next((form for file, form in _FILES.items() if (path / file).is_file()), None):
+            return found
+        if (path / "wav.scp").is_file():
+            raise InputError(
+                f"`{path}`: expected one of the forms {', '.join(FORMS)}, got a data folder of Kaldi (`wav.scp`); "
+                "write its wav.scp, segments and text as a manifest.jsonl with `audio`, `start`, `end` and `text`"
+            )
         sharded = (form for form, globs in _SHARDS.items() if any(next(iter(path.glob(g)), None) for g in globs))
         return next(sharded, "folder")
     forms = {form for form, suffixes in _SUFFIXES.items() if path.name.lower().endswith(suffixes)}
     if not forms:
         raise InputError(
-            f"`{path}`: expected a folder of audio, an LJSpeech metadata.csv, a .jsonl manifest, parquet tables or "
-            f"tar archives, got a {path.suffix!r} file"
+            f"`{path}`: expected a folder of audio, a table such as metadata.csv, a .jsonl manifest, parquet "
+            f"tables or tar archives, got a {path.suffix!r} file"
         )
     return forms.pop()
 
@@ -124,7 +131,9 @@ def _in_memory(path: Path, form: str, rule: str) -> Corpus:
             raise InputError(f"`{path}`: expected a folder of audio with a .txt beside each, got a file")
         found = read_folder(path)
     else:
-        read, default = {"ljspeech": (read_ljspeech, _TABLE), "jsonl": (read_manifest, _MANIFEST)}[form]
+        read = {"ljspeech": read_table, "jsonl": read_manifest}[form]
+        names = [name for name, each in _FILES.items() if each == form]
+        default = next((name for name in names if (path / name).is_file()), names[0])
         found = read(path / default if path.is_dir() else path)
     return assemble(_name(path), path, found, rule=transcript_rule(rule))
 
@@ -206,9 +215,9 @@ def open_corpus(
     - A name of `CARDS`, such as `yodas2`, is read from `root`, the folder with its files as published, or from the hub
       where `root` is None; nothing is downloaded before a shard is read.
     - `folder`, `jsonl`, `ljspeech`, `parquet` and `tar` say what is in `root`, your own folder or file.
-    - A path is looked at: a folder with `metadata.csv` (LJSpeech) or `manifest.jsonl`, a folder of audio files with a
-      `.txt` beside each, a folder of parquet tables or tar archives, or such a file itself. Of the first kinds only
-      texts and the headers of audio files are read, all at once; they become a `Corpus` in memory.
+    - A path is looked at: a folder with `metadata.csv`, `manifest.jsonl` or `metadata.jsonl`, a folder of audio files
+      with a `.txt` beside each, a folder of parquet tables or tar archives, or such a file itself. Of the first kinds
+      only texts and the headers of audio files are read, all at once; they become a `Corpus` in memory.
 
     Args:
         name_or_path: A `Path`, or a string with a separator, is never taken for a name.

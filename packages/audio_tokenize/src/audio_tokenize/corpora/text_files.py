@@ -1,27 +1,36 @@
 """One file of text documents, read record by record: JSON lines, parquet or plain text, compressed or not.
 
-Memory is bounded by one document of JSON lines, one page of parquet, one file of plain text. A file that is cut short
-or damaged is an error that names the file and the line or row: what was read before it has been yielded, nothing is
-passed over.
+Memory is bounded by one document of JSON lines, one page of parquet, one file of plain text; a document above
+`MAX_DOCUMENT_BYTES` is skipped. So is a record that is no document, with the file and the line or row. A file that is
+cut short or damaged is an error: what was read before it has been yielded, nothing is passed over.
 """
 
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audio_data import InputError
+from audio_tokenize.corpora.parquet_cells import cell, require_size
+from audio_tokenize.corpora.record_rules import (
+    MAX_DOCUMENT_BYTES,
+    MAX_TABLE_BYTES,
+    claimed_id,
+    parse_json_object,
+    size_problem,
+    text_problem,
+)
+from audio_tokenize.corpora.textfile import decode_text
+from audio_tokenize.corpora.utterance import Skipped
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 # pyarrow reads ahead in blocks of this size; lines are cut out of them here.
 _BLOCK_BYTES = 1 << 20
 _PARQUET_ROWS = 16
-_PLAIN_TEXT_BYTES = 1 << 28
 _DAMAGED = "the file is cut short or damaged: get it again"
 
 
@@ -53,11 +62,11 @@ class TextDocument:
     metadata: Mapping[str, Any]
 
 
-Reader = Callable[[Path, str, TextFields], Iterator[TextDocument]]
+Reader = Callable[[Path, str, TextFields], Iterator[TextDocument | Skipped]]
 
 
-def read_text_file(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument]:
-    """Streams the documents of a file in order.
+def read_text_file(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument | Skipped]:
+    """Streams the documents of a file in order, and the records that are none, with the reason.
 
     Args:
         path: The file. Its suffixes say what is in it: `.jsonl`, `.json` (both JSON lines) or `.txt` (one document),
@@ -66,8 +75,7 @@ def read_text_file(path: Path, name: str, fields: TextFields) -> Iterator[TextDo
         fields: Where records keep what.
 
     Raises:
-        InputError: The file is missing, of another kind, cut short or damaged, or a record has no text; names the file
-            and the line or row.
+        InputError: The file is missing, of another kind, cut short or damaged; names the file and the line or row.
     """
     yield from _reader_of(path)(path, name, fields)
 
@@ -91,34 +99,44 @@ def _reader_of(path: Path) -> Reader:
     return _READERS[kind]
 
 
-def _read_json_lines(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument]:
+def _read_json_lines(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument | Skipped]:
     for number, line in _lines(path):
-        if not line.strip():
+        where, fallback = f"`{path}:{number}`", f"{name}:{number}"
+        if problem := size_problem(line.num_bytes, MAX_DOCUMENT_BYTES):
+            yield Skipped(fallback, f"{where}: {problem}")
             continue
-        where = f"`{path}:{number}`"
+        text = line.content.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
         try:
-            record = json.loads(line.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where}: expected UTF-8, got byte 0x{line[error.start]:02x}; {_DAMAGED}") from error
-        except ValueError as error:
-            raise InputError(f"{where}: expected one JSON object a line, got {line[:60]!r} ({error})") from error
-        if not isinstance(record, dict):
-            raise InputError(f"{where}: expected a JSON object, got {line[:60]!r}")
-        yield _document(record, where, f"{name}:{number}", fields)
+            document = _document(parse_json_object(text, where), where, fallback, fields)
+        except InputError as error:
+            document = Skipped(claimed_id(text) or fallback, error.message)
+        yield document
 
 
-def _read_parquet(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument]:
+def _read_parquet(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument | Skipped]:
     number = 0
     try:
         # Published files are one row group of gigabytes: without a buffer pyarrow holds all of it.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK_BYTES) as table:
             columns = _columns(path, table, fields)
+            require_size(path, table, columns, MAX_TABLE_BYTES)
             for batch in table.iter_batches(_PARQUET_ROWS, columns=columns, use_threads=False):
-                for record in batch.to_pylist():
-                    yield _document(record, f"`{path}`, row {number}", f"{name}:{number}", fields)
+                for row in range(batch.num_rows):
+                    yield _parquet_document(batch, row, f"`{path}`, row {number}", f"{name}:{number}", fields)
                     number += 1
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"`{path}`, row {number} or soon after: {error}; {_DAMAGED}") from error
+
+
+def _parquet_document(
+    batch: pa.RecordBatch, row: int, where: str, fallback: str, fields: TextFields
+) -> TextDocument | Skipped:
+    try:
+        record = {name: cell(batch.column(name), row, MAX_DOCUMENT_BYTES) for name in batch.schema.names}
+        document = _document(record, where, fallback, fields)
+    except InputError as error:
+        return Skipped(fallback, error.message if where in error.message else f"{where}: {error.message}")
+    return document
 
 
 def _columns(path: Path, table: pq.ParquetFile, fields: TextFields) -> list[str]:
@@ -129,24 +147,24 @@ def _columns(path: Path, table: pq.ParquetFile, fields: TextFields) -> list[str]
     return [f.name for f in schema if not (pa.types.is_nested(f.type) or pa.types.is_binary(f.type))]
 
 
-def _read_plain_text(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument]:
+def _read_plain_text(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument | Skipped]:
     with _opened(path) as stream:
         try:
-            content = stream.read(_PLAIN_TEXT_BYTES + 1)
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"`{path}`: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at position {error.start}; "
-                "convert it, for example with `iconv -f LATIN1 -t UTF-8`"
-            ) from error
+            content = stream.read(MAX_DOCUMENT_BYTES + 1)
         except OSError as error:
             raise InputError(f"`{path}`: {error}; {_DAMAGED}") from error
-    if len(content) > _PLAIN_TEXT_BYTES:
-        raise InputError(
-            f"`{path}`: expected one document of at most {_PLAIN_TEXT_BYTES} bytes, got more; "
-            "cut it into documents and write them as JSON lines"
-        )
-    yield TextDocument(name, text, {})
+    try:
+        if len(content) > MAX_DOCUMENT_BYTES:
+            raise InputError(
+                f"`{path}`: expected one document of at most {MAX_DOCUMENT_BYTES:,} bytes, got more; "
+                "cut it into documents and write them as JSON lines"
+            )
+        text = decode_text(content, f"`{path}`")
+        if problem := text_problem(text):
+            raise InputError(f"`{path}`: {problem}")
+        yield TextDocument(name, text, {})
+    except InputError as error:
+        yield Skipped(name, error.message)
 
 
 _READERS: dict[str, Reader] = {
@@ -163,26 +181,45 @@ def _opened(path: Path) -> io.BufferedReader:
     return io.BufferedReader(stream, _BLOCK_BYTES)  # pyright: ignore[reportArgumentType]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers from 1; only a line feed ends one, as JSON strings may hold other separators."""
+class _Line(NamedTuple):
+    content: bytes
+    num_bytes: int
+
+
+def _lines(path: Path) -> Iterator[tuple[int, _Line]]:
+    """Lines that hold anything, with their numbers from 1; one above `MAX_DOCUMENT_BYTES` comes without its content.
+
+    Only a line feed ends a line, as JSON strings may hold other separators.
+    """
     number = 0
     with _opened(path) as stream:
         try:
-            for line in stream:
+            while content := stream.readline(MAX_DOCUMENT_BYTES + 1):
                 number += 1
-                yield number, line
+                num_bytes = len(content)
+                if num_bytes > MAX_DOCUMENT_BYTES:
+                    rest, content = content, b""
+                    while rest and not rest.endswith(b"\n"):
+                        rest = stream.readline(_BLOCK_BYTES)
+                        num_bytes += len(rest)
+                elif not content.strip():
+                    continue
+                yield number, _Line(content, num_bytes)
         except OSError as error:
             raise InputError(f"`{path}:{number + 1}`: {error}; {_DAMAGED}") from error
 
 
-def _document(record: Mapping[str, Any], where: str, fallback: str, fields: TextFields) -> TextDocument:
+def _document(record: Mapping[str, Any], where: str, fallback: str, fields: TextFields) -> TextDocument | Skipped:
     text = record.get(fields.text)
     if not isinstance(text, str):
         raise InputError(
-            f"{where}: expected a string in `{fields.text}`, got {text!r} in a record of "
+            f"{where}: expected a string in `{fields.text}`, got {text!r:.60} in a record of "
             f"{', '.join(sorted(record)) or 'no fields'}"
         )
     known = next((record[field] for field in fields.ids if _is_id(record.get(field))), fallback)
+    for name, value in (("id", str(known)), (fields.text, text)):
+        if problem := text_problem(value):
+            return Skipped(str(known), f"{where}: `{name}` has {problem}")
     rest = {key: value for key, value in record.items() if key != fields.text and key not in fields.ids}
     return TextDocument(str(known), text, rest)
 

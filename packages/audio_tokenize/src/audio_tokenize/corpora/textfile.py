@@ -1,58 +1,171 @@
-"""Text files that people bring: UTF-8 with or without a byte order mark, or a message that names the file."""
+"""Text files that people bring: UTF-8, or UTF-16 and UTF-32 with a byte order mark, packed with gzip or not.
 
+A byte that is not UTF-8 becomes a lone surrogate (`surrogateescape`), which `record_rules.text_problem` names; so it
+costs the record it lies in and not the file.
+"""
+
+import codecs
 import gzip
+import io
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
 
 from audio_data import InputError
+from audio_tokenize.corpora.record_rules import MAX_TEXT_BYTES, size_problem
+
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_HEAD_BYTES = 4096
+# Of UTF-16 without a mark half the bytes of Latin letters are zero; one zero among text is a fault of one record.
+_ZEROS_OF_UTF16 = 8
+_GZIP_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
-def decode_utf8(content: bytes, where: str) -> str:
-    """Text of a file's bytes, without a byte order mark.
+class Line(NamedTuple):
+    """A line of a text file.
+
+    Attributes:
+        where: File and number, for messages, in backticks.
+        name: The same in short, for the id of a record without one.
+        text: Without its end; empty where there is a problem.
+        problem: Why it is not read.
+    """
+
+    where: str
+    name: str
+    text: str
+    problem: str | None = None
+
+
+def text_encoding(head: bytes, where: str) -> tuple[str, str]:
+    """Name and error handler of the encoding of a text, by its byte order mark; UTF-8 without one.
+
+    Args:
+        head: The first bytes, or all of them.
+        where: The file, for messages, in backticks.
+
+    Raises:
+        InputError: If there are zero bytes and no byte order mark, as in UTF-16 without one.
+    """
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)), "utf-8")
+    if not encoding.startswith("utf-8"):
+        return encoding, "surrogatepass"
+    if head.count(0) * _ZEROS_OF_UTF16 > len(head):
+        order = "LE" if head.index(b"\0") % 2 else "BE"
+        raise InputError(
+            f"{where}: expected UTF-8, or UTF-16 with a byte order mark, got zero bytes without such a mark; if it is "
+            f"UTF-16, convert it with `iconv -f UTF-16{order} -t UTF-8`"
+        )
+    return encoding, "surrogateescape"
+
+
+def decode_text(content: bytes, where: str) -> str:
+    """Text of a file's bytes, without a byte order mark; what is not UTF-8 as lone surrogates.
 
     Args:
         content: The bytes.
         where: The file, for messages, in backticks.
 
     Raises:
-        InputError: If it is not UTF-8.
+        InputError: If it is UTF-16 or UTF-32 that is cut short, or holds zero bytes.
     """
+    encoding, errors = text_encoding(content, where)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding, errors)
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{where}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at position {error.start}; "
-            "convert it, for example with `iconv -f LATIN1 -t UTF-8`"
-        ) from error
+        raise _not_whole(where, error) from error
 
 
-def read_utf8(path: Path) -> str:
-    """Reads a whole text file, unpacking it where its name ends in `.gz`.
+def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Reads a whole text file, unpacking it where its name ends in `.gz`; see `decode_text`.
+
+    Args:
+        path: The file.
+        max_bytes: What it may hold at most, unpacked.
 
     Raises:
-        InputError: If it is not UTF-8, cannot be opened, or is cut short.
+        InputError: If it cannot be opened, is cut short, too large or of another encoding.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"`{path}`: expected a whole gzip file, got {str(error)!r}; download it again") from error
-    except OSError as error:
-        raise InputError(f"`{path}`: cannot be read: {error.strerror}") from error
-    return decode_utf8(content, f"`{path}`")
+    with _opened(path) as stream:
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise InputError(f"`{path}`: expected at most {max_bytes:,} bytes of text, got more; cut it into parts")
+    return decode_text(content, f"`{path}`")
 
 
-def numbered_lines(path: Path) -> list[tuple[str, str]]:
-    """Reads the lines that hold anything, each with its place as `file:number`.
+def numbered_lines(path: Path) -> Iterator[Line]:
+    """Streams the lines that hold anything; a line above `MAX_TEXT_BYTES` comes without its text.
 
     Only line feeds end a line: a transcript may hold the other line separators of Unicode.
 
     Raises:
-        InputError: If the file is not UTF-8, cannot be opened or holds nothing.
+        InputError: If the file cannot be opened, is cut short or of another encoding, or holds no line.
     """
-    lines = [line.removesuffix("\r") for line in read_utf8(path).split("\n")]
-    numbered = [(f"`{path}:{number}`", line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
+    number, is_empty = 0, True
+    with _opened(path) as stream, _text_stream(stream, f"`{path}`") as text:
+        try:
+            while line := text.readline(MAX_TEXT_BYTES + 1):
+                number += 1
+                names = f"`{path}:{number}`", f"{path.name}:{number}"
+                if len(line) > MAX_TEXT_BYTES:
+                    num_characters = len(line) + _pass_over_line(text, line)
+                    yield Line(*names, "", size_problem(num_characters, MAX_TEXT_BYTES))
+                elif line.strip():
+                    yield Line(*names, line.removesuffix("\n").removesuffix("\r"))
+                else:
+                    continue
+                is_empty = False
+        except UnicodeDecodeError as error:
+            raise _not_whole(f"`{path}`", error) from error
+    if is_empty:
         raise InputError(f"`{path}`: expected at least 1 line, got an empty file")
-    return numbered
+
+
+def _pass_over_line(text: io.TextIOWrapper, line: str) -> int:
+    """Reads to the end of a line without holding it; returns how many characters there were."""
+    num_characters = 0
+    while line and not line.endswith("\n"):
+        line = text.readline(1 << 20)
+        num_characters += len(line)
+    return num_characters
+
+
+@contextmanager
+def _text_stream(stream: io.BufferedReader, where: str) -> Iterator[io.TextIOWrapper]:
+    encoding, errors = text_encoding(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], where)
+    text = io.TextIOWrapper(stream, encoding, errors, newline="\n")
+    try:
+        yield text
+    finally:
+        text.detach()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    try:
+        with path.open("rb") as raw:
+            if path.suffix.lower() != ".gz":
+                yield raw
+                return
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield io.BufferedReader(cast(BinaryIO, unpacked))  # pyright: ignore[reportArgumentType]
+    except _GZIP_DAMAGE as error:
+        raise InputError(f"`{path}`: expected a whole gzip file, got {str(error)!r}; download it again") from error
+    except OSError as error:
+        raise InputError(f"`{path}`: cannot be read: {error.strerror}") from error
+
+
+def _not_whole(where: str, error: UnicodeDecodeError) -> InputError:
+    return InputError(
+        f"{where}: expected {error.encoding.upper()} as its byte order mark says, got {error.reason} at byte "
+        f"{error.start}; the file is cut short or damaged"
+    )

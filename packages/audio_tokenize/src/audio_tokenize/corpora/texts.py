@@ -7,6 +7,7 @@ corpora of the study are parquet with `id` and `text`, a whole document string e
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,9 +16,10 @@ from pathlib import Path, PurePosixPath
 from audio_data import InputError, StoragePath, disk_errors, fetch, storage_path
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.cards import CARDS, nearest
+from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.corpora.source import CorpusShard
 from audio_tokenize.corpora.text_files import TextDocument, TextFields, is_text_file, read_text_file
-from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE
+from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, Skipped
 
 OWN_LICENCE = "unknown"
 
@@ -50,8 +52,8 @@ class TextCorpus:
         """
         return tuple(self._shard(name) for name in self.files)
 
-    def read(self, shard: CorpusShard) -> Iterator[TextDocument]:
-        """Streams the documents of a shard in order; reading again yields the same.
+    def read(self, shard: CorpusShard) -> Iterator[TextDocument | Skipped]:
+        """Streams the documents of a shard in order, and records that are none; reading again yields the same.
 
         Where the record does not say its `language` and the card knows it, it is added to the metadata.
 
@@ -59,17 +61,16 @@ class TextCorpus:
             shard: One of `shards()`.
 
         Raises:
-            InputError: The file is missing, cut short or damaged, or a record has no text; names the file and the line
-                or row.
+            InputError: The file is missing, cut short or damaged; names the file and the line or row.
         """
         language = UNDETERMINED_LANGUAGE if self.card is None else self.card.language_of(shard.name)
         for document in read_text_file(fetch(storage_path(shard.files[0])), shard.name, self.fields):
-            if language == UNDETERMINED_LANGUAGE or "language" in document.metadata:
+            if isinstance(document, Skipped) or language == UNDETERMINED_LANGUAGE or "language" in document.metadata:
                 yield document
             else:
                 yield replace(document, metadata={**document.metadata, "language": language})
 
-    def __iter__(self) -> Iterator[TextDocument]:
+    def __iter__(self) -> Iterator[TextDocument | Skipped]:
         for shard in self.shards():
             yield from self.read(shard)
 
@@ -86,7 +87,7 @@ class TextCorpus:
         published = path.name if name == "." else name
         return CorpusShard(
             name=re.sub(r"[^A-Za-z0-9._/-]", "-", published),
-            fingerprint=hashlib.sha256(f"{published}:{num_bytes}".encode()).hexdigest()[:16],
+            fingerprint=hashlib.sha256(os.fsencode(f"{published}:{num_bytes}")).hexdigest()[:16],
             num_bytes=num_bytes,
             files=(str(path),),
         )
@@ -114,8 +115,8 @@ def open_text_corpus(source: str | StoragePath | CorpusCard, *, root: str | Stor
 
 def read_text_documents(
     source: str | StoragePath | CorpusCard, *, root: str | StoragePath | None = None
-) -> Iterator[TextDocument]:
-    """Streams the documents of a corpus, file by file.
+) -> Iterator[TextDocument | Skipped]:
+    """Streams the documents of a corpus, file by file, and records that are none, with the reason.
 
     Args:
         source: As for `open_text_corpus`.
@@ -158,14 +159,14 @@ def _open_path(path: StoragePath) -> TextCorpus:
             raise InputError(
                 f"`{path}`: expected a .jsonl, .parquet or .txt file, compressed or not, got {path.name!r}"
             )
-        return TextCorpus(path.name.partition(".")[0], OWN_LICENCE, path, (".",))
+        return TextCorpus(printable(path.name.partition(".")[0]), OWN_LICENCE, path, (".",))
     if not path.is_dir():
         raise InputError(f"text corpus `{path}`: expected the name of a corpus or a path that exists, got neither")
     files = _names((found for found in path.rglob("*") if is_text_file(found.name) and found.is_file()), path)
     if not files:
         raise InputError(f"`{path}`: expected .jsonl, .parquet or .txt files, compressed or not, got none")
     name = path.resolve().name if isinstance(path, Path) else path.name
-    return TextCorpus(name, OWN_LICENCE, path, files)
+    return TextCorpus(printable(name), OWN_LICENCE, path, files)
 
 
 def _names(paths: Iterable[StoragePath], root: StoragePath) -> tuple[str, ...]:

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.waveform import AudioSource
 
 UNKNOWN_SPEAKER = "unknown"
 UNDETERMINED_LANGUAGE = "und"  # BCP 47's code for a language nobody stated
 
 
-class Skipped(NamedTuple):
-    """An utterance that cannot be used.
+@dataclass(frozen=True)
+class Skipped:
+    r"""An utterance that cannot be used. What cannot be written as UTF-8 becomes an escape, such as `\udce9`.
 
     Attributes:
         id: Its id, or the file's name where it has none.
@@ -20,6 +22,10 @@ class Skipped(NamedTuple):
 
     id: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", printable(self.id))
+        object.__setattr__(self, "reason", printable(self.reason))
 
 
 @dataclass(frozen=True)

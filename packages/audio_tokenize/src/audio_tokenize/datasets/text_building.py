@@ -7,21 +7,26 @@ Form `text` lays a plain text out as `begin_of_text`, its ids, `end_of_text`: wh
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from audio_data import DatasetWriter, Document, InputError, Manifest, Progress, StoragePath, TokenDataset, storage_path
+from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.corpora.text_files import TextDocument
 from audio_tokenize.corpora.texts import TextCorpus, open_text_corpus
+from audio_tokenize.corpora.utterance import Skipped
 from audio_tokenize.datasets.selections import Selection
-from audio_tokenize.datasets.text_documents import TextEncoder, TextForm, base_id, text_encoder
+from audio_tokenize.datasets.text_documents import Prepared, TextEncoder, TextForm, base_id, text_encoder
 from audio_tokenize.documents.strings import BeginOfText
+from audio_tokenize.encoding.encoded import QUARANTINE_NAME
+from audio_tokenize.encoding.quarantine import write_quarantine
 from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
 
 # A batch is what the text tokenizer's threads share, and all that is held in memory.
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARACTERS = 1 << 22
 _COUNTS = "counts"
+_MAX_LISTED = 10_000
 
 
 def build_text_dataset(
@@ -43,7 +48,8 @@ def build_text_dataset(
     """Builds a token dataset of texts or of document strings, or returns the one that was built of the same alike.
 
     Killed at any moment and called again, it goes on with the first shard that is missing, and the result is the same,
-    byte for byte. What was left out is counted in the manifest's `provenance["counts"]`.
+    byte for byte. What was left out is counted in the manifest's `provenance["counts"]`, and the first 10,000 of it are
+    listed with their reasons in `quarantine.jsonl`.
 
     Args:
         source: Name of a published corpus, a path of files, or an open corpus; see `open_text_corpus`.
@@ -102,6 +108,8 @@ def build_text_dataset(
     else:
         # Killed between the last document and the counts, which follow from the source alone.
         builder.pass_over(there.num_documents)
+    if builder.dropped:
+        write_quarantine(out / QUARANTINE_NAME, builder.dropped)
     return _add_counts(out, builder.counts)
 
 
@@ -110,21 +118,24 @@ class _Builder:
 
     Attributes:
         counts: Documents read, those on the other side of the holdout, and what the encoder dropped.
+        dropped: The first of what the encoder dropped, as `{"id": ..., "reason": ...}`.
     """
 
     def __init__(self, corpus: TextCorpus, encoder: TextEncoder, selection: Selection):
         self.counts = encoder.counts
+        self.dropped: list[dict[str, str]] = []
         self._corpus, self._encoder, self._selection = corpus, encoder, selection
 
     def write(self, writer: DatasetWriter, name: str) -> None:
         """Writes all documents that are not there yet."""
         # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
-        if not any(map(self._encoder.prepare, self._batches())):
+        if not any(map(self._prepare, self._batches())):
             raise InputError(
                 f"corpus `{self._corpus.name}`: expected at least 1 document, got {dict(self.counts)}: "
                 "look at what was dropped, or choose another `holdout_fraction`"
             )
         self.counts.clear()
+        self.dropped.clear()
         with writer:
             done = writer.skip_resumed()
             with Progress(f"build {name}", None, unit="documents", done=done) as progress:
@@ -143,20 +154,27 @@ class _Builder:
     def documents(self, skip: int) -> Iterator[Document]:
         """Documents after the first `skip`, whose text is not encoded again."""
         for records in self._batches():
-            prepared = self._encoder.prepare(records)
+            prepared = self._prepare(records)
             passed = min(skip, len(prepared))
             skip -= passed
             yield from self._encoder.encode(prepared[passed:])
 
-    def _batches(self) -> Iterator[list[TextDocument]]:
-        batch: list[TextDocument] = []
+    def _prepare(self, records: Sequence[TextDocument | Skipped]) -> list[Prepared]:
+        prepared = self._encoder.prepare(records)
+        room = _MAX_LISTED - len(self.dropped)
+        self.dropped += [{"id": name, "reason": printable(why)} for name, why in self._encoder.dropped[:room]]
+        self._encoder.dropped.clear()
+        return prepared
+
+    def _batches(self) -> Iterator[list[TextDocument | Skipped]]:
+        batch: list[TextDocument | Skipped] = []
         room = _BATCH_CHARACTERS
         for record in self._corpus:
             if not self._selection.keeps(base_id(record.id)):
                 self.counts["held_apart"] += 1
                 continue
             batch.append(record)
-            room -= len(record.text)
+            room -= len(record.text) if isinstance(record, TextDocument) else 0
             if len(batch) == _BATCH_DOCUMENTS or room <= 0:
                 yield batch
                 batch, room = [], _BATCH_CHARACTERS

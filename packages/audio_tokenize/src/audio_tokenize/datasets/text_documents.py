@@ -10,6 +10,7 @@ from jaxtyping import Int32
 
 from audio_data import Document, InputError, Vocabulary
 from audio_tokenize.corpora.text_files import TextDocument
+from audio_tokenize.corpora.utterance import Skipped
 from audio_tokenize.documents.faults import codebooks_of
 from audio_tokenize.documents.strings import BeginOfText, CutDocument, DocumentTranscoder
 from audio_tokenize.vocabularies.folder import VocabularyFolder
@@ -28,12 +29,18 @@ class Prepared(NamedTuple):
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """How the records of a corpus become documents."""
+    """How the records of a corpus become documents.
+
+    Attributes:
+        counts: Records, and those that were dropped by the reason.
+        dropped: Name and reason of each that was dropped since the list was last emptied.
+    """
 
     counts: Counter[str]
+    dropped: list[tuple[str, str]]
 
-    def prepare(self, records: Sequence[TextDocument]) -> list[Prepared]:
-        """Those that can be encoded; all are counted in `counts`, what is dropped by the reason."""
+    def prepare(self, records: Sequence[TextDocument | Skipped]) -> list[Prepared]:
+        """Those that can be encoded; the others are dropped, or refused."""
         ...
 
     def encode(self, prepared: Sequence[Prepared]) -> list[Document]:
@@ -133,10 +140,11 @@ class _PlainTexts:
 
     def __init__(self, folder: VocabularyFolder, lenient: bool):
         self.counts: Counter[str] = Counter()
+        self.dropped: list[tuple[str, str]] = []
         self._folder, self._lenient = folder, lenient
 
-    def prepare(self, records: Sequence[TextDocument]) -> list[Prepared]:
-        kept = _with_text(records, self._lenient, self.counts)
+    def prepare(self, records: Sequence[TextDocument | Skipped]) -> list[Prepared]:
+        kept = _with_text(records, self._lenient, self.counts, self.dropped)
         self.counts["documents"] += len(kept)
         return [Prepared(record) for record in kept if self._is_sound(record)]
 
@@ -152,10 +160,12 @@ class _PlainTexts:
         try:
             record.text.encode()
         except UnicodeEncodeError as error:
+            got = f"U+{ord(record.text[error.start]):04X}, half a pair"
+            message = f"character {error.start}: expected a Unicode character, got {got}"
             if not self._lenient:
-                got = f"U+{ord(record.text[error.start]):04X}, half a pair"
-                raise _refusal(record, f"character {error.start}: expected a Unicode character, got {got}") from error
+                raise _refusal(record, message) from error
             self.counts["dropped_characters"] += 1
+            self.dropped.append((record.id, message))
             return False
         return True
 
@@ -166,12 +176,12 @@ class _DocumentStrings:
     def __init__(
         self, folder: VocabularyFolder, transcoder: DocumentTranscoder, lenient: bool, frame_rate_hz: int | float
     ):
-        self.counts = transcoder.counts
+        self.counts, self.dropped = transcoder.counts, transcoder.dropped
         self._vocabulary, self._transcoder = folder.vocabulary, transcoder
         self._lenient, self._frame_rate_hz = lenient, frame_rate_hz
 
-    def prepare(self, records: Sequence[TextDocument]) -> list[Prepared]:
-        kept = _with_text(records, self._lenient, self.counts)
+    def prepare(self, records: Sequence[TextDocument | Skipped]) -> list[Prepared]:
+        kept = _with_text(records, self._lenient, self.counts, self.dropped)
         found = self._transcoder.cut_batch([record.text for record in kept], [record.id for record in kept])
         return [Prepared(record, cut) for record, cut in zip(kept, found, strict=True) if cut is not None]
 
@@ -213,17 +223,23 @@ def _metadata(record: TextDocument, layout: str | None, seconds: float) -> dict[
     }
 
 
-def _with_text(records: Sequence[TextDocument], lenient: bool, counts: Counter[str]) -> list[TextDocument]:
-    """Records that are not empty; the others are dropped and counted, or refused."""
-    kept = [record for record in records if record.text]
+def _with_text(
+    records: Sequence[TextDocument | Skipped], lenient: bool, counts: Counter[str], dropped: list[tuple[str, str]]
+) -> list[TextDocument]:
+    """Records that could be read and are not empty; the others are dropped and counted, or refused."""
+    kept = []
     for record in records:
-        if not record.text and not lenient:
-            raise _refusal(record, "expected text, got none")
-    if len(kept) < len(records):
-        counts["documents"] += len(records) - len(kept)
-        counts["dropped_empty"] += len(records) - len(kept)
+        if isinstance(record, TextDocument) and record.text:
+            kept.append(record)
+            continue
+        reason = record.reason if isinstance(record, Skipped) else "expected text, got none"
+        if not lenient:
+            raise _refusal(record, reason)
+        counts["documents"] += 1
+        counts["dropped_unreadable" if isinstance(record, Skipped) else "dropped_empty"] += 1
+        dropped.append((record.id, reason))
     return kept
 
 
-def _refusal(record: TextDocument, message: str) -> InputError:
+def _refusal(record: TextDocument | Skipped, message: str) -> InputError:
     return InputError(f"document `{record.id}`: {message}; repair it, or drop such documents with `lenient`")

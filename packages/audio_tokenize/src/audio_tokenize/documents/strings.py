@@ -70,6 +70,7 @@ class DocumentTranscoder:
     Attributes:
         counts: What was seen so far: `documents`; `dropped_structure`, `dropped_frames` and `dropped_characters`, by
             the kind of `Fault`; `audio_characters_in_text`, characters of the audio range outside audio spans.
+        dropped: Name and fault of each that was dropped; whoever reads it empties it.
 
     Raises:
         InputError: A vocabulary without audio or with merges of codes, or an argument out of range.
@@ -99,6 +100,7 @@ class DocumentTranscoder:
         if num_codebooks is not None and not 1 <= num_codebooks <= vocabulary.num_codebooks:
             raise InputError(f"`num_codebooks` must be in 1..{vocabulary.num_codebooks}, got {num_codebooks!r}")
         self.counts: Counter[str] = Counter()
+        self.dropped: list[tuple[str, str]] = []
         self._vocabulary, self._text = vocabulary, folder.text
         self._doubled, self._lenient, self._num_codebooks = begin_of_text == "double", lenient, num_codebooks
         self._markers = Markers(vocabulary, folder.text)
@@ -157,6 +159,8 @@ class DocumentTranscoder:
                 self.counts["audio_characters_in_text"] += cut.num_strays
             elif self._lenient:
                 self.counts[f"dropped_{cut.fault.kind}"] += 1
+                name = str(i) if names is None else names[i]
+                self.dropped.append((name, f"character {cut.fault.position}: {cut.fault.message}"))
             else:
                 raise _error(f"document {i}" if names is None else f"document `{names[i]}`", cut.fault)
         return [None if cut.fault else cut for cut in found]

@@ -174,10 +174,13 @@ def _from_text(path: StoragePath, index: int) -> Excerpt:
 
 def _from_rows(path: StoragePath, index: int) -> Excerpt:
     from audio_tokenize.corpora.texts import read_text_documents
+    from audio_tokenize.corpora.utterance import Skipped
 
     number = -1
     for number, document in enumerate(read_text_documents(path)):
         if number == index:
+            if isinstance(document, Skipped):
+                raise InputError(document.reason)
             metadata = {"id": document.id, **document.metadata}
             return _excerpt(f"{path.name}[{index}]", read_string(document.text), {}, metadata)
     raise InputError(f"`index` into `{path}` must be in 0..{number}, got {index!r}")

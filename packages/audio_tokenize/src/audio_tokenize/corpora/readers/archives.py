@@ -10,10 +10,30 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from audio_data import InputError
+from audio_tokenize.corpora.record_rules import size_problem
 
 _BLOCK_BYTES = 512  # an archive ends with two blocks of zeros
 _GZIP_MAGIC = b"\x1f\x8b"
-_DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+# What the tarfile module raises for headers that it cannot parse includes plain errors of `int` and of slices.
+_DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError, IndexError, KeyError)
+_EXTENDED_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+_MAX_HEADER_BYTES = 1 << 20
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """A header whose extensions, which the tarfile module reads into memory whole, are of limited size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_BoundedHeader":
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.type in _EXTENDED_HEADERS and header.size > _MAX_HEADER_BYTES):
+            raise tarfile.ReadError(
+                f"an extended header of {header.size:,} bytes, at most {_MAX_HEADER_BYTES:,} are read"
+            )
+        return header
 
 
 @dataclass(frozen=True)
@@ -24,11 +44,13 @@ class Member:
         archive: The archive it lies in.
         name: Its path there, with `/`, without a leading `./`.
         num_bytes: Its size.
+        link: What it is a link to; None for a file.
     """
 
     archive: Path
     name: str
     num_bytes: int
+    link: str | None
     _tar: tarfile.TarFile = field(repr=False)
     _info: tarfile.TarInfo = field(repr=False)
 
@@ -37,8 +59,19 @@ class Member:
         """Archive and member, for messages."""
         return f"`{self.archive}`, member `{self.name}`"
 
+    def problem(self, max_bytes: int) -> str | None:
+        """Why its content is not read: it is a link or too large.
+
+        Args:
+            max_bytes: What the caller can hold.
+        """
+        if self.link is not None:
+            return f"{self.where}: expected a file, got a link to `{self.link}`; pack the file itself (`tar -h`)"
+        too_large = size_problem(self.num_bytes, max_bytes)
+        return None if too_large is None else f"{self.where}: {too_large}"
+
     def read(self) -> bytes:
-        """Its whole content.
+        """Its whole content; `problem` says whether that can be held.
 
         Raises:
             InputError: If the archive ends inside it or is damaged there; names both.
@@ -57,6 +90,8 @@ _ADVICE = "the archive is cut short or damaged, download it again"
 def _damage(where: str) -> Iterator[None]:
     try:
         yield
+    except InputError:
+        raise
     except _DAMAGE as error:
         raise InputError(f"{where}: expected a whole tar archive, got {str(error)!r}; {_ADVICE}") from error
 
@@ -64,7 +99,7 @@ def _damage(where: str) -> Iterator[None]:
 def tar_members(path: Path) -> Iterator[Member]:
     """Streams the files in a tar archive, compressed with gzip or not, in the order in which they lie there.
 
-    Folders and links are passed over.
+    Folders are passed over; a link is a member without content.
 
     Args:
         path: The archive.
@@ -76,7 +111,11 @@ def tar_members(path: Path) -> Iterator[Member]:
     if not path.is_file():
         raise InputError(f"`{path}`: expected a tar archive, got no such file; download it or correct the path")
     where = f"`{path}`"
-    with _unpacked(path) as stream, _damage(where), tarfile.open(fileobj=stream, mode="r|") as tar:
+    with (
+        _unpacked(path) as stream,
+        _damage(where),
+        tarfile.open(fileobj=stream, mode="r|", tarinfo=_BoundedHeader) as tar,
+    ):
         members = iter(tar)
         while True:
             with _damage(where):
@@ -85,8 +124,9 @@ def tar_members(path: Path) -> Iterator[Member]:
                 break
             name = info.name.removeprefix("./")
             where = f"`{path}`, after member `{name}`"
-            if info.isfile():
-                yield Member(path, name, info.size, tar, info)
+            if info.isfile() or info.issym() or info.islnk():
+                link = None if info.isfile() else info.linkname
+                yield Member(path, name, info.size, link, tar, info)
             # The tarfile module keeps every header it has seen, which in an archive of a million clips is a gigabyte.
             tar.members = []  # pyright: ignore[reportAttributeAccessIssue]
     _require_end(path, where)

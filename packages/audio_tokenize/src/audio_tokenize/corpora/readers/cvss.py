@@ -1,7 +1,6 @@
 """CVSS: spoken English translations, beside the Common Voice 4 recordings that they translate; both unpacked."""
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from audio_data import InputError
@@ -42,29 +41,38 @@ def group_cvss(files: Sequence[PublishedFile]) -> dict[str, tuple[PublishedFile,
     return shards
 
 
-def _translations(table: Path) -> dict[str, str]:
+def _translations(table: Path, skipped: list[Skipped]) -> dict[str, str]:
     """English by source clip: `common_voice_de_1.mp3`, a tab, the normalised translation."""
-    translations = {}
-    for where, line in numbered_lines(table):
-        clip, tab, text = line.partition("\t")
-        if not tab:
-            raise InputError(f"{where}: expected a clip, a tab and its translation, got {line[:60]!r}")
-        translations[clip] = text
+    translations = dict[str, str]()
+    for line in numbered_lines(table):
+        clip, tab, text = line.text.partition("\t")
+        if line.problem is not None:
+            skipped.append(Skipped(line.name, f"{line.where}: {line.problem}"))
+        elif not (tab and clip):
+            expected = f"expected a clip, a tab and its translation, got {line.text[:60]!r}"
+            skipped.append(Skipped(line.name, f"{line.where}: {expected}"))
+        elif clip in translations:
+            skipped.append(Skipped(clip, f"{line.where}: a translation of this clip came before"))
+        else:
+            translations[clip] = text
     return translations
 
 
-def _sources(table: Path, clips: set[str]) -> dict[str, tuple[str, str]]:
-    """Sentence and speaker of those clips of a Common Voice table."""
-    with table.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = {"path", "sentence"} - set(reader.fieldnames or ())
-        if missing:
-            raise InputError(f"`{table}`: expected the columns path and sentence, got {reader.fieldnames!r}")
-        return {
-            row["path"]: (row["sentence"] or "", row.get("client_id") or UNKNOWN_SPEAKER)
-            for row in reader
-            if row["path"] in clips
-        }
+def _sources(table: Path, clips: Container[str], skipped: list[Skipped]) -> dict[str, tuple[str, str]]:
+    """Sentence and speaker of those clips of a Common Voice table; quotation marks are part of a sentence."""
+    lines = numbered_lines(table)
+    names = next(lines).text.split("\t")
+    if missing := {"path", "sentence"} - set(names):
+        raise InputError(f"`{table}`: expected the columns path and sentence, got {names!r}; {sorted(missing)} missing")
+    found = dict[str, tuple[str, str]]()
+    for line in lines:
+        row = dict(zip(names, line.text.split("\t"), strict=False))
+        if line.problem is not None or "path" not in row or "sentence" not in row:
+            problem = line.problem or f"expected {len(names)} columns, got {line.text[:60]!r}"
+            skipped.append(Skipped(line.name, f"{line.where}: {problem}"))
+        elif row["path"] in clips:
+            found[row["path"]] = (row["sentence"], row.get("client_id") or UNKNOWN_SPEAKER)
+    return found
 
 
 def read_cvss(shard: ShardFiles) -> Iterator[Entry | Skipped]:
@@ -80,8 +88,10 @@ def read_cvss(shard: ShardFiles) -> Iterator[Entry | Skipped]:
         InputError: If a table is missing or of another layout.
     """
     target_table, source_table = shard.paths.values()
-    translations = _translations(target_table)
-    sources = _sources(source_table, set(translations))
+    skipped: list[Skipped] = []
+    translations = _translations(target_table, skipped)
+    sources = _sources(source_table, translations, skipped)
+    yield from skipped
     spoken, clips = target_table.parent / target_table.stem, source_table.parent / "clips"
     for clip, translation in translations.items():
         where = f"`{target_table}`, clip `{clip}`"

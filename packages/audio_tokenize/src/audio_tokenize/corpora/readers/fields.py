@@ -1,9 +1,10 @@
 """Fields of a table or a JSON object, of which nobody promised the types."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from audio_tokenize.corpora.times import number
 
 
 def first_string(content: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -17,23 +18,18 @@ def first_string(content: Mapping[str, Any], names: Sequence[str]) -> str:
     return ""
 
 
-def number(value: object) -> float | None:
-    """A finite number, or None; tables also hold numbers as text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        parsed = float(value)
-    except ValueError:
-        return None
-    return parsed if math.isfinite(parsed) else None
+def stated_length(value: object) -> float | str | None:
+    """A length in a table or JSON object: a finite number above 0, None where there is none, or what is wrong.
 
-
-def positive_number(value: object) -> float | None:
-    """A finite number above 0, or None."""
+    Args:
+        value: A number, or the text of one.
+    """
+    if value is None or value == "":
+        return None
     parsed = number(value)
-    return parsed if parsed is not None and parsed > 0 else None
+    return parsed if parsed is not None and parsed > 0 else f"is expected to be a finite number above 0, got {value!r}"
 
 
 def short_digest(text: str) -> str:
     """Eight hexadecimal digits that stand for a long name inside an id."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

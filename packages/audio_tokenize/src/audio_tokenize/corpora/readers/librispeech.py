@@ -1,14 +1,16 @@
 """LibriSpeech as openslr.org publishes it: FLAC files and one `.trans.txt` a chapter, packed or unpacked."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from audio_data import InputError
 from audio_tokenize.corpora.entries import Entry
-from audio_tokenize.corpora.readers.archives import tar_members
+from audio_tokenize.corpora.readers.archives import Member, tar_members
 from audio_tokenize.corpora.readers.base import PublishedFile, ShardFiles, stem
-from audio_tokenize.corpora.textfile import decode_utf8, read_utf8
+from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TEXT_BYTES
+from audio_tokenize.corpora.textfile import decode_text, read_text
 from audio_tokenize.corpora.utterance import Skipped
 from audio_tokenize.waveform import AudioBytes, AudioSource
 
@@ -39,49 +41,91 @@ def group_librispeech(files: Sequence[PublishedFile]) -> dict[str, tuple[Publish
     return packed | {name: tuple(group) for name, group in unpacked.items()}
 
 
-def _parse(transcripts: str) -> dict[str, str]:
-    """Transcripts by utterance: `103-1240-0000 CHAPTER ONE ...` a line."""
-    pairs = (line.partition(" ") for line in transcripts.splitlines() if line.strip())
-    return {name: text for name, _, text in pairs}
+@dataclass
+class _Chapter:
+    """What was found of one chapter.
 
+    Attributes:
+        subset: As `train-clean-100`.
+        where: Its folder or file, for messages.
+        audio: By utterance.
+        transcripts: By utterance.
+        skipped: What of it cannot be read.
+        num_bytes: Of the audio that is held.
+    """
 
-def _chapter(
-    shard: ShardFiles, subset: str, audio: Mapping[str, AudioSource], transcripts: Mapping[str, str], where: str
-) -> Iterator[Entry | Skipped]:
-    """The utterances of one chapter in the order of their numbers."""
-    for name in sorted(audio.keys() | transcripts.keys()):
-        if name not in transcripts:
-            yield Skipped(name, f"{where}: there is no line for it in a {_TRANSCRIPTS} beside it")
-        elif name not in audio:
-            yield Skipped(name, f"{where}: there is a transcript of it, but no {name}{_AUDIO}")
+    subset: str
+    where: str
+    audio: dict[str, AudioSource] = field(default_factory=dict)
+    transcripts: dict[str, str] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    num_bytes: int = 0
+
+    def add_transcripts(self, text: str) -> None:
+        """Takes lines such as `103-1240-0000 CHAPTER ONE ...`."""
+        for line in text.split("\n"):
+            name, _, transcript = line.strip().partition(" ")
+            if name in self.transcripts:
+                self.skipped.append(Skipped(name, f"{self.where}: a transcript of it came before"))
+            elif name:
+                self.transcripts[name] = transcript
+
+    def add_member(self, member: Member) -> None:
+        """Takes a file of an archive, if it is of a kind that chapters have."""
+        name = PurePosixPath(member.name)
+        is_audio = name.suffix == _AUDIO
+        if not (is_audio or name.name.endswith(_TRANSCRIPTS)):
+            return
+        problem = member.problem(MAX_AUDIO_BYTES - self.num_bytes if is_audio else MAX_TEXT_BYTES)
+        if problem is not None:
+            self.skipped.append(Skipped(name.stem, problem))
+        elif is_audio:
+            self.num_bytes += member.num_bytes
+            self.audio[name.stem] = AudioBytes(f"{member.archive}/{member.name}", member.read())
         else:
-            speaker, _, rest = name.partition("-")
-            yield Entry(
-                id=name,
-                text=transcripts[name],
-                audio=audio[name],
-                recording=name.rpartition("-")[0],
-                where=f"{where}, utterance `{name}`",
-                speaker=speaker,
-                language=shard.language,
-                split=subset.partition("-")[0],
-                extra={"chapter": rest.partition("-")[0], "subset": subset},
-            )
+            content = member.read()
+            try:
+                self.add_transcripts(decode_text(content, member.where))
+            except InputError as error:
+                self.skipped.append(Skipped(name.name, error.message))
+
+    def entries(self, shard: ShardFiles) -> Iterator[Entry | Skipped]:
+        """Its utterances in the order of their numbers."""
+        yield from self.skipped
+        left_out = {item.id for item in self.skipped}
+        for name in sorted(self.audio.keys() | self.transcripts.keys()):
+            if name not in self.transcripts:
+                yield Skipped(name, f"{self.where}: there is no line for it in a {_TRANSCRIPTS} beside it")
+            elif name in self.audio:
+                yield self._entry(name, shard)
+            elif name not in left_out:
+                yield Skipped(name, f"{self.where}: there is a transcript of it, but no {name}{_AUDIO}")
+
+    def _entry(self, name: str, shard: ShardFiles) -> Entry:
+        speaker, _, rest = name.partition("-")
+        return Entry(
+            id=name,
+            text=self.transcripts[name],
+            audio=self.audio[name],
+            recording=name.rpartition("-")[0],
+            where=f"{self.where}, utterance `{name}`",
+            speaker=speaker,
+            language=shard.language,
+            split=self.subset.partition("-")[0],
+            extra={"chapter": rest.partition("-")[0], "subset": self.subset},
+        )
 
 
 def _read_archive(shard: ShardFiles, path: Path) -> Iterator[Entry | Skipped]:
     """Chapter by chapter; a transcript may lie before, between or after the audio of its chapter."""
-    folder, audio, transcripts = PurePosixPath(), dict[str, AudioSource](), dict[str, str]()
+    folder, chapter = PurePosixPath(), _Chapter(stem(path.name), f"`{path}`")
     for member in tar_members(path):
-        name = PurePosixPath(member.name)
-        if name.parent != folder:
-            yield from _chapter(shard, stem(path.name), audio, transcripts, f"`{path}`, folder `{folder}`")
-            folder, audio, transcripts = name.parent, {}, {}
-        if name.suffix == _AUDIO:
-            audio[name.stem] = AudioBytes(f"{path}/{member.name}", member.read())
-        elif name.name.endswith(_TRANSCRIPTS):
-            transcripts = _parse(decode_utf8(member.read(), member.where))
-    yield from _chapter(shard, stem(path.name), audio, transcripts, f"`{path}`, folder `{folder}`")
+        if PurePosixPath(member.name).parent != folder:
+            yield from chapter.entries(shard)
+            folder = PurePosixPath(member.name).parent
+            chapter = _Chapter(stem(path.name), f"`{path}`, folder `{folder}`")
+        chapter.add_member(member)
+    yield from chapter.entries(shard)
 
 
 def read_librispeech(shard: ShardFiles) -> Iterator[Entry | Skipped]:
@@ -98,6 +142,10 @@ def read_librispeech(shard: ShardFiles) -> Iterator[Entry | Skipped]:
         if not name.endswith(_TRANSCRIPTS):
             yield from _read_archive(shard, path)
             continue
-        audio: dict[str, AudioSource] = {file.stem: file for file in path.parent.glob(f"*{_AUDIO}")}
-        subset, _ = _subset_and_speaker(path.as_posix())
-        yield from _chapter(shard, subset, audio, _parse(read_utf8(path)), f"`{path}`")
+        chapter = _Chapter(_subset_and_speaker(path.as_posix())[0], f"`{path}`")
+        chapter.audio = {file.stem: file for file in path.parent.glob(f"*{_AUDIO}")}
+        try:
+            chapter.add_transcripts(read_text(path))
+        except InputError as error:
+            chapter.skipped.append(Skipped(path.name, error.message))
+        yield from chapter.entries(shard)

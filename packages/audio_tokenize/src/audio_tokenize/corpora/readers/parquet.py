@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 
 from audio_data import InputError
 from audio_tokenize.corpora.entries import Entry
+from audio_tokenize.corpora.parquet_cells import cell, require_size
 from audio_tokenize.corpora.readers.base import ShardFiles
-from audio_tokenize.corpora.readers.fields import first_string, number, positive_number, short_digest
+from audio_tokenize.corpora.readers.fields import first_string, short_digest, stated_length
 from audio_tokenize.corpora.readers.webdataset import TEXT_FIELDS
+from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES
+from audio_tokenize.corpora.times import ORIGIN_KEYS, number, span_of, time_keys
 from audio_tokenize.corpora.utterance import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.waveform import AudioBytes, AudioSource
 
@@ -42,7 +45,7 @@ def _open(path: Path) -> pq.ParquetFile:
         raise InputError(f"`{path}`: expected a parquet file, got no such file; download it or correct the path")
     try:
         return pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"`{path}`: expected a whole parquet file, got {str(error)!r}; {_ADVICE}") from error
 
 
@@ -52,15 +55,17 @@ def _require_columns(path: Path, found: Sequence[str], wanted: Sequence[Sequence
             raise InputError(f"`{path}`: expected a column {' or '.join(names)}, got {sorted(found)}")
 
 
-def _audio(path: Path, place: int, cell: object) -> AudioSource | None:
+def _audio(path: Path, place: int, value: object) -> AudioSource | None:
     """The audio file in a cell: a struct of `bytes` and `path`, or the bytes alone."""
-    content, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+    content, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if isinstance(content, bytes):
         return AudioBytes(f"{path}/{name or place}", content)
     return path.parent / name if isinstance(name, str) and name else None
 
 
-def rows(path: Path, columns: Sequence[str], required: Sequence[Sequence[str]]) -> Iterator[Row | Skipped]:
+def rows(
+    path: Path, columns: Sequence[str], required: Sequence[Sequence[str]], *, has_times: bool = False
+) -> Iterator[Row | Skipped]:
     """Streams the rows of a table, one at a time, holding one row group.
 
     A writer may put a whole row group into one page, and does in audio tables, which have groups of some 100 rows.
@@ -69,6 +74,7 @@ def rows(path: Path, columns: Sequence[str], required: Sequence[Sequence[str]]) 
         path: The table.
         columns: Those to read where they are there, beside `audio`.
         required: Of each group of names, one column must be there.
+        has_times: Whether all columns are read that may say where in its file an utterance lies.
 
     Raises:
         InputError: If the file is missing, damaged or cut short, or a column is missing; names the file and the row.
@@ -76,21 +82,30 @@ def rows(path: Path, columns: Sequence[str], required: Sequence[Sequence[str]]) 
     with _open(path) as table:
         found = table.schema_arrow.names
         _require_columns(path, found, (("audio",), *required))
-        chosen = ["audio", *(name for name in columns if name in found)]
+        wanted = {*columns, *(time_keys(found) if has_times else ())} - {"audio"}
+        chosen = ["audio", *(name for name in dict.fromkeys(found) if name in wanted)]
+        require_size(path, table, chosen, MAX_AUDIO_BYTES)
         batches = table.iter_batches(batch_size=1, columns=chosen, use_threads=False)
         place = 0
         while True:
             where = f"`{path}`, row {place}"
             try:
                 batch = next(batches, None)
-            except (pa.ArrowInvalid, OSError) as error:
+            except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{where}: expected a whole parquet file, got {str(error)!r}; {_ADVICE}") from error
             if batch is None:
                 return
-            cells = batch.to_pylist()[0]
-            audio = _audio(path, place, cells.pop("audio"))
-            yield Skipped(where, f"{where}: there is no audio") if audio is None else Row(place, cells, audio, where)
+            yield _row(path, place, batch, where)
             place += 1
+
+
+def _row(path: Path, place: int, batch: pa.RecordBatch, where: str) -> Row | Skipped:
+    try:
+        cells = {name: cell(batch.column(name), 0, MAX_AUDIO_BYTES) for name in batch.schema.names}
+    except InputError as error:
+        return Skipped(where, f"{where}: {error.message}")
+    audio = _audio(path, place, cells.pop("audio"))
+    return Skipped(where, f"{where}: there is no audio") if audio is None else Row(place, cells, audio, where)
 
 
 def _mls(row: Row) -> dict[str, Any]:
@@ -104,7 +119,7 @@ def _mls(row: Row) -> dict[str, Any]:
         "id": f"{recording}-{round(begin * 100):08d}-{round(end * 100):08d}",
         "recording": recording,
         "speaker": speaker,
-        "stated_seconds": positive_number(cells.get("audio_duration")),
+        "stated_seconds": cells.get("audio_duration"),
         "extra": {"book": book, "original_path": original, "begin_seconds": begin, "end_seconds": end},
     }
 
@@ -130,12 +145,9 @@ def _common_voice(row: Row) -> dict[str, Any]:
 
 
 def _peoples_speech(row: Row) -> dict[str, Any]:
-    name, milliseconds = first_string(row.cells, ("id",)), positive_number(row.cells.get("duration_ms"))
-    return {
-        "id": name,
-        "recording": name,
-        "stated_seconds": None if milliseconds is None else milliseconds / 1000,
-    }
+    name, milliseconds = first_string(row.cells, ("id",)), row.cells.get("duration_ms")
+    stated = milliseconds / 1000 if isinstance(milliseconds, int | float) else milliseconds
+    return {"id": name, "recording": name, "stated_seconds": stated}
 
 
 _GENERIC_FIELDS = ("id", "speaker", "language", "split", "recording")
@@ -145,8 +157,9 @@ def _generic(row: Row) -> dict[str, Any]:
     fields = {name: first_string(row.cells, (name,)) for name in _GENERIC_FIELDS}
     fields["recording"] = fields["recording"] or fields["id"]
     return fields | {
-        "stated_seconds": positive_number(row.cells.get("duration")),
-        "extra": {name: row.cells[name] for name in ("begin_seconds", "end_seconds", "chapter") if name in row.cells},
+        **span_of(row.cells, row.where)._asdict(),
+        "is_stated_exactly": True,
+        "extra": {name: row.cells[name] for name in (*ORIGIN_KEYS, "chapter") if name in row.cells},
     }
 
 
@@ -159,12 +172,14 @@ class Table:
         text: Columns that may hold the transcript; the first one that is there does.
         columns: Columns to read beside the transcript.
         required: Of these, all must be there.
+        has_times: Whether columns that say where in its file an utterance lies are read, by `times`.
     """
 
     fields: Callable[[Row], dict[str, Any]]
     text: tuple[str, ...]
     columns: tuple[str, ...]
     required: tuple[str, ...] = ()
+    has_times: bool = False
 
 
 TABLES: Mapping[str, Table] = {
@@ -179,27 +194,36 @@ TABLES: Mapping[str, Table] = {
     ),
     "common-voice": Table(_common_voice, ("sentence",), ("path", "client_id", "locale"), ("path",)),
     "peoples-speech": Table(_peoples_speech, ("text",), ("id", "duration_ms"), ("id",)),
-    "parquet": Table(_generic, TEXT_FIELDS, (*_GENERIC_FIELDS, "duration", "begin_seconds", "end_seconds", "chapter")),
+    "parquet": Table(_generic, TEXT_FIELDS, (*_GENERIC_FIELDS, *ORIGIN_KEYS, "chapter"), has_times=True),
 }
 """Tables by the name of their reader.
 
 Sources: the columns of parler-tts/mls_eng, parler-tts/libritts_r_filtered, fixie-ai/common_voice_17_0 and
 MLCommons/peoples_speech, as potsawee/tokenize-audio reads them. `parquet` is anybody's table: `audio`, a transcript,
-and what else of `id`, `speaker`, `language`, `split`, `recording` and `duration` (seconds) there is.
+and what else of `id`, `speaker`, `language`, `split`, `recording` and the times of `times` there is.
 """
 
 
-def _entry(shard: ShardFiles, table: Table, row: Row) -> Entry:
-    said = {name: value for name, value in table.fields(row).items() if value != ""}
+def _entry(shard: ShardFiles, table: Table, row: Row) -> Entry | Skipped:
+    try:
+        said: dict[str, Any] = {
+            name: value for name, value in table.fields(row).items() if value != "" and value is not None
+        }
+    except InputError as error:
+        return Skipped(row.where, error.message)
     name = f"{shard.name}/{row.place:06d}"
-    defaults = {
+    stated = stated_length(said.get("stated_seconds"))
+    if isinstance(stated, str):
+        return Skipped(said.get("id", name), f"{row.where}: the length of its audio {stated}")
+    defaults: dict[str, Any] = {
         "id": name,
         "recording": said.get("id", name),
         "speaker": UNKNOWN_SPEAKER,
         "language": shard.language,
         "split": shard.split,
     }
-    return Entry(text=first_string(row.cells, table.text), audio=row.audio, where=row.where, **(defaults | said))
+    fields: dict[str, Any] = {**defaults, **said, "stated_seconds": stated}
+    return Entry(text=first_string(row.cells, table.text), audio=row.audio, where=row.where, **fields)
 
 
 def table_reader(table: Table) -> Callable[[ShardFiles], Iterator[Entry | Skipped]]:
@@ -207,7 +231,8 @@ def table_reader(table: Table) -> Callable[[ShardFiles], Iterator[Entry | Skippe
 
     def read(shard: ShardFiles) -> Iterator[Entry | Skipped]:
         required = (table.text, *((name,) for name in table.required))
-        for row in rows(shard.path, (*table.text, *table.columns), required):
+        columns = (*table.text, *table.columns)
+        for row in rows(shard.path, columns, required, has_times=table.has_times):
             yield row if isinstance(row, Skipped) else _entry(shard, table, row)
 
     return read

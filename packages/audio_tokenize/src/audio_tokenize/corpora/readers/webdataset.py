@@ -1,18 +1,22 @@
 """Tar archives in which the files of an utterance lie side by side under one name: WebDataset's form, and Emilia's."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry
+from audio_data import InputError
+from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
 from audio_tokenize.corpora.readers.archives import Member, tar_members
 from audio_tokenize.corpora.readers.base import ShardFiles
-from audio_tokenize.corpora.readers.fields import first_string, positive_number
+from audio_tokenize.corpora.readers.fields import first_string, stated_length
+from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, parse_json_object
+from audio_tokenize.corpora.textfile import decode_text
+from audio_tokenize.corpora.times import TIME_KEYS, span_of
 from audio_tokenize.corpora.utterance import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.waveform import AudioBytes
 
+_TEXTS = (".json", ".txt")
 TEXT_FIELDS = ("text", "transcript", "transcription", "sentence")
 
 
@@ -34,21 +38,18 @@ class Sample:
 
 
 def _key_and_suffix(name: str) -> tuple[str, str]:
-    """WebDataset's key: the path up to the first dot of the file's name."""
+    """The path up to the last dot of the file's name, and the rest in lower case.
+
+    WebDataset cuts at the first dot, which would make one utterance of `LJ001.0001.wav` and `LJ001.0002.wav`.
+    """
     path = PurePosixPath(name)
-    base, _, suffix = path.name.partition(".")
-    return (path.parent / base).as_posix(), f".{suffix.lower()}"
+    return (path.parent / path.stem).as_posix(), path.suffix.lower()
 
 
-def _parse(member: Member, suffix: str) -> Mapping[str, Any] | str:
-    """What a `.json` or `.txt` says, or why it says nothing."""
-    raw = member.read()
-    try:
-        text = raw.decode("utf-8-sig")
-        content = json.loads(text) if suffix == ".json" else {"text": text}
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        return f"{member.where}: expected {'JSON' if suffix == '.json' else 'UTF-8'}, got {error}"
-    return content if isinstance(content, dict) else f"{member.where}: expected a JSON object, got {text[:40]!r}"
+def _parse(content: bytes, where: str, suffix: str) -> Mapping[str, Any]:
+    """What a `.json` or `.txt` says."""
+    text = decode_text(content, where)
+    return parse_json_object(text, where) if suffix == ".json" else {"text": text}
 
 
 class _Parts:
@@ -56,35 +57,49 @@ class _Parts:
 
     def __init__(self, key: str, where: str) -> None:
         self.key, self.where = key, where
-        self.audio: AudioBytes | None = None
-        self.content: Mapping[str, Any] | str | None = None
-        self.done = False
+        self._audio: AudioBytes | None = None
+        self._contents: dict[str, Mapping[str, Any]] = {}
+        self._problem: str | None = None
 
     def add(self, member: Member, suffix: str) -> None:
+        """Takes a file; the first problem of a key costs all of it."""
+        if self._problem is not None:
+            return
         if suffix in AUDIO_SUFFIXES:
-            self.audio, self.where = AudioBytes(f"{member.archive}/{member.name}", member.read()), member.where
-        elif suffix in (".json", ".txt"):
-            self.content = _parse(member, suffix)
+            self._problem = member.problem(MAX_AUDIO_BYTES)
+            if self._audio is not None:
+                self._problem = f"{member.where}: another recording of this name came before; keep one"
+            if self._problem is None:
+                self._audio, self.where = AudioBytes(f"{member.archive}/{member.name}", member.read()), member.where
+        elif suffix in _TEXTS:
+            self._problem = member.problem(MAX_TEXT_BYTES)
+            if self._problem is None:
+                self._add_text(member, suffix)
+        elif reason := unread_audio(member.name):
+            self._problem = f"{member.where}: {reason}"
 
-    def sample(self) -> Sample | Skipped | None:
-        """The sample as soon as it is whole; None before."""
-        if self.done or self.audio is None or self.content is None:
-            return None
-        self.done = True
-        audio, content = self.audio, self.content
-        self.audio = self.content = None
-        return Skipped(self.key, content) if isinstance(content, str) else Sample(self.key, audio, content, self.where)
+    def _add_text(self, member: Member, suffix: str) -> None:
+        content = member.read()
+        try:
+            self._contents[suffix] = _parse(content, member.where, suffix)
+        except InputError as error:
+            self._problem = error.message
 
-    def missing(self) -> Skipped | None:
-        """Why there will be no sample, once the next key has begun."""
-        if self.done or (self.audio is None and self.content is None):
-            return None
-        lacks = ".json or .txt" if self.content is None else f"audio ({', '.join(AUDIO_SUFFIXES)})"
-        return Skipped(self.key, f"{self.where}: there is no {lacks} beside it")
+    def result(self) -> Iterator[Sample | Skipped]:
+        """The sample, or why there is none; nothing where no file was of a kind that is read."""
+        if self._problem is not None:
+            yield Skipped(self.key, self._problem)
+        elif self._audio is not None and self._contents:
+            # What the .json says beyond the text counts, and a .txt beside it is the text where it has none.
+            content = {**self._contents.get(".txt", {}), **self._contents.get(".json", {})}
+            yield Sample(self.key, self._audio, content, self.where)
+        elif self._audio is not None or self._contents:
+            lacks = f"audio ({', '.join(AUDIO_SUFFIXES)})" if self._contents else " or ".join(_TEXTS)
+            yield Skipped(self.key, f"{self.where}: there is no {lacks} beside it")
 
 
 def samples(shard: ShardFiles) -> Iterator[Sample | Skipped]:
-    """Streams the samples of an archive; nothing of the next one is read before this one is used.
+    """Streams the samples of an archive; nothing of the next one but its name is read before this one is used.
 
     Raises:
         InputError: If the archive is missing, damaged or cut short.
@@ -93,21 +108,17 @@ def samples(shard: ShardFiles) -> Iterator[Sample | Skipped]:
     for member in tar_members(shard.path):
         key, suffix = _key_and_suffix(member.name)
         if key != parts.key:
-            if missing := parts.missing():
-                yield missing
+            yield from parts.result()
             parts = _Parts(key, member.where)
         parts.add(member, suffix)
-        if sample := parts.sample():
-            yield sample
-    if missing := parts.missing():
-        yield missing
+    yield from parts.result()
 
 
 def read_webdataset(shard: ShardFiles) -> Iterator[Entry | Skipped]:
     """Yields one utterance per pair of audio and `.json` or `.txt`; its id is their name.
 
     The transcript is the first of `text`, `transcript`, `transcription`, `sentence` that the JSON has; `id`, `speaker`,
-    `language`, `split`, `recording` and `duration` (seconds) are understood, the rest is kept in `extra`.
+    `language`, `split`, `recording` and the times of `times` are understood, the rest is kept in `extra`.
 
     Raises:
         InputError: If the archive is missing, damaged or cut short.
@@ -116,21 +127,32 @@ def read_webdataset(shard: ShardFiles) -> Iterator[Entry | Skipped]:
         if isinstance(sample, Skipped):
             yield sample
             continue
-        content = sample.content
-        name = first_string(content, ("id",)) or sample.key
-        known = {"id", "speaker", "language", "split", "recording", *TEXT_FIELDS}
-        yield Entry(
-            id=name,
-            text=first_string(content, TEXT_FIELDS),
-            audio=sample.audio,
-            recording=first_string(content, ("recording",)) or name,
-            where=sample.where,
-            stated_seconds=positive_number(content.get("duration")),
-            speaker=first_string(content, ("speaker",)) or UNKNOWN_SPEAKER,
-            language=first_string(content, ("language",)) or shard.language,
-            split=first_string(content, ("split",)) or shard.split,
-            extra={field: value for field, value in content.items() if field not in known},
-        )
+        try:
+            yield _entry(sample, shard)
+        except InputError as error:
+            yield Skipped(sample.key, error.message)
+
+
+def _entry(sample: Sample, shard: ShardFiles) -> Entry:
+    content = sample.content
+    name = first_string(content, ("id",)) or sample.key
+    span = span_of(content, sample.where)
+    known = {"id", "speaker", "language", "split", "recording", *TEXT_FIELDS, *TIME_KEYS}
+    return Entry(
+        id=name,
+        text=first_string(content, TEXT_FIELDS),
+        audio=sample.audio,
+        recording=first_string(content, ("recording",)) or name,
+        where=sample.where,
+        start_seconds=span.start_seconds,
+        end_seconds=span.end_seconds,
+        stated_seconds=span.stated_seconds,
+        is_stated_exactly=True,
+        speaker=first_string(content, ("speaker",)) or UNKNOWN_SPEAKER,
+        language=first_string(content, ("language",)) or shard.language,
+        split=first_string(content, ("split",)) or shard.split,
+        extra={field: value for field, value in content.items() if field not in known},
+    )
 
 
 def read_emilia(shard: ShardFiles) -> Iterator[Entry | Skipped]:
@@ -151,13 +173,17 @@ def read_emilia(shard: ShardFiles) -> Iterator[Entry | Skipped]:
             yield sample
             continue
         content, name = sample.content, PurePosixPath(sample.key).name
+        stated = stated_length(content.get("duration"))
+        if isinstance(stated, str):
+            yield Skipped(name, f"{sample.where}: `duration` {stated}")
+            continue
         yield Entry(
             id=name,
             text=first_string(content, ("text",)),
             audio=sample.audio,
             recording=name.rpartition("_")[0] or name,
             where=sample.where,
-            stated_seconds=positive_number(content.get("duration")),
+            stated_seconds=stated,
             speaker=first_string(content, ("speaker",)) or UNKNOWN_SPEAKER,
             language=first_string(content, ("language",)) or shard.language,
             split=shard.split,

@@ -11,13 +11,14 @@ from audio_data import InputError
 from audio_tokenize.corpora.entries import STATED_TOLERANCE_SECONDS, Entry
 from audio_tokenize.corpora.readers.archives import Member, tar_members
 from audio_tokenize.corpora.readers.base import PublishedFile, ShardFiles, stem
-from audio_tokenize.corpora.textfile import read_utf8
+from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TABLE_BYTES
+from audio_tokenize.corpora.textfile import read_text
 from audio_tokenize.corpora.utterance import Skipped
 from audio_tokenize.waveform import AudioBytes
 
 _AUDIO, _TEXT = "audio", "text"
 # VIDEO-INDEX-START-END, times in hundredths of a second; a video's id may hold hyphens itself.
-_CHUNK = re.compile(r"(?P<video>.+)-(?P<index>\d+)-(?P<start>\d+)-(?P<end>\d+)")
+_CHUNK = re.compile(r"(?P<video>.+)-(?P<index>\d{1,12})-(?P<start>\d{1,12})-(?P<end>\d{1,12})", re.DOTALL)
 
 
 def group_yodas(files: Sequence[PublishedFile]) -> dict[str, tuple[PublishedFile, ...]]:
@@ -54,19 +55,37 @@ def _parse_chunk(chunk_id: str) -> _Chunk | None:
     return _Chunk(int(match["index"]), int(match["start"]) / 100, int(match["end"]) / 100)
 
 
-def _read_captions(path: Path) -> dict[str, Mapping[str, Any]]:
-    """Captions by video, in the order of the file."""
+def _read_captions(path: Path) -> tuple[dict[str, Mapping[str, Any]], list[Skipped]]:
+    """Captions by video, in the order of the file, and what of the file says no captions."""
     try:
-        videos = json.loads(read_utf8(path))
-        return {video["audio_id"]: video["text"] for video in videos}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        # Not the strict reader: half a surrogate pair or a NaN in one caption must not cost all other videos.
+        videos = json.loads(read_text(path, MAX_TABLE_BYTES))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"`{path}`: expected a JSON list of videos, got {str(error)!r}; download it again") from error
+    if not isinstance(videos, list):
         raise InputError(
-            f"`{path}`: expected a JSON list of videos with `audio_id` and `text`, got {error!r}; download it again"
-        ) from error
+            f"`{path}`: expected a JSON list of videos with `audio_id` and `text`, got {videos!r:.60}; get it again"
+        )
+    captions, skipped = dict[str, Mapping[str, Any]](), list[Skipped]()
+    for place, video in enumerate(videos):
+        name, texts = (video.get("audio_id"), video.get("text")) if isinstance(video, dict) else (None, None)
+        if not (isinstance(name, str) and isinstance(texts, dict)):
+            expected = "expected an object with `audio_id`, a string, and `text`, an object of captions"
+            skipped.append(Skipped(f"{path.name}:{place}", f"`{path}`, video {place}: {expected}, got {video!r:.60}"))
+        elif name in captions:
+            skipped.append(Skipped(name, f"`{path}`, video {place}: captions of `{name}` came before"))
+        else:
+            captions[name] = texts
+    return captions, skipped
 
 
 def _entries(shard: ShardFiles, member: Member, video: str, captions: Mapping[str, Any]) -> Iterator[Entry | Skipped]:
     """The captions of one video, in the order of the file; they share its audio."""
+    if problem := member.problem(MAX_AUDIO_BYTES):
+        yield Skipped(video, problem)
+        return
     audio = AudioBytes(f"{member.archive}/{member.name}", member.read())
     for chunk_id, text in captions.items():
         chunk = _parse_chunk(chunk_id)
@@ -106,7 +125,8 @@ def read_yodas(shard: ShardFiles) -> Iterator[Entry | Skipped]:
         InputError: If a file is missing, damaged or cut short.
     """
     audio_path, text_path = shard.paths.values()
-    captions = _read_captions(text_path)
+    captions, skipped = _read_captions(text_path)
+    yield from skipped
     for member in tar_members(audio_path):
         video = PurePosixPath(member.name).stem
         if video not in captions:

@@ -1,0 +1,71 @@
+"""Cells of parquet tables as Python values, one at a time, with bounds on what they unpack to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from audio_data import InputError
+from audio_tokenize.corpora.record_rules import size_problem
+
+# Text packs to a tenth of its size, digital silence to a hundredth. A page holds 2 GiB at most and is unpacked whole.
+_MAX_RATIO = 200
+
+
+def require_size(path: Path, table: pq.ParquetFile, columns: Sequence[str], max_bytes: int) -> None:
+    """Refuses a table that unpacks to far more than audio or text can.
+
+    Args:
+        path: The file, for the message.
+        table: The same, opened.
+        columns: Those that are to be read.
+        max_bytes: Columns of a row group up to this size are read, however well they are packed.
+
+    Raises:
+        InputError: If a column of a row group is larger and 200 times as large as in the file.
+    """
+    for group in range(table.num_row_groups):
+        facts = table.metadata.row_group(group)
+        for index in range(facts.num_columns):
+            column = facts.column(index)
+            unpacked, packed = column.total_uncompressed_size, max(column.total_compressed_size, 1)
+            is_read = column.path_in_schema.partition(".")[0] in columns
+            if is_read and unpacked > max_bytes and unpacked > _MAX_RATIO * packed:
+                raise InputError(
+                    f"`{path}`, row group {group}: expected columns that unpack to at most {_MAX_RATIO} times their "
+                    f"size, got {unpacked:,} bytes of {packed:,} in `{column.path_in_schema}`; this is no audio or text"
+                )
+
+
+def cell(column: pa.Array, row: int, max_bytes: int) -> object:
+    """The value of a cell; text that is not UTF-8 has surrogates in place of its bytes (`surrogateescape`).
+
+    Args:
+        column: Of a batch.
+        row: From 0.
+        max_bytes: Of text or bytes that are read.
+
+    Raises:
+        InputError: If it is larger, or of a kind that Python has no value for.
+    """
+    value = column[row]
+    if not value.is_valid:
+        return None
+    if pa.types.is_struct(column.type):
+        # `flatten` carries the validity of the struct over to its fields.
+        return {
+            field.name: cell(part, row, max_bytes) for field, part in zip(column.type, column.flatten(), strict=True)
+        }
+    try:
+        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if is_text or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            content = value.as_buffer()
+            if problem := size_problem(content.size, max_bytes):
+                raise InputError(problem)
+            return content.to_pybytes().decode("utf-8", "surrogateescape") if is_text else content.to_pybytes()
+        return value.as_py()
+    except InputError:
+        raise
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # dates that Python has not, text inside a list
+        raise InputError(f"expected text and numbers, got a {column.type} that cannot be read ({error})") from error
