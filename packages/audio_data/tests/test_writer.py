@@ -142,6 +142,13 @@ def test_the_old_dataset_stays_until_the_new_one_is_complete(tmp_path, vocabular
     assert list(TokenDataset.open(tmp_path)) == old
 
 
+def test_a_user_s_manifest_is_not_overwritten(tmp_path, make_documents, write_dataset):
+    (tmp_path / "manifest.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match=r"manifest\.json` is no dataset's and is not overwritten: move it"):
+        write_dataset(tmp_path, make_documents([5]), overwrite=True)
+    assert (tmp_path / "manifest.json").read_text() == '{"mine": 1}'
+
+
 def test_a_dataset_with_a_broken_manifest_can_be_overwritten(tmp_path, make_documents, write_dataset):
     write_dataset(tmp_path, make_documents([3, 4]))
     (tmp_path / "manifest.json").write_text("{")

@@ -233,10 +233,17 @@ class DatasetWriter:
 
 
 def _next_generation(manifest: StoragePath) -> int:
-    """The generation that replaces a dataset; one whose manifest is broken is nothing worth keeping until then."""
+    """The generation that replaces a dataset; one whose manifest is broken is nothing worth keeping until then.
+
+    Without shards beside it, a file of that name is someone else's.
+    """
     try:
         return Manifest.read(manifest).generation + 1
-    except InputError:
+    except InputError as error:
+        if not shard_files(manifest.parent):
+            raise InputError(
+                f"`{manifest}` is no dataset's and is not overwritten: move it, or choose another folder"
+            ) from error
         manifest.unlink()
         return 0
 

@@ -34,6 +34,15 @@ def test_stats_refuses_a_run_without_tokens(built, run, tokens):
     assert "`--tokens`: expected a number above 0, such as 500e9" in message
 
 
+def test_the_page_of_a_user_survives_and_ours_is_written_anew(built, run, tmp_path):
+    page = tmp_path / "stats.html"
+    for _ in range(2):
+        run("stats", built[0], "--html", page)
+    page.write_text("<html>mine</html>")
+    assert "exists and was not written by this command" in run("stats", built[0], "--html", page, status=2).stderr
+    assert page.read_text() == "<html>mine</html>"
+
+
 def test_tokens_of_a_run_need_its_mixture(built, run):
     assert "give `--mixture` too" in run("stats", built[0], "--tokens", "500e9", status=2).stderr
 

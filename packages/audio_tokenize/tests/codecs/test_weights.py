@@ -33,6 +33,18 @@ def test_weights_survive_the_file(weights, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]
 
 
+def test_weights_of_another_model_survive(weights, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"a": np.zeros(3, np.float32)}, path, {"format": "pt"})
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="exists and was not written by this command"):
+        write_weights(path, weights, frozenset())
+    assert path.read_bytes() == before
+    path.unlink()
+    for _ in range(2):
+        write_weights(path, weights, frozenset())
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -138,6 +138,16 @@ def test_json_is_the_statistics(counted, tmp_path: Path):
     assert json.loads((tmp_path / "card.json").read_text(encoding="utf-8")) == json.loads(json.dumps(counted.to_json()))
 
 
+@pytest.mark.parametrize("name", ["card.html", "README.md", "card.json"])
+def test_a_user_s_file_survives_and_a_card_is_written_anew(counted, tmp_path: Path, name: str):
+    for _ in range(2):
+        write_card(counted, tmp_path / name)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="exists and was not written by this command"):
+        write_card(counted, tmp_path / name)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_other_endings_are_refused(counted, tmp_path: Path):
     with pytest.raises(InputError, match=r"`out` must end in \.html, \.md, \.json, got 'card\.pdf'"):
         write_card(counted, tmp_path / "card.pdf")

@@ -122,6 +122,17 @@ def test_a_wav_file_holds_the_sound(tmp_path: Path):
         write_wav(tmp_path / "x.mp3", samples.astype(np.float32), 24000)
 
 
+def test_a_user_s_recording_survives_and_ours_is_written_anew(tmp_path: Path):
+    sound = np.zeros(100, np.float32)
+    for _ in range(2):
+        write_wav(tmp_path / "x.wav", sound, 24000)
+    soundfile.write(tmp_path / "x.wav", sound + 0.5, 24000)
+    before = (tmp_path / "x.wav").read_bytes()
+    with pytest.raises(InputError, match=r"x\.wav` exists and was not written by this command"):
+        write_wav(tmp_path / "x.wav", sound, 24000)
+    assert (tmp_path / "x.wav").read_bytes() == before
+
+
 def test_texts_have_the_times_of_the_audio_they_stand_beside():
     for name in ("audio_first", "text_first"):
         passages = describe_excerpt(document(5, 10, layout=name))["passages"]

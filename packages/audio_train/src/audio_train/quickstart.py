@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from audio_data import InputError
+from audio_data import InputError, read_json
 from audio_train.command_lines import Command, find_programs, run_command
 
 STEPS_PER_MINUTE = 280
@@ -194,7 +194,7 @@ def _outcome(out: Path, seconds: float) -> dict[str, Any]:
 
 
 def _read_summary(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    return json.loads(path.read_text())["summary"]
+    return read_json(path, remedy="run the same command again")["summary"]
 
 
 def _values(scores: Mapping[str, Any]) -> dict[str, float | None]:

@@ -50,6 +50,10 @@ def test_losses_of_runs_become_measurements(toy: ResolvedRun, data_root: Path, t
     assert 0 < found.loss < 6
     write_measurements(tmp_path / "losses.csv", {"run": found})
     assert read_measurements(tmp_path / "losses.csv") == [found]
+    write_measurements(tmp_path / "losses.csv", {"run": found})
+    (tmp_path / "losses.csv").write_text("mine,too\n1,2\n")
+    with pytest.raises(InputError, match="exists and was not written by this command"):
+        write_measurements(tmp_path / "losses.csv", {"run": found})
 
 
 def test_a_run_without_held_out_loss_is_no_measurement(finished: Path):

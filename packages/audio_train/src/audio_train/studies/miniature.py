@@ -6,7 +6,6 @@
 Runs that are finished are not run again; the others go on where they stopped.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 import click
 
-from audio_data import write_json
+from audio_data import file_errors, from_json, read_json, to_json, write_json
 from audio_train.isoflop import report
 from audio_train.isoflop.fit import Measurement, fit_isoflop
 from audio_train.isoflop.parametric import fit_parametric
@@ -140,7 +139,12 @@ class Scores:
     def __init__(self, data_root: Path, out_dir: Path):
         self._data_root = data_root
         self._path = out_dir / SCORES_FILE
-        self._known: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._known: dict[str, HeldoutLosses] = {}
+        if self._path.exists():
+            remedy = "remove that file: the runs are then scored again"
+            with file_errors(self._path, remedy):
+                found = read_json(self._path, remedy=remedy)
+                self._known = {key: from_json(HeldoutLosses, value, key) for key, value in found.items()}
 
     def value(self, run_dir: Path, column: Column) -> float | None:
         """A run's number in a column; None where it meets no such token."""
@@ -159,6 +163,6 @@ class Scores:
         key = f"{fingerprint} {corpus} {softmax}"
         if key not in self._known:
             click.echo(f"scoring {run_dir.name} on {corpus}, {softmax} softmax", err=True)
-            self._known[key] = asdict(heldout_losses(run_dir, self._data_root, corpus, softmax))
-            write_json(self._path, self._known)
-        return HeldoutLosses(**self._known[key])
+            self._known[key] = heldout_losses(run_dir, self._data_root, corpus, softmax)
+            write_json(self._path, to_json(self._known))
+        return self._known[key]

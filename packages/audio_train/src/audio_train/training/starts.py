@@ -1,6 +1,5 @@
 """Where weights come from before the first step: the run's seed, a model folder, or another run's checkpoint."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,7 @@ def _model_start(resolved: ResolvedRun, path: Path) -> Start:
     _check_model(resolved, load_config(path), f"model folder `{path}`")
     vocabulary = path / VOCABULARY_FOLDER / "vocabulary.json"
     if vocabulary.exists():
-        _check_vocabulary(resolved, Vocabulary.from_json(json.loads(vocabulary.read_text(encoding="utf-8"))), path)
+        _check_vocabulary(resolved, Vocabulary.read(vocabulary), path)
     return Start(path)
 
 
