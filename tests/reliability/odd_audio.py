@@ -348,6 +348,11 @@ def _cut() -> Iterator[Kind]:
     )
     yield Kind("Opus with a hole", _holed(pages), "quarantined", reason="no Ogg page", suffix=".opus")
     more = wav(voice, data_bytes=8000)
+    twice = wav(voice, behind=b"data" + struct.pack("<I", 8000) + (voice[:4000] * 32767).astype("<i2").tobytes())
+    yield Kind("WAV with a second chunk of sound", twice, "quarantined", reason="unknown bytes behind them")
+    for format in ("AU", "AIFF", "W64", "RF64", "CAF", "NIST"):
+        joined = 2 * written(voice, format, "PCM_16")
+        yield Kind(f"two {format} joined", joined, "quarantined", reason="unknown bytes behind them")
     yield Kind("WAV that states less than it has", more, "quarantined", reason="unknown bytes behind them")
 
 

@@ -92,12 +92,7 @@ def _scan_wav(content: Buffer, start: int) -> tuple[Section | None, str, int | N
         return Section((range(start, size),)), "", None
     if data.size == 0:
         return _resized(content, start, data, there, size, is_big), "", None
-    return (
-        Section((range(start, stop),)),
-        f"a header that states {data.size:,} bytes of sound, with {size - stop:,} unknown bytes behind them: it was "
-        "not closed, or is damaged",
-        None,
-    )
+    return Section((range(start, stop),)), _unknown_behind(data.size, size - stop), None
 
 
 def _even(content: Buffer, stop: int) -> int:
@@ -117,6 +112,8 @@ def _are_chunks(content: Buffer, start: int, big: bool) -> bool:
     position, order = start, ">" if big else "<"
     while position + 8 <= size and re.fullmatch(rb"[ -~]{4}", content[position : position + 4]):
         (length,) = struct.unpack(f"{order}I", content[position + 4 : position + 8])
+        if content[position : position + 4] in (b"data", b"SSND") and length:
+            return False
         position += 8 + length + (length & 1)
     return (
         position >= size - 1 or (position > start and size - position <= _MAX_TRAILER_BYTES) or _is_tag(content, start)
@@ -167,7 +164,7 @@ def scan_rf64(content: Buffer, start: int) -> Scan:
     stated = data.size
     if stated == 0xFFFFFFFF and chunks[0].name == b"ds64":
         (stated,) = struct.unpack("<Q", content[chunks[0].start + 8 : chunks[0].start + 16].ljust(8, b"\0"))
-    return _compared(stated, len(content) - data.start)
+    return _compared(content, start, data.start, stated, order="<")
 
 
 def scan_w64(content: Buffer, start: int) -> Scan:
@@ -176,7 +173,7 @@ def scan_w64(content: Buffer, start: int) -> Scan:
     while position + _W64_GUID_BYTES <= len(content):
         (size,) = struct.unpack("<Q", content[position + 16 : position + _W64_GUID_BYTES])
         if content[position : position + 4] == b"data":
-            return _compared(size - _W64_GUID_BYTES, len(content) - position - _W64_GUID_BYTES)
+            return _compared(content, start, position + _W64_GUID_BYTES, size - _W64_GUID_BYTES)
         position += max(_W64_GUID_BYTES, (size + 7) // 8 * 8)
     return Scan((), "a Wave64 file without a `data` chunk: it is cut short or damaged")
 
@@ -186,13 +183,13 @@ def scan_aiff(content: Buffer, start: int) -> Scan:
     chunks = _chunks(content, start + 12, len(content), big=True)
     if not chunks or chunks[-1].name != b"SSND":
         return Scan((), "an AIFF file without an `SSND` chunk: it is cut short or damaged")
-    return _compared(chunks[-1].size, len(content) - chunks[-1].start)
+    return _compared(content, start, chunks[-1].start, chunks[-1].size, order=">")
 
 
 def scan_au(content: Buffer, start: int) -> Scan:
     """Compares the size that the header of an AU file states with what is there; it may state that it is unknown."""
     header, stated = struct.unpack(">II", content[start + 4 : start + 12].ljust(8, b"\0"))
-    return _compared(stated, len(content) - start - header, unknown=0xFFFFFFFF)
+    return _compared(content, start, start + header, stated, unknown=0xFFFFFFFF)
 
 
 def scan_caf(content: Buffer, start: int) -> Scan:
@@ -207,10 +204,9 @@ def scan_caf(content: Buffer, start: int) -> Scan:
                 kind = "AAC" if codec == b"aac " else repr(codec.decode("latin-1").strip())
                 return Scan((), f"a CAF file that holds {kind}", CONVERT)
         if name == b"data":
-            there = len(content) - position - 12
             if size >= 0:
-                return _compared(size, there)
-            known = there.to_bytes(8, "big")
+                return _compared(content, start, position + 12, size)
+            known = (len(content) - position - 12).to_bytes(8, "big")
             return Scan((Section((range(position + 4), known, range(position + 12, len(content)))),))
         if size < 0:
             break
@@ -230,10 +226,36 @@ def scan_nist(content: Buffer, start: int) -> Scan:
     if first is None or not all(re.fullmatch(r"\d{1,12}", size) for size in sizes):
         return Scan((Section(),))
     count, channels, width = map(int, sizes)
-    return _compared(count * channels * width, len(content) - start - int(first[1]))
+    return _compared(content, start, start + int(first[1]), count * channels * width)
 
 
-def _compared(stated: int, there: int, unknown: int = _UNKNOWN_64_FROM) -> Scan:
-    if stated >= unknown or stated <= there:
+def _compared(
+    content: Buffer, start: int, sound: int, stated: int, *, order: str = "", unknown: int = _UNKNOWN_64_FROM
+) -> Scan:
+    """Compares the bytes of sound that a header states with those that are there.
+
+    Args:
+        content: All of the file.
+        start: Where it begins.
+        sound: Where its sound begins.
+        stated: Bytes of sound that its header states.
+        order: Of the bytes in sizes of chunks, `<` or `>`, where chunks may follow the sound.
+        unknown: From which size on, and at 0, a header says that it does not know.
+    """
+    there = len(content) - sound
+    if stated >= unknown or stated == 0:
         return Scan((Section(),))
-    return Scan((Section(),) if there > 0 else (), cut_short(stated, max(0, there)))
+    if stated > there:
+        return Scan((Section(),) if there > 0 else (), cut_short(stated, max(0, there)))
+    stop = sound + stated
+    is_joined = content[stop : stop + 4] == content[start : start + 4]
+    if not is_joined and (there - stated <= _MAX_TRAILER_BYTES or (order and _are_chunks(content, stop, order == ">"))):
+        return Scan((Section(),))
+    return Scan((Section(),), _unknown_behind(stated, there - stated))
+
+
+def _unknown_behind(stated: int, num_bytes: int) -> str:
+    return (
+        f"a header that states {stated:,} bytes of sound, with {num_bytes:,} unknown bytes behind them: it was not "
+        "closed, was joined with another, or is damaged"
+    )
