@@ -68,6 +68,15 @@ def test_later_phases_are_played_at_other_speeds(tmp_path: Path, corpus, codec):
         assert 0 <= len(utterance.codes) - expected_frames < 1.01
 
 
+@pytest.mark.parametrize("name", ["codes.json", "inputs.json", "quarantine.jsonl", "shard-00000.arrayrecord"])
+def test_files_of_a_user_survive(tmp_path: Path, corpus, codec, name: str):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=rf"holds `{name}` but no plan\.json, so that it is no folder of codes: move"):
+        encode_corpus(corpus, codec, tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"notes.txt": "mine", name: "mine"}
+
+
 def test_another_plan_is_refused_by_what_differs(tmp_path: Path, corpus, codec):
     encode_corpus(corpus, codec, tmp_path)
     with pytest.raises(InputError, match="was begun with `num_phases` 1, now it is 3: choose another folder"):

@@ -37,7 +37,8 @@ def exclusive(path: StoragePath, *, wait: bool = False) -> Iterator[bool]:
     try:
         yield True
     finally:
-        path.unlink(missing_ok=True)
+        if os.fstat(descriptor).st_size == 0:  # a file with content is someone else's
+            path.unlink(missing_ok=True)
         os.close(descriptor)
 
 

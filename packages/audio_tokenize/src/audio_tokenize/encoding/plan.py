@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audio_data import InputError, StoragePath, read_bytes, write_json
 from audio_tokenize.corpora import CorpusShard
-from audio_tokenize.encoding.encoded import PLAN_NAME, SCHEMA_VERSION
+from audio_tokenize.encoding.encoded import INPUTS_NAME, MANIFEST_NAME, PLAN_NAME, QUARANTINE_NAME, SCHEMA_VERSION
 from audio_tokenize.encoding.shard_files import EncodedShardFiles, done_shards
+
+_SHARD = re.compile(r"\.?shard-\d+\.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +63,16 @@ class EncodePlan:
             out: Folder of the codes.
 
         Raises:
-            InputError: Another plan is there; names what differs.
+            InputError: Another plan is there; names what differs. Or there is none, but files that would be replaced.
         """
         path = out / PLAN_NAME
         wanted = json.loads(json.dumps(dataclasses.asdict(self)))
         found = json.loads(read_bytes(path)) if path.is_file() else None
+        if found is None and (taken := _taken(out)):
+            raise InputError(
+                f"`{out}` holds `{taken[0]}` but no {PLAN_NAME}, so that it is no folder of codes: move that file, or "
+                "choose another folder"
+            )
         if found is not None and found != wanted:
             changed = _changed_shards(found, wanted)
             if not changed or changed & done_shards(out, len(self.shards)):
@@ -77,6 +85,12 @@ class EncodePlan:
                 EncodedShardFiles(out, index).remove_parts()
         if found != wanted:
             write_json(path, wanted)
+
+
+def _taken(out: StoragePath) -> list[str]:
+    """Files in a folder without a plan whose names are those of an encoded corpus."""
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    return [name for name in names if name in (INPUTS_NAME, MANIFEST_NAME, QUARANTINE_NAME) or _SHARD.match(name)]
 
 
 def planned_shards(shards: Sequence[CorpusShard]) -> tuple[tuple[str, str], ...]:
