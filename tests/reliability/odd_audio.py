@@ -482,9 +482,9 @@ def table() -> str:
         found = outcome(kind)
         is_right = found.verdict == "read" and abs(found.seconds - kind.seconds) < 0.01
         said = found.verdict if found.verdict == "quarantined" else kind.verdict if is_right else "WRONG"
-        reason = found.reason.partition(", got ")[2] or found.reason.partition(": ")[2]
+        reason = found.reason.partition(", got ")[2] or found.reason.partition("` is ")[2] or found.reason
         result = f"{found.seconds:.2f} s" if found.verdict == "read" else reason
-        lines.append(f"| {kind.name} | {said} | {result} |".replace("`odd.", "`"))
+        lines.append(f"| {kind.name} | {said} | {result} |")
     return "\n".join(lines)
 
 

@@ -83,6 +83,9 @@ def test_mpeg_4_is_named_whatever_the_file_is_called(tmp_path: Path):
     assert isinstance(corpus, Corpus)
     reasons = {entry.id: entry.reason for entry in corpus.skipped}
     assert "got MPEG-4 (m4a, mp4, mov or 3gp; mostly AAC), which is not read; convert it" in reasons["a"]
+    [reason] = [reason for name, reason in reasons.items() if name.startswith("b")]
+    assert "b.m4a" in reason
+    assert ".m4a is not read; convert it" in reason
 
 
 def test_silence_and_its_transcript_are_quarantined_in_streams_too(tmp_path: Path, codec, monkeypatch):

@@ -7,6 +7,12 @@ from audio_tokenize.audio_files.mpeg import after_id3, find_mpeg
 from audio_tokenize.audio_files.section import CONVERT
 from audio_tokenize.audio_files.sources import Buffer
 
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".oga", ".mp2"),
+    *(".aif", ".aiff", ".au", ".caf", ".w64", ".rf64", ".sph"),
+)
+"""Suffixes of audio that is read, in any case; what a file is, its content says."""
+
 Container = Literal["riff", "rf64", "w64", "aiff", "au", "caf", "nist", "flac", "ogg", "mpeg", "mpeg-4"]
 
 _READ: tuple[tuple[bytes, Container], ...] = (

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audio_data import InputError
+from audio_tokenize.audio_files.contents import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from audio_tokenize.corpora.memory import Corpus
 from audio_tokenize.corpora.record_rules import (
     MAX_AUDIO_BYTES,
@@ -22,12 +23,6 @@ from audio_tokenize.corpora.record_rules import (
 from audio_tokenize.corpora.transcripts import TranscriptRule
 from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped, Utterance
 from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioBytes, AudioInfo, AudioSource, audio_info
-
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".oga", ".mp2"),
-    *(".aif", ".aiff", ".au", ".caf", ".w64", ".rf64", ".sph"),
-)
-"""Suffixes of audio that is read, in any case."""
 
 OWN_LICENCE = "unknown"
 _OTHER_AUDIO_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".wma", ".amr", ".3gp", ".ape", ".wv")

@@ -100,7 +100,8 @@ def read_folder(folder: Path) -> Iterator[Entry | Skipped]:
         )
     for path in sorted(found.audio):
         yield _entry(folder, path, found)
-    spoken = {path.with_suffix("") for path in found.audio}
+    # Of audio that is not read, the reason is its own.
+    spoken = {path.with_suffix("") for path in (*found.audio, *found.skipped)}
     for transcript in chain.from_iterable(found.transcripts.values()):
         if transcript.with_suffix("") not in spoken:
             found.skipped[transcript] = "there is no audio beside it"

@@ -16,6 +16,7 @@ import soxr
 from jaxtyping import Array, Float32
 
 from audio_data import InputError, Progress
+from audio_tokenize.audio_files.contents import AUDIO_SUFFIXES
 from audio_tokenize.codecs.embedded import features
 from audio_tokenize.codecs.embedded.clustering import residual_kmeans
 from audio_tokenize.codecs.embedded.codec import EmbeddedCodec, load_embedded, save_codec
@@ -23,7 +24,6 @@ from audio_tokenize.codecs.embedded.decoder import MelDecoder
 from audio_tokenize.codecs.embedded.quantizer import ResidualQuantizer
 from audio_tokenize.waveform import load_audio
 
-_AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 _GAIN_SECONDS = 4.0
 _BLOCK = 256
 
@@ -83,9 +83,9 @@ def training_features(
     Raises:
         InputError: If there is no audio below `data`, or some of it cannot be read.
     """
-    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in _AUDIO_SUFFIXES)
+    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not paths:
-        raise InputError(f"expected audio ({', '.join(sorted(_AUDIO_SUFFIXES))}) below `{data}`, got none")
+        raise InputError(f"expected audio ({', '.join(AUDIO_SUFFIXES)}) below `{data}`, got none")
     clips = []
     with Progress("features", len(paths) * len(recipe.speeds), "clips") as progress:
         for path in paths:
