@@ -102,6 +102,17 @@ def test_a_fit_without_grounds_is_refused_with_the_reason(keep, message: str):
         fit_isoflop([m for m in drawn(0.0) if keep(m)], num_samples=10)
 
 
+def test_losses_whose_minima_come_and_go_are_too_noisy_for_an_interval():
+    """Two budgets with a minimum each as measured, of which most bootstrap samples lose one."""
+    rng, points = np.random.default_rng(1), []
+    for budget in (3e18, 3e20):
+        for ratio in (0.25, 0.5, 1.0, 2.0, 4.0):
+            loss = 3 + 0.01 * np.log(ratio) ** 2 + 0.1 * rng.normal()
+            points.append(Measurement(budget, 0.1 * budget**0.45 * ratio, 2 * budget**0.55 / ratio, float(loss)))
+    with pytest.raises(InputError, match=r"too noisy for an interval: .* measure more sizes"):
+        fit_isoflop(points, num_samples=100)
+
+
 def test_the_formula_is_refused_where_losses_do_not_fall():
     with pytest.raises(InputError, match="at least 6 measurements, got 5"):
         fit_parametric(drawn(0.0)[:5])

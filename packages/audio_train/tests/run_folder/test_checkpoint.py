@@ -272,6 +272,27 @@ def test_a_user_s_file_among_later_checkpoints_is_not_removed(saved: Path, tmp_p
     assert note.read_text() == "mine"
 
 
+def test_a_plain_error_of_the_disk_is_one_line_and_a_bug_is_not(
+    state: TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(error: Exception):
+        def save(manager: ocp.CheckpointManager, *arguments: object, **options: object) -> None:
+            raise error
+
+        return save
+
+    with Checkpoints(tmp_path, "f", keep_last=2) as checkpoints:
+        for error, expected, message in (
+            (OSError(28, "No space left on device"), InputError, r"No space left on device\); free some space"),
+            (PermissionError(13, "Permission denied"), InputError, "Permission denied"),
+            (ValueError("a bug"), ValueError, "^a bug$"),
+        ):
+            with monkeypatch.context() as full:
+                full.setattr(ocp.CheckpointManager, "save", failing(error))
+                with pytest.raises(expected, match=message):
+                    checkpoints.save(state, 1)
+
+
 def test_arrays_are_named_by_their_place(state: TrainState):
     paths = flat_paths(state)
     assert paths["model.layers.query"].shape == (2, 16, 16)

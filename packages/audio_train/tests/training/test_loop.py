@@ -6,11 +6,12 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import numpy as np
 import pytest
 
 from audio_data import InputError
 from audio_train import Cadence, DivergenceError, read_metrics, run
-from audio_train.training import trainer
+from audio_train.training import launch, trainer
 from audio_train.training.loop import StopRequest, parse_profile
 
 
@@ -82,6 +83,58 @@ def test_a_loss_out_of_the_ordinary_is_reported_with_its_records(
     assert spike["step"] == 20
     assert spike["loss"] - spike["spike"]["usual_loss"] == pytest.approx(5.0, abs=0.5)
     assert len(spike["records"]) == resolved.run.data.batch_size
+
+
+NOTHING, SAVE, STOP = 0, 1, 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "signalled", "seconds", "saved"),
+    [
+        ({}, None, None, [7]),
+        ({3: STOP}, None, None, [4]),
+        ({3: SAVE}, None, None, [4, 7]),
+        ({2: SAVE, 3: STOP}, None, None, [3, 5]),
+        ({}, 3, None, [5]),
+        ({}, None, 1e-9, [2, 4, 6, 7]),
+    ],
+)
+def test_processes_do_together_what_one_of_them_asks_for(
+    asked: dict[int, int],
+    signalled: int | None,
+    seconds: float | None,
+    saved: list[int],
+    varied,
+    data_root: Path,
+    tmp_path: Path,
+    one_device,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """What comes back with a step is done after the next: by then all have it. With a pause a request is made anew.
+
+    Args:
+        asked: what another process asks for, by step; it asks to stop until it is heard.
+        signalled: the step during which this process receives SIGTERM.
+        seconds: after which this process asks to save.
+        saved: the steps at which all save; the last is the end.
+    """
+    take, loop = trainer.Trainer.step, launch.Loop
+
+    def step(self, state, batch, request=NOTHING):
+        state, metrics = take(self, state, batch, request)
+        number = int(state.step)
+        if number == signalled:
+            signal.raise_signal(signal.SIGTERM)
+        others = [what for when, what in asked.items() if when == number or (when < number and what == STOP)]
+        return state, metrics._replace(request=np.int32(max([request, *others])))
+
+    monkeypatch.setattr(trainer.Trainer, "step", step)
+    monkeypatch.setattr(launch, "Loop", lambda **options: loop(**{**options, "alone": False}))
+    resolved = varied(cadence=Cadence(checkpoint_steps=None, checkpoint_seconds=seconds, keep_last=9), steps=7)
+    outcome = run(resolved, data_root, tmp_path, placement=one_device)
+    assert launch.checkpoint_steps(tmp_path, resolved) == saved
+    assert (outcome.step, outcome.finished) == (saved[-1], saved[-1] == 7)
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, saved[-1] + 1))
 
 
 @pytest.mark.parametrize("text", ["5", "5:", "0:3", "7:6", "a:b"])

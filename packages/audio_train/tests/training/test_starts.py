@@ -128,6 +128,9 @@ def test_weights_that_do_not_fit_are_refused(varied, pretrained: Path, toy: Reso
     turned = varied(start=start, model=replace(toy.run.model, rope_theta=1e6))
     with pytest.raises(InputError, match="the weights compute another function"):
         find_start(turned, pretrained / "export")
+    annealed = replace(turned.run, start=StartSpec(kind="checkpoint", source="toy@3"))
+    with pytest.raises(InputError, match=r"run `toy` in .* is not the model of .*: rope .*another function"):
+        find_start(resolve(annealed, toy.vocabulary), pretrained)
     others = replace(toy.vocabulary, codec_id="another-codec")
     with pytest.raises(InputError, match=r"have vocabulary `toy` .* not the run's `toy`"):
         find_start(resolve(replace(toy.run, start=start), others), pretrained / "export")
@@ -139,6 +142,33 @@ def test_weights_that_do_not_fit_are_refused(varied, pretrained: Path, toy: Reso
         find_start(varied(start=StartSpec(kind="checkpoint", source="toy", optimizer="continue")), pretrained)
     with pytest.raises(InputError, match="starts from scratch"):
         find_start(toy, pretrained)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        StartSpec(kind="model", source="toy-base"),
+        StartSpec(kind="checkpoint", source="toy@6"),
+        StartSpec(kind="checkpoint", source="toy@6", optimizer="continue"),
+    ],
+    ids=["model", "checkpoint", "checkpoint and moments"],
+)
+def test_weights_lie_where_the_mesh_wants_them(start: StartSpec, varied, pretrained: Path, data_root: Path):
+    """Cut over two devices and over four; whole weights on one device would be another compiled step, or none."""
+    resolved = varied(start=start, optimizer=ADAMW)
+    path = pretrained / "export" if start.kind == "model" else pretrained
+    alone, cut = (
+        Trainer(resolved, data_root, placement, find_start(resolved, path))
+        for placement in (ALONE, Placement(data=2, fsdp=2))
+    )
+    whole, state = alone.initial_state(), cut.initial_state()
+    for name, wanted in flat_paths(cut.abstract_state).items():
+        leaf = flat_paths(state)[name]
+        assert (leaf.sharding, leaf.shape, leaf.dtype) == (wanted.sharding, wanted.shape, wanted.dtype), name
+        np.testing.assert_array_equal(leaf, flat_paths(whole)[name], err_msg=name)
+    query = state.model.layers.query
+    assert {shard.data.shape for shard in query.addressable_shards} != {query.shape}
+    assert len(state.step.sharding.device_set) == 4
 
 
 @pytest.mark.parametrize(

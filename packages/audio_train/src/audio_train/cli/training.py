@@ -170,6 +170,9 @@ def _options(
         from audio_train.command_lines import start_here, without_option
 
         sys.exit(start_here(without_option(sys.argv[1:], "--processes"), processes))
+    from audio_train.command_lines import limit_arenas
+
+    limit_arenas()
     if distributed is not None:
         from audio_train.sharding.processes import join
 
