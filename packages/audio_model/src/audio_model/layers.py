@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from audio_model.kernels.cpu import lying_transposed, not_alone
+from audio_model.kernels.cpu import not_alone, transposed_product
 from audio_model.kernels.qk_norm_rope import qk_norm_rope
 from audio_model.layout import ONE_DEVICE, Layout
 from audio_model.norms import rms_norm
@@ -99,7 +99,7 @@ def _product_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple
     x, matrix = residuals
     # Contracted as they lie: of a transposed matrix the CPU backend takes bfloat16 operands to float32 first.
     x_gradient = jnp.einsum("ro,io->ri", cotangent, matrix.astype(x.dtype), preferred_element_type=jnp.float32)
-    matrix_gradient = jnp.matmul(lying_transposed(x), cotangent, preferred_element_type=jnp.float32)
+    matrix_gradient = transposed_product(x, cotangent)
     return x_gradient.astype(x.dtype), matrix_gradient.astype(matrix.dtype)
 
 

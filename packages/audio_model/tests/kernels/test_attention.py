@@ -7,7 +7,7 @@ import pytest
 
 from audio_model import InputError
 from audio_model.kernels.attention import attention
-from audio_model.kernels.attention.cases import CASES
+from audio_model.kernels.attention.cases import CASES, Case
 from audio_model.kernels.attention.splash import splash_attention
 
 OPTIMISED = ["xla", "splash"]
@@ -78,6 +78,28 @@ def test_bfloat16_is_close_to_float32(implementation, rng):
     for left, right in zip(jax.tree.leaves(rounded), jax.tree.leaves(exact), strict=True):
         assert left.dtype == jnp.bfloat16
         np.testing.assert_allclose(left.astype(jnp.float32), right, atol=0.06)
+
+
+@functools.cache
+def _exact(seq):
+    """Inputs that bfloat16 holds, and what the definition makes of them in float32."""
+    arrays, segment_ids = _inputs(Case("", 2, seq, 4, 2, 8), np.random.default_rng(seq), jnp.bfloat16)
+    return arrays, segment_ids, _both("reference", segment_ids, [x.astype(jnp.float32) for x in arrays])
+
+
+@pytest.mark.parametrize("seq", [1, 7, 64, 127, 128, 129, 256])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("implementation", OPTIMISED)
+def test_every_type_and_length_on_one_device(seq, dtype, implementation, one_cpu_device):
+    arrays, segment_ids, exact = _exact(seq)
+    with one_cpu_device():
+        actual = _both(implementation, segment_ids, [x.astype(dtype) for x in arrays])
+    # Weights, their gradients and the result are each rounded once to eight bits.
+    tolerance = 4e-6 if dtype == "float32" else 2**-6
+    for left, right in zip(jax.tree.leaves(actual), jax.tree.leaves(exact), strict=True):
+        assert left.dtype == dtype
+        scale = float(jnp.max(jnp.abs(right)))
+        np.testing.assert_allclose(left.astype(jnp.float32), right, atol=tolerance * scale + 1e-6)
 
 
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(8, 8, 64), (16, 8, 128), (32, 8, 128), (2, 2, 96)])

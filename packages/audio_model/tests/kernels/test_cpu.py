@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_model.kernels.cpu import argmax, lying_transposed, not_alone
+from audio_model.kernels.cpu import argmax, lying_transposed, not_alone, transposed_product
 
 
 @settings(deadline=None, max_examples=40)
@@ -23,6 +23,17 @@ def test_transposed_on_one_device(shape, rng, one_cpu_device):
     x = jnp.asarray(rng.normal(size=shape), jnp.float32)
     with one_cpu_device():
         np.testing.assert_array_equal(jax.jit(lying_transposed)(x), np.swapaxes(x, -1, -2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_transposed_product_may_be_transposed_again(dtype, rng, one_cpu_device):
+    """A gradient of a matrix that is stored the other way round; the product of bfloat16 sides failed so."""
+    left, right = (jnp.asarray(rng.normal(size=(64, width)), dtype) for width in (16, 32))
+    with one_cpu_device():
+        product = jax.jit(lambda left, right: transposed_product(left, right).T)(left, right)
+    assert product.dtype == jnp.float32
+    expected = np.asarray(right, np.float64).T @ np.asarray(left, np.float64)
+    np.testing.assert_allclose(product, expected, atol=2e-5)
 
 
 def test_nothing_is_gathered_over_several_devices():

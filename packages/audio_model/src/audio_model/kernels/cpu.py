@@ -6,7 +6,7 @@ Times are of one AVX-512 core, jax 0.10.2.
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float, Float32, Int32
 
 from audio_model.kernels.choice import on_one_device, platform
 
@@ -25,6 +25,23 @@ def lying_transposed(x: Float[Array, "*batch rows columns"]) -> Float[Array, "*b
     if not on_one_device("cpu"):
         return transposed
     return with_layout_constraint(transposed, Layout(major_to_minor=tuple(range(x.ndim))))
+
+
+def transposed_product(
+    left: Float[Array, "*batch rows columns"], right: Float[Array, "*batch rows width"]
+) -> Float32[Array, "*batch columns width"]:
+    """The product `left' right`, summed in float32, whose left side is laid out transposed on one CPU device.
+
+    There the result stands behind a barrier: the compiler would fold a later transpose of it into a product with sides
+    swapped, whose left side is no longer laid out so. No product of bfloat16 sides runs in that form: it fails with
+    "Unsupported element type for DotThunk".
+
+    Args:
+        left: What to transpose.
+        right: The other side.
+    """
+    product = jnp.matmul(lying_transposed(left), right, preferred_element_type=jnp.float32)
+    return jax.lax.optimization_barrier(product) if on_one_device("cpu") else product
 
 
 def not_alone(x: Float[Array, "rows width"]) -> Float[Array, "at_least_rows width"]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Float32, Int
 
-from audio_model.kernels.cpu import lying_transposed
+from audio_model.kernels.cpu import transposed_product
 
 ATTENTION = "attention"
 """Name under which the output and the logsumexp can be kept for the backward pass."""
@@ -90,9 +90,8 @@ def _backward(residuals, cotangent):
         scores_gradient = scores_gradient.astype(query.dtype)
         query_gradients.append(_unrows(_product("bkqs,bksd->bkqd", scores_gradient, keys), query.shape[2]))
         # `[head_dim, rows] @ [rows, keys]`: the smaller side is the one that is laid out anew.
-        _split(key_parts, _product("bkdq,bkqs->bkds", lying_transposed(rows), scores_gradient), blocks)
-        transposed = lying_transposed(rows_cotangent)
-        _split(value_parts, _product("bkdq,bkqs->bkds", transposed, weights.astype(value.dtype)), blocks)
+        _split(key_parts, transposed_product(rows, scores_gradient), blocks)
+        _split(value_parts, transposed_product(rows_cotangent, weights.astype(value.dtype)), blocks)
     query_gradient = jnp.concatenate(query_gradients, axis=3).astype(query.dtype)
     return query_gradient, _joined(key_parts, key), _joined(value_parts, value), None
 
