@@ -77,9 +77,8 @@ def _forward(hidden, head, targets, layout: _Layout, plan: TilePlan):
     rows = _to_slots(hidden, layout)
     slot_logsumexp = tiled_softmax.forward(rows, head, layout.blocks, plan)
     logsumexp = _from_slots(slot_logsumexp, layout)
-    target_rows = head[targets].astype(hidden.dtype)
-    target_logits = jnp.einsum("te,te->t", hidden, target_rows, preferred_element_type=jnp.float32)
-    return (logsumexp - target_logits, logsumexp), (rows, head, targets, layout, slot_logsumexp)
+    loss = tiled_softmax.losses(hidden, head, targets, logsumexp)
+    return (loss, logsumexp), (rows, head, targets, layout, slot_logsumexp)
 
 
 def _backward(plan: TilePlan, residuals, cotangents):

@@ -46,9 +46,8 @@ def _cross_entropy(hidden, head, targets, plan: TilePlan) -> _Both:
 
 def _forward(hidden, head, targets, plan: TilePlan):
     logsumexp = tiled_softmax.forward(hidden, head, _all_blocks(hidden, plan), plan)
-    target_rows = head[targets].astype(hidden.dtype)
-    target_logits = jnp.einsum("te,te->t", hidden, target_rows, preferred_element_type=jnp.float32)
-    return (logsumexp - target_logits, logsumexp), (hidden, head, targets, logsumexp)
+    loss = tiled_softmax.losses(hidden, head, targets, logsumexp)
+    return (loss, logsumexp), (hidden, head, targets, logsumexp)
 
 
 def _backward(plan: TilePlan, residuals, cotangents):
