@@ -126,6 +126,50 @@ def test_reading_few_rows_of_the_head_chooses_the_same(tiny, prompts):
         assert result.tolist() == _under_grammar(tiny, prompt, grammar, 12)
 
 
+def _shares_by_definition(logits, allowed, sampling):
+    """Probability of every id, from a sort of all that are allowed."""
+    logits = np.where(allowed, logits.astype(np.float64) / sampling.temperature, -np.inf)
+    order = np.argsort(-logits)
+    kept = np.exp(logits[order] - logits.max())
+    if sampling.top_k:
+        kept[sampling.top_k :] = 0
+    reached = np.cumsum(kept / kept.sum())
+    kept[1:][reached[:-1] >= sampling.top_p] = 0
+    kept[kept < sampling.min_p * kept[0]] = 0
+    shares = np.zeros_like(kept)
+    shares[order] = kept / kept.sum()
+    return shares
+
+
+_BESIDE = [(30, 40), (44, 45)]  # a single id inside the common window of 20 ids
+
+
+@pytest.mark.parametrize(
+    ("slot", "sampling"),
+    [
+        (_BESIDE, Sampling(temperature=1.5)),
+        (_BESIDE, Sampling(temperature=1.5, top_k=8, top_p=0.8)),
+        ([(80, 81), (87, 97)], Sampling(temperature=1.5)),  # at the end of the vocabulary
+    ],
+)
+def test_draws_under_a_grammar_have_the_shares_of_the_whole_softmax(random_model, slot, sampling):
+    model = random_model(Qwen3xConfig(vocab_size=97, embed=8, mlp=8, layers=1, heads=1, kv_heads=1, head_dim=8))
+    prompt = np.array([5])
+    grammar = TokenAutomaton.cycles(97, [slot, [(0, 20)]], end=75, minimum=1, maximum=1)
+    count = 1000
+    drawn = generate(model, [prompt] * count, max_new_tokens=1, automaton=grammar, sampling=sampling, batch_size=250)
+    row = jnp.asarray(prompt, jnp.int32)[None]
+    logits = model.logits(jax.jit(model)(row, jnp.ones_like(row), jnp.zeros_like(row)))[0, -1]
+    shares = _shares_by_definition(np.asarray(logits), grammar.allowed(0), sampling)
+    counts = np.bincount(np.concatenate(drawn), minlength=97)
+    assert not counts[shares == 0].any()
+    likely = shares > 0
+    statistic = np.sum((counts[likely] - count * shares[likely]) ** 2 / (count * shares[likely]))
+    degrees = likely.sum() - 1
+    # The 99.99th percentile of chi-square (Wilson and Hilferty); draws are fixed by the seed.
+    assert statistic < degrees * (1 - 2 / (9 * degrees) + 3.719 * np.sqrt(2 / (9 * degrees))) ** 3
+
+
 @pytest.mark.parametrize("temperature", [0.0, 3.0])
 def test_neighbours_in_other_states_change_nothing(tiny, prompts, temperature):
     arguments = {"max_new_tokens": 12, "automaton": _text_then_frames(), "sampling": Sampling(temperature, seed=2)}

@@ -17,6 +17,10 @@ def _audio(vocab, codebooks, size, base, end):
         _audio(400, 4, 32, 272, 5),  # the last window touches the end of the vocabulary
         TokenAutomaton.cycles(400, [[(0, 10), (20, 25)], [(390, 400)]], end=399 - 10, maximum=2),
         TokenAutomaton.cycles(400, [[(0, 300)], [(310, 312)]], end=399, maximum=2),
+        # The common window is 20 wide: from the run of the second slot on it reaches a single id, and the end.
+        TokenAutomaton.cycles(400, [[(0, 20)], [(100, 110), (115, 116)]], end=117, maximum=2),
+        # And at the end of the vocabulary, where the window begins before the run.
+        TokenAutomaton.cycles(400, [[(0, 20)], [(385, 386), (390, 400)]], end=387, maximum=2),
     ],
 )
 def test_a_narrow_state_allows_its_window_and_its_strays_and_nothing_else(grammar):

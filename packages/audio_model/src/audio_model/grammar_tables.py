@@ -62,20 +62,20 @@ class GrammarTables(eqx.Module):
 def _windows(masks: Bool[np.ndarray, "rows vocab"]) -> tuple[int, np.ndarray, np.ndarray]:
     """The common width of all windows, and for each row of `masks` where its window begins and what lies outside."""
     vocab = masks.shape[1]
-    runs = [_longest_run(mask) for mask in masks]
-    outside = [np.setdiff1d(np.flatnonzero(mask), np.arange(*run)) for mask, run in zip(masks, runs, strict=True)]
-    narrow = [
-        len(ids) <= _MOST_STRAYS and _SMALLEST_SAVING * (stop - start) <= vocab
-        for ids, (start, stop) in zip(outside, runs, strict=True)
-    ]
-    window = max((stop - start for (start, stop), is_narrow in zip(runs, narrow, strict=True) if is_narrow), default=0)
-    starts = np.full(len(masks), -1, np.int32)
-    strays = np.full((len(masks), max([1, *map(len, outside)]) if any(narrow) else 1), -1, np.int32)
-    strays = strays[:, :_MOST_STRAYS]
-    for row in np.flatnonzero(narrow):
-        # A window at the end of the vocabulary begins earlier; the mask hides what it holds too much.
-        starts[row] = min(runs[row][0], vocab - window)
-        strays[row, : len(outside[row])] = outside[row]
+    runs = np.array([_longest_run(mask) for mask in masks])
+    widths = runs[:, 1] - runs[:, 0]
+    narrow = (masks.sum(axis=1) - widths <= _MOST_STRAYS) & (_SMALLEST_SAVING * widths <= vocab)
+    window = int(widths[narrow].max(initial=0))
+    # A window at the end of the vocabulary begins earlier; the mask hides what it holds too much.
+    starts = np.where(narrow, np.minimum(runs[:, 0], vocab - window), -1).astype(np.int32)
+    # A window is at least as wide as the row's own run: an id beside the run may lie inside, and is no stray then.
+    outside = {
+        row: np.setdiff1d(np.flatnonzero(masks[row]), np.arange(starts[row], starts[row] + window))
+        for row in np.flatnonzero(narrow)
+    }
+    strays = np.full((len(masks), max([1, *map(len, outside.values())])), -1, np.int32)
+    for row, ids in outside.items():
+        strays[row, : len(ids)] = ids
     return window, starts, strays
 
 
