@@ -71,6 +71,20 @@ def test_codes_of_every_integer_type_are_checked_and_moved(vocabulary, dtype):
                 vocabulary.audio_ids(codes)
 
 
+def test_special_ids_may_come_last():
+    specials = ("begin_of_text", "end_of_text", "text_start", "text_end", "audio_start", "audio_end")
+    ids = {name: 18 + i for i, name in enumerate(specials)}
+    sizes = {"num_text": 10, "audio_base": 10, "num_codebooks": 2, "codebook_size": 4}
+    vocabulary = Vocabulary(name="specials-last", **ids, **sizes, codec_id="codec", text_tokenizer="text")
+    assert vocabulary.size == 24
+    assert vocabulary.gaps == ()
+    assert np.bincount(vocabulary.kind_of(np.arange(24))).tolist() == [10, 6, 4, 4]
+    members = [id_ for ranges in vocabulary.allowed_sets for start, stop in ranges for id_ in range(start, stop)]
+    assert sorted(members) == list(range(24))
+    with pytest.raises(InputError, match=r"\(0\.\.23\), got 24;"):
+        vocabulary.kind_of(np.array([24]))
+
+
 def test_compact_has_no_gaps(vocabulary):
     assert vocabulary.special_ids == (100, 101, 102, 103, 104, 105)
     assert vocabulary.audio_base == 106

@@ -45,6 +45,7 @@ def test_reading_names_the_first_wrong_token():
     [
         ({"slots": []}, "at least one slot"),
         ({"slots": [[]]}, "at least one slot"),
+        ({"slots": [[(0, 2)], [], [(3, 4)]]}, "every slot at least one range"),
         ({"slots": [[(0, 9)]]}, "0 <= start < stop <= 6"),
         ({"end": 6}, r"`end` must lie in \[0, 6\)"),
         ({"end": 1}, "outside every slot"),
@@ -61,10 +62,13 @@ def test_bad_cycles_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ("classes", "table", "initial", "message"),
     [
-        ([0, 2], [[0, 0]], 0, "class_of_token"),
-        ([0, 1], [[0, 1]], 0, "next_state"),
-        ([0, 1], [[0, -2]], 0, "next_state"),
-        ([0, 1], [[0, 0]], 1, "initial_state"),
+        ([], [[0, 0]], 0, r"`class_of_token` must hold classes in \[0, 2\) for at least one token"),
+        ([0, 2], [[0, 0]], 0, r"`class_of_token` must hold classes in \[0, 2\) for at least one token"),
+        ([0, -1], [[0, 0]], 0, r"`class_of_token` must hold classes in \[0, 2\) for at least one token"),
+        ([0, 1], [[0, 1]], 0, r"`next_state` must hold states in \[0, 1\) or -1"),
+        ([0, 1], [[0, -2]], 0, r"`next_state` must hold states in \[0, 1\) or -1"),
+        ([0, 1], [[0, 0]], 1, r"`initial_state` must lie in \[0, 1\), got 1"),
+        ([0, 1], [[0, 0]], -1, r"`initial_state` must lie in \[0, 1\), got -1"),
         ([0, 0], [[0, 0]], 0, r"allows the classes \[1\]"),
     ],
 )

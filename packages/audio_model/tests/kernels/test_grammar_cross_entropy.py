@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from audio_model import InputError, TokenSets, grammar_cross_entropy
 from audio_model.kernels.grammar_cross_entropy.cases import CASES
+from audio_model.kernels.grammar_cross_entropy.xla import _lay_out
 
 CHECKED = [case for case in CASES if not case.timed]
 
@@ -83,6 +84,24 @@ def test_a_counted_target_in_no_set_is_not_a_number(implementation, rng):
     mask = jnp.ones(case.tokens, bool)
     (_, (loss, _)), _ = _both(case, implementation, hidden, head, targets.at[3].set(0), mask, weights)
     assert np.flatnonzero(np.isnan(loss)).tolist() == [3]
+
+
+@pytest.mark.parametrize("sets", [[0] * 13, [0, 1, 2, 2, 1, -1, 1, 1, 1, 2, 2, 2, 0], [-1] * 13])
+def test_positions_lie_in_blocks_of_their_own_set(sets):
+    layout = jax.tree.map(np.asarray, _lay_out(jnp.asarray(sets, jnp.int32), 3, 4))
+    # As many blocks as any sets of 13 positions can take: 4, and one that is not full for each set.
+    assert layout.source.shape == ((4 + 3) * 4,)
+    for position, set_index in enumerate(sets):
+        if set_index < 0:
+            assert layout.slot[position] == layout.source.size
+            continue
+        assert layout.source[layout.slot[position]] == position
+        assert layout.blocks.first[set_index] <= layout.slot[position] // 4 < layout.blocks.stop[set_index]
+    assert (layout.source < 13).sum() == sum(set_index >= 0 for set_index in sets)
+    counts = [sets.count(set_index) for set_index in range(3)]
+    np.testing.assert_array_equal(layout.blocks.stop - layout.blocks.first, [-(-count // 4) for count in counts])
+    assert layout.blocks.first[0] == 0
+    np.testing.assert_array_equal(layout.blocks.first[1:], layout.blocks.stop[:-1])
 
 
 def test_all_masked(rng):
