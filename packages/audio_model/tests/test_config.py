@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from audio_model import SIZES, InputError, Qwen3xConfig, RopeConfig, RopeScaling, grid_config, initialize, named_config
+from audio_model.config import LIMITS
 from audio_model.kernels.attention.reference import reference_attention
 
 # Body, tied and untied parameters of the study's table, for 144,644 token ids.
@@ -98,6 +99,13 @@ def test_grid_rule_equals_the_study(embed, layers, heads):
         ({"head_dim": 7}, "`head_dim` must be even"),
         ({"layers": 0}, "`layers` must be at least 1, got 0"),
         ({"rms_epsilon": 0.0}, "`rms_epsilon`"),
+        ({"rms_epsilon": math.nan}, "`rms_epsilon`"),
+        ({"rms_epsilon": math.inf}, "`rms_epsilon`"),
+        ({"rms_epsilon": 1.0}, "`rms_epsilon`"),
+        *(
+            ({name: limit + 1}, f"`{name}` must be at most {limit:,}, got {limit + 1}")
+            for name, limit in LIMITS.items()
+        ),
     ],
 )
 def test_contradictions_are_refused(change, message):
@@ -110,8 +118,17 @@ def test_contradictions_are_refused(change, message):
     "build",
     [
         lambda: RopeConfig(theta=1.0),
+        lambda: RopeConfig(theta=math.nan),
+        lambda: RopeConfig(theta=math.inf),
         lambda: RopeScaling(factor=0.0),
+        lambda: RopeScaling(factor=math.nan),
+        lambda: RopeScaling(factor=math.inf),
+        lambda: RopeScaling(original_max_position=0),
         lambda: RopeScaling(low_frequency_factor=4.0),
+        lambda: RopeScaling(low_frequency_factor=math.nan),
+        lambda: RopeScaling(low_frequency_factor=0.0),
+        lambda: RopeScaling(high_frequency_factor=math.nan),
+        lambda: RopeScaling(high_frequency_factor=math.inf),
         lambda: grid_config(200, 10),
         lambda: named_config("135m", 10).forward_flops_per_token(0),
     ],

@@ -94,7 +94,10 @@ def test_a_vocabulary_of_other_weights_is_refused(tiny, folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"name": "small"}, "must be a vocabulary of audio-data; it lacks 'audio_base'"),
+        (
+            {"name": "small"},
+            "must be a vocabulary of audio-data; it lacks a whole number of at least 0 for num_text, begin_of_text, ",
+        ),
         (["small"], "must hold a JSON object"),
         (None, "must hold vocabulary.json or tokenizer.json; it holds neither"),
     ],

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 import socket
 import subprocess
@@ -15,7 +16,16 @@ import safetensors.numpy
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from audio_model import InputError, RopeConfig, SpecialIds, load_config, load_model, parameter_axes, save_model
+from audio_model import (
+    InputError,
+    RopeConfig,
+    SpecialIds,
+    convert,
+    load_config,
+    load_model,
+    parameter_axes,
+    save_model,
+)
 from audio_model.huggingface import from_huggingface, tensor_shapes, to_huggingface
 from audio_model.tensor_files import TensorFiles
 
@@ -179,6 +189,62 @@ def test_every_wrong_tensor_is_listed(folder):
         assert part in str(error.value)
 
 
+@pytest.fixture
+def tied_folder(tiny, tmp_path):
+    tied = dataclasses.replace(tiny, config=dataclasses.replace(tiny.config, tied=True), head=None)
+    save_model(tmp_path / "tied", tied)
+    return tmp_path / "tied"
+
+
+def test_a_head_beside_a_tied_embedding_is_never_dropped(tied_folder):
+    model = load_model(tied_folder)
+    embedding = np.asarray(model.embedding)
+    # Some writers repeat the embedding; nothing is lost then.
+    _rewrite(tied_folder, lambda tensors: tensors.update({"lm_head.weight": embedding}))
+    assert eqx.tree_equal(load_model(tied_folder), model)
+    for other, message in (
+        (embedding + np.float32(1), r"lm_head\.weight: differs from model\.embed_tokens\.weight, though .* to false"),
+        (embedding + (np.arange(97) == 96)[:, None].astype(np.float32), r"lm_head\.weight: differs from"),
+        (embedding[:-1], r"lm_head\.weight: expected shape \(97, 24\), got \(96, 24\)"),
+    ):
+        _rewrite(tied_folder, lambda tensors, other=other: tensors.update({"lm_head.weight": other}))
+        with pytest.raises(InputError, match=message):
+            load_model(tied_folder)
+        with pytest.raises(InputError, match=message):
+            convert(tied_folder, tied_folder.with_name("out"))
+
+
+def test_weights_that_would_not_be_read_are_refused(tiny, folder):
+    index = {"weight_map": {}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"either model\.safetensors or .*index\.json with its files, got both"):
+        load_model(folder)
+    save_model(folder, tiny, max_shard_bytes=10_000)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    first, second = sorted(set(index["weight_map"].values()))[:2]
+    moved = next(name for name, file in index["weight_map"].items() if file == first)
+    without = {name: file for name, file in index["weight_map"].items() if name != moved}
+    for weight_map, message in (
+        (without | {moved: second}, rf"must name {first} as the place of `{moved}`, which it holds, got '{second}'"),
+        (without, rf"must name {first} as the place of `{moved}`, which it holds, got None"),
+        (index["weight_map"] | {"more": first}, "names tensors that its files do not hold: more; fetch"),
+    ):
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+        with pytest.raises(InputError, match=message):
+            load_model(folder)
+    save_model(folder, tiny)
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"the weights of an adapter .* merge them into the model"):
+        load_model(folder)
+
+
+def test_long_lists_of_wrong_tensors_are_shortened(folder):
+    more = {f"more.{i:02}": np.zeros(1, np.float32) for i in range(25)}
+    _rewrite(folder, lambda tensors: tensors.update(more))
+    with pytest.raises(InputError, match=r"more\.19: unknown; and 5 more$"):
+        load_model(folder)
+
+
 def test_a_truncated_file_is_refused(folder):
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-100])
@@ -220,7 +286,13 @@ def test_a_write_that_fails_leaves_no_configuration(tiny, folder, monkeypatch):
     ("weight_map", "message"),
     [
         (["model.norm.weight"], "must map tensors to files"),
-        ({"model.norm.weight": "../model.safetensors"}, "must name files beside it"),
+        ({"model.norm.weight": "../model.safetensors"}, "must name .safetensors files beside it"),
+        ({"model.norm.weight": "/etc/model.safetensors"}, "must name .safetensors files beside it"),
+        ({"model.norm.weight": ""}, "must name .safetensors files beside it"),
+        ({"model.norm.weight": "config.json"}, "must name .safetensors files beside it"),
+        ({"model.norm.weight": "a" * 300 + ".safetensors"}, "must name .safetensors files beside it"),
+        ({"model.norm.weight": "sub/model.safetensors"}, "must name .safetensors files beside it"),
+        ({"model.norm.weight": 3}, "must map tensors to files"),
     ],
 )
 def test_an_index_that_leads_astray_is_refused(folder, weight_map, message):
@@ -253,7 +325,24 @@ def test_configuration_round_trip(tiny):
         ({"rms_norm_eps": True}, "`rms_norm_eps` in here must be a number, got True"),
         ({"tie_word_embeddings": 1}, "must be true or false, got 1"),
         ({"quantization_config": {"bits": 4}}, "`quantization_config` in here must be None"),
-        ({"layer_types": ["full_attention", "sliding_attention"]}, "got sliding_attention"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, r"got \['full_attention', 'sliding_attention'\]"),
+        ({"layer_types": [["full_attention"]]}, "`layer_types` in here must all be"),
+        ({"layer_types": 3}, "`layer_types` in here must all be"),
+        ({"rope_scaling": [1]}, r"`rope_scaling` in here must be an object or null, got \[1\]"),
+        ({"rope_parameters": "default"}, "`rope_parameters` in here must be an object or null"),
+        ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "`partial_rotary_factor` in here"),
+        ({"num_hidden_layers": 10**6}, "`layers` must be at most 4,096, got 1000000"),
+        ({"hidden_size": 10**9}, "`embed` must be at most 262,144, got 1000000000"),
+        ({"vocab_size": 10**4000}, "`vocab_size` must be at most 2,147,483,647, got 1000"),
+        ({"rope_theta": math.nan}, "`rope_theta` in here must be finite, got nan"),
+        ({"rope_theta": 10**400}, "`rope_theta` in here must be finite, got 1000"),
+        ({"rope_theta": 0}, r"`theta` of the rotary embedding must be above 1 and finite, got 0\.0"),
+        ({"rope_theta": -1e4}, "`theta` of the rotary embedding must be above 1"),
+        ({"rope_theta": 1e300}, "`theta` of the rotary embedding must be above 1"),
+        ({"rms_norm_eps": math.inf}, "`rms_norm_eps` in here must be finite, got inf"),
+        ({"rms_norm_eps": 0}, "`rms_epsilon` must be a float32 number above 0 and below 1, got 0"),
+        ({"rms_norm_eps": 1e-50}, "`rms_epsilon` must be a float32 number above 0"),
+        ({"rms_norm_eps": -1e-5}, "`rms_epsilon` must be a float32 number above 0"),
     ],
 )
 def test_other_architectures_are_refused(tiny, change, message):

@@ -9,6 +9,22 @@ from audio_model.errors import InputError
 
 Remat = Literal["none", "dots", "full", "offload"]
 
+_LARGEST_ID = 2**31 - 1
+_LARGEST_FLOAT = float(2**127)
+_SMALLEST_FLOAT = 2.0**-126
+
+LIMITS = {
+    "vocab_size": _LARGEST_ID,
+    "embed": 2**18,
+    "mlp": 2**20,
+    "layers": 4096,
+    "heads": 2**12,
+    "kv_heads": 2**12,
+    "head_dim": 2**12,
+    "max_seq_len": _LARGEST_ID,
+}
+"""Largest value of each count of a `Qwen3xConfig`: far above any model, and refused before anything is allocated."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RopeScaling:
@@ -33,15 +49,15 @@ class RopeScaling:
     original_max_position: int = 8192
 
     def __post_init__(self) -> None:
-        if self.factor <= 0 or self.original_max_position <= 0:
+        if not (0 < self.factor <= _LARGEST_FLOAT and 0 < self.original_max_position <= _LARGEST_ID):
             raise InputError(
-                "`factor` and `original_max_position` of the rope scaling must be above 0, "
-                f"got {self.factor!r} and {self.original_max_position!r}"
+                "`factor` and `original_max_position` of the rope scaling must be above 0 and finite, "
+                f"got {self.factor!r:.40} and {self.original_max_position!r:.40}"
             )
-        if not 0 < self.low_frequency_factor < self.high_frequency_factor:
+        if not 0 < self.low_frequency_factor < self.high_frequency_factor <= _LARGEST_FLOAT:
             raise InputError(
-                "`low_frequency_factor` must lie above 0 and below `high_frequency_factor`, "
-                f"got {self.low_frequency_factor!r} and {self.high_frequency_factor!r}"
+                "`low_frequency_factor` must lie above 0 and below `high_frequency_factor`, and both be finite, "
+                f"got {self.low_frequency_factor!r:.40} and {self.high_frequency_factor!r:.40}"
             )
 
 
@@ -58,8 +74,8 @@ class RopeConfig:
     scaling: RopeScaling | None = RopeScaling()
 
     def __post_init__(self) -> None:
-        if self.theta <= 1:
-            raise InputError(f"`theta` of the rotary embedding must be above 1, got {self.theta!r}")
+        if not 1 < self.theta <= _LARGEST_FLOAT:
+            raise InputError(f"`theta` of the rotary embedding must be above 1 and finite, got {self.theta!r:.40}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +114,12 @@ class Qwen3xConfig:
     remat: Remat = "dots"
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "embed", "mlp", "layers", "heads", "kv_heads", "head_dim", "max_seq_len"):
+        for name, largest in LIMITS.items():
             value = getattr(self, name)
             if value < 1:
-                raise InputError(f"`{name}` must be at least 1, got {value!r}")
+                raise InputError(f"`{name}` must be at least 1, got {value!r:.40}")
+            if value > largest:
+                raise InputError(f"`{name}` must be at most {largest:,}, got {value!r:.40}")
         if self.heads % self.kv_heads:
             raise InputError(
                 f"`kv_heads` must divide `heads` = {self.heads} so that every key head serves as many query heads, "
@@ -109,8 +127,10 @@ class Qwen3xConfig:
             )
         if self.head_dim % 2:
             raise InputError(f"`head_dim` must be even, as rotary embedding turns pairs, got {self.head_dim!r}")
-        if self.rms_epsilon <= 0:
-            raise InputError(f"`rms_epsilon` must be above 0, got {self.rms_epsilon!r}")
+        if not _SMALLEST_FLOAT <= self.rms_epsilon < 1:
+            raise InputError(
+                f"`rms_epsilon` must be a float32 number above 0 and below 1, got {self.rms_epsilon!r:.40}"
+            )
         if self.remat not in get_args(Remat):
             raise InputError(f"`remat` must be one of {', '.join(get_args(Remat))}, got {self.remat!r}")
 

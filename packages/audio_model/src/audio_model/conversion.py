@@ -16,8 +16,9 @@ from audio_model.errors import InputError
 from audio_model.extension import DEVIATION, check_extension, extend_config, extended_rows
 from audio_model.hub import find_model
 from audio_model.huggingface import EMBEDDING, HEAD, tensor_shapes
+from audio_model.json_files import read_json
 from audio_model.model_tensors import check_weights
-from audio_model.tensor_files import Dtype, Read, TensorFiles, read_json, stored_bytes, write_json
+from audio_model.tensor_files import Dtype, Read, TensorFiles, stored_bytes, write_json
 from audio_model.vocabulary_files import (
     TOKENIZER_FILES,
     VOCABULARY,

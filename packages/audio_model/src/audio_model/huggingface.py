@@ -1,5 +1,6 @@
 """The Hugging Face Qwen3 format: its configuration keys and tensor names, both ways."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,22 +129,25 @@ def from_huggingface(document: dict[str, Any], source: str) -> Qwen3xConfig:
         InputError: If a key is missing, or if the model is not a plain Qwen3 decoder.
     """
     if document.get("model_type") != "qwen3":
-        raise InputError(f"`model_type` in {source} must be 'qwen3', got {document.get('model_type')!r}")
+        raise InputError(f"`model_type` in {source} must be 'qwen3', got {document.get('model_type')!r:.80}")
     for key, plain in _PLAIN.items():
         if document.get(key, plain) != plain:
-            raise InputError(f"`{key}` in {source} must be {plain!r}, as Qwen3x has no other, got {document[key]!r}")
-    if sliding := set(document.get("layer_types") or ()) - {"full_attention"}:
-        raise InputError(f"`layer_types` in {source} must all be 'full_attention', got {', '.join(sorted(sliding))}")
+            raise InputError(
+                f"`{key}` in {source} must be {plain!r}, as Qwen3x has no other, got {document[key]!r:.80}"
+            )
+    kinds = document.get("layer_types")
+    if kinds is not None and not (isinstance(kinds, list) and all(kind == "full_attention" for kind in kinds)):
+        raise InputError(f"`layer_types` in {source} must all be 'full_attention', got {kinds!r:.80}")
     counts = {field: _number(document, key, source, whole=True) for field, key in _COUNTS.items()}
     tied = _value(document, "tie_word_embeddings", source)
     if not isinstance(tied, bool):
-        raise InputError(f"`tie_word_embeddings` in {source} must be true or false, got {tied!r}")
+        raise InputError(f"`tie_word_embeddings` in {source} must be true or false, got {tied!r:.80}")
     try:
         return Qwen3xConfig(
             **counts,
             tied=tied,
             rope=_rope_from_huggingface(document, source),
-            rms_epsilon=_number(document, "rms_norm_eps", source),
+            rms_epsilon=float(_number(document, "rms_norm_eps", source)),
         )
     except InputError as error:
         raise InputError(f"{source} contradicts itself: {error.message}") from error
@@ -162,14 +166,21 @@ def _scaling_to_huggingface(scaling: RopeScaling | None) -> dict[str, Any] | Non
 
 
 def _rope_from_huggingface(document: dict[str, Any], source: str) -> RopeConfig:
-    scaling = document.get("rope_parameters") or document.get("rope_scaling") or {}
+    name = "rope_scaling" if document.get("rope_parameters") is None else "rope_parameters"
+    scaling = {} if document.get(name) is None else document[name]
+    if not isinstance(scaling, dict):
+        raise InputError(f"`{name}` in {source} must be an object or null, got {scaling!r:.80}")
+    if scaling.get("partial_rotary_factor", 1.0) != 1.0:
+        raise InputError(
+            f"`partial_rotary_factor` in {source} must be 1.0, got {scaling['partial_rotary_factor']!r:.80}"
+        )
     theta = float(_number(scaling if "rope_theta" in scaling else document, "rope_theta", source))
     # Old configurations call the kind `type`.
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return RopeConfig(theta=theta, scaling=None)
     if kind != "llama3":
-        raise InputError(f"`rope_type` in {source} must be 'llama3' or 'default', got {kind!r}")
+        raise InputError(f"`rope_type` in {source} must be 'llama3' or 'default', got {kind!r:.80}")
     return RopeConfig(
         theta=theta,
         scaling=RopeScaling(
@@ -190,5 +201,7 @@ def _value(document: dict[str, Any], key: str, source: str) -> Any:
 def _number(document: dict[str, Any], key: str, source: str, *, whole: bool = False) -> Any:
     value = _value(document, key, source)
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise InputError(f"`{key}` in {source} must be a {'whole ' if whole else ''}number, got {value!r}")
+        raise InputError(f"`{key}` in {source} must be a {'whole ' if whole else ''}number, got {value!r:.80}")
+    if not abs(value) <= sys.float_info.max:
+        raise InputError(f"`{key}` in {source} must be finite, got {value!r:.40}")
     return value

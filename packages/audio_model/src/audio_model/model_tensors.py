@@ -15,10 +15,11 @@ from audio_model.errors import InputError
 from audio_model.huggingface import EMBEDDING, FINAL_NORM, HEAD, LAYER_TENSORS, layer_tensor, tensor_shapes
 from audio_model.initialization import initialize
 from audio_model.qwen3x import Qwen3x
-from audio_model.tensor_files import Read, TensorFiles
+from audio_model.tensor_files import Read, TensorFiles, listed, shown
 
 _Index = tuple[slice, ...]
 _ALIGNMENT = 64
+_COMPARED_ROWS = 16_384
 _SINGLES = {"embedding": EMBEDDING, "final_norm": FINAL_NORM, "head": HEAD}
 
 
@@ -158,15 +159,27 @@ def _on_host(array: Array | np.ndarray | None) -> Float[np.ndarray, "..."]:
 
 def _misfits(config: Qwen3xConfig, files: TensorFiles) -> list[str]:
     expected = dict(tensor_shapes(config))
-    # Tied checkpoints of other writers may repeat the embedding as head.
-    ignored = {HEAD} if config.tied else set()
+    if config.tied and HEAD in files.shapes:
+        expected[HEAD] = expected[EMBEDDING]
     problems = [f"{name}: missing" for name in expected if name not in files.shapes]
-    problems += [f"{name}: unknown" for name in files.shapes if name not in expected and name not in ignored]
-    return problems + [
+    problems += [f"{shown(name)}: unknown" for name in files.shapes if name not in expected]
+    problems += [
         f"{name}: expected shape {shape}, got {files.shapes[name]}"
         for name, shape in expected.items()
         if files.shapes.get(name, shape) != shape
     ]
+    if config.tied and not problems and HEAD in files.shapes and not _repeats_embedding(files):
+        problems.append(
+            f"{HEAD}: differs from {EMBEDDING}, though `tie_word_embeddings` is true; set it to false to use this "
+            "head, or remove the tensor"
+        )
+    return problems
+
+
+def _repeats_embedding(files: TensorFiles) -> bool:
+    """Whether the head that a tied checkpoint of another writer holds is the embedding again."""
+    rows = (slice(i, i + _COMPARED_ROWS) for i in range(0, files.shapes[HEAD][0], _COMPARED_ROWS))
+    return all(np.array_equal(files.read(HEAD, (part,)), files.read(EMBEDDING, (part,))) for part in rows)
 
 
 def _not_finite(config: Qwen3xConfig, files: TensorFiles) -> list[str]:
@@ -182,4 +195,4 @@ def _describe_not_finite(name: str) -> str:
 
 
 def _refusal(folder: Path, problems: list[str]) -> InputError:
-    return InputError(f"weights in `{folder}` do not fit its config.json: " + "; ".join(problems))
+    return InputError(f"weights in `{folder}` do not fit its config.json: {listed(problems)}")

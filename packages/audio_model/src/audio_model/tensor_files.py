@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ import safetensors
 from jaxtyping import Float, Shaped
 
 from audio_model.errors import InputError
+from audio_model.json_files import read_json
 
 Dtype = Literal["float32", "bfloat16"]
 """Types that weights are stored in."""
@@ -26,6 +28,8 @@ WRITER = "audio-model"
 """What the metadata of weight files names as their writer; only such files are replaced."""
 
 _SHARDS = "model-*-of-*.safetensors"
+_FILE_NAME = re.compile(r"[\w.-]{1,200}\.safetensors", re.ASCII)
+_ADAPTER = "adapter_config.json"
 _CODES = {"float32": "F32", "bfloat16": "BF16"}
 _DTYPES = {code: jnp.dtype(name) for code, name in (("F64", "float64"), ("F32", "float32"), ("F16", "float16"))}
 _DTYPES["BF16"] = jnp.dtype("bfloat16")
@@ -55,16 +59,17 @@ class TensorFiles:
             folder: The folder.
 
         Raises:
-            InputError: If there is neither, if a file is missing or cut short, or if a tensor does not
-                hold floating-point numbers.
+            InputError: If there is neither, or both; if a file is missing, cut short or damaged; if the index does not
+                say where each tensor of its files lies, and no more; or if a tensor does not hold floating-point
+                numbers.
         """
         self.folder = folder
         self._places = dict(_places(folder))
         self.shapes = {name: place.shape for name, place in self._places.items()}
-        odd = [f"{name}: {place.code}" for name, place in self._places.items() if place.code not in _DTYPES]
+        odd = [f"{shown(name)}: {place.code}" for name, place in self._places.items() if place.code not in _DTYPES]
         if odd:
             raise InputError(
-                f"weights in `{folder}` must be stored as one of {', '.join(_DTYPES)}, got {'; '.join(odd)}: "
+                f"weights in `{folder}` must be stored as one of {', '.join(_DTYPES)}, got {listed(odd)}: "
                 "quantised checkpoints are not read, take the model they were made from"
             )
 
@@ -210,25 +215,23 @@ def write_json(path: Path, document: Any) -> None:
         stream.write((json.dumps(document, indent=2) + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a file that holds one JSON object.
+def shown(name: str) -> str:
+    """A tensor's name for a message: on one line, whatever a file calls it.
 
     Args:
-        path: Where.
-
-    Returns:
-        The object.
-
-    Raises:
-        InputError: If it holds anything else.
+        name: The name.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"`{path}` must be JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"`{path}` must hold a JSON object, got {document!r:.80}")
-    return document
+    return f"{name if name.isprintable() else ascii(name):.200}"
+
+
+def listed(problems: list[str]) -> str:
+    """The first 20 of a list of problems, and how many more there are.
+
+    Args:
+        problems: Each in a few words.
+    """
+    more = f"; and {len(problems) - 20:,} more" if len(problems) > 20 else ""
+    return "; ".join(problems[:20]) + more
 
 
 def pickled_refusal(files: list[str], where: Path) -> InputError:
@@ -250,17 +253,39 @@ def pickled_refusal(files: list[str], where: Path) -> InputError:
 
 def _places(folder: Path) -> Iterator[tuple[str, _Place]]:
     files, chosen = _weight_files(folder)
+    unread = set(chosen or ())
     for file in files:
         with _opened(file) as tensors:
             for name in tensors.keys():  # noqa: SIM118 no mapping: it cannot be iterated
-                if chosen.get(name, file.name) == file.name:
-                    part = tensors.get_slice(name)
-                    yield name, _Place(file, tuple(part.get_shape()), part.get_dtype())
+                if chosen is not None and chosen.get(name) != file.name:
+                    raise InputError(
+                        f"`{folder / INDEX}` must name {file.name} as the place of `{shown(name)}`, which it holds, "
+                        f"got {chosen.get(name)!r:.80}: fetch the index and its files again"
+                    )
+                unread.discard(name)
+                part = tensors.get_slice(name)
+                yield name, _Place(file, tuple(part.get_shape()), part.get_dtype())
+    if unread:
+        raise InputError(
+            f"`{folder / INDEX}` names tensors that its files do not hold: {listed([*map(shown, sorted(unread))])}; "
+            "fetch the index and its files again"
+        )
 
 
-def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
+def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str] | None]:
+    """The files of weights, and which of them the index names for each tensor, if there is an index."""
+    if (folder / _ADAPTER).is_file():
+        raise InputError(
+            f"`{folder}` holds the weights of an adapter ({_ADAPTER}), which are not read: merge them into the model, "
+            "or take the folder of the model they were made for"
+        )
     if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS], {}
+        if (folder / INDEX).exists():
+            raise InputError(
+                f"`{folder}` must hold either {WEIGHTS} or {INDEX} with its files, got both: remove the one that is "
+                "not the model's"
+            )
+        return [folder / WEIGHTS], None
     if not (folder / INDEX).is_file():
         found = [file.name for file in folder.iterdir()] if folder.is_dir() else []
         if pickled := sorted(name for name in found if name.endswith(PICKLED_SUFFIXES)):
@@ -268,13 +293,17 @@ def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
         raise InputError(f"`{folder}` must hold {WEIGHTS} or {INDEX}; it holds neither")
     chosen = read_json(folder / INDEX).get("weight_map")
     if not isinstance(chosen, dict) or not all(isinstance(name, str) for name in chosen.values()):
-        raise InputError(f"`weight_map` of `{folder / INDEX}` must map tensors to files, got {chosen!r:.80}")
-    files = [folder / name for name in sorted(set(chosen.values()))]
-    if outside := [str(file) for file in files if file.parent != folder]:
-        raise InputError(f"`{folder / INDEX}` must name files beside it, got {', '.join(outside)}")
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise InputError(f"`{folder / INDEX}` names files that are missing: {', '.join(missing)}")
-    return files, chosen
+        raise InputError(
+            f"`weight_map` of `{folder / INDEX}` must map tensors to files, got {chosen!r:.80}: fetch the index again"
+        )
+    names = sorted(set(chosen.values()))
+    if outside := [ascii(name)[:80] for name in names if not _FILE_NAME.fullmatch(name)]:
+        raise InputError(
+            f"`{folder / INDEX}` must name .safetensors files beside it, got {listed(outside)}: fetch the index again"
+        )
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise InputError(f"`{folder / INDEX}` names files that are missing: {listed(missing)}; fetch them again")
+    return [folder / name for name in names], chosen
 
 
 @contextlib.contextmanager
@@ -282,8 +311,10 @@ def _opened(file: Path) -> Iterator[Any]:
     try:
         with safetensors.safe_open(file, framework="np") as tensors:
             yield tensors
-    except safetensors.SafetensorError as error:
-        raise InputError(f"`{file}` is not a whole safetensors file ({error}): fetch or export it again") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(
+            f"`{file}` is not a whole safetensors file ({shown(str(error))}): fetch or export it again"
+        ) from error
 
 
 def _shards(shapes: Mapping[str, tuple[int, ...]], itemsize: int, max_shard_bytes: int) -> list[list[str]]:

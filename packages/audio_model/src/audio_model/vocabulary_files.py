@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from audio_model.errors import InputError
-from audio_model.tensor_files import read_json, whole_file, write_json
+from audio_model.json_files import is_count, read_json
+from audio_model.tensor_files import whole_file, write_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """What `transformers.AutoTokenizer` reads."""
@@ -18,6 +19,7 @@ VOCABULARY = "vocabulary.json"
 VOCABULARY_FOLDER = "vocabulary"
 
 _MORE_TOKENIZER_FILES = ("tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja")
+_SPECIALS = ("begin_of_text", "end_of_text", "text_start", "text_end", "audio_start", "audio_end")
 _ROLES = {"begin": "bos_token", "end": "eos_token", "padding": "pad_token"}
 
 
@@ -88,9 +90,11 @@ def special_ids_of_vocabulary(folder: str | os.PathLike[str]) -> SpecialIds:
     """
     path = Path(folder)
     if all((path / name).is_file() for name in TOKENIZER_FILES[:2]):
-        return _of_tokenizer(read_json(path / TOKENIZER_FILES[0]), read_json(path / TOKENIZER_FILES[1]))
-    document = read_json(path / VOCABULARY) if (path / VOCABULARY).is_file() else {}
-    return SpecialIds(begin=document.get("begin_of_text"), end=document.get("end_of_text"))
+        return _of_tokenizer(path)
+    file = path / VOCABULARY
+    document = read_json(file) if file.is_file() else {}
+    begin, end = (_id_or_none(document, name, file) for name in ("begin_of_text", "end_of_text"))
+    return SpecialIds(begin=begin, end=end)
 
 
 def special_ids_of_model(folder: str | os.PathLike[str]) -> SpecialIds:
@@ -105,11 +109,19 @@ def special_ids_of_model(folder: str | os.PathLike[str]) -> SpecialIds:
     Raises:
         InputError: If a file is not what its name says.
     """
-    path = Path(folder)
-    documents = [read_json(path / n) for n in ("config.json", GENERATION_CONFIG) if (path / n).is_file()]
-    ids = {key: value for document in documents for key, value in document.items() if value is not None}
-    end = ids.get("eos_token_id")
-    return SpecialIds(ids.get("bos_token_id"), tuple(end) if isinstance(end, list) else end, ids.get("pad_token_id"))
+    begin = end = padding = None
+    for file in (Path(folder) / name for name in ("config.json", GENERATION_CONFIG)):
+        document = read_json(file) if file.is_file() else {}
+        new_begin, new_padding = (_id_or_none(document, name, file) for name in ("bos_token_id", "pad_token_id"))
+        new_end = document.get("eos_token_id")
+        if isinstance(new_end, list) and all(map(is_count, new_end)):
+            new_end = tuple(new_end)
+        else:
+            new_end = _id_or_none(document, "eos_token_id", file)
+        begin = begin if new_begin is None else new_begin
+        end = end if new_end is None else new_end
+        padding = padding if new_padding is None else new_padding
+    return SpecialIds(begin, end, padding)
 
 
 def count_ids(folder: str | os.PathLike[str]) -> int | None:
@@ -128,7 +140,7 @@ def count_ids(folder: str | os.PathLike[str]) -> int | None:
     if (path / VOCABULARY).is_file():
         return _ids_of_vocabulary(read_json(path / VOCABULARY), path / VOCABULARY)
     if (path / TOKENIZER_FILES[0]).is_file():
-        return max(_tokens(read_json(path / TOKENIZER_FILES[0])).values()) + 1
+        return max(_tokens(path / TOKENIZER_FILES[0]).values(), default=-1) + 1
     return None
 
 
@@ -193,33 +205,64 @@ def write_generation_config(folder: str | os.PathLike[str], ids: SpecialIds) -> 
     write_json(Path(folder) / GENERATION_CONFIG, ids.to_json())
 
 
-def _of_tokenizer(tokenizer: Mapping[str, Any], config: Mapping[str, Any]) -> SpecialIds:
-    ids = _tokens(tokenizer)
+def _of_tokenizer(folder: Path) -> SpecialIds:
+    ids, file = _tokens(folder / TOKENIZER_FILES[0]), folder / TOKENIZER_FILES[1]
+    config = read_json(file)
 
     def find(role: str) -> int | None:
-        name = config.get(role)
-        return ids.get(name["content"] if isinstance(name, dict) else name)
+        token = config.get(role)
+        name = token.get("content") if isinstance(token, dict) else token
+        if token is not None and not isinstance(name, str):
+            raise InputError(
+                f"`{role}` of `{file}` must be a token or null, got {token!r:.80}: fetch the tokenizer again"
+            )
+        return ids.get(name)
 
     return SpecialIds(**{field: find(role) for field, role in _ROLES.items()})
 
 
-def _tokens(tokenizer: Mapping[str, Any]) -> dict[Any, int]:
+def _tokens(file: Path) -> dict[str | None, int]:
     """Id of every token of a `tokenizer.json`, by name."""
-    try:
-        pieces = tokenizer["model"]["vocab"]
-        named = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", ())}
-    except (KeyError, TypeError) as error:
-        raise InputError(f"`{TOKENIZER_FILES[0]}` must be a tokenizer of the tokenizers library: no {error}") from error
-    if isinstance(pieces, list):
-        pieces = {piece: i for i, (piece, _) in enumerate(pieces)}
-    return {**pieces, **named}
+    tokenizer = read_json(file)
+    model, added = tokenizer.get("model"), tokenizer.get("added_tokens")
+    pieces = model.get("vocab") if isinstance(model, dict) else None
+    added = [] if added is None else added
+    if isinstance(pieces, list) and all(
+        isinstance(piece, list) and piece and isinstance(piece[0], str) for piece in pieces
+    ):
+        # A Unigram model: pieces with their scores, the id is the place.
+        pieces = {piece[0]: i for i, piece in enumerate(pieces)}
+    if not isinstance(pieces, dict) or not all(map(is_count, pieces.values())):
+        raise _no_tokenizer(file, "`model.vocab` must give the id of every token", pieces)
+    if not isinstance(added, list):
+        raise _no_tokenizer(file, "`added_tokens` must be a list", added)
+    for token in added:
+        if not isinstance(token, dict) or not isinstance(token.get("content"), str) or not is_count(token.get("id")):
+            raise _no_tokenizer(file, "each of `added_tokens` must have `content` and `id`", token)
+    return pieces | {token["content"]: token["id"] for token in added}
 
 
-def _ids_of_vocabulary(document: Mapping[str, Any], where: Path) -> int:
-    try:
-        audio = document["audio_base"] + document["num_codebooks"] * document["codebook_size"]
-        specials = [document[name] for name in ("begin_of_text", "end_of_text", "text_start", "text_end")]
-        specials += [document["audio_start"], document["audio_end"]]
-        return max(document["num_text"], max(specials) + 1, audio)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"`{where}` must be a vocabulary of audio-data; it lacks {error}") from error
+def _no_tokenizer(file: Path, expected: str, got: object) -> InputError:
+    return InputError(
+        f"`{file}` must be a tokenizer of the tokenizers library: {expected}, got {got!r:.80}; fetch it again"
+    )
+
+
+def _id_or_none(document: Mapping[str, Any], name: str, file: Path) -> int | None:
+    value = document.get(name)
+    if value is not None and not is_count(value):
+        raise InputError(
+            f"`{name}` of `{file}` must be a token id of at least 0, or null, got {value!r:.80}: correct the file"
+        )
+    return value
+
+
+def _ids_of_vocabulary(document: Mapping[str, Any], file: Path) -> int:
+    names = ("num_text", *_SPECIALS, "audio_base", "num_codebooks", "codebook_size")
+    if wrong := [name for name in names if not is_count(document.get(name))]:
+        raise InputError(
+            f"`{file}` must be a vocabulary of audio-data; it lacks a whole number of at least 0 for "
+            f"{', '.join(wrong)}: make the vocabulary again"
+        )
+    audio = document["audio_base"] + document["num_codebooks"] * document["codebook_size"]
+    return max(document["num_text"], max(document[name] for name in _SPECIALS) + 1, audio)

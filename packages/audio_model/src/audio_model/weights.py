@@ -12,6 +12,7 @@ from jax.sharding import Sharding
 from audio_model.config import Qwen3xConfig
 from audio_model.errors import InputError
 from audio_model.huggingface import from_huggingface, tensor_shapes, to_huggingface
+from audio_model.json_files import read_json
 from audio_model.model_tensors import build_model, read_tensors_of
 from audio_model.qwen3x import Qwen3x
 from audio_model.tensor_files import (
@@ -21,7 +22,6 @@ from audio_model.tensor_files import (
     TensorFiles,
     check_replaceable,
     pickled_refusal,
-    read_json,
     write_json,
     write_tensors,
 )
@@ -182,7 +182,11 @@ def load_config(folder: str | os.PathLike[str]) -> Qwen3xConfig:
             f"`{folder}` must be a folder with a config.json, as save_model writes it; there is none. "
             "`audio-model convert` makes such a folder of a model on the hub"
         )
-    return from_huggingface(read_json(path / CONFIG), str(path / CONFIG))
+    document = read_json(path / CONFIG)
+    try:
+        return from_huggingface(document, str(path / CONFIG))
+    except InputError as error:
+        raise InputError(f"{error.message}; if it is a Qwen3 model's, fetch or export it again") from error
 
 
 def _check_dtype(dtype: str) -> None:
