@@ -159,8 +159,8 @@ def test_draws_under_a_grammar_have_the_shares_of_the_whole_softmax(random_model
     count = 1000
     drawn = generate(model, [prompt] * count, max_new_tokens=1, automaton=grammar, sampling=sampling, batch_size=250)
     row = jnp.asarray(prompt, jnp.int32)[None]
-    logits = model.logits(jax.jit(model)(row, jnp.ones_like(row), jnp.zeros_like(row)))[0, -1]
-    shares = _shares_by_definition(np.asarray(logits), grammar.allowed(0), sampling)
+    run = jax.jit(lambda model, row: model.logits(model(row, jnp.ones_like(row), jnp.zeros_like(row))))
+    shares = _shares_by_definition(np.asarray(run(model, row)[0, -1]), grammar.allowed(0), sampling)
     counts = np.bincount(np.concatenate(drawn), minlength=97)
     assert not counts[shares == 0].any()
     likely = shares > 0

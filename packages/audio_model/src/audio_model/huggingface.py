@@ -177,6 +177,9 @@ def _rope_from_huggingface(document: dict[str, Any], source: str) -> RopeConfig:
     theta = float(_number(scaling if "rope_theta" in scaling else document, "rope_theta", source))
     # Old configurations call the kind `type`.
     kind = scaling.get("rope_type", scaling.get("type", "default"))
+    nameless = sorted(set(scaling) - {"rope_theta", "partial_rotary_factor"})
+    if nameless and "rope_type" not in scaling and "type" not in scaling:
+        raise InputError(f"`{name}` in {source} must name its `rope_type`, got only {', '.join(nameless)!r:.80}")
     if kind == "default":
         return RopeConfig(theta=theta, scaling=None)
     if kind != "llama3":

@@ -178,7 +178,8 @@ def _misfits(config: Qwen3xConfig, files: TensorFiles) -> list[str]:
 
 def _repeats_embedding(files: TensorFiles) -> bool:
     """Whether the head that a tied checkpoint of another writer holds is the embedding again."""
-    rows = (slice(i, i + _COMPARED_ROWS) for i in range(0, files.shapes[HEAD][0], _COMPARED_ROWS))
+    count = files.shapes[HEAD][0]
+    rows = (slice(i, min(i + _COMPARED_ROWS, count)) for i in range(0, count, _COMPARED_ROWS))
     return all(np.array_equal(files.read(HEAD, (part,)), files.read(EMBEDDING, (part,))) for part in rows)
 
 
