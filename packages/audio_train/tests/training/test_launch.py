@@ -226,6 +226,65 @@ def test_an_export_that_a_kill_prevented_is_made_up_for(toy, data_root: Path, un
     assert_same_run(tmp_path / "run", undisturbed)
 
 
+def flip_a_bit(folder: Path) -> None:
+    largest = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_leads_to_the_same_run(
+    toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device, capsys: pytest.CaptureFixture[str]
+):
+    copied = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    shutil.rmtree(copied / "export")
+    flip_a_bit(copied / "checkpoints" / "12")
+    with pytest.raises(InputError, match=r"checkpoints/12` is damaged \(`.*` holds other bytes than were written"):
+        export(copied, data_root, step=12)
+    assert json.loads((export(copied, data_root) / "provenance.json").read_text())["step"] == 10
+    assert run(toy, data_root, copied, placement=one_device).finished
+    assert "checkpoints/12` is damaged" in capsys.readouterr().err
+    assert_same_run(copied, undisturbed)
+
+
+def test_a_damaged_export_is_not_called_finished(
+    toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device, capsys: pytest.CaptureFixture[str]
+):
+    copied = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    flip_a_bit(copied / "export")
+    assert run(toy, data_root, copied, placement=one_device).finished
+    assert "model.safetensors` holds other bytes than were written" in capsys.readouterr().err
+    assert_same_run(copied, undisturbed)
+    shutil.rmtree(copied / "checkpoints")
+    assert run(toy, data_root, copied, placement=one_device).finished
+    (copied / "export" / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"`model\.safetensors` is missing\), and there is no checkpoint to export it"):
+        run(toy, data_root, copied, placement=one_device)
+
+
+def test_lost_metrics_are_not_gone_on_with(toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
+    copied = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    shutil.rmtree(copied / "export")
+    lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (copied / "metrics.jsonl").write_text("".join(lines[:3] + lines[4:]))
+    with pytest.raises(InputError, match=r"metrics\.jsonl` lacks lines: when step 12 was saved"):
+        run(toy, data_root, copied, placement=one_device)
+    (copied / "metrics.jsonl").write_text("".join(lines))
+    assert run(toy, data_root, copied, placement=one_device).finished
+
+
+def test_a_user_s_folder_in_the_place_of_the_export_is_refused_before_training(
+    toy, data_root: Path, tmp_path: Path, one_device, undisturbed: Path
+):
+    (tmp_path / "run" / "export").mkdir(parents=True)
+    (tmp_path / "run" / "resolved.json").write_bytes((undisturbed / "resolved.json").read_bytes())
+    (tmp_path / "run" / "export" / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="export` cannot be replaced"):
+        run(toy, data_root, tmp_path / "run", placement=one_device)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert (tmp_path / "run" / "export" / "thesis.tex").read_text() == "mine"
+
+
 def test_changed_data_are_refused(toy, data_root: Path, tmp_path: Path, varied):
     stale = ResolvedRun(**{**vars(toy), "datasets": {**toy.datasets, "short": "0" * 64}})
     with pytest.raises(InputError, match="corpus `short` has fingerprint 000000000000 in run `toy`"):
