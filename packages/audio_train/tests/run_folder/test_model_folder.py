@@ -14,7 +14,7 @@ import pytest
 from audio_data import InputError, hold
 from audio_model import Qwen3x
 from audio_train import ResolvedRun
-from audio_train.run_folder.model_folder import damage_of_export, export_model, foreign_file
+from audio_train.run_folder.model_folder import damage_of_export, export_model, foreign_file, read_provenance
 
 Export = Callable[..., None]
 
@@ -255,3 +255,22 @@ def test_an_export_from_before_there_were_checksums_is_looked_at_and_replaced(ex
         (folder / "model.safetensors").write_bytes(weights)
     export_to(folder)
     assert (folder / "checksums.json").exists()
+
+
+def test_a_damaged_provenance_is_one_line_with_the_file_and_the_remedy(export_to: Export, tmp_path: Path, refusal):
+    folder, chosen, refused = tmp_path / "export", random.Random(2), 0
+    export_to(folder)
+    (folder / "checksums.json").unlink()
+    whole = (folder / "provenance.json").read_bytes()
+    damaged = [b"", b"[]", b"\xff", b"[" * 100_000, b'{"step": NaN}', b'{"run_fingerprint": 1, "step": 1}', b"null"]
+    for _ in range(60):
+        at = chosen.randrange(len(whole))
+        damaged += [whole[:at], whole[:at] + bytes([whole[at] ^ 1 << chosen.randrange(8)]) + whole[at + 1 :]]
+    for content in damaged:
+        (folder / "provenance.json").write_bytes(content)
+        message = refusal(lambda: read_provenance(folder))
+        refused += message is not None
+        assert message is None or ("provenance.json" in message and "export again" in message), (content, message)
+        if message is not None:
+            assert "it is no export" in (foreign_file(folder) or ""), content
+    assert refused > 60
