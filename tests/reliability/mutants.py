@@ -1,0 +1,214 @@
+"""Change the code at random and see whether a test notices: `python -m tests.reliability.mutants --mutants 100`.
+
+A mutant is one small change of one core module: another comparison, a number that is off by one, `and` for `or`, a
+condition turned round, a statement left out, a value not returned. The tests that mirror the module run against a copy
+of the package with this change. A mutant that no test kills is printed: add the test, or list it in `EQUIVALENT` with
+the reason why it changes nothing.
+"""
+
+import ast
+import copy
+import dataclasses
+import difflib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_SECONDS = 600
+# Modules whose mistakes would be silent: numbers, files, what is read. Each has tests that mirror it.
+CORE = tuple(
+    line.split("#")[0].strip()
+    for line in """
+    audio_data: vocabulary records manifest shards windows mixture loader storage json_files holdouts quarantine writer
+    audio_data: document_index record_files sources dataset
+    audio_tokenize: documents/layout documents/strings documents/transcode documents/passages datasets/groupings
+    audio_tokenize: encoding/plan encoding/jobs encoding/shard_files encoding/encoded encoding/clips waveform
+    audio_tokenize: corpora/manifest corpora/transcripts text/byte_pairs vocabularies/folder vocabularies/merges
+    audio_model: config rope norms layers loss automaton sampling grammar_tables generation weights tensor_files
+    audio_train: optimization/schedules optimization/scaling optimization/optimizers resolved run_folder/checkpoint
+    audio_train: training/loop training/starts training/step isoflop/fit
+    audio_eval: metrics scores scoring packing bleu normalizers journal evaluation grammars
+    """.splitlines()
+    if line.strip()
+)
+_COMPARISONS = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+_ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv}
+# Survivors that change nothing that anyone could see: `Mutant.name`, as printed -> why.
+EQUIVALENT: dict[str, str] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One change: which module, and the changed source beside the unchanged one."""
+
+    package: str
+    module: str
+    before: str
+    after: str
+
+    @property
+    def diff(self) -> str:
+        """The change, as a unified diff without context."""
+        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), n=0, lineterm="")
+        return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+    @property
+    def name(self) -> str:
+        """Module and change, as `EQUIVALENT` has it."""
+        return f"{self.package}/{self.module}: {' -> '.join(line[1:].strip() for line in self.diff.splitlines())}"
+
+    @property
+    def tests(self) -> list[str]:
+        """The tests that mirror the module; those of its folder, or of its package, where there are none."""
+        folder = ROOT / "packages" / self.package / "tests"
+        path = folder / self.module
+        mirrored = path.with_name(f"test_{path.name}.py")
+        if mirrored.is_file():
+            return [str(mirrored), *map(str, sorted(path.parent.glob(f"test_{path.name}_*.py")))]
+        return [str(path.parent if path.parent.is_dir() else folder)]
+
+
+def core_modules() -> list[tuple[str, str]]:
+    """Packages and modules, such as ("audio_data", "records")."""
+    return [(p, m) for p, _, names in (line.partition(":") for line in CORE) for m in names.split()]
+
+
+def changes(tree: ast.Module) -> list[Callable[[ast.Module], None]]:
+    """Every possible change, as a function of another copy of the tree; annotations are left alone."""
+    skipped = {id(inner) for node in ast.walk(tree) for part in _annotations(node) for inner in ast.walk(part)}
+    nodes = enumerate(ast.walk(tree))
+    return [_at(number, change) for number, node in nodes if id(node) not in skipped for change in _of_node(node)]
+
+
+def _annotations(node: ast.AST) -> list[ast.AST]:
+    found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+    return [part for part in found if part is not None]
+
+
+def _at(number: int, change: Callable[[Any], None]) -> Callable[[ast.Module], None]:
+    return lambda tree: change(list(ast.walk(tree))[number])
+
+
+def _of_node(node: ast.AST) -> Iterator[Callable[[Any], None]]:
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in _COMPARISONS:
+        yield lambda n: n.ops.__setitem__(0, _COMPARISONS[type(n.ops[0])]())
+    elif isinstance(node, ast.BoolOp):
+        yield lambda n: setattr(n, "op", ast.Or() if isinstance(n.op, ast.And) else ast.And())
+    elif isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC and not _is_text(node):
+        yield lambda n: setattr(n, "op", _ARITHMETIC[type(n.op)]())
+    elif isinstance(node, ast.Constant) and type(node.value) is int:
+        yield lambda n: setattr(n, "value", n.value + 1)
+    elif isinstance(node, ast.Constant) and type(node.value) is bool:
+        yield lambda n: setattr(n, "value", not n.value)
+    elif isinstance(node, ast.If | ast.IfExp | ast.While):
+        yield lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))
+    elif isinstance(node, ast.Return) and node.value is not None:
+        yield lambda n: setattr(n, "value", ast.Constant(None))
+    elif isinstance(node, ast.Expr | ast.AugAssign | ast.Raise | ast.Continue | ast.Break) and not _is_docstring(node):
+        yield _leave_out
+
+
+def _leave_out(node: ast.AST) -> None:
+    node.__class__ = ast.Pass  # pyright: ignore[reportAttributeAccessIssue]
+    node.__dict__ = {"lineno": getattr(node, "lineno", 1), "col_offset": 0}
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_text(node: ast.BinOp) -> bool:
+    return any(
+        isinstance(side, ast.JoinedStr | ast.Constant) and not _is_number(side) for side in (node.left, node.right)
+    )
+
+
+def _is_number(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+
+
+def draw(rng: random.Random) -> Mutant:
+    """A random change of a random core module."""
+    while True:
+        package, module = rng.choice(core_modules())
+        tree = ast.parse((ROOT / "packages" / package / "src" / package / f"{module}.py").read_text())
+        changed = copy.deepcopy(tree)
+        rng.choice(changes(tree))(changed)
+        mutant = Mutant(package, module, ast.unparse(tree), ast.unparse(ast.fix_missing_locations(changed)))
+        if mutant.before != mutant.after and mutant.name not in EQUIVALENT:
+            return mutant
+
+
+def is_killed(mutant: Mutant, folder: Path) -> bool:
+    """Whether the tests notice the change; a test run that takes too long notices it as well."""
+    source = ROOT / "packages" / mutant.package / "src"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder)
+    (folder / mutant.package / f"{mutant.module}.py").write_text(mutant.after)
+    environment = {**os.environ, "PYTHONPATH": str(folder), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *mutant.tests]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
+
+
+@click.command(help=__doc__)
+@click.option("--mutants", default=100, show_default=True, help="How many to draw.")
+@click.option("--seed", default=0, show_default=True, help="Drives which.")
+@click.option("--package", "packages", multiple=True, help="Only modules of this package; repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the counts and the survivors.")
+def main(mutants: int, seed: int, packages: tuple[str, ...], out: Path | None) -> None:
+    """Run it."""
+    rng, survivors, num_killed, whole = random.Random(seed), [], 0, {}
+    with tempfile.TemporaryDirectory(prefix="audio-mutants-") as name:
+        while num_killed + len(survivors) < mutants:
+            mutant = draw(rng)
+            key = mutant.package, mutant.module
+            if packages and mutant.package not in packages:
+                continue
+            if key not in whole:
+                whole[key] = not is_killed(dataclasses.replace(mutant, after=mutant.before), Path(name) / "src")
+                if not whole[key]:
+                    click.echo(f"the tests of {'/'.join(key)} fail without any change", err=True)
+            if not whole[key]:
+                continue
+            if is_killed(mutant, Path(name) / "src"):
+                num_killed += 1
+            else:
+                survivors.append(mutant.name)
+                click.echo(f"survived: {mutant.name}")
+            if (num_killed + len(survivors)) % 10 == 0:
+                click.echo(f"{num_killed} killed, {len(survivors)} survived", err=True)
+    if out is not None:
+        document = {"mutants": mutants, "seed": seed, "killed": num_killed, "survivors": survivors}
+        out.write_text(json.dumps(document, indent=1) + "\n")
+    click.echo(f"{num_killed} of {mutants} killed")
+
+
+if __name__ == "__main__":
+    main()
