@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from tests.reliability.scenarios import Scenario, by_name, make_workspace, names, snapshot
+from tests.reliability.scenarios import Scenario, by_name, make_workspace, names
 from tests.reliability.simulator import Simulator, import_all, memory_folder, restart_with_library
 
 
@@ -166,7 +166,7 @@ class Damager(Simulator):
             return what, "named", ""
         if status != 0:
             return what, "traceback", f"ended with {status}: {printed[-700:].strip()}"
-        found = snapshot(self.root / scenario.out, self.root)
+        found = scenario.output(self.root)
         if found == expected or bytes(content) == before:
             return what, "no effect", ""
         changed = sorted(name for name in found | expected if found.get(name) != expected.get(name))

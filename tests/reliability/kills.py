@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import click
-from tests.reliability.scenarios import SCENARIOS, Scenario, by_name, make_workspace, names, place, snapshot
+from tests.reliability.scenarios import SCENARIOS, Scenario, by_name, make_workspace, names, place
 from tests.reliability.simulator import memory_folder, other_files
 
 KILLS_IN_A_ROW = 3
@@ -57,7 +57,7 @@ def kill_at_random(scenario: Scenario, workspace: Path, folder: Path, num_kills:
     _place(scenario, workspace, root)
     inputs = other_files(scenario, root)
     _finish(scenario, root, tally)
-    seconds, expected = time.monotonic() - start, snapshot(root / scenario.out, root)
+    seconds, expected = time.monotonic() - start, scenario.output(root)
     while tally.kills < num_kills and not tally.wrong:
         _place(scenario, workspace, root)
         for _ in range(min(KILLS_IN_A_ROW, num_kills - tally.kills)):
@@ -72,7 +72,7 @@ def kill_at_random(scenario: Scenario, workspace: Path, folder: Path, num_kills:
                 if left := _still_alive(process.pid):
                     tally.wrong.append(f"{left} processes go on after the kill")
         _finish(scenario, root, tally)
-        found = snapshot(root / scenario.out, root)
+        found = scenario.output(root)
         if found != expected:
             changed = sorted(name for name in found | expected if found.get(name) != expected.get(name))
             tally.wrong.append(f"another output: {names(changed)}")

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import fsspec
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from tests.reliability.faults import FAULTS, Fault
-from tests.reliability.scenarios import Scenario, snapshot
+from tests.reliability.scenarios import Scenario
 from tests.reliability.simulator import SEVERAL, Check, Run, Simulator, call_command, describe
 
 KINDS = ("busy", "slow down", "server error", "torn upload", "late listing", "killed")
@@ -201,12 +201,12 @@ class StoreSimulator(Simulator):
         name = f"{scenario.name} on a store"
         if name not in self._stored:
             self._prepare(scenario)
-            before = snapshot(self.root / scenario.out, self.root)
+            before = scenario.output(self.root)
             status, printed, *_ = self._in_child(scenario, "", 0)
             if status:
                 raise RuntimeError(f"{name} failed undisturbed with {status}: {printed}")
             count = int((self._stores / "first.count").read_text())
-            self._stored[name] = (before, snapshot(self._stores / "first", self.root), count)
+            self._stored[name] = (before, scenario.output(self.root, self._stores / "first"), count)
         return self._stored[name]
 
     @property

@@ -37,6 +37,8 @@ class Scenario:
         out: What the command writes, below the folder.
         marker: The file that says that the output is whole; it is judged by what it claims.
         is_light: Whether it takes no compiled code, so that thousands of runs are cheap.
+        varies: Beginnings of names below `out` that differ between undisturbed runs: lists of starts, and checkpoints,
+            whose parts have random names and whose content the export and the logged losses follow from.
     """
 
     name: str
@@ -46,6 +48,16 @@ class Scenario:
     out: str
     marker: str
     is_light: bool = True
+    varies: tuple[str, ...] = ()
+
+    def output(self, root: Path, out: Path | None = None) -> dict[str, str]:
+        """What the command wrote: a hash by the name of each file.
+
+        Args:
+            root: The scenario's folder.
+            out: Where the output is, if not where the scenario says.
+        """
+        return snapshot(out or root / self.out, root, lambda name: name.startswith(self.varies))
 
     def arguments(self, root: Path) -> list[str]:
         """The command's arguments."""
@@ -111,6 +123,7 @@ SCENARIOS = (
         "run",
         "export/provenance.json",
         is_light=False,
+        varies=("checkpoints/", "launches.jsonl"),
     ),
     Scenario(
         "audio-train export",
@@ -225,7 +238,17 @@ def place(scenario: Scenario, workspace: Path, root: Path) -> None:
 
 # JSON keys whose values differ between two undisturbed runs.
 VOLATILE = frozenset(
-    ("time", "seconds", "tokens_per_second", "mfu", "step_seconds", "remaining_seconds", "wall_seconds", "devices")
+    (
+        "time",
+        "seconds",
+        "tokens_per_second",
+        "mfu",
+        "step_seconds",
+        "remaining_seconds",
+        "wall_seconds",
+        "devices",
+        "data_wait_fraction",
+    )
 )
 
 

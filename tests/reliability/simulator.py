@@ -70,7 +70,7 @@ class Simulator:
         """The output before and after an undisturbed run, and how many operations each kind of fault can hit."""
         if scenario.name not in self._known:
             self._prepare(scenario)
-            before, counts = snapshot(self.root / scenario.out, self.root), {}
+            before, counts = scenario.output(self.root), {}
             for classes in sorted({classes for classes, _, _ in FAULTS.values()}):
                 self._prepare(scenario)
                 kind = next(kind for kind, (its, _, _) in FAULTS.items() if its == classes)
@@ -78,7 +78,7 @@ class Simulator:
                 if status:
                     raise RuntimeError(f"{scenario.name} failed undisturbed with {status}: {printed}")
                 counts[classes] = int.from_bytes(self._counter.read_bytes(), sys.byteorder)
-            self._known[scenario.name] = (before, snapshot(self.root / scenario.out, self.root), counts)
+            self._known[scenario.name] = (before, scenario.output(self.root), counts)
         return self._known[scenario.name]
 
     def draw(self, scenario: Scenario, kind: str, rng: random.Random) -> Fault:
@@ -234,7 +234,7 @@ class Check:
 
     def claims(self, status: int) -> None:
         """Where the marker of a whole output is, the output is what an undisturbed run gives, or what was there."""
-        found = snapshot(self._out, self._root)
+        found = self._scenario.output(self._root, self._out)
         marker = self._scenario.marker
         if self._lost or (marker not in found and status != 0):
             return
@@ -248,7 +248,7 @@ class Check:
     def finished(self, status: int, printed: str) -> None:
         """Running it again ends in the same bytes, or names the damage that a power failure left."""
         self.ended(status, printed)
-        found = snapshot(self._out, self._root)
+        found = self._scenario.output(self._root, self._out)
         if status == 0 and found != self._after:
             different = sorted({name for name in found | self._after if found.get(name) != self._after.get(name)})
             self.wrong.append(f"the second run ended well with another output: {names(different)}")
