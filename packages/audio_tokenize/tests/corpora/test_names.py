@@ -148,6 +148,8 @@ def test_a_name_that_is_not_utf8_is_skipped_and_the_others_are_read(tmp_path, pl
     (skipped,) = corpus.skipped
     assert skipped.id == ("caf\\udce9" if place == "name" else "caf\\udce9/a")
     assert "byte 0xe9" in skipped.reason
+    assert "rename the file" in skipped.reason
+    assert "iconv" not in skipped.reason
 
 
 def test_a_corpus_in_a_folder_whose_name_is_not_utf8_is_read_whole(tmp_path):

@@ -107,8 +107,8 @@ def test_wrong_sources_are_refused(tmp_path: Path, root):
         (root / "ids.npy", 0, "ids, which need `vocabulary`"),
         (tmp_path / "x.npy", 0, r"must hold integers \[ids\] or \[frames, codebooks\], got float64 of shape \(3,\)"),
         (tmp_path / "y.npy", 0, "cannot be read"),
-        (tmp_path / "x.json", 0, "must hold a list of ids"),
-        (tmp_path / "z.json", 0, "cannot be read"),
+        (tmp_path / "x.json", 0, "expected a list of ids"),
+        (tmp_path / "z.json", 0, "expected JSON"),
         (tmp_path / "x.txt", 0, "must be UTF-8, got invalid continuation byte at byte 3|must be UTF-8"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -119,3 +119,23 @@ def test_another_vocabulary_is_refused(root, tmp_path, codec):
     VocabularyFolder.train([EncodedCorpus.open(root / "codes")], codec, num_pieces=9).save(tmp_path / "vocabulary")
     with pytest.raises(InputError, match=r"`vocabulary` of .* must be 'compact' with fingerprint [0-9a-f]{12}, got"):
         read_excerpt(root / "data" / "asr", vocabulary=tmp_path / "vocabulary")
+
+
+def npy(shape: str, descr: str = "<i4", content: bytes = bytes(8)) -> bytes:
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n" + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy("(1000000000000, 8)"), npy("(10000000000000000000000000,)"), npy("(-1,)"), npy("(2"), npy("(2,)", "|O"),
+        npy("(2,)", "<q9"), b"\x93NUMPY", b"", b"PK\x03\x04", b"[" * 100_000,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_an_array_with_a_lying_shape_or_any_other_damage_is_named(tmp_path, content: bytes, suffix: str):
+    path = tmp_path / f"codes{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"codes{suffix}"):
+        read_excerpt(path, 0)

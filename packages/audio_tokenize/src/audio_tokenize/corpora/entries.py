@@ -115,7 +115,7 @@ def _record_problem(entry: Entry) -> str | None:
     if "\0" in str(entry.audio):
         return "the name of its audio has a zero character"
     for name, value in fields.items():
-        if problem := size_problem(len(value), MAX_TEXT_BYTES) or text_problem(value):
+        if problem := size_problem(len(value), MAX_TEXT_BYTES) or text_problem(value, is_name=name != "text"):
             return f"`{name}` has {problem}"
     for name, value in entry.extra.items():
         if problem := value_problem({name: value}):

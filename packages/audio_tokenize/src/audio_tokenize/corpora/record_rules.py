@@ -28,6 +28,7 @@ MAX_AUDIO_BYTES = 1 << 31
 
 _ID = re.compile(r'"id"\s*:\s*"((?:[^"\\]|\\.)+)"')
 _CONVERT = "if the file is Latin-1, convert it with `iconv -f LATIN1 -t UTF-8`"
+_RENAME = "rename the file, for example with `convmv -f LATIN1 -t UTF-8`, or correct what names it"
 _REPAIR = "the rest is UTF-8, so repair this place by hand; converting the file would damage the rest"
 
 
@@ -36,13 +37,14 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def text_problem(text: str) -> str | None:
+def text_problem(text: str, *, is_name: bool = False) -> str | None:
     """Why a string cannot be kept: half a surrogate pair, a byte that is not UTF-8, or a zero character.
 
     Readers decode with `surrogateescape`, so that a byte that is not UTF-8 arrives here as U+DC80 to U+DCFF.
 
     Args:
         text: Any string.
+        is_name: Whether it is perhaps the name of a file, which no conversion of a file mends.
     """
     try:
         text.encode()
@@ -51,7 +53,7 @@ def text_problem(text: str) -> str | None:
         if not 0xDC80 <= point <= 0xDCFF:
             return f"half a surrogate pair, U+{point:04X}, at character {error.start}; remove or complete it"
         has_others = any(ord(character) > 0x7F and not "\ud800" <= character <= "\udfff" for character in text)
-        advice = _REPAIR if has_others else _CONVERT
+        advice = _RENAME if is_name else _REPAIR if has_others else _CONVERT
         return f"byte 0x{point - 0xDC00:02x} at character {error.start}, expected UTF-8; {advice}"
     if "\0" in text:
         return f"a zero character at character {text.index(chr(0))}; remove it, or convert the file from UTF-16"

@@ -1,7 +1,6 @@
 """One entry of whatever holds codes or documents, for `inspect` and `decode`."""
 
-import io
-import json
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +8,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from audio_data import InputError, StoragePath, TokenDataset, disk_errors, read_bytes, storage_path
+from audio_data import (
+    InputError,
+    StoragePath,
+    TokenDataset,
+    decode_json,
+    disk_errors,
+    fetch,
+    file_errors,
+    read_bytes,
+    storage_path,
+)
 from audio_tokenize.documents.passages import Passage, Passages, read_ids, read_string
 from audio_tokenize.encoding.encoded import MANIFEST_NAME, EncodedCorpus
 from audio_tokenize.vocabularies.folder import FOLDER_NAME, VOCABULARY_NAME, VocabularyFolder
 
 # Of sources that do not say; every codec of the study has it.
 FRAME_RATE_HZ = 12.5
+_NPY_MAGIC = b"\x93NUMPY"
 _BEGIN = "<|begin_of_text|>"
 _SOURCES = (
     "a folder of codes, a token dataset, a `.npy` or `.json` file of codes or ids, "
@@ -129,11 +139,10 @@ def _load_vocabulary(vocabulary: str | StoragePath, dataset: TokenDataset) -> Vo
 def _load_numbers(path: StoragePath) -> Integer[np.ndarray, "..."]:
     """Integers of one or two dimensions: ids, or codes [frames, codebooks]."""
     try:
-        if path.suffix == ".json":
-            found = np.asarray(_load_json(path))
-        else:
-            found = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        found = np.asarray(_load_json(path)) if path.suffix == ".json" else _load_array(path)
+    except (ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"`{path}` cannot be read ({error}): `numpy.save` integers, or write a JSON list") from error
     if found.ndim not in (1, 2) or not np.issubdtype(found.dtype, np.integer):
         raise InputError(
@@ -142,10 +151,20 @@ def _load_numbers(path: StoragePath) -> Integer[np.ndarray, "..."]:
     return found
 
 
+def _load_array(path: StoragePath) -> np.ndarray:
+    local = fetch(path)
+    with local.open("rb") as file:
+        if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+            raise ValueError("it does not begin as a .npy file")
+    # Mapped first, which compares the shape with the size of the file: a header may state any number of elements.
+    return np.array(np.load(local, mmap_mode="r", allow_pickle=False))
+
+
 def _load_json(path: StoragePath) -> list[Any]:
-    found = json.loads(read_bytes(path))
-    if not isinstance(found, list) or not found:
-        raise InputError(f"`{path}` must hold a list of ids or of rows of codes, got {str(found)[:60]!r}")
+    with file_errors(path, "write a JSON list of ids or of rows of codes"):
+        found = decode_json(read_bytes(path))
+        if not isinstance(found, list) or not found:
+            raise InputError(f"expected a list of ids or of rows of codes, got {str(found)[:60]!r}")
     return found
 
 
