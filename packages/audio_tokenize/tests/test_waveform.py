@@ -64,7 +64,7 @@ def test_equal_rates_leave_the_samples_alone():
 def test_info_reads_the_header(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros((4_000, 2)), 16_000)
     info = audio_info(tmp_path / "a.wav")
-    assert (info.seconds, info.sample_rate_hz, info.num_channels) == (0.25, 16_000, 2)
+    assert (info.seconds, info.sample_rate_hz, info.num_channels, info.num_samples) == (0.25, 16_000, 2, 8_000)
 
 
 def _wav_with_rate(rate_hz: int) -> bytes:

@@ -167,24 +167,32 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65_535), help="0 for any free one.")
 @click.option("--max-seconds", default=30.0, show_default=True, help="Longest recording.")
 @click.option("--max-megabytes", default=16.0, show_default=True, help="Largest file, in MiB.")
+@click.option("--max-stored-megabytes", default=512.0, show_default=True, help="Largest sum of all files, in MiB.")
+@click.option("--keep-minutes", default=60.0, show_default=True, help="Age at which a file is deleted.")
 @click.option("--codec-weights", help="Where Mimi's weights lie, if not where the checkpoint says.")
 def demo(
-    checkpoint: Path, host: str, port: int, max_seconds: float, max_megabytes: float, codec_weights: str | None
+    checkpoint: Path,
+    host: str,
+    port: int,
+    max_seconds: float,
+    max_megabytes: float,
+    max_stored_megabytes: float,
+    keep_minutes: float,
+    codec_weights: str | None,
 ) -> None:
     """Serve a page to talk to CHECKPOINT: transcribe, speak, continue and translate speech.
 
-    Needs the extra `demo`. It listens on this machine alone, and Ctrl-C ends it.
+    Needs the extra `demo`. It listens on this machine alone, and Ctrl-C or SIGTERM ends it.
     """
-    from audio_eval.demo import serve_demo
+    from audio_eval.demo import Limits, serve_demo
 
-    serve_demo(
-        checkpoint,
-        host=host,
-        port=port,
+    limits = Limits(
         max_seconds=max_seconds,
-        max_megabytes=max_megabytes,
-        codec_weights=codec_weights,
+        max_upload_bytes=max_megabytes * 2**20,
+        max_stored_bytes=max_stored_megabytes * 2**20,
+        max_stored_seconds=keep_minutes * 60,
     )
+    serve_demo(checkpoint, host=host, port=port, limits=limits, codec_weights=codec_weights)
 
 
 def _overrides(settings: tuple[str, ...]) -> dict[str, str]:

@@ -1,8 +1,10 @@
 import base64
 import json
 import os
+import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,8 @@ from audio_model import Qwen3xConfig, initialize, save_model
 from audio_tokenize import VocabularyFolder
 
 RATE_HZ = 24_000
+COMMAND = "from audio_eval.cli import main; main()"
+PATIENCE_SECONDS = 120
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
@@ -140,7 +144,11 @@ def make_export(folder, text, *, num_text=None, max_seq_len=512):
     config = Qwen3xConfig(vocab_size=vocabulary.size + 3, max_seq_len=max_seq_len, **sizes)
     save_model(folder, initialize(config, jax.random.key(5)))
     VocabularyFolder(vocabulary, text).save(folder / "vocabulary")
-    provenance = {"run": "<i>toy</i>", "dataset_fingerprints": {"asr": "1", "tts": "2"}, "codec": {"name": "embedded"}}
+    provenance = {
+        "run": "<i>toy</i> ${1+1} {{2+2}}",
+        "dataset_fingerprints": {"asr": "1", "tts": "2"},
+        "codec": {"name": "embedded"},
+    }
     (folder / "provenance.json").write_text(json.dumps(provenance))
     return folder
 
@@ -174,3 +182,61 @@ def browser(tmp_path):
     browser = Browser(tmp_path / "profile")
     yield browser
     browser.close()
+
+
+class Server:
+    """The demo in a process of its own, as people start it or as a program does."""
+
+    def __init__(self, folder, program, *arguments):
+        # A file: a hostile client can make a server complain more than a pipe holds.
+        self.folder, self._complaints = folder, folder.with_name(f"{folder.name}-complaints")
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder)}
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        with self._complaints.open("w") as complaints:
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
+            )
+        line = self._process.stdout.readline()
+        found = re.fullmatch(r"Open (http://127\.0\.0\.1:\d+/) in a browser; Ctrl-C ends it\.\n", line)
+        assert found, line + self.complaints()
+        self.address = found[1]
+
+    def complaints(self):
+        """What it has written to standard error."""
+        return self._complaints.read_text()
+
+    def end(self, number):
+        """Sends a signal, and returns the exit status and what is said at the end."""
+        self._process.send_signal(number)
+        said, _ = self._process.communicate(timeout=PATIENCE_SECONDS)
+        return self._process.returncode, said
+
+    def close(self):
+        """Ends it if it has not ended."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def start_server():
+    """Starts a server that the caller closes."""
+    return Server
+
+
+@pytest.fixture(scope="session")
+def server(speaker, tmp_path_factory):
+    """A server by the command that people type, ended by an interrupt."""
+    server = Server(tmp_path_factory.mktemp("server"), COMMAND, "demo", speaker, "--port", "0", "--max-seconds", "4")
+    yield server
+    status, said = server.end(signal.SIGINT)
+    complaints = server.complaints()
+    server.close()
+    assert (status, said) == (0, "The demo has ended; what was recorded and made there is gone.\n")
+    assert "Traceback" not in complaints, complaints
+    assert list(server.folder.iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def address(server):
+    """Where the page is served."""
+    return server.address

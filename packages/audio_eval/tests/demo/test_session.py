@@ -1,3 +1,5 @@
+import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +188,15 @@ def test_a_large_file_is_refused_unread_and_a_long_one_undecoded(speaker, tmp_pa
         next(session.transcribe(hour))
 
 
+def test_a_short_file_of_many_samples_is_refused_undecoded(session, tmp_path, monkeypatch):
+    path = tmp_path / "dense.flac"
+    soundfile.write(path, np.zeros((655_350 * 3, 8), np.int16), 655_350)
+    assert path.stat().st_size < 20_000
+    monkeypatch.setattr("audio_eval.demo.limits.load_audio", lambda *given: pytest.fail("it was decoded"))
+    with pytest.raises(InputError, match=r"at most 11,520,000 samples in all channels, got 15,728,400: lower its rate"):
+        next(session.transcribe(path))
+
+
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"<html>"])
 def test_what_is_no_audio_is_told_by_its_name_alone(session, tmp_path, content):
     path = tmp_path / "note.wav"
@@ -194,12 +205,23 @@ def test_what_is_no_audio_is_told_by_its_name_alone(session, tmp_path, content):
         next(session.transcribe(path))
 
 
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+def test_what_is_no_regular_file_is_not_opened(session, tmp_path, kind):
+    path = {"device": Path("/dev/zero"), "folder": tmp_path, "pipe": tmp_path / "pipe.wav"}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(InputError, match="got no such file"):
+        next(session.transcribe(path))
+
+
 def test_a_recording_that_is_gone_is_asked_for_again(session, tmp_path):
     with pytest.raises(InputError, match=r"^`gone\.wav` must be there, .*: record or upload it again"):
         next(session.transcribe(tmp_path / "gone.wav"))
 
 
-@pytest.mark.parametrize("name", ["max_seconds", "max_upload_bytes", "max_characters", "max_text_tokens", "max_frames"])
-def test_limits_leave_something(name):
-    with pytest.raises(InputError, match=rf"`{name}` must be above 0, got 0"):
-        Limits(**{name: 0})
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
+def test_limits_leave_something_and_are_limits(name):
+    wrong = [0, -1] if isinstance(getattr(Limits, name), int) else [0.0, float("nan"), float("inf")]
+    for value in wrong:
+        with pytest.raises(InputError, match=rf"`{name}` must be above 0 and finite, got {value}"):
+            Limits(**{name: value})

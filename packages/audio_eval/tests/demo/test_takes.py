@@ -18,7 +18,7 @@ def listen(take):
 
 
 def test_a_finished_take_is_a_wav_file():
-    take = Take(24_000, 10_000)
+    take = Take("ann", 24_000, 10_000)
     take.write(TONE)
     take.write(np.array([2.0, -2.0], np.float32))
     take.finish()
@@ -26,11 +26,11 @@ def test_a_finished_take_is_a_wav_file():
     assert rate_hz == 24_000
     np.testing.assert_allclose(samples, [*TONE, 1, -1], atol=1 / 32_000)
     assert take.seconds == len(samples) / rate_hz
-    np.testing.assert_array_equal(take.samples, (samples * 32_768).round().astype(np.int16))
+    assert take.wav() == listen(take)
 
 
 def test_a_listener_hears_each_piece_when_it_is_written_and_an_end():
-    take = Take(24_000, 10_000)
+    take = Take("ann", 24_000, 10_000)
 
     async def follow():
         heard = take.follow()
@@ -50,7 +50,7 @@ def test_a_listener_hears_each_piece_when_it_is_written_and_an_end():
 
 
 def test_an_open_take_promises_no_more_than_can_come():
-    take = Take(24_000, 10_000)
+    take = Take("ann", 24_000, 10_000)
     header = asyncio.run(anext(take.follow()))
     assert int.from_bytes(header[40:44], "little") == 20_000
     assert int.from_bytes(header[4:8], "little") == 20_036
@@ -58,8 +58,9 @@ def test_an_open_take_promises_no_more_than_can_come():
 
 def test_the_shelf_keeps_the_last_takes():
     shelf = TakeShelf(capacity=2)
-    first, second, third = (shelf.open(24_000, 1) for _ in range(3))
-    assert shelf.find(first.name) is None
-    assert shelf.find(second.name) is second
-    assert shelf.find(third.name) is third
+    first, second, third = (shelf.open("ann", 24_000, 1) for _ in range(3))
+    assert shelf.find("ann", first.name) is None
+    assert shelf.find("ann", second.name) is second
+    assert shelf.find("ann", third.name) is third
+    assert shelf.find("bob", third.name) is None
     assert len(third.name) > 20

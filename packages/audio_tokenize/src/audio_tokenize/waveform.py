@@ -31,12 +31,14 @@ class AudioInfo:
         seconds: Duration of what can be decoded.
         sample_rate_hz: Samples of one channel per second; of the first link of a chain.
         num_channels: Channels; of the first link of a chain.
+        num_samples: Samples of all channels and links together: what decoding it holds.
         fault: Why that is less than the file states, as the end of `expected ..., got ...`; empty where it is whole.
     """
 
     seconds: float
     sample_rate_hz: int
     num_channels: int
+    num_samples: int
     fault: str = ""
 
 
@@ -54,7 +56,10 @@ def audio_info(path: AudioSource | str) -> AudioInfo:
         InputError: If the file is missing, no audio, of a format that is not read, or has no sample.
     """
     track = read_track(_source(path))
-    return AudioInfo(track.seconds, track.links[0].sample_rate_hz, track.links[0].num_channels, track.fault)
+    num_samples = sum(link.num_frames * link.num_channels for link in track.links)
+    return AudioInfo(
+        track.seconds, track.links[0].sample_rate_hz, track.links[0].num_channels, num_samples, track.fault
+    )
 
 
 def resample(

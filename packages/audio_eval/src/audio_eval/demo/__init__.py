@@ -1,7 +1,5 @@
 """The web demo: speak to a checkpoint in a browser, on this machine, and hear what it makes of it."""
 
-from audio_eval.demo.limits import Limits
-from audio_eval.demo.serving import serve_demo
-from audio_eval.demo.session import DemoSession, Update, open_session
+import lazy_loader
 
-__all__ = ["DemoSession", "Limits", "Update", "open_session", "serve_demo"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

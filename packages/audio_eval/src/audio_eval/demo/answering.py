@@ -27,8 +27,8 @@ def show_answer(
         stopped: Whether someone has had enough, asked between updates.
 
     Yields:
-        New values of `heard` and `written` (texts), `live` and `status` (markup), and of `result` at last: the rate in
-        Hz and the samples. What does not change is left out.
+        New values of `heard` and `written` (texts), `live` and `status` (markup), and of `result` at last: a WAV file.
+        What does not change is left out.
     """
     start, first, ending = time.monotonic(), None, "cut off at the longest length"
     yield {"status": show_status("Working. The first answer of each length takes some seconds more.")}
@@ -50,7 +50,7 @@ def show_answer(
                     ending = "it came to its end by itself" if update.ended else "stopped"
                     break
     except InputError as error:
-        yield {"status": tag("p", error.message, role="alert")}
+        yield {"status": show_mistake(error)}
         return
     finally:
         take.finish()
@@ -59,12 +59,17 @@ def show_answer(
         yield {"status": show_status(f"Done in {seconds:.1f} s; {ending}.")}
         return
     made = f"{take.seconds:.1f} s of sound in {seconds:.1f} s, the first after {first:.1f} s; {ending}."
-    yield {"status": show_status(made), "result": (take.sample_rate_hz, take.samples)}
+    yield {"status": show_status(made), "result": take.wav()}
 
 
 def show_status(text: str) -> Markup:
     """A line about the answer."""
     return tag("p", text, role="status")
+
+
+def show_mistake(error: InputError) -> Markup:
+    """What was wrong with the request."""
+    return tag("p", error.message, role="alert")
 
 
 def show_player(take: Take) -> Markup:

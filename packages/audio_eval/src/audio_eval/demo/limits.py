@@ -1,6 +1,7 @@
 """How much the demo takes and gives at once, and recordings that keep to it."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from audio_tokenize import load_audio
 from audio_tokenize.waveform import AudioBytes, audio_info
 
 MEBIBYTE = 2**20
+# Of all channels, for each second that a recording may have: two channels at 192 kHz, or eight at 48 kHz. A file of
+# 165 kB can hold 30 s of eight channels at 655 kHz, which took 2.3 GB.
+_MOST_SAMPLES_HZ = 384_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +25,9 @@ class Limits:
     Attributes:
         max_seconds: Longest recording.
         max_upload_bytes: Largest file.
+        max_upload_seconds: Longest time that a file may take to arrive.
+        max_stored_bytes: Largest sum of all files, of all visitors.
+        max_stored_seconds: Age at which a file is deleted.
         max_characters: Longest text to speak.
         max_text_tokens: Most text tokens of an answer; 200 is the study's for recognition.
         max_frames: Most frames of an answer; the study's for synthesis, 15 s of eight codebooks, by default.
@@ -30,22 +37,25 @@ class Limits:
     """
 
     max_seconds: float | int = 30.0
-    max_upload_bytes: int = 16 * MEBIBYTE
+    max_upload_bytes: float | int = 16 * MEBIBYTE
+    max_upload_seconds: float | int = 120.0
+    max_stored_bytes: float | int = 512 * MEBIBYTE
+    max_stored_seconds: float | int = 3_600.0
     max_characters: int = 1_000
     max_text_tokens: int = 200
     max_frames: int = SeedTtsTask.max_tokens // 8
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            if (value := getattr(self, field.name)) <= 0:
-                raise InputError(f"`{field.name}` must be above 0, got {value!r}")
+            if not 0 < (value := getattr(self, field.name)) < math.inf:
+                raise InputError(f"`{field.name}` must be above 0 and finite, got {value!r}")
 
 
 def read_recording(path: Path, sample_rate_hz: int, limits: Limits) -> Float32[np.ndarray, " samples"]:
     """Reads a recording that someone gave, whatever it is.
 
-    Its size is looked at before it is read and its length before it is decoded, since a small file can hold hours. The
-    length is that of the sound that is there, whatever the header states.
+    Only a regular file is opened. Its size is looked at before it is read and its length before it is decoded, since a
+    small file can hold hours. The length is that of the sound that is there, whatever the header states.
 
     Args:
         path: The file.
@@ -59,15 +69,31 @@ def read_recording(path: Path, sample_rate_hz: int, limits: Limits) -> Float32[n
         InputError: It is gone, too large, too long, or no audio that can be decoded; the message names the file, not
             where it lies.
     """
-    if not path.is_file():
-        raise InputError(f"`{path.name}` must be there, got no such file (any longer): record or upload it again")
-    size, most = path.stat().st_size, limits.max_upload_bytes
-    if size > most:
+    content = AudioBytes(path.name, _read(path, limits.max_upload_bytes))
+    info = audio_info(content)
+    if info.seconds > limits.max_seconds:
         raise InputError(
-            f"`{path.name}` must be a file of at most {most / MEBIBYTE:.3g} MiB, got {size / MEBIBYTE:.3g}: cut it"
+            f"`{path.name}` must be at most {limits.max_seconds:g} s long, got {info.seconds:.1f} s: cut it"
         )
-    content = AudioBytes(path.name, path.read_bytes())
-    seconds = audio_info(content).seconds
-    if seconds > limits.max_seconds:
-        raise InputError(f"`{path.name}` must be at most {limits.max_seconds:g} s long, got {seconds:.1f} s: cut it")
+    if info.num_samples > (most := round(limits.max_seconds * _MOST_SAMPLES_HZ)):
+        raise InputError(
+            f"`{path.name}` must have at most {most:,} samples in all channels, got {info.num_samples:,}: "
+            "lower its rate or its number of channels"
+        )
     return load_audio(content, sample_rate_hz)
+
+
+def _read(path: Path, most: float | int) -> bytes:
+    gone = f"`{path.name}` must be there, got no such file (any longer): record or upload it again"
+    if not path.is_file():
+        raise InputError(gone)
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise InputError(
+                f"`{path.name}` must be a file of at most {most / MEBIBYTE:.3g} MiB, got {size / MEBIBYTE:.3g}: cut it"
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        # It reached its age just now.
+        raise InputError(gone) from error

@@ -11,7 +11,9 @@ from gradio.themes import Base, Default  # pyright: ignore[reportMissingImports]
 
 from audio_data import InputError
 from audio_eval.demo.abilities import CONTINUE, LEAST_SECONDS, SPEAK, TRANSCRIBE, TRANSLATE
-from audio_eval.demo.answering import show_answer
+from audio_eval.demo.answering import show_answer, show_mistake
+from audio_eval.demo.files import SessionFiles
+from audio_eval.demo.gate import require_session
 from audio_eval.demo.limits import MEBIBYTE
 from audio_eval.demo.session import ROUTES, DemoSession, Update
 from audio_eval.demo.takes import Take, TakeShelf
@@ -25,7 +27,8 @@ _SANS = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Liberation Sans", 
 _MONO = ("ui-monospace", "Cascadia Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 # A page is slow to answer a queue this long; who comes later is told so.
 _LONGEST_QUEUE = 16
-_OLD_SECONDS = 3_600
+# Gradio keeps what each of the last pages shows, some 50 kB.
+_MOST_PAGES = 256
 _MOST_GIVEN_SECONDS = 10.0
 
 
@@ -37,19 +40,18 @@ def make_theme() -> Base:
     return theme.set(**gray, block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
 
 
-def make_page(session: DemoSession, shelf: TakeShelf) -> gr.Blocks:
+def make_page(session: DemoSession, shelf: TakeShelf, files: SessionFiles) -> gr.Blocks:
     """Lays the page out.
 
     Args:
         session: Who answers.
         shelf: Where sounds in the making are put; the page listens to them at `takes/NAME.wav`.
+        files: Where sounds that are made are put.
 
     Returns:
         The page; one request is worked on at a time, others wait.
     """
-    with gr.Blocks(
-        title=f"{_name(session)} · audio-eval demo", analytics_enabled=False, delete_cache=(_OLD_SECONDS, _OLD_SECONDS)
-    ) as page:
+    with gr.Blocks(title=f"{_name(session)} · audio-eval demo", analytics_enabled=False) as page:
         gr.HTML(_about(session), elem_classes="about")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
@@ -66,9 +68,18 @@ def make_page(session: DemoSession, shelf: TakeShelf) -> gr.Blocks:
                         if reason := session.abilities[ability]:
                             gr.HTML(tag("p", f"This model cannot {ability}: {reason}."), elem_classes="lacking")
                         else:
-                            _TABS[ability](Desk(session, shelf, ability), recording)
-    page.queue(max_size=_LONGEST_QUEUE, default_concurrency_limit=1)
+                            _TABS[ability](Desk(session, shelf, files, ability), recording)
+    page.queue(max_size=_LONGEST_QUEUE, default_concurrency_limit=1, api_open=False)
+    page.state_session_capacity = _MOST_PAGES
+    # Gradio checks paths of files only then, and mounting a page does not set it; the gate checks them before.
+    page.has_launched = True
     return page
+
+
+def input_kinds(page: gr.Blocks) -> Mapping[int, list[type]]:
+    """Says for each function of a page what its inputs are, see `Gate`."""
+    kinds = {gr.Audio: Path, gr.Textbox: str, gr.Dropdown: str, gr.Checkbox: bool, gr.Number: float, gr.Slider: float}
+    return {number: [kinds[type(one)] for one in function.inputs] for number, function in page.fns.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +89,16 @@ class Desk:
     Attributes:
         session: Who answers.
         shelf: Where sounds in the making are put.
+        files: Where sounds that are made are put.
         ability: What the tab is for; ids of its parts begin with it.
-        stopped: Visitors who have had enough of their answer.
+        listening: Pages that wait for their answer; one that stops it is taken out.
     """
 
     session: DemoSession
     shelf: TakeShelf
+    files: SessionFiles
     ability: str
-    stopped: set[str] = dataclasses.field(default_factory=set)
+    listening: set[str] = dataclasses.field(default_factory=set)
 
     def seed(self) -> gr.Number:
         """What drives the draws; the session says where its range ends, which here would be a fault of the server."""
@@ -126,14 +139,20 @@ class Desk:
         outputs["status"] = gr.HTML(elem_classes="status", elem_id=f"{self.ability}-status")
 
         def answer(request: gr.Request, *values: Any) -> Iterator[dict[Component, Any]]:
-            visitor = str(request.session_hash)
-            self.stopped.discard(visitor)
-            yield dict.fromkeys(outputs.values())
-            for changes in show_answer(lambda: work(*values), self._open_take(), lambda: visitor in self.stopped):
-                yield {outputs[name]: value for name, value in changes.items()}
+            page, session = str(request.session_hash), require_session(request)
+            self.listening.add(page)
+            try:
+                yield dict.fromkeys(outputs.values())
+                take = self._open_take(session)
+                for changes in show_answer(lambda: work(*values), take, lambda: page not in self.listening):
+                    if "result" in changes:
+                        changes |= self._keep(session, changes["result"])
+                    yield {outputs[name]: value for name, value in changes.items()}
+            finally:
+                self.listening.discard(page)
 
         def end(request: gr.Request) -> None:
-            self.stopped.add(str(request.session_hash))
+            self.listening.discard(str(request.session_hash))
 
         start.click(
             answer,
@@ -147,10 +166,17 @@ class Desk:
         # Not by Gradio's `cancels`, which waits for the step at work and meanwhile takes no other request.
         stop.click(end, None, None, queue=False, api_visibility="private")
 
-    def _open_take(self) -> Take:
+    def _keep(self, session: str, sound: bytes) -> dict[str, Any]:
+        """Stores a sound that was made, as the new value of `result`."""
+        try:
+            return {"result": str(self.files.store(session, f"{self.ability}.wav", sound))}
+        except InputError as error:
+            return {"result": None, "status": show_mistake(error)}
+
+    def _open_take(self, session: str) -> Take:
         rate_hz, limits = self.session.codec.sample_rate_hz, self.session.limits
         seconds = limits.max_seconds + limits.max_frames / self.session.codec.frame_rate_hz
-        return self.shelf.open(rate_hz, round(seconds * rate_hz))
+        return self.shelf.open(session, rate_hz, round(seconds * rate_hz))
 
 
 def _transcribe_tab(desk: Desk, recording: gr.Audio) -> None:

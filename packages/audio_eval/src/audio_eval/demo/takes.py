@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 
 import numpy as np
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32
 
 _PEAK = 32_767
 _POLL_SECONDS = 0.05
@@ -19,13 +19,15 @@ class Take:
 
     Attributes:
         name: Where it is listened to, impossible to guess.
+        session: Who may listen to it.
         sample_rate_hz: Its rate.
         max_samples: No more than this will be written: what its header promises while the length is open.
         finished: Whether nothing more is to come.
     """
 
-    def __init__(self, sample_rate_hz: int, max_samples: int):
+    def __init__(self, session: str, sample_rate_hz: int, max_samples: int):
         self.name = secrets.token_urlsafe(16)
+        self.session = session
         self.sample_rate_hz = sample_rate_hz
         self.max_samples = max_samples
         self.finished = False
@@ -40,10 +42,10 @@ class Take:
         """Says that nothing more is to come, so that listeners reach an end."""
         self.finished = True
 
-    @property
-    def samples(self) -> Int16[np.ndarray, " samples"]:
-        """What is there by now."""
-        return np.frombuffer(b"".join(self._pieces), "<i2").astype(np.int16)
+    def wav(self) -> bytes:
+        """What is there by now, as a WAV file."""
+        samples = b"".join(self._pieces)
+        return _header(len(samples) // _SAMPLE_BYTES, self.sample_rate_hz) + samples
 
     @property
     def seconds(self) -> float:
@@ -75,17 +77,18 @@ class TakeShelf:
         self._capacity = capacity
         self._takes: OrderedDict[str, Take] = OrderedDict()
 
-    def open(self, sample_rate_hz: int, max_samples: int) -> Take:
+    def open(self, session: str, sample_rate_hz: int, max_samples: int) -> Take:
         """Begins a take, see `Take`."""
-        take = Take(sample_rate_hz, max_samples)
+        take = Take(session, sample_rate_hz, max_samples)
         self._takes[take.name] = take
         while len(self._takes) > self._capacity:
             self._takes.popitem(last=False)
         return take
 
-    def find(self, name: str) -> Take | None:
-        """The take of that name, None where there is none (any longer)."""
-        return self._takes.get(name)
+    def find(self, session: str, name: str) -> Take | None:
+        """The session's take of that name, None where there is none (any longer)."""
+        take = self._takes.get(name)
+        return take if take is not None and take.session == session else None
 
 
 def _header(num_samples: int, sample_rate_hz: int) -> bytes:

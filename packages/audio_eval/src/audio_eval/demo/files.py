@@ -1,0 +1,123 @@
+"""Files of the demo: what was uploaded and what was made, each for one session, bounded in size, sum and age."""
+
+import contextlib
+import dataclasses
+import math
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from audio_data import InputError
+from audio_eval.demo.limits import MEBIBYTE, Limits
+
+# 60 characters are at most 240 bytes of UTF-8, and a file name may have 255.
+_LONGEST_NAME = 60
+# What a file costs at least, so that empty files are bounded in number.
+_LEAST_BYTES = 4_096
+_NOT_IN_NAMES = re.compile(r"[^\w .()+-]")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    num_bytes: int
+    stored_at: float
+
+
+class SessionFiles:
+    """Stores files and gives each back to the session that it was stored for, to no other.
+
+    A file is found by the path that `store` returned, compared as text. No path from outside is ever opened, so that
+    relative paths, links and device files cannot lead anywhere. Threads may share it.
+    """
+
+    def __init__(self, folder: Path, limits: Limits, clock: Callable[[], float] = time.monotonic):
+        """Makes an empty store.
+
+        Args:
+            folder: An existing folder that nothing else writes to.
+            limits: `max_upload_bytes` a file, `max_stored_bytes` together, `max_stored_seconds` each.
+            clock: Seconds since any fixed time.
+        """
+        self._folder, self._limits, self._clock = folder, limits, clock
+        self._entries: dict[tuple[str, str], _Entry] = {}
+        self._reserved_bytes: float | int = 0
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def reserve(self, num_bytes: float | int) -> Iterator[None]:
+        """Holds room for a file while it arrives, so that several at once cannot exceed the sum.
+
+        Raises:
+            InputError: The file is too large, or all files would be too large together.
+        """
+        num_bytes = max(num_bytes, _LEAST_BYTES)
+        with self._lock:
+            self._require_room(num_bytes)
+            self._reserved_bytes += num_bytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved_bytes -= num_bytes
+
+    def store(self, session: str, name: str, content: bytes) -> Path:
+        """Writes a file.
+
+        Args:
+            session: Who may have it back.
+            name: What to call it; only its last part is used, without unusual characters.
+            content: What it holds.
+
+        Returns:
+            Where it lies; the folder's name cannot be guessed.
+
+        Raises:
+            InputError: It is too large, or all files would be too large together.
+        """
+        path = self._folder / secrets.token_urlsafe(16) / _plain_name(name)
+        with self.reserve(len(content)):
+            path.parent.mkdir(mode=0o700)
+            path.write_bytes(content)
+            with self._lock:
+                self._entries[session, str(path)] = _Entry(max(len(content), _LEAST_BYTES), self._clock())
+        return path
+
+    def find(self, session: str, path: str) -> Path | None:
+        """Returns the file that was stored for this session under exactly this path, None if there is none any more."""
+        self.expire()
+        with self._lock:
+            return Path(path) if (session, path) in self._entries else None
+
+    def expire(self) -> None:
+        """Deletes the files that have reached their age."""
+        oldest = self._clock() - self._limits.max_stored_seconds
+        with self._lock:
+            expired = [key for key, entry in self._entries.items() if entry.stored_at <= oldest]
+            for key in expired:
+                del self._entries[key]
+        for _, path in expired:
+            Path(path).unlink(missing_ok=True)
+            Path(path).parent.rmdir()
+
+    def _require_room(self, num_bytes: float | int) -> None:
+        most = self._limits.max_upload_bytes
+        if num_bytes > most:
+            raise InputError(
+                f"a file must have at most {most / MEBIBYTE:.3g} MiB, got {num_bytes / MEBIBYTE:.3g}: cut it"
+            )
+        stored = sum(entry.num_bytes for entry in self._entries.values()) + self._reserved_bytes
+        if stored + num_bytes > self._limits.max_stored_bytes:
+            oldest = min((entry.stored_at for entry in self._entries.values()), default=self._clock())
+            seconds = max(1, math.ceil(oldest + self._limits.max_stored_seconds - self._clock()))
+            raise InputError(
+                f"all files must have at most {self._limits.max_stored_bytes / MEBIBYTE:.3g} MiB together, got "
+                f"{(stored + num_bytes) / MEBIBYTE:.3g}: try again in {seconds} s, when the oldest is deleted"
+            )
+
+
+def _plain_name(name: str) -> str:
+    last = _NOT_IN_NAMES.sub("_", re.split(r"[/\\]", name)[-1])[-_LONGEST_NAME:].lstrip(". ")
+    return last or "recording"
