@@ -64,7 +64,7 @@ def test_the_sweep_runs_again_and_goes_on_where_it_was(tmp_path: Path):
     _run(*study, "--only", runs[0])
     assert f"{SWEEP}: 1 of {len(runs)} runs are finished" in _run(*study).stderr
     assert time.monotonic() - start < SECONDS
-    vocabulary = Vocabulary.from_json(json.loads((data / "vocabulary" / "vocabulary.json").read_text()))
+    vocabulary = Vocabulary.read(data / "vocabulary" / "vocabulary.json")
     assert replace(vocabulary, text_tokenizer=SMALL.text_tokenizer) == SMALL
     folders = [str(tmp_path / "sweep" / "runs" / name) for name in runs]
     _run("isoflop", "losses", *folders, "--out", str(tmp_path / "losses.csv"))

@@ -3,10 +3,15 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import numpy as np
 import pytest
 
 from audio_data import DatasetWriter, Document, StoragePath, TokenDataset, Vocabulary
+
+# A busy machine must not fail a property.
+hypothesis.settings.register_profile("audio_data", deadline=None)
+hypothesis.settings.load_profile("audio_data")
 
 
 @pytest.fixture(scope="session")

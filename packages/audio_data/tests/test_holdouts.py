@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 
@@ -148,10 +149,27 @@ def test_keys_that_are_not_those_of_the_documents_are_found(tmp_path, make_docum
     keys = np.load(file)
     keys[1] += 1
     np.save(file, keys)
+    for change in ("keys", "gone"):
+        with pytest.raises(InputError, match=r"holdout\.npy` cannot be read|cannot read `.*holdout\.npy`"):
+            TokenDataset.open(path, holdout=SIDES[0])
+        assert "holdout.npy` cannot be read" in verify_dataset(path)[0], change
+        file.unlink(missing_ok=True)
+
+
+def test_keys_of_an_older_version_are_compared_with_the_documents(tmp_path, make_documents, write_dataset):
+    dataset = write_dataset(tmp_path / "a", make_documents([3, 4, 5]))
+    path, file = dataset.path, dataset.path / "shard-00000.holdout.npy"
+    older = dataclasses.replace(dataset.manifest.shards[0], holdout_sha256="")
+    dataclasses.replace(dataset.manifest, shards=(older,)).write(path / "manifest.json")
+    keys = np.load(file)
+    keys[1] += 1
+    np.save(file, keys)
     (problem,) = verify_dataset(path)
     assert "that of document 1 of the shard, 'doc-1', is another than its hash" in problem
     np.save(file, keys[:2])
     assert "holdout.npy`: expected 3 uint64, got uint64 of shape (2,)" in verify_dataset(path)[0]
+    np.save(file, np.zeros(200))
+    assert "expected 3 numbers, got 1,728 bytes" in verify_dataset(path)[0]
     file.write_bytes(b"")
     with pytest.raises(InputError, match=r"holdout\.npy` cannot be read"):
         TokenDataset.open(path, holdout=SIDES[0])

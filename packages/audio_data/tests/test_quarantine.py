@@ -140,14 +140,17 @@ def test_a_missing_shard_can_be_left_out_but_not_its_index(folder):
     assert "shard-00001.offsets.npy` cannot be read" in beyond[0]
 
 
-def test_a_list_of_another_dataset_is_refused(folder, make_documents, write_dataset):
+def test_a_list_of_another_dataset_goes_or_is_refused(folder, make_documents, write_dataset):
     damage(folder, 0)
     quarantine_damage(folder, 1)
-    write_dataset(folder, make_documents([5]), overwrite=True)
+    before = (folder / "damaged.json").read_bytes()
+    write_dataset(folder, make_documents([5] * len(LENGTHS)), overwrite=True)
+    assert not (folder / "damaged.json").exists()
+    (folder / "damaged.json").write_bytes(before)
     with pytest.raises(InputError, match="the dataset was rebuilt since"):
         TokenDataset.open(folder, max_quarantined=1)
     (folder / "damaged.json").write_text("{")
-    with pytest.raises(InputError, match=r"damaged\.json` cannot be read"):
+    with pytest.raises(InputError, match=r"damaged\.json`: expected JSON .*; run `audio-data verify"):
         TokenDataset.open(folder, max_quarantined=1)
 
 

@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from audio_data import Document, InputError, decode_document, encode_document
+from audio_data import Document, InputError, decode_document, encode_document, records
 from audio_data.records import decode_metadata, decode_tokens
 
 metadata = st.dictionaries(
@@ -48,6 +48,73 @@ def test_no_part_of_a_record_passes_for_one(document, data):
         decode_document(record[: data.draw(st.integers(0, len(record) - 1))])
     with pytest.raises(InputError, match="record"):
         decode_document(record + b"\0")
+
+
+@example(b"ATOK\x01\x00\x00\x00" + b"\xff" * 8)
+@example(b"ATOK\x01\x03\x00\x00" + bytes(4) + b"\x02\x00\x00\x00" + b"[]")
+@given(st.binary(max_size=64) | st.binary(max_size=40).map(lambda tail: b"ATOK\x01" + tail))
+def test_any_bytes_are_a_document_or_refused(record):
+    check_bytes(record)
+
+
+@given(documents(), st.lists(st.tuples(st.integers(0, 500), st.integers(0, 7)), min_size=1, max_size=3))
+def test_a_damaged_record_is_a_document_or_refused(document, flips):
+    record = bytearray(encode_document(document))
+    for place, bit in flips:
+        record[place % len(record)] ^= 1 << bit
+    check_bytes(bytes(record))
+
+
+def check_bytes(record):
+    try:
+        document = decode_document(record)
+    except InputError as error:
+        message, document = error.message, None
+    if document is None:
+        assert "record" in message
+        return
+    # Two bytes of a record and more for each of its tokens, so that memory is bounded by the record.
+    assert 2 * len(document) + 16 <= len(record)
+    assert decode_document(encode_document(document)) == document
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{" + b'"a":{' * 70 + b"}" * 71,
+        b'{"a":' * 100_000,
+        b'{"a":NaN}',
+        b'{"a":1e999}',
+        b'{"a":1,"a":2}',
+        b'{"a":"\\ud800"}',
+    ],
+)
+def test_metadata_that_cannot_be_written_again_is_refused(content):
+    record = encode_document(Document(np.array([1])))[:-2] + content
+    record = record[:12] + len(content).to_bytes(4, "little") + record[16:]
+    with pytest.raises(InputError, match="metadata of the record: expected"):
+        decode_document(record)
+
+
+def test_metadata_is_written_only_where_it_can_be_read():
+    deep = {"a": 1}
+    for _ in range(62):
+        deep = {"a": deep}
+    assert decode_document(encode_document(Document(np.array([1]), metadata=deep))).metadata == deep
+    for wrong in ({"a": deep}, [deep], {"a": "\ud800"}, {"a": float("nan")}):
+        with pytest.raises(InputError, match="`metadata` cannot be written"):
+            encode_document(Document(np.array([1]), metadata={"a": wrong}))
+    endless = {}
+    endless["a"] = endless
+    with pytest.raises(InputError, match="`metadata` cannot be written"):
+        encode_document(Document(np.array([1]), metadata=endless))
+
+
+def test_metadata_is_bounded(monkeypatch):
+    monkeypatch.setattr(records, "MAX_METADATA_BYTES", 20)
+    encode_document(Document(np.array([1]), metadata={"a": "b" * 12}))
+    with pytest.raises(InputError, match="of at most 20 bytes, got 21"):
+        encode_document(Document(np.array([1]), metadata={"a": "b" * 13}))
 
 
 def test_the_layout_is_the_documented_one():

@@ -2,8 +2,9 @@ import functools
 import os
 
 import numpy as np
+import pytest
 
-from audio_data import open_records
+from audio_data import Document, Holdout, InputError, TokenDataset, open_records
 
 
 def open_files(folder):
@@ -31,3 +32,13 @@ def test_a_window_of_a_long_document_reads_only_its_part(tmp_path, make_document
     expected = make_documents([10_000])[0].ids[4_950:5_150]
     assert np.array_equal(dataset.read_tokens(4_950, 5_150), expected)
     assert read == [49, 50, 51]
+
+
+@pytest.mark.parametrize("named", [[None, "a"], ["a", None], [None, "a", None, "b"], [None, None]])
+def test_a_shard_with_a_nameless_document_has_no_keys(tmp_path, write_dataset, named):
+    metadata = [{} if name is None else {"id": name} for name in named]
+    documents = [Document(np.array([i]), None, entries) for i, entries in enumerate(metadata)]
+    assert list(write_dataset(tmp_path / "a", documents)) == documents
+    assert not (tmp_path / "a" / "shard-00000.holdout.npy").exists()
+    with pytest.raises(InputError, match="a document states neither `base_id` nor `id`"):
+        TokenDataset.open(tmp_path / "a", holdout=Holdout(0.5))

@@ -1,29 +1,42 @@
 import datetime
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from audio_data import Document, Holdout, InputError, Quarantine, TokenDataset, build_dataset, holdout
+from audio_data import Document, Holdout, InputError, Quarantine, TokenDataset, build_dataset, holdout, sources
+from audio_data.arrays import encode_array
 from audio_data.sources import codec_of, describe_input, read_documents
 
 
 def test_lines_become_documents(tmp_path, vocabulary):
     file = tmp_path / "a.jsonl"
-    lines = [{"ids": [1, 2, 3], "loss_mask": [False, True, True], "id": "x", "text": "é"}, {"ids": []}]
+    lines = [{"ids": [1, 2, 3], "loss_mask": [False, True, True], "id": "x", "text": "é"}, {"ids": [5]}]
     file.write_text("\n\n".join(json.dumps(line) for line in lines) + "\n")
     first, second = read_documents(file, vocabulary)
     assert (first.ids.tolist(), first.loss_mask.tolist()) == ([1, 2, 3], [False, True, True])
     assert first.metadata == {"id": "x", "text": "é"}
-    assert len(second) == 0
+    assert second.ids.tolist() == [5]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", r"line 2: expected an object with integer `ids`"),
+        ('{"ids": []}', r"line 2: expected at least 1 token id, got none"),
+        ('{"ids": [1], "id": "x"}\n{"ids": [2], "id": "x"}', r"line 3: expected an `id` of its own, got 'x'"),
+        ('{"ids": [1], "id": 7}\n{"ids": [2], "id": "7"}', r"line 3: expected an `id` of its own, got '7'"),
+        ('{"ids": [1], "gain": Infinity}', r"line 2: .*Infinity is no JSON number"),
+        ('{"ids": [1], "gain": -1e999}', r"line 2: .*-1e999 is too large"),
+        ('{"ids": [1], "seconds": 1' + "0" * 400 + "}", r"line 2: metadata `seconds`: expected a number 0\.\."),
+        ('{"ids": [1], "x": ' + "[" * 64 + "]" * 64 + "}", r"line 2: .*at most 64 nested"),
+        ('{"ids": [1], "text": "\\ud83d"}', r"line 2: .*UTF-8"),
         ("[1]", r"line 2: expected an object"),
         ('{"tokens": [1]}', r"line 2: expected an object with a key 'ids' of token ids, got none"),
         ('{"ids": [0.5]}', r"line 2: .*one row of integer ids"),
@@ -40,7 +53,7 @@ def test_a_wrong_line_is_named(tmp_path, vocabulary, line, message):
 
 def test_text_that_is_not_utf8_is_named(tmp_path, vocabulary):
     (tmp_path / "a.jsonl").write_bytes(b'{"ids": [1], "text": "\xff"}')
-    with pytest.raises(InputError, match=r"a\.jsonl` line 1: .*'utf-8' codec can't decode"):
+    with pytest.raises(InputError, match=r"a\.jsonl` line 1: .*expected UTF-8 text"):
         list(read_documents(tmp_path / "a.jsonl", vocabulary))
 
 
@@ -84,7 +97,7 @@ def test_nothing_to_read_is_named(tmp_path, vocabulary, name):
 
 
 def test_a_dataset_is_read_again(tmp_path, study_vocabulary, vocabulary, make_documents, write_dataset):
-    documents = make_documents([3, 0, 5], masked=False)
+    documents = make_documents([3, 1, 5], masked=False)
     dataset = write_dataset(tmp_path / "a", documents)
     assert list(read_documents(tmp_path / "a", vocabulary)) == documents
     assert describe_input(tmp_path / "a") == {"input": "a", "sha256": {"a": dataset.fingerprint}}
@@ -100,13 +113,13 @@ def write_parquet(path, rows):
 def test_rows_of_parquet_become_documents(tmp_path, vocabulary):
     rows = [
         {"ids": [1, 2, 101], "loss_mask": [False, True, True], "id": "a", "seconds": 0.5},
-        {"ids": [], "loss_mask": None, "id": "b", "seconds": None},
+        {"ids": [9], "loss_mask": None, "id": "b", "seconds": None},
         {"ids": [3], "loss_mask": None, "id": None, "seconds": 2.0},
     ]
     write_parquet(tmp_path / "a.parquet", rows)
     assert list(read_documents(tmp_path / "a.parquet", vocabulary)) == [
         Document(np.array([1, 2, 101]), np.array([False, True, True]), {"id": "a", "seconds": 0.5}),
-        Document(np.array([], np.int32), None, {"id": "b"}),
+        Document(np.array([9], np.int32), None, {"id": "b"}),
         Document(np.array([3]), None, {"seconds": 2.0}),
     ]
 
@@ -140,12 +153,12 @@ def test_a_wrong_parquet_file_is_named(tmp_path, vocabulary, rows, message):
 
 
 def test_columns_of_numpy_become_documents(tmp_path, vocabulary):
-    columns = {"ids": np.array([1, 2, 3], np.uint16), "offsets": np.array([0, 2, 2, 3])}
-    np.savez(tmp_path / "a.npz", **columns, loss_mask=np.array([True, False, True]), id=np.array(["x", "y", "z"]))
+    columns = {"ids": np.array([1, 2, 3], np.uint16), "offsets": np.array([0, 2, 3])}
+    np.savez(tmp_path / "a.npz", **columns, loss_mask=np.array([True, False, True]), id=np.array(["x", "z"]))
     documents = list(read_documents(tmp_path / "a.npz", vocabulary))
-    assert [d.ids.tolist() for d in documents] == [[1, 2], [], [3]]
-    assert [d.loss_mask.tolist() for d in documents] == [[True, False], [], [True]]
-    assert [d.metadata for d in documents] == [{"id": "x"}, {"id": "y"}, {"id": "z"}]
+    assert [d.ids.tolist() for d in documents] == [[1, 2], [3]]
+    assert [d.loss_mask.tolist() for d in documents] == [[True, False], [True]]
+    assert [d.metadata for d in documents] == [{"id": "x"}, {"id": "z"}]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +207,8 @@ def test_what_no_record_can_hold_is_named_and_quarantined(tmp_path, vocabulary):
     assert [d.ids.tolist() for d in documents] == [[1], [5]]
     places = ["a.parquet` row 1", *(f"b.jsonl` line {n}" for n in (1, 2, 4)), *(f"c.npz` document {n}" for n in (0, 1))]
     assert list(quarantine.reasons) == [f"`{tmp_path}/{place}" for place in places]
-    assert all("`metadata` cannot be written as JSON" in reason for reason in quarantine.reasons.values())
+    said = ("`metadata` cannot be written as JSON", "NaN is no JSON number", "expected UTF-8 text")
+    assert all(any(words in reason for words in said) for reason in quarantine.reasons.values())
     with pytest.raises(InputError, match=r"a\.parquet` row 1: document .* `metadata` cannot be written as JSON"):
         list(read_documents(tmp_path, vocabulary))
 
@@ -278,3 +292,137 @@ def test_datasets_of_one_name_in_two_folders_are_both_described(tmp_path, make_d
     described = describe_input(tmp_path)["sha256"]
     assert sorted(described) == ["p/en", "q/en"]
     assert len(set(described.values())) == 2
+
+
+BOUNDED = """
+import resource, sys
+from pathlib import Path
+import pyarrow
+from audio_data import InputError, Quarantine, Vocabulary, read_documents
+folder = Path(sys.argv[1])
+vocabulary = Vocabulary.read(folder / "vocabulary.json")
+virtual = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (virtual + 2**28, virtual + 2**28))
+for name in sorted(file.name for file in folder.glob("bomb.*")):
+    quarantine = Quarantine(1)
+    try:
+        found = [document.ids.tolist() for document in read_documents(folder / name, vocabulary, quarantine=quarantine)]
+        print(name, found, *quarantine.reasons.values())
+    except InputError as error:
+        print(name, error.message)
+"""
+
+
+def test_what_one_record_unpacks_to_is_bounded(tmp_path, vocabulary):
+    """In a process that may take 256 MiB more than the libraries themselves."""
+    vocabulary.write(tmp_path / "vocabulary.json")
+    with (tmp_path / "bomb.jsonl").open("wb") as file:
+        file.truncate(2**29)
+        file.seek(0, 2)
+        file.write(b'\n{"ids": [7]}\n')
+    content = encode_array(np.arange(3))
+    header = content[10:128].strip().replace(b"(3,)", b"(3000000000000,)").ljust(117) + b"\n"
+    (tmp_path / "bomb.npy").write_bytes(content[:10] + header + content[128:])
+    np.savez_compressed(tmp_path / "bomb.npz", ids=np.zeros(10**6, np.int64), offsets=np.array([0, 10**6]))
+    archive = (tmp_path / "bomb.npz").read_bytes()
+    size = 8 * 10**6 + 128
+    assert archive.count(size.to_bytes(4, "little")) == 2
+    claims = archive.replace(size.to_bytes(4, "little"), (2**31).to_bytes(4, "little"))
+    (tmp_path / "bomb.npz").write_bytes(claims)
+    command = [sys.executable, "-c", BOUNDED, str(tmp_path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["bomb.jsonl", "bomb.npy", "bomb.npz"]
+    assert f"[[7]] `{tmp_path / 'bomb.jsonl'}` line 1: expected a line of fewer than 67,108,864 bytes" in lines[0]
+    assert "bomb.npy` cannot be read" in lines[1]
+    assert "expected arrays of at most 2,147,483,648 bytes in all, got 2,147,4" in lines[2]
+
+
+def test_a_row_group_that_unpacks_to_too_much_is_refused(tmp_path, vocabulary, monkeypatch):
+    write_parquet(tmp_path / "a.parquet", [{"ids": [1] * 10**6}])
+    assert len(list(read_documents(tmp_path / "a.parquet", vocabulary))) == 1
+    monkeypatch.setattr(sources, "MAX_ROW_GROUP_BYTES", 2**22)
+    with pytest.raises(
+        InputError, match=r"unpack to at most 4,194,304 bytes a column, got 8,000,000 in `ids.*smaller row"
+    ):
+        list(read_documents(tmp_path / "a.parquet", vocabulary))
+
+
+def test_a_long_line_is_left_out_and_the_next_ones_are_read(tmp_path, vocabulary, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 30)
+    (tmp_path / "a.jsonl").write_text('{"ids": [1]}\n{"ids": [2], "text": "' + "x" * 100 + '"}\n{"ids": [3]}')
+    quarantine = Quarantine(1)
+    documents = list(read_documents(tmp_path / "a.jsonl", vocabulary, quarantine=quarantine))
+    assert [d.ids.tolist() for d in documents] == [[1], [3]]
+    assert [name.rpartition("` ")[2] for name in quarantine.reasons] == ["line 2"]
+    (tmp_path / "a.jsonl").write_text('{"ids": [1], "text": "' + "x" * 5 + '"}\n{"ids": [3]}')
+    assert len(list(read_documents(tmp_path / "a.jsonl", vocabulary))) == 2
+
+
+def test_ids_are_told_apart_over_all_inputs_of_a_build(tmp_path, vocabulary):
+    for name, number in (("a", 1), ("b", 2)):
+        lines = [{"ids": [number], "id": "x"}, {"ids": [number], "id": name}, {"ids": [number]}]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    inputs = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    with pytest.raises(
+        InputError, match=r"b\.jsonl` line 1: expected an `id` of its own, got 'x', which a document before"
+    ):
+        build_dataset(inputs, vocabulary, tmp_path / "out")
+    manifest = build_dataset(inputs, vocabulary, tmp_path / "new", max_quarantined=1)
+    assert (manifest.num_documents, manifest.num_quarantined) == (5, 1)
+
+
+def killed_at(moment, build):
+    """Runs a build in a process that is killed before its n-th rename or removal; whether it got that far."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] != 0
+    count = 0
+
+    def stop(event, _):
+        nonlocal count
+        if event in ("os.rename", "os.remove"):
+            count += 1
+            if count == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(stop)
+    build()
+    os._exit(0)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_build_killed_anywhere_ends_in_the_same_bytes(tmp_path, vocabulary, overwrite):
+    """Before each rename and removal: nothing else changes what a folder holds."""
+    lines = [{"ids": [i], "id": f"d{i}"} for i in range(5)] + [{"ids": [999]}]
+    (tmp_path / "old.jsonl").write_text(json.dumps({"ids": [9]}))
+    (tmp_path / "new.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+    def begin(name):
+        if overwrite:
+            build_dataset([tmp_path / "old.jsonl"], vocabulary, tmp_path / name / "out")
+
+    def build(name):
+        inputs, out = [tmp_path / "new.jsonl"], tmp_path / name / "out"
+        return build_dataset(inputs, vocabulary, out, overwrite=overwrite, max_quarantined=1)
+
+    def contents(name):
+        return {file.name: file.read_bytes() for file in (tmp_path / name / "out").iterdir()}
+
+    begin("whole")
+    build("whole")
+    expected = contents("whole")
+    moment = 0
+    while True:
+        moment += 1
+        name = f"killed-{moment}"
+        begin(name)
+        if not killed_at(moment, lambda name=name: build(name)):
+            break
+        left = contents(name)
+        # All but the lock is gone: overwriting once more is a new generation, with names of its own.
+        done = overwrite and "unfinished.json" not in left and left["manifest.json"] == expected["manifest.json"]
+        build(name)
+        assert done or contents(name) == expected, moment
+        assert contents(name).keys() - expected.keys() == set() or done
+        assert not {".lock", "unfinished.json"} & contents(name).keys()
+    assert moment > 6

@@ -9,12 +9,17 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
+import fsspec
 import pytest
+from fsspec import AbstractFileSystem
 
 from audio_data import (
     InputError,
+    cache_folder,
     fetch,
+    file_sizes,
     local_partial,
     publish,
     read_bytes,
@@ -171,3 +176,63 @@ def test_writing_that_fails_leaves_the_old_content(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="the disk is full"):
         write_bytes(file, b"new")
     assert file.read_bytes() == b"old"
+
+
+def test_the_cache_lies_where_the_environment_says_and_else_at_home(tmp_path, monkeypatch):
+    remote = storage_path(f"memory://cache-{tmp_path.name}/a.bin")
+    write_bytes(remote, b"content")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for value, expected in (
+        (str(tmp_path / "cache"), "cache"),
+        ("", "home/.cache/audio-data"),
+        (None, "home/.cache/audio-data"),
+    ):
+        monkeypatch.setenv("AUDIO_DATA_CACHE", value) if value is not None else monkeypatch.delenv("AUDIO_DATA_CACHE")
+        assert cache_folder() == tmp_path / expected
+        assert fetch(remote).is_relative_to(tmp_path / expected)
+        assert local_partial(remote).is_relative_to(tmp_path / expected / "partial")
+
+
+class ListingStore(AbstractFileSystem):
+    """A store whose client remembers listings, as those of Google and Amazon do."""
+
+    protocol = "listing"
+    names: ClassVar[list[str]] = []
+
+    def ls(self, path, detail=True, **_):
+        path = self._strip_protocol(path)
+        if path not in self.dircache:
+            self.dircache[path] = [{"name": f"{path}/{name}", "size": 1, "type": "file"} for name in self.names]
+        return self.dircache[path] if detail else [entry["name"] for entry in self.dircache[path]]
+
+
+@pytest.mark.filterwarnings("ignore:UPath 'listing' filesystem")
+def test_what_another_process_wrote_since_a_folder_was_listed_is_seen():
+    fsspec.register_implementation("listing", ListingStore, clobber=True)
+    folder = storage_path("listing://bucket/folder")
+    ListingStore.names.append("a")
+    assert file_sizes(folder) == {"a": 1}
+    ListingStore.names.append("b")
+    assert file_sizes(folder) == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError("denied"), r"cannot read `x` \(denied\): you have no right to: choose a folder of your own"),
+        (FileNotFoundError("gone"), r"cannot read `x` \(gone\): there is no such file or folder"),
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            r"cannot read `x` \(Permission denied\): you have no right",
+        ),
+    ],
+)
+def test_errors_of_clients_need_no_number(error, message):
+    with pytest.raises(InputError, match=message), disk_errors(Path("x"), "read"):
+        raise error
+
+
+def test_an_error_that_says_nothing_passes():
+    with pytest.raises(OSError, match="what") as caught, disk_errors(Path("x")):
+        raise OSError("what")
+    assert not isinstance(caught.value, InputError)

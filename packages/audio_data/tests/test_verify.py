@@ -1,12 +1,11 @@
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
-from audio_data import InputError
+from audio_data import Document, InputError, build_dataset
 from audio_data.shards import load_offsets
-from audio_data.verify import verify_dataset
+from audio_data.verify import unchecked_files, verify_dataset
 
 
 @pytest.fixture
@@ -43,13 +42,13 @@ def test_all_problems_are_listed_and_not_just_the_first(dataset):
 
 def test_counts_are_recounted(dataset):
     file = dataset.path / "manifest.json"
-    manifest = json.loads(file.read_text())
-    manifest["tokens_by_kind"] = {"text": manifest["num_tokens"]}
-    manifest["audio_seconds"] += 1
-    file.write_text(json.dumps(manifest))
+    manifest = dataset.manifest
+    by_kind = {kind: manifest.num_tokens * (kind == "text") for kind in manifest.vocabulary.kinds}
+    seconds = manifest.audio_seconds + 1
+    dataclasses.replace(manifest, tokens_by_kind=by_kind, audio_seconds=seconds).write(file)
     problems = verify_dataset(dataset.path)
     assert len(problems) == 2
-    assert "`tokens_by_kind` is {'text': 41}" in problems[0]
+    assert "`tokens_by_kind` is {'text': 41, 'special': 0" in problems[0]
     assert "`audio_seconds` is 3.5, got 2.5" in problems[1]
 
 
@@ -61,8 +60,59 @@ def test_no_dataset_cannot_be_verified(tmp_path):
 def test_offsets_that_do_not_grow_are_refused(dataset):
     shard = dataset.manifest.shards[0]
     np.save(dataset.path / f"{shard.name}.offsets.npy", np.array([0, 30, shard.num_tokens]))
-    with pytest.raises(InputError, match="growing int64"):
+    with pytest.raises(InputError, match=r"offsets `.*` cannot be read \(expected content of SHA-256 "):
         load_offsets(dataset.path, shard)
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        np.array([0, 30, 21]),
+        np.array([0, 10, 21], np.int32),
+        np.array([0, 10, 21], ">i8"),
+        np.array([0, 10, 21.0]),
+        np.array([0, 21]),
+        np.array([0, 10, 21, 21]),
+        np.array([[0, 10, 21]]),
+        np.array([1, 10, 21]),
+        np.array([0, 10, 20]),
+    ],
+    ids=["falls", "int32", "big-endian", "floats", "short", "long", "two axes", "late start", "early end"],
+)
+def test_offsets_of_an_older_version_are_checked_one_by_one(dataset, offsets):
+    shard = dataclasses.replace(dataset.manifest.shards[0], offsets_sha256="")
+    np.save(dataset.path / f"{shard.name}.offsets.npy", np.array([0, 10, 21]))
+    assert load_offsets(dataset.path, shard).tolist() == [0, 10, 21]
+    np.save(dataset.path / f"{shard.name}.offsets.npy", offsets)
+    with pytest.raises(InputError, match="expected 3 growing int64 from 0 to 21, got"):
+        load_offsets(dataset.path, shard)
+
+
+def test_side_files_are_checked_where_the_manifest_has_their_checksum(dataset):
+    """Of an older dataset `verify` says which files only it can check."""
+    shards = tuple(dataclasses.replace(s, offsets_sha256="", holdout_sha256="") for s in dataset.manifest.shards[:1])
+    older = dataclasses.replace(dataset.manifest, shards=(*shards, *dataset.manifest.shards[1:]))
+    assert unchecked_files(dataset.path) == []
+    older.write(dataset.path / "manifest.json")
+    assert unchecked_files(dataset.path) == ["shard-00000.offsets.npy", "shard-00000.holdout.npy"]
+    assert verify_dataset(dataset.path) == []
+
+
+def test_documents_of_one_id_are_counted(tmp_path, write_dataset):
+    documents = [Document(np.array([i]), None, {"id": name}) for i, name in enumerate(["a", "b", "a", "c", "a"])]
+    (problem,) = verify_dataset(write_dataset(tmp_path / "a", documents).path)
+    assert "2 documents have the `id` of a document before them, the first 'a'" in problem
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_the_list_of_what_was_left_out_is_checked(tmp_path, vocabulary, damage):
+    (tmp_path / "a.jsonl").write_text('{"ids": [1]}\n{"ids": [999]}\n')
+    build_dataset([tmp_path / "a.jsonl"], vocabulary, tmp_path / "a", max_quarantined=1)
+    file = tmp_path / "a" / "quarantine.jsonl"
+    assert verify_dataset(tmp_path / "a") == []
+    file.unlink() if damage == "gone" else file.write_bytes(file.read_bytes().replace(b"999", b"998"))
+    (problem,) = verify_dataset(tmp_path / "a")
+    assert "quarantine.jsonl`: expected the checksum" in problem
 
 
 def test_an_id_outside_the_vocabulary_is_named_with_file_and_document(dataset, vocabulary):

@@ -158,9 +158,10 @@ def test_a_vocabulary_comes_back_from_its_file(tmp_path, study_vocabulary):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot be read"),
-        ("[]", "exactly the fields"),
-        ('{"name": "x"}', "exactly the fields"),
+        ("{", "expected JSON"),
+        ("[]", "expected a JSON object"),
+        ('{"name": "x"}', "`vocabulary` lacks `num_text`"),
+        ('{"schema_version": 1}', "`vocabulary` takes an object, got None"),
     ],
 )
 def test_a_file_that_is_no_vocabulary_is_named(tmp_path, content, message):
@@ -172,7 +173,7 @@ def test_a_file_that_is_no_vocabulary_is_named(tmp_path, content, message):
 
 def test_a_field_of_another_type_is_named(vocabulary):
     value = json.loads(json.dumps(vocabulary.to_json())) | {"num_text": "100"}
-    with pytest.raises(InputError, match="`num_text`: expected int, got '100'"):
+    with pytest.raises(InputError, match=r"`vocabulary\.num_text` takes a whole number, got '100'"):
         Vocabulary.from_json(value)
 
 
@@ -184,6 +185,12 @@ def test_a_field_of_another_type_is_named(vocabulary):
         ({"audio_base": 99}, "audio_base"),
         ({"text_end": 110}, "inside the audio ids"),
         ({"codebook_size": 0}, "codebook size"),
+        ({"num_codebooks": 126}, r"at most 16,777,216 ids and 125 codebooks, got 2,122 and 126"),
+        (
+            {"num_text": 2**24 + 1, "num_codebooks": 0},
+            r"at most 16,777,216 ids and 125 codebooks, got 16,777,217 and 0",
+        ),
+        ({"audio_base": 2**40}, "at most 16,777,216 ids"),
     ],
 )
 def test_overlapping_ranges_are_refused(vocabulary, change, message):

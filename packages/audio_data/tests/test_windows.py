@@ -189,3 +189,21 @@ def test_at_most_64_documents_share_a_row_unless_told_otherwise(tmp_path, make_d
         found, rows = rows_of(dataset, "best_fit", 1000, "reset", **options)
         assert sorted((int(row["segment_ids"].max()) for row in found), reverse=True) == expected
         assert sum(len(rows.documents(i)) for i in range(len(rows))) == 200
+
+
+@pytest.mark.parametrize(
+    ("damaged", "rows"),
+    [(0, {0}), (1, {0, 1, 2}), (2, {2}), (3, set()), (4, set())],
+    ids=["first", "over rows", "into the tail", "empty", "in the tail"],
+)
+def test_a_quarantined_document_takes_the_rows_in_which_it_lies(tmp_path, make_documents, write_dataset, damaged, rows):
+    """Three rows of 10, and a tail of 7 that fills none."""
+    dataset = write_dataset(tmp_path / "a", make_documents([5, 17, 9, 0, 6]))
+    whole = TokenDataset(dataset.path, dataset.manifest, dataset._index, quarantined=[damaged])
+    found = make_rows(whole, Packing(), 10, seed=0)
+    assert found.quarantined == rows
+    assert len(found) == 3
+    sound = make_rows(dataset, Packing(), 10, seed=0)
+    for i in range(3):
+        assert (found[i]["tokens"].tolist() == sound[i]["tokens"].tolist()) == (i not in rows)
+        assert found[i]["loss_mask"].any() == (i not in rows)

@@ -1,3 +1,4 @@
+from .arrays import decode_array as decode_array
 from .command_line import run_command_line as run_command_line
 from .dataset import TokenDataset as TokenDataset
 from .describe import describe_ids as describe_ids
@@ -14,6 +15,7 @@ from .json_files import nearest as nearest
 from .json_files import read_json as read_json
 from .json_files import read_json_lines as read_json_lines
 from .json_files import to_json as to_json
+from .json_files import write_sealed_json as write_sealed_json
 from .loader import BatchLoader as BatchLoader
 from .loader import RowOrigin as RowOrigin
 from .loader import TokenBatch as TokenBatch
@@ -66,3 +68,4 @@ from .windows import CutDocuments as CutDocuments
 from .windows import Packing as Packing
 from .windows import cut_documents as cut_documents
 from .writer import DatasetWriter as DatasetWriter
+from .writer import finished_dataset as finished_dataset

@@ -2,11 +2,13 @@
 
 A damaged file never gives a traceback or a silent default. `decode_json` refuses what is not UTF-8, not JSON, not
 finite, nested deeper than `MAX_DEPTH`, or not encodable again; `read_json` and `read_json_lines` also bound the size
-and name the file and the remedy; `from_json` checks decoded JSON against a type annotation, field by field.
+and name the file and the remedy; `from_json` checks decoded JSON against a type annotation, field by field. A file that
+`write_sealed_json` wrote carries the checksum of its own content, and `read_json` refuses it after any change.
 """
 
 import dataclasses
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -18,12 +20,13 @@ from functools import cache
 from typing import Any, Literal, TypeVar, Union
 
 from audio_data.errors import InputError
-from audio_data.storage import AnyPath, StoragePath, read_bytes, storage_path
+from audio_data.storage import AnyPath, StoragePath, read_bytes, storage_path, write_json
 
 T = TypeVar("T")
 
 MAX_BYTES = 256 * 2**20
 MAX_DEPTH = 64
+SEAL = "content_sha256"
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _INT64 = 2**63
 _PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -57,12 +60,18 @@ def decode_json(content: bytes | str) -> Any:
         raise InputError(f"expected at most {MAX_DEPTH} nested lists and objects, got many more") from error
     except ValueError as error:
         raise InputError(f"expected JSON ({error})") from error
+    # Most records are flat, and counting brackets is much cheaper than walking through the value.
+    if text.count("{") + text.count("[") >= MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
     depth, level = 0, [value]
     while level := [child for node in level for child in _children(node) if isinstance(child, dict | list)]:
         depth += 1
         if depth >= MAX_DEPTH:
             raise InputError(f"expected at most {MAX_DEPTH} nested lists and objects, got more")
-    return value
 
 
 def decode_object(content: bytes | str) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def decode_object(content: bytes | str) -> dict[str, Any]:
 
 
 def read_json(path: AnyPath, *, remedy: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """Read a file that holds one JSON object.
+    """Read a file that holds one JSON object; the checksum of `write_sealed_json` is checked and left out.
 
     Args:
         path: The file, local or a URL.
@@ -86,11 +95,30 @@ def read_json(path: AnyPath, *, remedy: str, max_bytes: int = MAX_BYTES) -> dict
         max_bytes: A larger file is refused before it is read.
 
     Raises:
-        InputError: There is no such regular file, it is too large, or `decode_object` refuses it; one line with the
-            file and the remedy.
+        InputError: There is no such regular file, it is too large, `decode_object` refuses it, or its content has
+            another checksum than it states; one line with the file and the remedy.
     """
     with file_errors(path, remedy):
-        return decode_object(_read_bounded(storage_path(path), max_bytes))
+        value = decode_object(_read_bounded(storage_path(path), max_bytes))
+        if SEAL in value:
+            stated, found = value.pop(SEAL), _digest(value)
+            if stated != found:
+                raise InputError(f"expected content of SHA-256 {stated!r:.70}, got {found!r}: it is damaged or edited")
+        return value
+
+
+def write_sealed_json(path: AnyPath, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with the checksum of its content, which `read_json` checks.
+
+    Args:
+        path: Where the file goes; written whole or not at all.
+        content: What `json` can write.
+
+    Raises:
+        InputError: The disk or the store refuses, see `disk_errors`.
+    """
+    plain = json.loads(json.dumps(content, allow_nan=False))
+    write_json(storage_path(path), {**plain, SEAL: _digest(plain)})
 
 
 def read_json_lines(
@@ -205,6 +233,11 @@ def _read_bounded(path: StoragePath, max_bytes: int) -> bytes:
     if size > max_bytes:
         raise InputError(f"expected at most {max_bytes:,} bytes, got {size:,}")
     return read_bytes(path)
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON values, whatever the order of the keys and the spaces between them."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _children(node: Any) -> Sequence[Any]:

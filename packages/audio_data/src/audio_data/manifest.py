@@ -7,20 +7,22 @@ either the old dataset or a folder that says it is unfinished, never a dataset t
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from audio_data.errors import InputError
-from audio_data.storage import AnyPath, read_bytes, storage_path, write_json
+from audio_data.json_files import from_json, read_json, write_sealed_json
+from audio_data.storage import AnyPath
 from audio_data.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 UNFINISHED_NAME = "unfinished.json"
 
-
-# Fields whose type what follows relies on; the sums below hold for no other numbers than those of the shards.
-_KINDS = {"tokens_by_kind": dict, "codec": dict, "provenance": dict, "tokens_per_record": int, "generation": int}
+_FINGERPRINTS = frozenset({"fingerprint", "vocabulary_fingerprint"})
+_SHARD_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ShardInfo:
         num_tokens: Tokens in it.
         num_bytes: Size of the ``.arrayrecord`` file.
         sha256: Checksum of the ``.arrayrecord`` file, 64 hexadecimal digits.
+        offsets_sha256: Checksum of the ``.offsets.npy`` file; "" where an older version wrote the dataset.
+        holdout_sha256: Checksum of the ``.holdout.npy`` file; "" where there is none, or an older version wrote it.
     """
 
     name: str
@@ -40,6 +44,8 @@ class ShardInfo:
     num_tokens: int
     num_bytes: int
     sha256: str
+    offsets_sha256: str = ""
+    holdout_sha256: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Manifest:
             last.
         num_quarantined: Documents that were left out because they could not be used; ``quarantine.jsonl`` lists them.
         generation: 0, and one more each time the dataset is overwritten in place.
+        quarantine_sha256: Checksum of ``quarantine.jsonl``; "" where nothing was left out, or an older version wrote.
     """
 
     schema_version: int
@@ -76,6 +83,7 @@ class Manifest:
     tokens_per_record: int
     generation: int = 0
     num_quarantined: int = 0
+    quarantine_sha256: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -102,49 +110,35 @@ class Manifest:
         """
         if value.get("schema_version") != SCHEMA_VERSION:
             raise InputError(f"`schema_version`: expected {SCHEMA_VERSION}, got {value.get('schema_version')!r}")
-        names = [field.name for field in dataclasses.fields(cls)]
-        missing = sorted(set(names) - {"num_quarantined"} - set(value))
-        if missing:
-            raise InputError(f"expected the fields {names!r}, missing {missing!r}")
-        fields = {name: value[name] for name in names if name in value}
-        fields["vocabulary"] = Vocabulary.from_json(value["vocabulary"])
-        try:
-            fields["shards"] = tuple(ShardInfo(**shard) for shard in value["shards"])
-        except TypeError as error:
-            raise InputError(f"`shards`: {error}") from error
-        for name, kind in _KINDS.items():
-            if not isinstance(fields.get(name, kind()), kind):
-                raise InputError(f"`{name}`: expected {kind.__name__}, got {fields[name]!r}")
-        manifest = cls(**fields)
+        fields = {name: item for name, item in value.items() if name not in _FINGERPRINTS}
+        manifest = from_json(cls, fields, "manifest")
         manifest._check(value)
         return manifest
 
     @classmethod
-    def read(cls, path: AnyPath) -> "Manifest":
+    def read(cls, path: AnyPath, *, remedy: str = "restore it or rebuild the dataset") -> "Manifest":
         """Reads a manifest file.
 
         Args:
             path: The file itself, usually ``DATASET/manifest.json``.
+            remedy: What a user does about a damaged file.
 
         Raises:
             InputError: There is no such file or it is not a manifest; the message names the file.
         """
+        value = read_json(path, remedy=remedy)
         try:
-            content = read_bytes(storage_path(path))
-            value = json.loads(content.decode())
-            return cls.from_json(value if isinstance(value, dict) else {})
+            return cls.from_json(value)
         except InputError as error:
-            raise InputError(f"manifest `{path}`: {error.message}; rebuild the dataset") from error
-        except ValueError as error:
-            raise InputError(f"manifest `{path}` cannot be read ({error}); rebuild the dataset") from error
+            raise InputError(f"manifest `{path}`: {error.message}; {remedy}") from error
 
     def write(self, path: AnyPath) -> None:
-        """Writes the manifest atomically.
+        """Writes the manifest atomically, with the checksum of its content.
 
         Args:
             path: The file; its folder must exist.
         """
-        write_json(storage_path(path), self.to_json())
+        write_sealed_json(path, self.to_json())
 
     def _check(self, value: Mapping[str, Any]) -> None:
         sums = {
@@ -156,5 +150,27 @@ class Manifest:
                 raise InputError(f"`{name}`: expected {total}, the sum over shards, got {getattr(self, name)!r}")
         if sum(self.tokens_by_kind.values()) != self.num_tokens:
             raise InputError(f"`tokens_by_kind`: expected a sum of {self.num_tokens}, got {self.tokens_by_kind!r}")
-        if value.get("fingerprint") != self.fingerprint:
-            raise InputError(f"`fingerprint`: expected {self.fingerprint!r}, got {value.get('fingerprint')!r}")
+        if set(self.tokens_by_kind) != set(self.vocabulary.kinds):
+            raise InputError(f"`tokens_by_kind`: expected {self.vocabulary.kinds!r}, got {list(self.tokens_by_kind)!r}")
+        limits = {"tokens_per_record": 1, "generation": 0, "num_quarantined": 0, "audio_seconds": 0}
+        for name, least in limits.items():
+            if getattr(self, name) < least:
+                raise InputError(f"`{name}`: expected at least {least}, got {getattr(self, name)!r}")
+        _check_shards(self.shards)
+        stated = {"fingerprint": self.fingerprint, "vocabulary_fingerprint": self.vocabulary.fingerprint}
+        for name, expected in stated.items():
+            if value.get(name) != expected:
+                raise InputError(f"`{name}`: expected {expected!r}, got {value.get(name)!r}")
+
+
+def _check_shards(shards: tuple[ShardInfo, ...]) -> None:
+    """Refuses counts below 0, and names that are no plain file names or there twice."""
+    seen = set[str]()
+    for shard in shards:
+        counts = (shard.num_documents, shard.num_tokens, shard.num_bytes)
+        digests = (shard.sha256, shard.offsets_sha256 or shard.sha256, shard.holdout_sha256 or shard.sha256)
+        if min(counts) < 0 or not _SHARD_NAME.fullmatch(shard.name) or shard.name in seen:
+            raise InputError(f"`shards`: expected another name of each, and counts from 0, got {shard!r}")
+        if not all(map(_SHA256.fullmatch, digests)):
+            raise InputError(f"`shards`: expected checksums of 64 hexadecimal digits, got {shard!r}")
+        seen.add(shard.name)

@@ -7,17 +7,20 @@ number of hosts.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
 from typing import TypeAlias
 
 from audio_data.errors import InputError
-from audio_data.storage import StoragePath, read_bytes, write_bytes, write_json
+from audio_data.json_files import file_errors, from_json, read_json, write_sealed_json
+from audio_data.storage import StoragePath, write_bytes
 
 QUARANTINE_NAME = "quarantine.jsonl"
 DAMAGED_NAME = "damaged.json"
 _NUM_SHOWN = 3
+_REMEDY = "run `audio-data verify --max-quarantined` again"
 
 Budget: TypeAlias = int | float
 
@@ -106,20 +109,26 @@ class Quarantine:
                 f"repair them, or allow more"
             )
 
-    def write(self, folder: StoragePath) -> None:
+    def write(self, folder: StoragePath) -> str:
         """Writes the list as ``quarantine.jsonl``, or removes an old one if nothing was left out.
 
         Args:
             folder: The dataset.
+
+        Returns:
+            The checksum of the file, 64 hexadecimal digits; "" where there is none.
         """
         file = folder / QUARANTINE_NAME
         lines = [
             json.dumps({"document": name, "reason": why}, ensure_ascii=False) for name, why in self.reasons.items()
         ]
-        if lines:
-            write_bytes(file, ("\n".join(lines) + "\n").encode())
-        elif file.exists():
-            file.unlink()
+        if not lines:
+            file.unlink(missing_ok=True)
+            return ""
+        # A name of a file need not be UTF-8.
+        content = ("\n".join(lines) + "\n").encode(errors="replace")
+        write_bytes(file, content)
+        return hashlib.sha256(content).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +150,7 @@ class Damaged:
             folder: The dataset.
         """
         documents = {str(index): reason for index, reason in self.documents.items()}
-        write_json(folder / DAMAGED_NAME, {"fingerprint": self.fingerprint, "documents": documents})
+        write_sealed_json(folder / DAMAGED_NAME, {"fingerprint": self.fingerprint, "documents": documents})
 
     @classmethod
     def read(cls, folder: StoragePath, fingerprint: str, budget: Budget, num_documents: int) -> "Damaged":
@@ -159,11 +168,14 @@ class Damaged:
         file = folder / DAMAGED_NAME
         if not file.exists():
             return cls(fingerprint, {})
-        try:
-            value = json.loads(read_bytes(file))
-            found = cls(value["fingerprint"], {int(index): str(why) for index, why in value["documents"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"list `{file}` cannot be read ({error}); run `audio-data verify` again") from error
+        value = read_json(file, remedy=_REMEDY)
+        with file_errors(file, _REMEDY):
+            reasons = from_json(dict[str, str], value.get("documents"), "documents")
+            wrong = [n for n in reasons if not n.isdecimal() or not n.isascii() or int(n) >= num_documents]
+            if wrong:
+                raise InputError(f"`documents`: expected numbers below {num_documents}, got {wrong[0]!r:.40}")
+            stated = from_json(str, value.get("fingerprint"), "fingerprint")
+        found = cls(stated, {int(number): why for number, why in reasons.items()})
         if found.fingerprint != fingerprint:
             raise InputError(
                 f"list `{file}`: expected fingerprint {fingerprint!r}, got {found.fingerprint!r}; "

@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from audio_data.errors import InputError
+from audio_data.json_files import MAX_DEPTH, decode_object
 
 SCHEMA_VERSION = 1
 _HEADER = struct.Struct("<4sBBHII")
@@ -35,6 +36,7 @@ _MAGIC = b"ATOK"
 _HIGH_PLANE = 1
 _LOSS_MASK = 2
 _MAX_ID = 2**24 - 1
+MAX_METADATA_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -167,12 +169,9 @@ def decode_metadata(record: bytes) -> dict[str, Any]:
         InputError: The bytes are not an encoded document, or the metadata is not a JSON object.
     """
     try:
-        metadata = json.loads(record[_Planes(record).metadata :])
-    except ValueError as error:
-        raise InputError(f"metadata of the record is not JSON ({error}); rebuild the dataset") from error
-    if not isinstance(metadata, dict):
-        raise InputError(f"metadata of the record: expected a JSON object, got {metadata!r}; rebuild the dataset")
-    return metadata
+        return decode_object(record[_Planes(record).metadata :])
+    except InputError as error:
+        raise InputError(f"metadata of the record: {error.message}; rebuild the dataset") from error
 
 
 class _Planes:
@@ -211,9 +210,16 @@ def encode_metadata(document: Document) -> bytes:
         document: Any document.
 
     Raises:
-        InputError: The metadata is not JSON.
+        InputError: The metadata is not JSON that `decode_metadata` reads, or takes more than `MAX_METADATA_BYTES`.
     """
     try:
-        return json.dumps(document.metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
+        content = json.dumps(document.metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        if content.count(b"{") + content.count(b"[") >= MAX_DEPTH:
+            decode_object(content)
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{document._name()}: `metadata` cannot be written as JSON ({error})") from error
+    if len(content) > MAX_METADATA_BYTES:
+        raise InputError(
+            f"{document._name()}: expected `metadata` of at most {MAX_METADATA_BYTES:,} bytes, got {len(content):,}"
+        )
+    return content

@@ -13,13 +13,14 @@ A document longer than ``tokens_per_record`` lies in several records, so that re
 does not read the hour.
 """
 
-import io
-from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Int, Int64, UInt64
 
+from audio_data.arrays import decode_array, encode_array
 from audio_data.errors import InputError
 from audio_data.holdouts import base_id_of, holdout_key
 from audio_data.manifest import ShardInfo
@@ -32,10 +33,11 @@ _RECORDS_SUFFIX = ".arrayrecord"
 _OFFSETS_SUFFIX = ".offsets.npy"
 _HOLDOUT_SUFFIX = ".holdout.npy"
 OFFSETS_PATTERN = f"shard-*{_OFFSETS_SUFFIX}"
-# The header of a `.npy` file ends at a multiple of it.
-_NPY_ALIGNMENT = 64
+# The header of a `.npy` file ends at a multiple of the first; what we write is far shorter than the second.
+_NPY_ALIGNMENT, _MAX_NPY_HEADER = 64, 1024
 _PARTIAL_SUFFIX = ".partial"
 _MAX_INT32 = 2**31 - 1
+_MAX_SECONDS = 10**9
 
 
 class ShardWriter:
@@ -88,21 +90,21 @@ class ShardWriter:
         Returns:
             What the manifest says of it, its tokens by kind, and its seconds of audio.
         """
-        if self._holdout_keys is not None:
-            self._write_array(_HOLDOUT_SUFFIX, np.array(self._holdout_keys, np.uint64))
-        self._write_array(_OFFSETS_SUFFIX, np.array(self._offsets, np.int64))
+        holdout = "" if self._holdout_keys is None else self._write(_HOLDOUT_SUFFIX, self._holdout_keys, np.uint64)
+        offsets = self._write(_OFFSETS_SUFFIX, self._offsets, np.int64)
         file = self._writer.finish()
-        info = ShardInfo(self._name, len(self._offsets) - 1, self._offsets[-1], file.num_bytes, file.sha256)
-        return info, self._counts, self._seconds
+        size = (len(self._offsets) - 1, self._offsets[-1], file.num_bytes)
+        return ShardInfo(self._name, *size, file.sha256, offsets, holdout), self._counts, self._seconds
 
     def discard(self) -> None:
         """Drops what was written."""
         self._writer.discard()
 
-    def _write_array(self, suffix: str, values: np.ndarray) -> None:
-        content = io.BytesIO()
-        np.save(content, values, allow_pickle=False)
-        write_bytes(self._folder / f"{self._name}{suffix}", content.getvalue())
+    def _write(self, suffix: str, values: Sequence[int], dtype: type[np.integer]) -> str:
+        """Writes an array beside the shard, and returns its checksum."""
+        content = encode_array(np.array(values, dtype))
+        write_bytes(self._folder / f"{self._name}{suffix}", content)
+        return hashlib.sha256(content).hexdigest()
 
 
 def tokens_by_kind(document: Document, vocabulary: Vocabulary) -> Int64[np.ndarray, " kinds"]:
@@ -116,8 +118,8 @@ def tokens_by_kind(document: Document, vocabulary: Vocabulary) -> Int64[np.ndarr
         InputError: An id means nothing, or ``seconds`` is no duration.
     """
     seconds = document.metadata.get("seconds", 0.0)
-    if not isinstance(seconds, (int, float)) or seconds < 0:
-        raise InputError(f"metadata `seconds`: expected a number >= 0, got {seconds!r}")
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_SECONDS:
+        raise InputError(f"metadata `seconds`: expected a number 0..{_MAX_SECONDS}, got {seconds!r:.40}")
     return np.bincount(vocabulary.kind_of(document.ids), minlength=len(vocabulary.kinds))
 
 
@@ -155,7 +157,8 @@ def check_offsets_size(folder: StoragePath, shard: ShardInfo, sizes: Mapping[str
     """
     file, num_bytes = folder / f"{shard.name}{_OFFSETS_SUFFIX}", 8 * (shard.num_documents + 1)
     found = sizes.get(file.name)
-    if found is None or found <= num_bytes or (found - num_bytes) % _NPY_ALIGNMENT:
+    header = 0 if found is None else found - num_bytes
+    if not 0 < header <= _MAX_NPY_HEADER or header % _NPY_ALIGNMENT:
         got = "no such file" if found is None else f"{found} bytes"
         raise InputError(
             f"offsets `{file}`: expected {shard.num_documents + 1} growing int64, got {got}; "
@@ -171,10 +174,10 @@ def load_offsets(folder: StoragePath, shard: ShardInfo) -> Int[np.ndarray, " off
         shard: The shard as the manifest describes it.
 
     Raises:
-        InputError: The file is missing or does not agree with the manifest.
+        InputError: The file is missing or does not agree with the manifest: its checksum, its size or its values.
     """
     file = folder / f"{shard.name}{_OFFSETS_SUFFIX}"
-    offsets = _load_array(file, "offsets")
+    offsets = _load_array(file, "offsets", shard.num_documents + 1, shard.offsets_sha256)
     good = offsets.dtype == np.int64 and offsets.shape == (shard.num_documents + 1,) and offsets[0] == 0
     if not (good and offsets[-1] == shard.num_tokens and (np.diff(offsets) >= 0).all()):
         raise InputError(
@@ -196,12 +199,12 @@ def load_holdout_keys(folder: StoragePath, shard: ShardInfo) -> UInt64[np.ndarra
         InputError: There are none, or they do not agree with the manifest.
     """
     file = folder / f"{shard.name}{_HOLDOUT_SUFFIX}"
-    if not file.exists():
+    if not shard.holdout_sha256 and not file.exists():
         raise InputError(
             f"holdout keys `{file}` are missing, so nothing of the dataset can be held out: a document states neither "
             f"`base_id` nor `id`, or an older version wrote it; build it again, with ids"
         )
-    keys = _load_array(file, "holdout keys")
+    keys = _load_array(file, "holdout keys", shard.num_documents, shard.holdout_sha256)
     if keys.dtype != np.uint64 or keys.shape != (shard.num_documents,):
         raise InputError(
             f"holdout keys `{file}`: expected {shard.num_documents} uint64, got {keys.dtype} of shape {keys.shape!r}; "
@@ -211,19 +214,26 @@ def load_holdout_keys(folder: StoragePath, shard: ShardInfo) -> UInt64[np.ndarra
 
 
 def has_holdout_keys(folder: StoragePath, shard: ShardInfo) -> bool:
-    """Whether a shard comes with `load_holdout_keys`.
+    """Whether a shard comes with `load_holdout_keys`, as the manifest has it, or, in an older dataset, the folder.
 
     Args:
         folder: The dataset.
         shard: The shard as the manifest describes it.
     """
-    return (folder / f"{shard.name}{_HOLDOUT_SUFFIX}").exists()
+    return bool(shard.holdout_sha256) or (folder / f"{shard.name}{_HOLDOUT_SUFFIX}").exists()
 
 
-def _load_array(file: StoragePath, what: str) -> np.ndarray:
+def _load_array(file: StoragePath, what: str, num_values: int, sha256: str) -> np.ndarray:
+    """The array of a side file, whose checksum is compared where the manifest has one."""
     try:
-        return np.load(io.BytesIO(read_bytes(file)), allow_pickle=False)
-    except (InputError, OSError, ValueError, EOFError) as error:
+        if isinstance(file, Path) and file.is_file() and file.stat().st_size > 8 * num_values + _MAX_NPY_HEADER:
+            raise InputError(f"expected {num_values} numbers, got {file.stat().st_size:,} bytes")
+        content = read_bytes(file)
+        found = hashlib.sha256(content).hexdigest()
+        if sha256 and found != sha256:
+            raise InputError(f"expected content of SHA-256 {sha256!r}, got {found!r}")
+        return decode_array(content)
+    except (InputError, OSError) as error:
         raise InputError(
             f"{what} `{file}` cannot be read ({error}); restore the file or rebuild the dataset"
         ) from error

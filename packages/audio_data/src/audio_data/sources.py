@@ -1,32 +1,41 @@
 """Documents from other producers' files: parquet, JSONL, numpy arrays, datasets, and folders of these.
 
-Only token ids are accepted: turning audio or text into ids is another package's work.
+Only token ids are accepted: turning audio or text into ids is another package's work. What one record may unpack to is
+bounded: a line of JSON by `MAX_LINE_BYTES`, the values of a parquet row group by `MAX_ROW_GROUP_BYTES`, a ``.npz`` file
+by `MAX_NPZ_BYTES`; a ``.npy`` file is read where it lies.
 """
 
+import contextlib
 import itertools
-import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from audio_data.arrays import load_arrays, map_array
 from audio_data.dataset import TokenDataset
 from audio_data.errors import InputError
 from audio_data.holdouts import Holdout
+from audio_data.json_files import decode_object
 from audio_data.manifest import MANIFEST_NAME, Manifest
 from audio_data.progress import Progress
 from audio_data.quarantine import Budget, Quarantine
 from audio_data.records import Document, encode_metadata
 from audio_data.roots import find_datasets
+from audio_data.seen_ids import SeenIds
 from audio_data.shards import tokens_by_kind
 from audio_data.storage import AnyPath, StoragePath, disk_errors, fetch, hash_file, nearest_paths, storage_path
 from audio_data.vocabulary import Vocabulary
-from audio_data.writer import DatasetWriter
+from audio_data.writer import DatasetWriter, finished_dataset
 
+MAX_LINE_BYTES = 2**26
+MAX_ROW_GROUP_BYTES = 2**31
 _MASK = "loss_mask"
 _ROWS_PER_BATCH = 256
+# Ids of rows that mean something take at least a byte each; what is packed much denser says the same all over.
+_MAX_EXPANSION = 64
+_BYTES_PER_VALUE = 8
+_BYTES_SKIPPED = 2**16
 
 
 def build_dataset(
@@ -41,6 +50,8 @@ def build_dataset(
     overwrite: bool = False,
 ) -> Manifest:
     """Makes one dataset of other producers' files. An interrupted call, made again, goes on from the last whole shard.
+
+    Made again when it is done, it changes nothing.
 
     Args:
         inputs: What `read_documents` reads, in this order.
@@ -68,9 +79,13 @@ def build_dataset(
         provenance["holdout"] = holdout.to_json()
     options = {"codec": codec, "provenance": provenance, "overwrite": overwrite, "quarantine": quarantine}
     writer = DatasetWriter(out, corpus=out.name, vocabulary=vocabulary, **options)
-    reading = {"ids_column": ids_column, "holdout": holdout, "quarantine": quarantine}
-    documents = itertools.chain.from_iterable(read_documents(path, vocabulary, **reading) for path in inputs)
-    with Progress("build", None, "documents") as progress:
+    if not overwrite and (done := finished_dataset(out, writer.manifest)) is not None:
+        return done
+    with contextlib.ExitStack() as stack:
+        reading = {"ids_column": ids_column, "holdout": holdout, "quarantine": quarantine}
+        reading["seen"] = stack.enter_context(SeenIds())
+        documents = itertools.chain.from_iterable(read_documents(path, vocabulary, **reading) for path in inputs)
+        progress = stack.enter_context(Progress("build", None, "documents"))
         # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
         first = next(documents, None)
         if first is None:
@@ -89,8 +104,9 @@ def read_documents(
     ids_column: str = "ids",
     holdout: Holdout | None = None,
     quarantine: Quarantine | None = None,
+    seen: SeenIds | None = None,
 ) -> Iterator[Document]:
-    """Documents of a file or folder, in a fixed order; memory is bounded, except by a ``.npz`` file.
+    """Documents of a file or folder, in a fixed order; memory is bounded.
 
     - ``.parquet``: a document a row, with a column of lists of ids, perhaps ``loss_mask`` (lists of booleans); all
       other columns are metadata.
@@ -107,16 +123,23 @@ def read_documents(
         ids_column: What the column, key or array of ids is called.
         holdout: Takes the documents of one side only; None takes all.
         quarantine: Takes documents that cannot be used; without one, or with one that is off, the first raises.
+        seen: Ids of documents that were read before, to refuse those that come again; None forgets them at the end.
 
     Raises:
-        InputError: The file is of another kind, or a document cannot be used: an id outside the vocabulary, metadata
-            that is not JSON. The message names file and line.
+        InputError: The file is of another kind, or a document cannot be used: no token, an id outside the vocabulary,
+            metadata that is not JSON, the `id` of a document before it. The message names file and line.
     """
+    if seen is None:
+        with SeenIds() as seen:
+            yield from read_documents(
+                path, vocabulary, ids_column=ids_column, holdout=holdout, quarantine=quarantine, seen=seen
+            )
+        return
     quarantine = Quarantine(None) if quarantine is None else quarantine
     for source in inputs_of(path):
         for name, found in _candidates(source, vocabulary, ids_column):
             try:
-                document = _checked(found, vocabulary)
+                document = _checked(found, vocabulary, seen)
                 taken = holdout is None or holdout.keeps(document)
             except InputError as error:
                 quarantine.add(name, f"{name}: {error.message}")
@@ -215,12 +238,17 @@ def _explain_nothing(inputs: Sequence[AnyPath], holdout: Holdout | None, quarant
     )
 
 
-def _checked(found: Document | InputError, vocabulary: Vocabulary) -> Document:
+def _checked(found: Document | InputError, vocabulary: Vocabulary, seen: SeenIds) -> Document:
     """The document, if it can be used. The writer would refuse what cannot, but knows no file and line."""
     if isinstance(found, InputError):
         raise found
+    if not len(found):
+        raise InputError("expected at least 1 token id, got none; leave the document out")
     tokens_by_kind(found, vocabulary)
     encode_metadata(found)
+    name = found.metadata.get("id")
+    if name is not None and not seen.add(str(name)):
+        raise InputError(f"expected an `id` of its own, got {name!r:.80}, which a document before it has")
     return found
 
 
@@ -252,17 +280,26 @@ def _read_dataset(path: StoragePath, vocabulary: Vocabulary) -> Iterator[_Candid
 
 def _read_jsonl(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
     with fetch(file).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield f"`{file}` line {number}", _parse_line(line, ids_column)
+        for number in itertools.count(1):
+            line = lines.readline(MAX_LINE_BYTES)
+            if not line:
+                return
+            name = f"`{file}` line {number}"
+            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+                del line
+                while (rest := lines.readline(_BYTES_SKIPPED)) and not rest.endswith(b"\n"):
+                    pass
+                yield name, InputError(f"expected a line of fewer than {MAX_LINE_BYTES:,} bytes; split the document")
+            elif line.strip():
+                yield name, _parse_line(line, ids_column)
 
 
 def _parse_line(line: bytes, ids_column: str) -> Document | InputError:
     try:
-        value = json.loads(line)
-    except ValueError as error:
+        value = decode_object(line)
+    except InputError as error:
         return InputError(f"expected an object with integer `{ids_column}` ({error})")
-    if not isinstance(value, dict) or ids_column not in value:
+    if ids_column not in value:
         return InputError(f"expected an object with a key {ids_column!r} of token ids, got none")
     return _document(value.pop(ids_column), value.pop(_MASK, None), value)
 
@@ -276,6 +313,7 @@ def _read_parquet(file: StoragePath, vocabulary: Vocabulary, ids_column: str) ->
         with parquet.ParquetFile(str(fetch(file))) as table:
             if ids_column not in table.schema_arrow.names:
                 raise InputError(f"`{file}`: expected a column {ids_column!r}, got {table.schema_arrow.names!r}")
+            _check_row_groups(file, table.metadata)
             row = 0
             for batch in table.iter_batches(_ROWS_PER_BATCH, use_threads=False):
                 for found in _documents_of_batch(batch, ids_column):
@@ -283,6 +321,19 @@ def _read_parquet(file: StoragePath, vocabulary: Vocabulary, ids_column: str) ->
                     row += 1
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"`{file}` cannot be read ({error}); expected a parquet file") from error
+
+
+def _check_row_groups(file: StoragePath, metadata: Any) -> None:
+    """Refuses a parquet file, by its `FileMetaData`, of which a few bytes unpack to more than memory holds."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            unpacked = column.num_values * _BYTES_PER_VALUE
+            limit = max(MAX_ROW_GROUP_BYTES, _MAX_EXPANSION * column.total_compressed_size)
+            if unpacked > limit:
+                raise InputError(
+                    f"`{file}`: expected row groups that unpack to at most {MAX_ROW_GROUP_BYTES:,} bytes a column, got "
+                    f"{unpacked:,} in `{column.path_in_schema}`; write it with smaller row groups"
+                )
 
 
 def _documents_of_batch(batch: Any, ids_column: str) -> Iterator[Document | InputError]:
@@ -295,21 +346,24 @@ def _documents_of_batch(batch: Any, ids_column: str) -> Iterator[Document | Inpu
         if value is None:
             yield InputError(f"expected a list of ids in column `{ids_column}`, got {ids[index].as_py()!r}")
             continue
-        mask = None if masks is None else masks[index].as_py()
+        mask = None if masks is None else masks[index]
+        bits = getattr(mask, "values", None)
+        mask = bits.to_numpy(zero_copy_only=False) if bits is not None else None if mask is None else mask.as_py()
         kept = {name: field for name, field in metadata[index].items() if field is not None}
         yield _document(value.to_numpy(zero_copy_only=False), mask, kept)
 
 
 def _read_npz(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
     try:
-        # Opened here, because numpy does not close what it cannot read.
-        with fetch(file).open("rb") as content, np.load(content, allow_pickle=False) as arrays:
-            columns = dict(arrays)
-        ids, offsets = columns.pop(ids_column), columns.pop("offsets")
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        with fetch(file).open("rb") as content:
+            columns = load_arrays(content)
+        if missing := [name for name in (ids_column, "offsets") if name not in columns]:
+            raise InputError(f"no array {missing[0]!r}")
+    except InputError as error:
         raise InputError(
             f"`{file}` cannot be read ({error}); expected arrays `{ids_column}` and `offsets` saved by numpy.savez"
         ) from error
+    ids, offsets = columns.pop(ids_column), columns.pop("offsets")
     mask = columns.pop(_MASK, None)
     bounds = offsets.tolist() if offsets.ndim == 1 and np.issubdtype(offsets.dtype, np.integer) else []
     if not bounds or bounds[0] != 0 or bounds[-1] != ids.size or (np.diff(offsets) < 0).any():
@@ -325,8 +379,8 @@ def _read_npz(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Ite
 
 def _read_npy(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
     try:
-        stream = np.load(fetch(file), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        stream = map_array(fetch(file))
+    except InputError as error:
         raise InputError(
             f"`{file}` cannot be read ({error}); expected one row of integer ids saved by numpy.save"
         ) from error

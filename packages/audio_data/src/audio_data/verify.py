@@ -12,8 +12,9 @@ from audio_data.errors import InputError
 from audio_data.holdouts import base_id_of, holdout_key
 from audio_data.manifest import Manifest, ShardInfo
 from audio_data.progress import Progress
-from audio_data.quarantine import DAMAGED_NAME, Budget, Damaged, Quarantine
+from audio_data.quarantine import DAMAGED_NAME, QUARANTINE_NAME, Budget, Damaged, Quarantine
 from audio_data.records import Document
+from audio_data.seen_ids import SeenIds
 from audio_data.shards import (
     check_shard_size,
     has_holdout_keys,
@@ -73,6 +74,27 @@ def quarantine_damage(
     return found.damaged, found.beyond_documents
 
 
+def unchecked_files(path: AnyPath) -> list[str]:
+    """Side files of a dataset that an older version wrote, of which the manifest has no checksum.
+
+    `verify_dataset` compares them with the records; opening the dataset cannot.
+
+    Args:
+        path: The folder that holds its ``manifest.json``.
+
+    Raises:
+        InputError: There is no manifest, or it contradicts itself.
+    """
+    manifest = Manifest.read(find_manifest(storage_path(path)))
+    found = {f"{shard.name}.offsets.npy": shard.offsets_sha256 for shard in manifest.shards}
+    keys = {f"{shard.name}.holdout.npy": shard.holdout_sha256 for shard in manifest.shards}
+    sizes = file_sizes(storage_path(path))
+    found |= {name: sha256 for name, sha256 in keys.items() if name in sizes}
+    if manifest.num_quarantined:
+        found[QUARANTINE_NAME] = manifest.quarantine_sha256
+    return [name for name, sha256 in found.items() if not sha256]
+
+
 @dataclasses.dataclass
 class _Findings:
     """What is wrong with a dataset.
@@ -98,20 +120,35 @@ def _examine(folder: StoragePath, progress: Progress | None) -> _Findings:
         for file, shard in shard_files(folder).items()
         if shard not in names
     ]
-    tally = _Tally(manifest)
+    strays += _quarantine_problems(folder, manifest)
     problems, beyond, documents, first = strays, list(strays), dict[int, str](), 0
-    for shard in manifest.shards:
-        found, damaged = _examine_shard(folder, manifest, shard, tally)
-        problems += [*found, *dict.fromkeys(damaged.values())]
-        beyond += [] if damaged else found
-        documents |= {first + index: reason for index, reason in damaged.items()}
-        first += shard.num_documents
-        if progress is not None:
-            progress.advance(shard.num_bytes)
+    with SeenIds() as seen:
+        tally = _Tally(manifest, seen)
+        for shard in manifest.shards:
+            found, damaged = _examine_shard(folder, manifest, shard, tally)
+            problems += [*found, *dict.fromkeys(damaged.values())]
+            beyond += [] if damaged else found
+            documents |= {first + index: reason for index, reason in damaged.items()}
+            first += shard.num_documents
+            if progress is not None:
+                progress.advance(shard.num_bytes)
+    if tally.repeated:
+        repeated = tally.repeated_sentence(folder)
+        problems, beyond = [*problems, repeated], [*beyond, repeated]
     if not problems:
         # Totals of a damaged dataset differ for a reason that is already named.
         problems = beyond = tally.differences(folder)
     return _Findings(problems, beyond, Damaged(manifest.fingerprint, documents), first)
+
+
+def _quarantine_problems(folder: StoragePath, manifest: Manifest) -> list[str]:
+    file, expected = folder / QUARANTINE_NAME, manifest.quarantine_sha256
+    if not expected:
+        return []
+    found = hash_file(file) if file.is_file() else "no such file"
+    if found == expected:
+        return []
+    return [f"list `{file}`: expected the checksum {expected!r}, got {found!r}; restore the file"]
 
 
 def _examine_shard(
@@ -159,14 +196,25 @@ def _examine_shard(
 class _Tally:
     """What the documents add up to, to be compared with what the manifest claims."""
 
-    def __init__(self, manifest: Manifest):
-        self._manifest = manifest
+    def __init__(self, manifest: Manifest, seen: SeenIds):
+        self._manifest, self._seen = manifest, seen
+        self.repeated, self._example = 0, ""
         self._counts = np.zeros(len(manifest.vocabulary.kinds), np.int64)
         self._seconds = 0.0
 
     def add(self, document: Document) -> None:
         self._counts += tokens_by_kind(document, self._manifest.vocabulary)
         self._seconds += document.metadata.get("seconds", 0.0)
+        name = document.metadata.get("id")
+        if name is not None and not self._seen.add(str(name)):
+            self.repeated, self._example = self.repeated + 1, self._example or str(name)
+
+    def repeated_sentence(self, folder: StoragePath) -> str:
+        """What is wrong with documents whose `id` another has too."""
+        return (
+            f"dataset `{folder}`: {self.repeated} documents have the `id` of a document before them, the first "
+            f"{self._example!r:.80}; ids are unique in a dataset, so build it again with others"
+        )
 
     def differences(self, folder: StoragePath) -> list[str]:
         manifest, problems = self._manifest, []

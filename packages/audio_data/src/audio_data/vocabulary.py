@@ -18,8 +18,14 @@ import numpy as np
 from jaxtyping import Int8, Int32, Integer
 
 from audio_data.errors import InputError
-from audio_data.storage import AnyPath, read_bytes, storage_path, write_json
+from audio_data.json_files import file_errors, from_json, read_json, write_sealed_json
+from audio_data.storage import AnyPath
 
+# Of a record's ids, which take 24 bits, and of a kind, which takes 8.
+_MAX_SIZE = 2**24
+_MAX_CODEBOOKS = 125
+# Where a vocabulary.json names the checksums of the files beside it.
+FILES_KEY = "files"
 _SPECIALS = ("begin_of_text", "end_of_text", "text_start", "text_end", "audio_start", "audio_end")
 
 
@@ -76,6 +82,11 @@ class Vocabulary:
         if self.num_codebooks and self.audio_base < self.num_text:
             raise InputError(
                 f"vocabulary `{self.name}`: expected `audio_base` >= {self.num_text}, got {self.audio_base!r}"
+            )
+        if self.num_codebooks > _MAX_CODEBOOKS or self.size > _MAX_SIZE:
+            raise InputError(
+                f"vocabulary `{self.name}`: expected at most {_MAX_SIZE:,} ids and {_MAX_CODEBOOKS} codebooks, "
+                f"got {self.size:,} and {self.num_codebooks:,}"
             )
         inside = [
             name for name, value in zip(_SPECIALS, specials, strict=True) if self.audio_base <= value < audio_stop
@@ -260,16 +271,7 @@ class Vocabulary:
         Raises:
             InputError: A field is missing, unknown or of the wrong type.
         """
-        fields: dict[str, type] = {field.name: field.type for field in dataclasses.fields(cls)}  # pyright: ignore[reportAssignmentType]
-        wrong = sorted(set(fields) ^ set(value))
-        if wrong:
-            raise InputError(
-                f"vocabulary: expected exactly the fields {sorted(fields)!r}, got other or missing ones: {wrong!r}"
-            )
-        for name, kind in fields.items():
-            if type(value[name]) is not kind:
-                raise InputError(f"vocabulary field `{name}`: expected {kind.__name__}, got {value[name]!r}")
-        return cls(**value)
+        return from_json(cls, dict(value), "vocabulary")
 
     @classmethod
     def read(cls, path: AnyPath) -> "Vocabulary":
@@ -281,14 +283,12 @@ class Vocabulary:
         Raises:
             InputError: There is no such file or it is no vocabulary; the message names the file.
         """
-        try:
-            value = json.loads(read_bytes(storage_path(path)).decode())
-            value = value if isinstance(value, dict) else {}
-            return cls.from_json(value["vocabulary"] if "schema_version" in value else value)
-        except InputError as error:
-            raise InputError(f"vocabulary `{path}`: {error.message}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"vocabulary `{path}` cannot be read ({error}); expected a vocabulary.json") from error
+        value = read_json(path, remedy="restore it, or make the vocabulary again")
+        with file_errors(path, "expected a vocabulary.json or a manifest.json"):
+            if "schema_version" in value:
+                return cls.from_json(from_json(dict[str, Any], value.get("vocabulary"), "vocabulary"))
+            value.pop(FILES_KEY, None)
+            return cls.from_json(value)
 
     def write(self, path: AnyPath) -> None:
         """Writes a vocabulary file, readable by `read`.
@@ -296,7 +296,7 @@ class Vocabulary:
         Args:
             path: The file; its folder must exist.
         """
-        write_json(storage_path(path), self.to_json())
+        write_sealed_json(path, self.to_json())
 
     @functools.cached_property
     def _kind_table(self) -> Int8[np.ndarray, " vocab"]:

@@ -2,20 +2,34 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from audio_data.dataset import TokenDataset
 from audio_data.errors import InputError
+from audio_data.json_files import decode_object
 from audio_data.manifest import MANIFEST_NAME, SCHEMA_VERSION, UNFINISHED_NAME, Manifest
-from audio_data.quarantine import Quarantine
+from audio_data.quarantine import DAMAGED_NAME, QUARANTINE_NAME, Quarantine
 from audio_data.records import Document
-from audio_data.shards import ShardWriter, load_offsets, shard_files
-from audio_data.storage import AnyPath, StoragePath, disk_errors, sole_writer, storage_path
+from audio_data.shards import ShardWriter, check_shard_size, load_offsets, shard_files
+from audio_data.storage import (
+    AnyPath,
+    StoragePath,
+    disk_errors,
+    file_sizes,
+    local_partial,
+    sole_writer,
+    storage_path,
+)
 from audio_data.vocabulary import Vocabulary
+
+# Two writers that agree on these write the same dataset, given the same documents.
+_IDENTITY = ("corpus", "vocabulary", "codec", "provenance", "tokens_per_record")
 
 
 class DatasetWriter:
@@ -71,6 +85,7 @@ class DatasetWriter:
         self._overwrite = overwrite
         self._quarantine = Quarantine(None) if quarantine is None else quarantine
         self._shard: ShardWriter | None = None
+        self._late_provenance: dict[str, Any] = {}
         self._hold = ExitStack()
         self._num_seen = 0
         self._resumed_lengths = np.zeros(0, np.int64)
@@ -144,14 +159,27 @@ class DatasetWriter:
         self._num_seen = self.num_resumed
         return self.num_resumed
 
+    def add_provenance(self, entries: Mapping[str, Any]) -> None:
+        """Adds to the provenance what only the end knows, such as how many documents were left out and why.
+
+        Args:
+            entries: JSON values by name.
+        """
+        self._late_provenance |= _as_json(entries, "provenance")
+
     def _begin(self) -> None:
         manifest, unfinished = self.path / MANIFEST_NAME, self.path / UNFINISHED_NAME
-        if manifest.exists():
-            if not self._overwrite:
+        begun = _read_unfinished(unfinished) if unfinished.exists() and not self._overwrite else None
+        if manifest.exists() and not self._overwrite:
+            # A process that was killed between its manifest and its last step left both: what is missing is cleaning.
+            if begun is None or begun.generation != Manifest.read(manifest).generation:
                 raise InputError(f"dataset `{self.path}` exists; choose another folder, or overwrite it")
-            self._totals = dataclasses.replace(self._totals, generation=_next_generation(manifest))
-        if unfinished.exists() and not self._overwrite:
-            self._resume(Manifest.read(unfinished))
+        elif manifest.exists():
+            begun = self._killed_at_the_end(manifest, unfinished)
+            generation = _next_generation(manifest) if begun is None else begun.generation
+            self._totals = dataclasses.replace(self._totals, generation=generation)
+        if begun is not None:
+            self._resume(begun)
         elif not self._overwrite and shard_files(self.path):
             raise InputError(
                 f"folder `{self.path}` holds shards but no manifest; choose another folder, or overwrite it"
@@ -160,8 +188,21 @@ class DatasetWriter:
             self._totals.write(unfinished)
         self._remove_strays()
 
+    def _killed_at_the_end(self, manifest: StoragePath, unfinished: StoragePath) -> Manifest | None:
+        """What an overwriting writer had done that was killed when its manifest had just replaced the old one."""
+        if not unfinished.exists():
+            return None
+        try:
+            begun, whole = Manifest.read(unfinished), Manifest.read(manifest)
+        except InputError:
+            # Damaged, so that all is made anew, as was asked for.
+            return None
+        same = all(getattr(self._totals, name) == getattr(begun, name) for name in _IDENTITY)
+        return begun if same and (begun.generation, begun.shards) == (whole.generation, whole.shards) else None
+
     def _resume(self, found: Manifest) -> None:
-        for name in ("corpus", "vocabulary", "codec", "provenance", "tokens_per_record"):
+        sizes = file_sizes(self.path)
+        for name in _IDENTITY:
             expected, got = getattr(self._totals, name), getattr(found, name)
             if expected != got:
                 raise InputError(
@@ -170,6 +211,8 @@ class DatasetWriter:
                 )
         self._totals = found
         self.num_resumed = found.num_documents
+        for shard in found.shards:
+            check_shard_size(self.path, shard, sizes)
         offsets = [load_offsets(self.path, shard) for shard in found.shards]
         self._resumed_lengths = np.concatenate([np.diff(o) for o in offsets]) if offsets else self._resumed_lengths
 
@@ -215,21 +258,75 @@ class DatasetWriter:
         if not self._totals.num_documents:
             raise InputError(f"dataset `{self.path}`: no document was written; check what the documents are made from")
         self._quarantine.check(self._totals.num_documents + len(self._quarantine))
-        self._quarantine.write(self.path)
-        self._totals = dataclasses.replace(self._totals, num_quarantined=len(self._quarantine))
+        checksum = self._quarantine.write(self.path)
+        self._totals = dataclasses.replace(
+            self._totals,
+            provenance=self._totals.provenance | self._late_provenance,
+            num_quarantined=len(self._quarantine),
+            quarantine_sha256=checksum,
+        )
         self._totals.write(self.path / MANIFEST_NAME)
-        (self.path / UNFINISHED_NAME).unlink()
-        self._remove_strays()
+        _clean(self.path, self._totals)
 
     def _remove_strays(self) -> None:
         """Removes what no manifest mentions: temporary files, shards of an older generation or an abandoned attempt."""
-        keep = {shard.name for shard in self._totals.shards}
-        manifest = self.path / MANIFEST_NAME
+        keep, manifest = [self._totals], self.path / MANIFEST_NAME
         if manifest.exists():
-            keep |= {shard.name for shard in Manifest.read(manifest).shards}
-        for file, shard in shard_files(self.path).items():
-            if shard not in keep:
-                (self.path / file).unlink()
+            keep.append(Manifest.read(manifest))
+        _remove_strays(self.path, keep)
+
+
+def finished_dataset(path: AnyPath, wanted: Manifest, *, ignored: Collection[str] = ()) -> Manifest | None:
+    """The manifest of a finished dataset of the same sources and choices, if that is what a folder holds.
+
+    What a process left that was killed at the very end is removed.
+
+    Args:
+        path: Folder of the dataset.
+        wanted: `DatasetWriter.manifest` of a writer that has written nothing yet.
+        ignored: Entries of the provenance that only the end knows.
+
+    Raises:
+        InputError: The dataset there is damaged, or another process is writing there.
+    """
+    folder = storage_path(path)
+    if not (folder / MANIFEST_NAME).is_file():
+        return None
+    found = TokenDataset.open(folder).manifest
+    kept = {name: value for name, value in found.provenance.items() if name not in ignored}
+    same = dataclasses.replace(found, provenance=kept)
+    if any(getattr(same, name) != getattr(wanted, name) for name in _IDENTITY):
+        return None
+    unfinished = folder / UNFINISHED_NAME
+    if unfinished.exists() and _read_unfinished(unfinished).generation != found.generation:
+        return None
+    with sole_writer(folder), disk_errors(folder):
+        _clean(folder, found)
+    return found
+
+
+def _clean(folder: StoragePath, manifest: Manifest) -> None:
+    """Removes all that is of no more use when the manifest is there; what says that it was begun goes last."""
+    _remove_strays(folder, [manifest])
+    for name in (MANIFEST_NAME, UNFINISHED_NAME, QUARANTINE_NAME, DAMAGED_NAME):
+        if isinstance(folder, Path):
+            local_partial(folder / name).unlink(missing_ok=True)
+    unfinished = folder / UNFINISHED_NAME
+    if unfinished.exists():
+        # A list of damage that is older than the dataset.
+        (folder / DAMAGED_NAME).unlink(missing_ok=True)
+        unfinished.unlink()
+
+
+def _remove_strays(folder: StoragePath, keep: Sequence[Manifest]) -> None:
+    names = {shard.name for manifest in keep for shard in manifest.shards}
+    for file, shard in shard_files(folder).items():
+        if shard not in names:
+            (folder / file).unlink()
+
+
+def _read_unfinished(path: StoragePath) -> Manifest:
+    return Manifest.read(path, remedy="overwrite the dataset, or choose another folder")
 
 
 def _next_generation(manifest: StoragePath) -> int:
@@ -251,6 +348,6 @@ def _next_generation(manifest: StoragePath) -> int:
 def _as_json(value: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A mapping as it will read back from a file, so that a resumed writer compares like with like."""
     try:
-        return json.loads(json.dumps(dict(value), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"`{name}`: expected JSON values, got {value!r} ({error})") from error
+        return decode_object(json.dumps(dict(value)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"`{name}`: expected JSON values, got {value!r:.200} ({error})") from error

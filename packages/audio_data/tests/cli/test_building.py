@@ -10,7 +10,12 @@ from audio_data import DatasetWriter, TokenDataset, holdout
 
 
 def test_build_keeps_what_is_there(built, run):
-    _, arguments = built
+    folder, arguments = built
+    before = {file.name: file.read_bytes() for file in (folder / "a").iterdir()}
+    assert run(*arguments).stdout == f"dataset {folder / 'a'}: 2 documents, 6 tokens\n"
+    assert {file.name: file.read_bytes() for file in (folder / "a").iterdir()} == before
+    with arguments[1].open("a") as file:
+        file.write('\n{"ids": [4]}')
     assert "exists; choose another folder, or overwrite it" in run(*arguments, status=2).stderr
     run(*arguments, "--overwrite")
 

@@ -1,6 +1,5 @@
 """From token ids of any producer to a dataset."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,13 +69,12 @@ def _how_to_go_on(out: "StoragePath", overwrite: bool) -> str:
 
 def _read_codec(path: "StoragePath") -> dict[str, Any]:
     """What a file states of a codec: itself, or the manifest of a dataset."""
-    from audio_data import InputError, read_bytes
+    from audio_data import InputError, file_errors, read_json
 
-    try:
-        value = json.loads(read_bytes(path))
-    except ValueError as error:
-        raise InputError(f"`{path}` cannot be read ({error}); expected a JSON object") from error
-    codec = value.get("codec") if isinstance(value, dict) and "schema_version" in value else value
-    if not isinstance(codec, dict):
-        raise InputError(f"`{path}`: expected a JSON object, got {codec!r}")
+    remedy = "give a JSON object of what is known of the codec, or a manifest"
+    value = read_json(path, remedy=remedy)
+    codec = value.get("codec") if "schema_version" in value else value
+    with file_errors(path, remedy):
+        if not isinstance(codec, dict):
+            raise InputError(f"expected a JSON object, got {codec!r:.80}")
     return codec

@@ -23,7 +23,7 @@ def verify(data: "StoragePath", max_quarantined: str | None, as_json: bool) -> N
     from audio_data.quarantine import parse_budget
     from audio_data.roots import look_below
     from audio_data.storage import nearest_paths
-    from audio_data.verify import quarantine_damage, verify_dataset
+    from audio_data.verify import quarantine_damage, unchecked_files, verify_dataset
 
     budget = None if max_quarantined is None else parse_budget(max_quarantined)
     folders, broken = look_below(data)
@@ -31,10 +31,13 @@ def verify(data: "StoragePath", max_quarantined: str | None, as_json: bool) -> N
         raise InputError(f"`{data}`: expected a dataset, or a folder of datasets, got none{nearest_paths(data)}")
     problems = {str(folder): [reason] for folder, reason in broken.items()}
     quarantined: dict[str, dict[int, str]] = {}
+    unchecked: dict[str, list[str]] = {}
     with Progress("verify", None, "bytes") as progress:
         for folder in folders:
             name = str(folder)
             try:
+                if found := unchecked_files(folder):
+                    unchecked[name] = found
                 if budget is None:
                     problems[name] = verify_dataset(folder, progress)
                 else:
@@ -44,12 +47,15 @@ def verify(data: "StoragePath", max_quarantined: str | None, as_json: bool) -> N
                 problems[name] = [error.message]
     sound = not any(problems.values())
     if as_json:
-        print_json({"sound": sound, "problems": problems, **({"quarantined": quarantined} if quarantined else {})})
+        more = {"quarantined": quarantined, "unchecked": unchecked}
+        print_json({"sound": sound, "problems": problems, **{key: value for key, value in more.items() if value}})
     else:
         for name, found in problems.items():
             left_out = quarantined.get(name, {})
             verdict = f"{len(found)} problems" if found else f"sound but for {len(left_out)} documents, listed"
             click.echo(f"{name}: {verdict if found or left_out else 'sound'}")
             click.echo("".join(f"  {problem}\n" for problem in [*found, *left_out.values()]), nl=False)
+            if files := unchecked.get(name):
+                click.echo(f"  an older version wrote {len(files)} files without a checksum, such as {files[0]}")
     if not sound:
         raise SystemExit(1)
