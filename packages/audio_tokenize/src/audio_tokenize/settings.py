@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from audio_data import InputError
+from audio_data import InputError, decode_json
 
 
 @runtime_checkable
@@ -45,8 +45,8 @@ def _typed(name: str, value: str, like: Any) -> Any:
     if isinstance(like, str):
         return value
     try:
-        parsed = json.loads(value)
-    except json.JSONDecodeError:
+        parsed = decode_json(value)
+    except InputError:
         parsed = value
     if isinstance(like, tuple) and isinstance(parsed, list):
         return tuple(parsed)

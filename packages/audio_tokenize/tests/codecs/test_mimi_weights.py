@@ -128,7 +128,7 @@ def test_a_mimi_that_is_not_implemented_is_refused(folder, changes, message):
 
 def test_a_config_that_is_no_json_is_refused(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(InputError, match="expected the JSON of a Mimi in"):
+    with pytest.raises(InputError, match=r"config\.json`: expected JSON .*; download it again"):
         load_mimi(str(folder))
 
 
@@ -203,3 +203,22 @@ def test_a_path_that_is_not_there_is_named(tmp_path):
 def test_a_folder_has_no_revision(mimi_folder):
     with pytest.raises(InputError, match="`revision` for a hub id only, got 'main'"):
         load_mimi(str(mimi_folder), revision="main")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 10**6}, "`num_hidden_layers` above 0 and up to 1,024"),
+        ({"num_filters": 2**17}, "`num_filters` above 0 and up to 65,536"),
+        ({"norm_eps": 0.0}, "`norm_eps` above 0"),
+        ({"upsampling_ratios": []}, "`upsampling_ratios` above 0"),
+        ({"upsampling_ratios": [2] * 17}, "`upsampling_ratios` above 0"),
+        ({"upsampling_ratios": [8, 0]}, "`upsampling_ratios` above 0"),
+        ({"hidden_size": "512"}, "hidden_size` takes a whole number, got '512'"),
+        ({"hidden_size": 2**16}, "expected the tensors of a Mimi in"),
+    ],
+)
+def test_sizes_that_no_mimi_has_are_refused_before_anything_is_made(folder, changes, message):
+    describe(folder, **changes)
+    with pytest.raises(InputError, match=message):
+        load_mimi(str(folder))

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import signal
 import subprocess
@@ -163,14 +162,3 @@ def test_killed_at_any_moment_the_next_build_ends_in_the_same_bytes(tmp_path, vo
         assert not (killed / "manifest.json").exists()
     build_text_dataset(source, vocabulary, killed, lenient=True, documents_per_shard=200)
     assert content(killed) == content(whole)
-
-
-def test_counts_that_a_kill_kept_from_the_manifest_are_made_up_for(tmp_path, vocabulary):
-    source = published(tmp_path / "strings", 6)
-    out = tmp_path / "yodas"
-    whole = build_text_dataset(source, vocabulary, out, form="document", lenient=True)
-    expected = content(out)
-    without = {name: value for name, value in whole.provenance.items() if name != "counts"}
-    dataclasses.replace(whole, provenance=without).write(out / "manifest.json")
-    assert build_text_dataset(source, vocabulary, out, form="document", lenient=True) == whole
-    assert content(out) == expected

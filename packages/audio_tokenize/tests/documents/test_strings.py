@@ -1,14 +1,19 @@
+import json
 import random
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audio_data import InputError, Vocabulary
 from audio_tokenize.documents.strings import DocumentTranscoder
 from audio_tokenize.documents.transcode import codes_to_characters
+from audio_tokenize.text.huggingface_text import HuggingFaceText
+from audio_tokenize.vocabularies.document_tokenizer import tokenizer_files
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 from audio_tokenize.vocabularies.merges import AudioMerges
 
@@ -20,9 +25,49 @@ UTTERANCE = f"{AUDIO}{FRAMES}{AUDIO_END}{TEXT}hello there{TEXT_END}"
 DOCUMENT = f"{BEGIN}{UTTERANCE}{END}"
 
 
+# A small tokenizer, document strings, and what `transformers` makes of them; `python test_strings.py` writes it.
+REFERENCE = Path(__file__).with_name("strings_reference.json")
+
+
+def small_folder(tokenizer: dict[str, Any]) -> VocabularyFolder:
+    """A vocabulary in the layout of the published ones, over few text tokens."""
+    text = HuggingFaceText(json.dumps(tokenizer).encode())
+    begin = text.num_ids - 2
+    places = dict(zip(("text_start", "text_end", "audio_start", "audio_end"), range(begin + 2, begin + 6), strict=True))
+    vocabulary = Vocabulary(
+        name="small-mimi",
+        num_text=text.num_ids,
+        begin_of_text=begin,
+        end_of_text=begin + 1,
+        **places,
+        audio_base=begin + 6,
+        num_codebooks=8,
+        codebook_size=2048,
+        codec_id="mimi",
+        text_tokenizer=text.fingerprint,
+    )
+    files = tokenizer_files(text, vocabulary, prepends_begin_of_text=True, padding=END)
+    return VocabularyFolder(vocabulary, text, tokenizer_files=files)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Any]:
+    return json.loads(REFERENCE.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def small(recorded) -> VocabularyFolder:
+    return small_folder(recorded["tokenizer"])
+
+
 @pytest.fixture(scope="module")
 def marin(marin_mimi: VocabularyFolder) -> VocabularyFolder:
     return marin_mimi
+
+
+@pytest.fixture(scope="module", params=["small", "marin"])
+def folder(request) -> VocabularyFolder:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +119,15 @@ any_text = st.lists(
 documents = spans(any_text).map(lambda spans: f"{BEGIN}{''.join(spans)}{END}") | spans(any_text).map("".join)
 
 
+@pytest.mark.parametrize("begin_of_text", ["single", "double"])
+def test_ids_are_those_recorded_of_transformers_and_go_back(small, recorded, begin_of_text):
+    transcoder = DocumentTranscoder(small, begin_of_text=begin_of_text)
+    strings = [case["document"] for case in recorded["cases"]]
+    found = transcoder.encode_batch(strings)
+    assert [ids.tolist() for ids in found] == [case[begin_of_text] for case in recorded["cases"]]
+    assert [transcoder.decode(ids) for ids in found] == strings
+
+
 @given(st.lists(documents, max_size=4))
 def test_ids_are_those_of_transformers_and_go_back(transcoder, reference, documents):
     wanted = [reference(document, add_special_tokens=False)["input_ids"] for document in documents]
@@ -115,10 +169,10 @@ def test_a_published_document_begins_with_one_begin_of_text_or_as_the_study_with
     assert DocumentTranscoder(marin, begin_of_text="double").encode(DOCUMENT)[:3].tolist() == [128000, 128000, 128258]
 
 
-def test_characters_of_the_audio_range_in_text_are_audio_tokens_and_counted(marin):
-    transcoder = DocumentTranscoder(marin)
+def test_characters_of_the_audio_range_in_text_are_audio_tokens_and_counted(folder):
+    transcoder = DocumentTranscoder(folder)
     ids = transcoder.encode(f"{TEXT}你好\uff0c再见{TEXT_END}")
-    assert 128260 + 0xFF0C - 0xE000 in ids.tolist()
+    assert folder.vocabulary.audio_base + 0xFF0C - 0xE000 in ids.tolist()
     transcoder.encode_batch([f"{TEXT}你好\uff0c再见。{TEXT_END}", "\ufb01ne", DOCUMENT])
     assert transcoder.counts == {"documents": 3, "audio_characters_in_text": 2}
 
@@ -158,9 +212,9 @@ def broken(seed: int) -> str:
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=8))
-def test_what_is_kept_is_what_the_grammar_says_whatever_else_is_in_the_batch(marin, seeds):
+def test_what_is_kept_is_what_the_grammar_says_whatever_else_is_in_the_batch(folder, seeds):
     broken_documents = [broken(seed) for seed in seeds]
-    transcoder = DocumentTranscoder(marin, lenient=True, num_codebooks=8)
+    transcoder = DocumentTranscoder(folder, lenient=True, num_codebooks=8)
     found = transcoder.encode_batch(broken_documents)
     expected = [GRAMMAR.fullmatch(document) is not None for document in broken_documents]
     assert [ids is not None for ids in found] == expected
@@ -191,34 +245,83 @@ def test_what_is_kept_is_what_the_grammar_says_whatever_else_is_in_the_batch(mar
     ],
     ids=range(11),
 )
-def test_a_fault_is_named_with_document_and_position(marin, before, wrong, message):
-    transcoder = DocumentTranscoder(marin)
+def test_a_fault_is_named_with_document_and_position(folder, before, wrong, message):
+    transcoder = DocumentTranscoder(folder)
     with pytest.raises(InputError, match=rf"^document `b`, character {len(before)}: expected .*{message}"):
         transcoder.encode_batch([DOCUMENT, before + wrong], names=["a", "b"])
     with pytest.raises(InputError, match=rf"^document 1, character {len(before)}: "):
         transcoder.cut_batch([DOCUMENT, before + wrong])
 
 
-def test_frames_have_as_many_codebooks_as_the_first_or_as_asked_for(marin):
+def test_frames_have_as_many_codebooks_as_the_first_or_as_asked_for(folder):
     codes = np.random.default_rng(1).integers(0, 2048, (5, 8))
     mixed = [f"{AUDIO}{codes_to_characters(codes[:, :n])}{AUDIO_END}" for n in (8, 1, 3, 8)]
-    found = DocumentTranscoder(marin).encode_batch(mixed)
+    found = DocumentTranscoder(folder).encode_batch(mixed)
     for n, ids in zip((8, 1, 3, 8), found, strict=True):
-        assert np.array_equal(ids[1:-1], marin.vocabulary.audio_ids(codes[:, :n]))
+        assert np.array_equal(ids[1:-1], folder.vocabulary.audio_ids(codes[:, :n]))
     with pytest.raises(InputError, match=r"^document 1, character 16: .* codebook 1 in frames of 8, got U\+E"):
-        DocumentTranscoder(marin, num_codebooks=8).encode_batch(mixed)
+        DocumentTranscoder(folder, num_codebooks=8).encode_batch(mixed)
 
 
-def test_a_vocabulary_or_an_argument_that_cannot_serve_is_refused(marin, transcoder):
+def test_a_vocabulary_or_an_argument_that_cannot_serve_is_refused(folder):
+    begin, audio = folder.vocabulary.begin_of_text, folder.vocabulary.audio_start
     silent = Vocabulary.compact("silent", 10, "none", 0, 0, "test")
     with pytest.raises(InputError, match="`silent` must have codebooks"):
-        DocumentTranscoder(VocabularyFolder(silent, marin.text))
+        DocumentTranscoder(VocabularyFolder(silent, folder.text))
     merges = AudioMerges(np.array([[0, 2048]], np.int32), 8, 2048)
     with pytest.raises(InputError, match="one id a code, got 1 merges"):
-        DocumentTranscoder(VocabularyFolder(marin.vocabulary, marin.text, merges=merges))
+        DocumentTranscoder(VocabularyFolder(folder.vocabulary, folder.text, merges=merges))
     with pytest.raises(InputError, match=r"`num_codebooks` must be in 1\.\.8, got 9"):
-        DocumentTranscoder(marin, num_codebooks=9)
-    with pytest.raises(InputError, match="expected an id of vocabulary `marin-mimi`"):
-        transcoder.decode(np.array([144_644]))
-    with pytest.raises(InputError, match=r"`ids\[0\]` must be 128000, .* got \[128258\]"):
-        DocumentTranscoder(marin, begin_of_text="double").decode(np.array([128258]))
+        DocumentTranscoder(folder, num_codebooks=9)
+    with pytest.raises(InputError, match=f"expected an id of vocabulary `{folder.vocabulary.name}`"):
+        DocumentTranscoder(folder).decode(np.array([folder.vocabulary.size]))
+    with pytest.raises(InputError, match=rf"`ids\[0\]` must be {begin}, .* got \[{audio}\]"):
+        DocumentTranscoder(folder, begin_of_text="double").decode(np.array([audio]))
+
+
+def write_reference() -> None:
+    """Trains the small tokenizer and records what `transformers` makes of strings of every kind."""
+    import tempfile
+
+    import tokenizers
+    import transformers
+    from tokenizers import models, pre_tokenizers, trainers
+
+    trained = tokenizers.Tokenizer(models.BPE())
+    words = tokenizers.Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+")
+    levels = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    trained.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"), levels])
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    trained.train_from_iterator(["hello there, say what it is in a few words, über alles 12"] * 4, trainer)
+    trained.add_special_tokens([BEGIN, END])
+    tokenizer = json.loads(trained.to_str())
+    folder = small_folder(tokenizer)
+    with tempfile.TemporaryDirectory() as name:
+        folder.save(name)
+        reference = transformers.AutoTokenizer.from_pretrained(name)
+    found: list[str] = []
+    kept = given(documents)(lambda document: found.append(document))
+    settings(max_examples=90, database=None, derandomize=True, suppress_health_check=list(HealthCheck))(kept)()
+    transcoder = DocumentTranscoder(folder, lenient=True)
+    chosen = sorted({document for document in found if len(document) < 200})
+    chosen = [
+        DOCUMENT,
+        *(document for document, ids in zip(chosen, transcoder.encode_batch(chosen), strict=True) if ids is not None),
+    ]
+    cases = [
+        {
+            "document": document,
+            "single": reference(document, add_special_tokens=False)["input_ids"],
+            "double": reference(document)["input_ids"],
+        }
+        for document in chosen
+    ]
+    versions = f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}"
+    made = f"`python {Path(__file__).name}` with {versions}"
+    content = {"made": made, "tokenizer": tokenizer, "cases": cases}
+    REFERENCE.write_text(json.dumps(content, ensure_ascii=True, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_reference()

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from audio_data import InputError
+from audio_data import InputError, from_json, read_json, to_json, write_sealed_json
 from audio_tokenize.encoding.encoded import (
     EncodedCorpus,
+    EncodedShard,
     EncodedUtterance,
     codes_uint16,
     decode_record,
     distinct,
     encode_record,
     read_shard,
-    shard_from_json,
     write_shard,
 )
 from audio_tokenize.encoding.jobs import encode_corpus
@@ -58,6 +58,51 @@ def example(i: int, phase: int = 0) -> EncodedUtterance:
     return EncodedUtterance(f"u{i}", "hello", "ann", "en", "r", "train", 0.2, phase, 2, {}, codes)
 
 
+@given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b"ACOD\x01\x08\0\0" + tail))
+def test_any_bytes_are_a_record_or_refused(record):
+    check_bytes(record)
+
+
+@given(utterances, st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 7)), min_size=1, max_size=3))
+def test_a_damaged_record_is_one_or_refused(utterance, flips):
+    record = bytearray(encode_record(utterance))
+    for place, bit in flips:
+        record[place % len(record)] ^= 1 << bit
+    check_bytes(bytes(record))
+
+
+def check_bytes(record):
+    try:
+        found = decode_record(record)
+    except InputError as error:
+        message = error.message
+        found = None
+    if found is None:
+        assert "record of codes" in message
+        return
+    # Two bytes of the record for each code, so that memory is bounded by the record.
+    assert 2 * found.codes.size + 16 <= len(record)
+    assert as_dict(decode_record(encode_record(found))) == as_dict(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seconds": "1"}, r"wrong \['seconds'\]"),
+        ({"phase": True}, r"wrong \['phase'\]"),
+        ({"extra": []}, r"wrong \['extra'\]"),
+        ({"id": None}, r"wrong \['id'\]"),
+        ({"codes": 1}, r"wrong \['codes'\]"),
+    ],
+)
+def test_metadata_of_other_kinds_is_refused(change, message):
+    record = encode_record(example(1))
+    metadata = json.dumps({**json.loads(record[16 + 48 :]), **change}).encode()
+    damaged = record[:12] + len(metadata).to_bytes(4, "little") + record[16 : 16 + 48] + metadata
+    with pytest.raises(InputError, match=message):
+        decode_record(damaged)
+
+
 def test_damaged_records_are_refused():
     record = encode_record(example(1))
     for damaged, message in [
@@ -89,7 +134,7 @@ def test_a_shard_says_what_computed_it_also_where_another_machine_went_on(tmp_pa
     assert counts.arithmetic == (there, here)
     assert files.counts() == counts
     before = {name: value for name, value in dataclasses.asdict(counts).items() if name != "arithmetic"}
-    assert shard_from_json(before) == dataclasses.replace(counts, arithmetic=())
+    assert from_json(EncodedShard, to_json(before), "shard") == dataclasses.replace(counts, arithmetic=())
     assert distinct([{}, here, there, dict(reversed(here.items()))]) == (here, there)
 
 
@@ -132,9 +177,9 @@ def test_what_is_no_folder_of_codes_is_refused(tmp_path: Path, corpus, codec):
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"shard-00000\.arrayrecord` must have \d+ bytes, got \d+"):
         EncodedCorpus.open(tmp_path)
-    manifest = json.loads((tmp_path / "codes.json").read_text())
-    (tmp_path / "codes.json").write_text(json.dumps({**manifest, "schema_version": 9}))
-    with pytest.raises(InputError, match=r"expected schema version 1 .* got 9"):
+    manifest = read_json(tmp_path / "codes.json", remedy="")
+    write_sealed_json(tmp_path / "codes.json", {**manifest, "schema_version": 9})
+    with pytest.raises(InputError, match=r"codes\.json`: `schema_version` must be 1, got 9; restore it, or delete"):
         EncodedCorpus.open(tmp_path)
     (tmp_path / "codes.json").unlink()
     with pytest.raises(InputError, match="it is unfinished: run the same `audio-tokenize encode` again"):

@@ -52,7 +52,7 @@ def test_names_beside_the_tokens_are_read(tokenizer_file: Path):
     [
         (b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02", "must be a byte-level BPE.*; got neither JSON nor ranks"),
         (b'{"model_type": "qwen3"}', "got other JSON, without tokens"),
-        (b"[1, 2]", "got other JSON, without tokens"),
+        (b"[1, 2]", r"got neither JSON nor ranks \(expected a JSON object"),
         (b'{"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}', "got other JSON, without tokens"),
     ],
 )

@@ -117,7 +117,7 @@ def test_saving_and_loading_keeps_everything(tmp_path: Path, learned):
     assert (loaded.num_codebooks, loaded.codebook_size) == (4, 64)
     for content in (b"nonsense", safetensors.numpy.save({"pairs": learned.pairs})):
         (tmp_path / "merges.safetensors").write_bytes(content)
-        with pytest.raises(InputError, match="holds no merges of codes"):
+        with pytest.raises(InputError, match=r"merges\.safetensors`: expected .*; learn the merges again"):
             AudioMerges.load(tmp_path / "merges.safetensors")
 
 

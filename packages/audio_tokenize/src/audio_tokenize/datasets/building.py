@@ -5,7 +5,6 @@ part of the same codes. Datasets of one folder share the vocabulary that lies be
 """
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -13,7 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from audio_data import DatasetWriter, Document, InputError, Manifest, Progress, StoragePath, TokenDataset, storage_path
+from audio_data import (
+    DatasetWriter,
+    Document,
+    InputError,
+    Manifest,
+    Progress,
+    StoragePath,
+    TokenDataset,
+    finished_dataset,
+    storage_path,
+)
 from audio_tokenize.corpora.transcripts import TranscriptRule, transcript_rule
 from audio_tokenize.datasets.groupings import Group, Grouping, grouping_rule
 from audio_tokenize.datasets.selections import Selection
@@ -76,8 +85,6 @@ def build_dataset(
     builder = _Builder.choose(corpus, folder, rules, selection, lenient)
     provenance = builder.provenance()
     folder.save(out.parent / FOLDER_NAME)
-    if (there := _same_dataset(out, provenance, folder)) is not None and not overwrite:
-        return there
     writer = DatasetWriter(
         out,
         corpus=out.name,
@@ -87,6 +94,8 @@ def build_dataset(
         documents_per_shard=documents_per_shard,
         overwrite=overwrite,
     )
+    if not overwrite and (there := finished_dataset(out, writer.manifest)) is not None:
+        return there
     items = builder.items()
     # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
     if (first := next(items, None)) is None:
@@ -119,15 +128,6 @@ def _settle(
         raise InputError(f"`like` {like!r} settles {names}, got {list(given.values())!r} beside it: give one or other")
     dataset = study_dataset(like)
     return dataset.rules, dataclasses.replace(selection, splits=selection.splits or dataset.splits)
-
-
-def _same_dataset(out: StoragePath, provenance: dict[str, Any], folder: VocabularyFolder) -> Manifest | None:
-    """The manifest of a finished dataset made from the same with the same choices, if that is what `out` holds."""
-    if not (out / "manifest.json").is_file():
-        return None
-    manifest = TokenDataset.open(out).manifest
-    same = manifest.vocabulary == folder.vocabulary and manifest.provenance == json.loads(json.dumps(provenance))
-    return manifest if same else None
 
 
 class _Item(NamedTuple):

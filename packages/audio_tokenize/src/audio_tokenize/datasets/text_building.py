@@ -4,13 +4,19 @@ Form `text` lays a plain text out as `begin_of_text`, its ids, `end_of_text`: wh
 `document` takes strings that are documents already, see `document_strings`.
 """
 
-import dataclasses
-import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from audio_data import DatasetWriter, Document, InputError, Manifest, Progress, StoragePath, TokenDataset, storage_path
+from audio_data import (
+    DatasetWriter,
+    Document,
+    InputError,
+    Manifest,
+    Progress,
+    Quarantine,
+    StoragePath,
+    finished_dataset,
+    storage_path,
+)
 from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.corpora.text_files import TextDocument
 from audio_tokenize.corpora.texts import TextCorpus, open_text_corpus
@@ -18,8 +24,6 @@ from audio_tokenize.corpora.utterance import Skipped
 from audio_tokenize.datasets.selections import Selection
 from audio_tokenize.datasets.text_documents import Prepared, TextEncoder, TextForm, base_id, text_encoder
 from audio_tokenize.documents.strings import BeginOfText
-from audio_tokenize.encoding.encoded import QUARANTINE_NAME
-from audio_tokenize.encoding.quarantine import write_quarantine
 from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
 
 # A batch is what the text tokenizer's threads share, and all that is held in memory.
@@ -92,25 +96,19 @@ def build_text_dataset(
         "selection": {"holdout_fraction": holdout_fraction, "heldout": heldout},
     }
     folder.save(out.parent / FOLDER_NAME)
-    there = None if overwrite else _same_dataset(out, provenance, folder)
-    if there is not None and _COUNTS in there.provenance:
+    writer = DatasetWriter(
+        out,
+        corpus=out.name,
+        vocabulary=folder.vocabulary,
+        provenance=provenance,
+        documents_per_shard=documents_per_shard,
+        overwrite=overwrite,
+        quarantine=builder.left_out,
+    )
+    if not overwrite and (there := finished_dataset(out, writer.manifest, ignored={_COUNTS})) is not None:
         return there
-    if there is None:
-        writer = DatasetWriter(
-            out,
-            corpus=out.name,
-            vocabulary=folder.vocabulary,
-            provenance=provenance,
-            documents_per_shard=documents_per_shard,
-            overwrite=overwrite,
-        )
-        builder.write(writer, out.name)
-    else:
-        # Killed between the last document and the counts, which follow from the source alone.
-        builder.pass_over(there.num_documents)
-    if builder.dropped:
-        write_quarantine(out / QUARANTINE_NAME, builder.dropped)
-    return _add_counts(out, builder.counts)
+    builder.write(writer, out.name)
+    return writer.manifest
 
 
 class _Builder:
@@ -118,12 +116,12 @@ class _Builder:
 
     Attributes:
         counts: Documents read, those on the other side of the holdout, and what the encoder dropped.
-        dropped: The first of what the encoder dropped, as `{"id": ..., "reason": ...}`.
+        left_out: The first of what the encoder dropped, with the reasons.
     """
 
     def __init__(self, corpus: TextCorpus, encoder: TextEncoder, selection: Selection):
         self.counts = encoder.counts
-        self.dropped: list[dict[str, str]] = []
+        self.left_out = Quarantine(1.0)
         self._corpus, self._encoder, self._selection = corpus, encoder, selection
 
     def write(self, writer: DatasetWriter, name: str) -> None:
@@ -135,21 +133,14 @@ class _Builder:
                 "look at what was dropped, or choose another `holdout_fraction`"
             )
         self.counts.clear()
-        self.dropped.clear()
+        self.left_out.reasons.clear()
         with writer:
             done = writer.skip_resumed()
             with Progress(f"build {name}", None, unit="documents", done=done) as progress:
                 for document in self.documents(done):
                     writer.write(document)
                     progress.advance()
-
-    def pass_over(self, num_documents: int) -> None:
-        """Counts what was left out of a dataset that holds its documents already."""
-        for _ in self.documents(num_documents):
-            raise InputError(
-                f"corpus `{self._corpus.name}`: expected {num_documents} documents as the dataset holds, got more; "
-                "its source has changed, so overwrite the dataset"
-            )
+            writer.add_provenance({_COUNTS: dict(sorted(self.counts.items()))})
 
     def documents(self, skip: int) -> Iterator[Document]:
         """Documents after the first `skip`, whose text is not encoded again."""
@@ -161,8 +152,8 @@ class _Builder:
 
     def _prepare(self, records: Sequence[TextDocument | Skipped]) -> list[Prepared]:
         prepared = self._encoder.prepare(records)
-        room = _MAX_LISTED - len(self.dropped)
-        self.dropped += [{"id": name, "reason": printable(why)} for name, why in self._encoder.dropped[:room]]
+        for name, why in self._encoder.dropped[: _MAX_LISTED - len(self.left_out)]:
+            self.left_out.add(name, printable(why))
         self._encoder.dropped.clear()
         return prepared
 
@@ -180,21 +171,3 @@ class _Builder:
                 batch, room = [], _BATCH_CHARACTERS
         if batch:
             yield batch
-
-
-def _same_dataset(out: StoragePath, provenance: dict[str, Any], folder: VocabularyFolder) -> Manifest | None:
-    """The manifest of a finished dataset made from the same with the same choices, if that is what `out` holds."""
-    if not (out / "manifest.json").is_file():
-        return None
-    manifest = TokenDataset.open(out).manifest
-    without_counts = {name: value for name, value in manifest.provenance.items() if name != _COUNTS}
-    same = manifest.vocabulary == folder.vocabulary and without_counts == json.loads(json.dumps(provenance))
-    return manifest if same else None
-
-
-def _add_counts(out: StoragePath, counts: Counter[str]) -> Manifest:
-    """Writes into the manifest what only the end knows."""
-    manifest = TokenDataset.open(out).manifest
-    manifest = dataclasses.replace(manifest, provenance={**manifest.provenance, _COUNTS: dict(sorted(counts.items()))})
-    manifest.write(out / "manifest.json")
-    return manifest

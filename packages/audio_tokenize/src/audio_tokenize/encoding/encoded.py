@@ -18,6 +18,7 @@ metadata (4), the codes as frame-major uint16, then the metadata as a UTF-8 JSON
 import dataclasses
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -28,7 +29,18 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Integer, UInt16
 
-from audio_data import InputError, StoragePath, fetch, read_bytes, storage_path, write_records
+from audio_data import (
+    InputError,
+    StoragePath,
+    decode_object,
+    fetch,
+    file_errors,
+    file_sizes,
+    from_json,
+    read_json,
+    storage_path,
+    write_records,
+)
 
 SCHEMA_VERSION = 1
 PLAN_NAME = "plan.json"
@@ -78,7 +90,14 @@ class EncodedUtterance:
         return self.id if self.num_phases == 1 else f"{self.id}+{self.phase}of{self.num_phases}"
 
 
-_METADATA = tuple(field.name for field in dataclasses.fields(EncodedUtterance) if field.name != "codes")
+_METADATA: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "text", "speaker", "language", "recording", "split"), (str,)),
+    "seconds": (float, int),
+    "phase": (int,),
+    "num_phases": (int,),
+    "extra": (dict,),
+}
+_FILE_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 def encode_record(utterance: EncodedUtterance) -> bytes:
@@ -105,12 +124,12 @@ def decode_record(record: bytes) -> EncodedUtterance:
         record: The bytes of exactly one record.
 
     Raises:
-        InputError: Wrong mark, version or length.
+        InputError: Wrong mark, version or length, or metadata of other fields or types.
     """
     if len(record) < _HEADER.size:
         raise InputError(f"record of codes: expected at least {_HEADER.size} bytes, got {len(record)!r}: encode again")
-    magic, version, num_codebooks, _, num_frames, metadata_bytes = _HEADER.unpack_from(record)
-    if magic != _MAGIC or version != SCHEMA_VERSION:
+    magic, version, num_codebooks, zero, num_frames, metadata_bytes = _HEADER.unpack_from(record)
+    if magic != _MAGIC or version != SCHEMA_VERSION or zero or not num_codebooks:
         raise InputError(
             f"record of codes: expected {_MAGIC!r} of version {SCHEMA_VERSION}, "
             f"got {magic!r} of {version!r}: encode again"
@@ -122,7 +141,14 @@ def decode_record(record: bytes) -> EncodedUtterance:
             f"codes, got {len(record)!r}: encode again"
         )
     codes = np.frombuffer(record, "<u2", num_codebooks * num_frames, _HEADER.size).astype(np.uint16)
-    return EncodedUtterance(codes=codes.reshape(num_frames, num_codebooks), **json.loads(record[codes_end:]))
+    try:
+        metadata = decode_object(record[codes_end:])
+    except InputError as error:
+        raise InputError(f"record of codes: {error.message}: encode again") from error
+    wrong = set(metadata) ^ set(_METADATA) or {n for n, kinds in _METADATA.items() if type(metadata[n]) not in kinds}
+    if wrong:
+        raise InputError(f"record of codes: expected the fields {[*_METADATA]!r}, wrong {sorted(wrong)!r:.200}")
+    return EncodedUtterance(codes=codes.reshape(num_frames, num_codebooks), **metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,27 +241,39 @@ class EncodedManifest:
             value: A mapping of the fields of this class; `max_clip_seconds` may be missing.
 
         Raises:
-            InputError: Other fields, or another schema version.
+            InputError: Other fields or types, another schema version, or counts that are not those of the shards.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        required = known - {"max_clip_seconds"}
-        if not required <= set(value) <= known or value["schema_version"] != SCHEMA_VERSION:
-            raise InputError(
-                f"manifest of codes: expected schema version {SCHEMA_VERSION} with fields {sorted(required)!r}, "
-                f"got {value.get('schema_version')!r} with {sorted(value)!r}: encode again"
-            )
-        shards = tuple(shard_from_json(shard) for shard in value["shards"])
-        return cls(**{**value, "shards": shards, "skipped": tuple(value["skipped"])})
+        if value.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(f"`schema_version` must be {SCHEMA_VERSION}, got {value.get('schema_version')!r}")
+        manifest = from_json(cls, dict(value), "codes")
+        for name in ("num_utterances", "num_records", "num_frames"):
+            total = sum(getattr(shard, name) for shard in manifest.shards)
+            if getattr(manifest, name) != total:
+                raise InputError(f"`{name}` must be {total}, the sum over shards, got {getattr(manifest, name)!r}")
+        for name in ("id", "name"):
+            from_json(str, manifest.codec.get(name), f"codes.codec.{name}")
+        for name in ("num_codebooks", "codebook_size"):
+            from_json(int, manifest.codec.get(name), f"codes.codec.{name}")
+        from_json(float, manifest.codec.get("frame_rate_hz"), "codes.codec.frame_rate_hz")
+        if len({shard.name for shard in manifest.shards}) < len(manifest.shards):
+            raise InputError("`shards` must have another name each, got one twice")
+        for shard in manifest.shards:
+            check_shard(shard)
+        return manifest
 
 
-def shard_from_json(value: Mapping[str, Any]) -> EncodedShard:
-    """The shard's counts that `dataclasses.asdict` wrote.
+def check_shard(shard: EncodedShard) -> None:
+    """Refuses counts of a shard that cannot be.
 
     Args:
-        value: A mapping of the fields of `EncodedShard`; `source` and `arithmetic` may be missing.
+        shard: As it was read.
+
+    Raises:
+        InputError: A name that is no plain file name, a count below 0, or no checksum.
     """
-    lists = {"skipped": tuple(value["skipped"]), "arithmetic": tuple(value.get("arithmetic", ()))}
-    return EncodedShard(**{**value, **lists})
+    counts = (shard.num_utterances, shard.num_records, shard.num_frames, shard.num_bytes, shard.seconds)
+    if min(counts) < 0 or not _FILE_NAME.fullmatch(shard.name) or not re.fullmatch("[0-9a-f]{64}", shard.sha256):
+        raise InputError(f"a shard must have a file name, counts from 0 and a checksum, got {shard!r:.200}")
 
 
 def distinct(arithmetic: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
@@ -275,9 +313,13 @@ class EncodedCorpus:
                 else "make them with `audio-tokenize encode`"
             )
             raise InputError(f"no codes in `{path}`: {hint}")
-        corpus = cls(path, EncodedManifest.from_json(json.loads(read_bytes(file))))
+        remedy = f"restore it, or delete `{path}` and encode again"
+        value = read_json(file, remedy=remedy)
+        with file_errors(file, remedy):
+            corpus = cls(path, EncodedManifest.from_json(value))
+        sizes = file_sizes(path)
         for shard in corpus.manifest.shards:
-            found = (path / shard.name).stat().st_size if (path / shard.name).is_file() else None
+            found = sizes.get(shard.name)
             if found != shard.num_bytes:
                 raise InputError(
                     f"`{path / shard.name}` must have {shard.num_bytes} bytes, got {found!r}: "

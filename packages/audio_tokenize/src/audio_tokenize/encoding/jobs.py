@@ -14,7 +14,7 @@ from contextlib import closing
 from math import fsum
 from typing import Any
 
-from audio_data import InputError, Progress, StoragePath, make_folder, storage_path, write_json
+from audio_data import InputError, Progress, StoragePath, make_folder, storage_path, write_sealed_json
 from audio_tokenize import codecs
 from audio_tokenize.codecs import AbstractCodec, CodecSpec
 from audio_tokenize.corpora import AbstractCorpus, Corpus, CorpusShard
@@ -256,7 +256,7 @@ def _finish(corpus: AbstractCorpus, description: Mapping[str, Any], plan: Encode
     if manifest.skipped:
         write_quarantine(folder / QUARANTINE_NAME, manifest.skipped)
     remove_remains(folder)
-    write_json(folder / MANIFEST_NAME, manifest.to_json())
+    write_sealed_json(folder / MANIFEST_NAME, manifest.to_json())
 
 
 def _manifest(

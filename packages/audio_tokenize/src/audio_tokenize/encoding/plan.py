@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audio_data import InputError, StoragePath, read_bytes, write_json
+from audio_data import InputError, StoragePath, file_errors, from_json, read_json, write_sealed_json
 from audio_tokenize.corpora import CorpusShard
 from audio_tokenize.encoding.encoded import INPUTS_NAME, MANIFEST_NAME, PLAN_NAME, QUARANTINE_NAME, SCHEMA_VERSION
 from audio_tokenize.encoding.shard_files import EncodedShardFiles, done_shards
@@ -67,13 +67,16 @@ class EncodePlan:
         """
         path = out / PLAN_NAME
         wanted = json.loads(json.dumps(dataclasses.asdict(self)))
-        found = json.loads(read_bytes(path)) if path.is_file() else None
+        remedy = "choose another folder, or delete this one to encode anew"
+        found = read_json(path, remedy=remedy) if path.exists() else None
         if found is None and (taken := _taken(out)):
             raise InputError(
                 f"`{out}` holds `{taken[0]}` but no {PLAN_NAME}, so that it is no folder of codes: move that file, or "
                 "choose another folder"
             )
         if found is not None and found != wanted:
+            with file_errors(path, remedy):
+                from_json(EncodePlan, found, "plan")
             changed = _changed_shards(found, wanted)
             if not changed or changed & done_shards(out, len(self.shards)):
                 before, now = _difference(found, wanted)
@@ -84,7 +87,7 @@ class EncodePlan:
             for index in changed:
                 EncodedShardFiles(out, index).remove_parts()
         if found != wanted:
-            write_json(path, wanted)
+            write_sealed_json(path, wanted)
 
 
 def _taken(out: StoragePath) -> list[str]:
@@ -113,14 +116,21 @@ def _changed_shards(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, str]:
     """What differs between two plans, as small as it can be said."""
-    name = next(name for name in {**wanted, **found} if found.get(name) != wanted.get(name))
+    name = _first_different(found, wanted)
     before, now = found.get(name), wanted.get(name)
     if isinstance(before, dict) and isinstance(now, dict):
-        part = next(key for key in {**now, **before} if before.get(key) != now.get(key))
+        part = _first_different(before, now)
         return f"`{name}.{part}` {before.get(part)!r}", repr(now.get(part))
     if name == "shards" and isinstance(before, list) and isinstance(now, list):
         return _shard_difference(before, now)
     return f"`{name}` {before!r}", repr(now)
+
+
+def _first_different(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The first key of either mapping that the other lacks or has with another value."""
+    return next(
+        key for key in {**wanted, **found} if key not in found or key not in wanted or found[key] != wanted[key]
+    )
 
 
 def _shard_difference(found: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> tuple[str, str]:

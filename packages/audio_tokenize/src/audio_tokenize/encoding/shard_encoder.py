@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt16
@@ -16,7 +16,7 @@ from audio_tokenize.corpora import CorpusShard, Skipped, Utterance
 from audio_tokenize.encoding.clips import Clip, LongClip, Unreadable, batches_by_length
 from audio_tokenize.encoding.encoded import EncodedUtterance, codes_uint16
 from audio_tokenize.encoding.plan import EncodePlan
-from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part
+from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part, PartTrailer
 from audio_tokenize.encoding.signals import Signal, long_signals_of, signals_of, speed_of
 from audio_tokenize.encoding.write_behind import WriteBehind
 
@@ -67,7 +67,7 @@ class Claim:
 
     files: EncodedShardFiles
     source: CorpusShard
-    parts: Sequence[Mapping[str, Any]]
+    parts: Sequence[PartTrailer]
     lock: ExitStack
 
 
@@ -106,7 +106,7 @@ class ShardEncoder:
         self._claim, self._plan, self._codec, self._writer = claim, plan, codec, writer
         self._seconds_per_part = seconds_per_part
         self._num_parts = len(claim.parts)
-        self._num_taken = sum(part["num_entries"] for part in claim.parts)
+        self._num_taken = sum(part.num_entries for part in claim.parts)
         self._part = Part(arithmetic=codec.arithmetic)
         self._window: list[Clip] = []
         self._num_reported = 0
@@ -115,7 +115,7 @@ class ShardEncoder:
     def begin(self) -> Iterator[ShardEvent]:
         """Says what an earlier run has done."""
         for part in self._claim.parts:
-            yield self._event(part["seconds"], 0.0, part["num_entries"], part["skipped"])
+            yield self._event(part.seconds, 0.0, part.num_entries, part.skipped)
 
     def take(self, item: Entry) -> Iterator[ShardEvent]:
         """Takes the next entry; encodes when enough have come together."""

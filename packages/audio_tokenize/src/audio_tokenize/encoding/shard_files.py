@@ -8,15 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio_data import InputError, StoragePath, fetch, read_bytes, write_json, write_records
+from audio_data import (
+    InputError,
+    StoragePath,
+    decode_object,
+    fetch,
+    file_errors,
+    from_json,
+    read_json,
+    write_records,
+    write_sealed_json,
+)
 from audio_tokenize.encoding.encoded import (
     EncodedShard,
     EncodedUtterance,
+    check_shard,
     decode_record,
     distinct,
     encode_record,
     read_records,
-    shard_from_json,
     write_shard,
 )
 
@@ -43,6 +53,16 @@ class Part:
     arithmetic: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PartTrailer:
+    """The last record of a part, as JSON: what `Part` says beside its records."""
+
+    num_entries: int
+    seconds: float
+    skipped: tuple[Mapping[str, str], ...]
+    arithmetic: Mapping[str, Any] = field(default_factory=dict)
+
+
 class EncodedShardFiles:
     """Where a shard of codes lies.
 
@@ -64,12 +84,25 @@ class EncodedShardFiles:
         return self._counts.is_file()
 
     def counts(self) -> EncodedShard:
-        """Counts of a whole shard."""
-        return shard_from_json(json.loads(read_bytes(self._counts)))
+        """Counts of a whole shard.
 
-    def parts(self) -> list[Mapping[str, Any]]:
-        """What the parts on disk say of themselves: `num_entries`, `skipped`, `seconds`, `arithmetic`."""
-        return [json.loads(records[-1]) for records in self._part_records()]
+        Raises:
+            InputError: The file is damaged.
+        """
+        remedy = "delete it and run the same command again, which encodes this shard anew"
+        value = read_json(self._counts, remedy=remedy)
+        with file_errors(self._counts, remedy):
+            shard = from_json(EncodedShard, value, "shard")
+            check_shard(shard)
+        return shard
+
+    def parts(self) -> list["PartTrailer"]:
+        """What the parts on disk say of themselves.
+
+        Raises:
+            InputError: A part is damaged.
+        """
+        return [trailer for _, trailer in self._parts_on_disk()]
 
     def write_part(self, number: int, part: Part) -> None:
         """Writes part `number`, whole or not at all.
@@ -77,13 +110,9 @@ class EncodedShardFiles:
         Raises:
             InputError: The disk or the store refuses.
         """
-        trailer = {
-            "num_entries": part.num_entries,
-            "seconds": part.seconds,
-            "skipped": part.skipped,
-            "arithmetic": part.arithmetic,
-        }
-        write_records(self._part(number), [*map(encode_record, part.records), json.dumps(trailer).encode()])
+        trailer = PartTrailer(part.num_entries, part.seconds, tuple(part.skipped), part.arithmetic)
+        content = json.dumps(dataclasses.asdict(trailer)).encode()
+        write_records(self._part(number), [*map(encode_record, part.records), content])
 
     def finish(self, last: Part, source: str, num_entries: int) -> EncodedShard:
         """Makes the shard of its parts and removes them; killed on the way, it can be done again.
@@ -105,17 +134,17 @@ class EncodedShardFiles:
         if self.is_done():
             return self.counts()
         parts = self.parts()
-        found = sum(part["num_entries"] for part in parts) + last.num_entries
+        found = sum(part.num_entries for part in parts) + last.num_entries
         if found != num_entries:
             raise InputError(
                 f"parts of `{self._out / self._stem}` must hold {num_entries} entries of `{source}`, got {found!r}: "
                 "another process works on this shard; let one end, then run the same command again"
             )
-        skipped = [entry for part in parts for entry in part["skipped"]]
+        skipped = [entry for part in parts for entry in part.skipped]
         counts = write_shard(self._out / f"{self._stem}.arrayrecord", self._all(last), [*skipped, *last.skipped])
-        arithmetic = distinct([*(part.get("arithmetic", {}) for part in parts), last.arithmetic])
+        arithmetic = distinct([*(part.arithmetic for part in parts), last.arithmetic])
         counts = dataclasses.replace(counts, source=source, arithmetic=arithmetic)
-        write_json(self._counts, dataclasses.asdict(counts))
+        write_sealed_json(self._counts, dataclasses.asdict(counts))
         self.remove_parts()
         return counts
 
@@ -125,13 +154,19 @@ class EncodedShardFiles:
             path.unlink()
 
     def _all(self, last: Part) -> Iterator[EncodedUtterance]:
-        for records in self._part_records():
-            yield from map(decode_record, records[:-1])
+        for records, _ in self._parts_on_disk():
+            yield from records
         yield from last.records
 
-    def _part_records(self) -> Iterator[list[bytes]]:
+    def _parts_on_disk(self) -> Iterator[tuple[list[EncodedUtterance], "PartTrailer"]]:
         for path in self._part_paths():
-            yield list(read_records(fetch(path), bytes))
+            with file_errors(path, f"delete the parts of `{self._stem}` and run the same command again"):
+                *records, trailer = read_records(fetch(path), bytes)
+                found = from_json(PartTrailer, decode_object(trailer), "part")
+                if found.num_entries < 0 or found.seconds < 0:
+                    raise InputError(f"a part must have counts from 0, got {found!r:.200}")
+                utterances = [decode_record(record) for record in records]
+            yield utterances, found
 
     def _part_paths(self) -> Iterator[StoragePath]:
         number = 0

@@ -117,7 +117,7 @@ def _entries(job: ShardJob, indices: Iterable[int]) -> Generator[_Entry, None, N
 
 
 def _entries_of(claim: Claim, job: ShardJob) -> Iterator[_Entry]:
-    num_taken = sum(part["num_entries"] for part in claim.parts)
+    num_taken = sum(part.num_entries for part in claim.parts)
     splits = job.plan.splits
     try:
         for entry in islice(job.corpus.read(claim.source), num_taken, None):

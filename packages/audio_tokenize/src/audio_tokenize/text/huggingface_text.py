@@ -44,7 +44,10 @@ class HuggingFaceText:
             raise InputError(f"`{where}` must hold {num_ids} text ids, got {num_tokens} tokens and {len(named)} names")
         self.named: tuple[NamedToken, ...] = named[: self.num_ids - num_tokens]
         self.fingerprint = f"huggingface:{self.byte_pairs.fingerprint[:12]}"
-        self._tokenizer: Tokenizer = Tokenizer.from_buffer(dump(self.byte_pairs.to_json()))
+        try:
+            self._tokenizer: Tokenizer = Tokenizer.from_buffer(dump(self.byte_pairs.to_json()))
+        except ValueError as error:
+            raise InputError(f"`{where}` must be a byte-level BPE, got one that cannot be used ({error})") from error
         self._memo = WordMemo(self._merge) if self.byte_pairs.pattern in SINGLE_SPACE_BEGINS_WORD else None
 
     @classmethod

@@ -90,8 +90,21 @@ class SentencePieceText:
         path = path / FILE_NAME if path.is_dir() else path
         if not path.is_file():
             raise InputError(f"no SentencePiece model at `{path}`: make one with `audio-tokenize vocabulary`")
+        return cls.read(read_bytes(path), str(path))
+
+    @classmethod
+    def read(cls, model: bytes, path: str) -> "SentencePieceText":
+        """Reads the content of a model file.
+
+        Args:
+            model: The whole of it.
+            path: Its name, for messages.
+
+        Raises:
+            InputError: Not a SentencePiece model with byte fallback.
+        """
         try:
-            tokenizer = cls(read_bytes(path))
+            tokenizer = cls(model)
         except RuntimeError as error:
             raise InputError(
                 f"`{path}` is no SentencePiece model: make one with `audio-tokenize vocabulary`"

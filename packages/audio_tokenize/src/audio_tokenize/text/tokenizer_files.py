@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audio_data import InputError
+from audio_data import InputError, decode_object, file_errors, from_json
 from audio_tokenize.text.byte_pairs import BYTE_CHARACTERS, BytePairs, NamedToken, spell
 
 _RANK = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+")
@@ -45,23 +45,46 @@ def read_tokenizer_json(content: bytes, where: str) -> tuple[BytePairs, tuple[Na
         InputError: No JSON, a tokenizer of another kind, or ids that collide or are left out.
     """
     try:
-        value = json.loads(content)
-    except ValueError as error:
+        value = decode_object(content)
+    except InputError as error:
         raise InputError(f"`{where}` must be {_KINDS}; got neither JSON nor ranks ({error})") from error
-    model = value.get("model") if isinstance(value, dict) else None
+    model = value.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise InputError(f"`{where}` must be {_KINDS}; got other JSON, without tokens at `model.vocab`")
     if model.get("type") != "BPE" or not isinstance(model.get("merges"), list):
         raise InputError(f"`{where}` must be {_KINDS}; got a model of type {model.get('type')!r}")
+    with file_errors(where, "download the file again"):
+        ids = model["vocab"]
+        # A hundred thousand of each: only what is wrong is looked at one by one.
+        if not all(type(i) is int for i in ids.values()):
+            from_json(dict[str, int], ids, "model.vocab")
+        if strange := set[str]().union(*ids) - BYTE_CHARACTERS:
+            raise InputError(f"`model.vocab` must spell tokens in bytes, got {min(strange)!r}")
+        merges = tuple(merge if isinstance(merge, str) else _joined(merge) for merge in model["merges"])
+        named = [_added_token(token) for token in from_json(list[Any], value.get("added_tokens") or [], "added_tokens")]
     pairs = BytePairs(
-        tokens=_in_order({token: int(i) for token, i in model["vocab"].items()}, where),
-        merges=tuple(merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]),
+        tokens=_in_order(ids, where),
+        merges=merges,
         pattern=_pattern(value.get("pre_tokenizer"), where),
         normalizer=_normalizer(value.get("normalizer"), where),
         ignore_merges=bool(model.get("ignore_merges")),
     )
     _check_model(model, pairs.tokens, where)
-    return pairs, _named(value.get("added_tokens") or [], pairs.tokens, where)
+    return pairs, _named(named, pairs.tokens, where)
+
+
+def _joined(merge: Any) -> str:
+    """The two sides of a merge, which newer files list."""
+    if not (isinstance(merge, list) and len(merge) == 2 and all(isinstance(side, str) for side in merge)):
+        raise InputError(f"`model.merges` must be pairs of tokens, got {merge!r:.80}")
+    return " ".join(merge)
+
+
+def _added_token(token: Any) -> NamedToken:
+    match token:
+        case {"id": int(i), "content": str(name), "special": bool(special)}:
+            return NamedToken(i, name, special)
+    raise InputError(f"`added_tokens` must have `id`, `content` and `special` each, got {token!r:.120}")
 
 
 def _read_ranks(content: bytes, where: str) -> tuple[str, ...]:
@@ -137,8 +160,8 @@ def _normalizer(normalizer: Any, where: str) -> str | None:
     )
 
 
-def _named(added: Sequence[Mapping[str, Any]], tokens: Sequence[str], where: str) -> tuple[NamedToken, ...]:
-    named = sorted((NamedToken(t["id"], t["content"], bool(t["special"])) for t in added), key=lambda token: token.id)
+def _named(added: Sequence[NamedToken], tokens: Sequence[str], where: str) -> tuple[NamedToken, ...]:
+    named = sorted(added, key=lambda token: token.id)
     # Some files list a token of the model again among the added ones: it keeps its place.
     named = [t for t in named if not (0 <= t.id < len(tokens) and tokens[t.id] == t.name)]
     for place, token in enumerate(named, len(tokens)):

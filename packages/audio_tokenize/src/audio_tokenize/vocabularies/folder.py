@@ -10,18 +10,20 @@ codebooks.safetensors     tensor `codebooks`, float32 [codebooks, codebook_size,
                           where the codec's weights were not at hand
 merges.safetensors        byte-pair merges of codes, where some were learned
 
+`vocabulary.json` also has the checksums of all other files, under `files`; a file is compared with its own when it is
+read. Older versions wrote none.
+
 Beside a SentencePiece model these three are written where both libraries give every document the same ids, as they do
 for a model that is trained here, see `audio_tokenize.text.unigram`; beside any other they are left out.
 """
 
-import json
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from jaxtyping import Float32
 
@@ -29,18 +31,21 @@ from audio_data import (
     InputError,
     StoragePath,
     Vocabulary,
+    file_errors,
+    from_json,
     make_folder,
     read_bytes,
+    read_json,
     storage_path,
     write_bytes,
-    write_json,
+    write_sealed_json,
 )
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.text.huggingface_text import HuggingFaceText
 from audio_tokenize.text.sentencepiece_text import FILE_NAME as TEXT_NAME
 from audio_tokenize.text.sentencepiece_text import SentencePieceText, TextTokenizer
 from audio_tokenize.vocabularies import document_tokenizer
-from audio_tokenize.vocabularies.merges import AudioMerges
+from audio_tokenize.vocabularies.merges import AudioMerges, read_tensors
 from audio_tokenize.vocabularies.published import CODEBOOK_SIZE, NUM_CODEBOOKS, published_vocabulary
 
 # Loading and building need no codec, and a codec brings jax: a second that every `build` would pay.
@@ -51,6 +56,7 @@ FOLDER_NAME = "vocabulary"
 VOCABULARY_NAME = "vocabulary.json"
 CODEBOOKS_NAME = "codebooks.safetensors"
 MERGES_NAME = "merges.safetensors"
+_REMEDY = "restore it, or make the vocabulary again with `audio-tokenize vocabulary`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,13 +187,12 @@ class VocabularyFolder:
         Raises:
             InputError: A file is missing or belongs to another vocabulary.
         """
-        folder = storage_path(folder)
-        vocabulary = _load_vocabulary(folder / VOCABULARY_NAME)
-        text, files = _load_text(folder, vocabulary)
-        return cls(vocabulary, text, _load_codebooks(folder, vocabulary), _load_merges(folder, vocabulary), files)
+        files = _Files.open(storage_path(folder))
+        text, tokenizer_files = _load_text(files)
+        return cls(files.vocabulary, text, _load_codebooks(files), _load_merges(files), tokenizer_files)
 
     def save(self, folder: str | StoragePath) -> None:
-        """Writes the folder; `vocabulary.json` comes last and says that it is whole.
+        """Writes the folder; `vocabulary.json` comes last, says that it is whole, and has the others' checksums.
 
         A folder that already holds this vocabulary keeps its files and gets those that it lacks.
 
@@ -199,19 +204,22 @@ class VocabularyFolder:
         """
         folder = storage_path(folder)
         whole = (folder / VOCABULARY_NAME).is_file()
-        if whole:
-            self._agree(folder)
+        checksums = self._agree(folder) if whole else {}
         make_folder(folder)
+        known = dict(checksums)
         for name, content in self._files().items():
             if not (folder / name).exists():
                 write_bytes(folder / name, content)
+                known[name] = hashlib.sha256(content).hexdigest()
             elif not whole and read_bytes(folder / name) != content:
                 raise InputError(
                     f"`{folder / name}` exists and belongs to no vocabulary of this folder: move it, or choose another "
                     "folder"
                 )
-        if not whole:
-            write_json(folder / VOCABULARY_NAME, self.vocabulary.to_json())
+            elif not whole:
+                known[name] = hashlib.sha256(content).hexdigest()
+        if not whole or known != checksums:
+            write_sealed_json(folder / VOCABULARY_NAME, {**self.vocabulary.to_json(), "files": known})
 
     def _files(self) -> dict[str, bytes]:
         files = dict(self.tokenizer_files)
@@ -225,14 +233,16 @@ class VocabularyFolder:
             files[MERGES_NAME] = self.merges.to_bytes()
         return files
 
-    def _agree(self, folder: StoragePath) -> None:
-        found = _load_vocabulary(folder / VOCABULARY_NAME).to_json()
+    def _agree(self, folder: StoragePath) -> Mapping[str, str]:
+        """Refuses a folder with another vocabulary; returns the checksums of the files that it has."""
+        files = _Files.open(folder)
+        found = files.vocabulary.to_json()
         for name, here in self.vocabulary.to_json().items():
             if found[name] != here:
                 raise _another(folder, f"its `{name}` is {found[name]!r}, this one's is {here!r}")
-        path = folder / MERGES_NAME
-        if self.merges is not None and path.is_file() and read_bytes(path) != self.merges.to_bytes():
+        if self.merges is not None and files.read(MERGES_NAME) not in (None, self.merges.to_bytes()):
             raise _another(folder, f"its merges in `{MERGES_NAME}` are others")
+        return files.checksums
 
 
 def _another(folder: StoragePath, difference: str) -> InputError:
@@ -262,54 +272,72 @@ def _leading_codebooks(
     return np.asarray(codec.codebook_vectors()[:NUM_CODEBOOKS], np.float32)
 
 
-def _load_vocabulary(path: StoragePath) -> Vocabulary:
-    if not path.is_file():
-        raise InputError(f"no vocabulary at `{path}`: make one with `audio-tokenize vocabulary`")
-    content = read_bytes(path)
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise InputError(f"`{path}` is no JSON ({error}): make the vocabulary again") from error
-    return Vocabulary.from_json(value if isinstance(value, dict) else {})
+@dataclass(frozen=True)
+class _Files:
+    """The files of a vocabulary folder, each compared with its checksum when it is read."""
+
+    folder: StoragePath
+    vocabulary: Vocabulary
+    checksums: Mapping[str, str]
+
+    @classmethod
+    def open(cls, folder: StoragePath) -> "_Files":
+        path = folder / VOCABULARY_NAME
+        if not path.is_file():
+            raise InputError(f"no vocabulary at `{path}`: make one with `audio-tokenize vocabulary`")
+        value = read_json(path, remedy=_REMEDY)
+        with file_errors(path, _REMEDY):
+            checksums = from_json(dict[str, str], value.pop("files", {}), "files")
+            return cls(folder, Vocabulary.from_json(value), checksums)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None where there is none and never was."""
+        path, expected = self.folder / name, self.checksums.get(name)
+        if not path.is_file():
+            if expected is not None:
+                raise InputError(f"`{path}` is missing, though `{VOCABULARY_NAME}` lists it: {_REMEDY}")
+            return None
+        content = read_bytes(path)
+        found = hashlib.sha256(content).hexdigest()
+        if expected not in (None, found):
+            raise InputError(f"`{path}` must have the SHA-256 {expected}, got {found}: it is damaged, so {_REMEDY}")
+        return content
 
 
-def _load_text(folder: StoragePath, vocabulary: Vocabulary) -> tuple[TextTokenizer, dict[str, bytes]]:
+def _load_text(files: _Files) -> tuple[TextTokenizer, dict[str, bytes]]:
+    vocabulary = files.vocabulary
     kind = vocabulary.text_tokenizer.partition(":")[0]
-    if kind == "sentencepiece":
-        text, files, path = SentencePieceText.load(folder / TEXT_NAME), {}, folder / TEXT_NAME
-    elif kind == "huggingface":
-        path = folder / document_tokenizer.TOKENIZER_NAME
-        files = {name: _read_tokenizer_file(folder / name) for name in document_tokenizer.FILE_NAMES}
-        text = HuggingFaceText(files[path.name], vocabulary.num_text, where=str(path))
-    else:
+    names = {"sentencepiece": (TEXT_NAME,), "huggingface": document_tokenizer.FILE_NAMES}.get(kind)
+    if names is None:
         raise InputError(
-            f"`text_tokenizer` of `{folder / VOCABULARY_NAME}` must begin with `sentencepiece:` or `huggingface:`, "
-            f"got {vocabulary.text_tokenizer!r}: make the vocabulary again"
+            f"`text_tokenizer` of `{files.folder / VOCABULARY_NAME}` must begin with `sentencepiece:` or "
+            f"`huggingface:`, got {vocabulary.text_tokenizer!r}: make the vocabulary again"
         )
+    contents = {name: content for name in names if (content := files.read(name)) is not None}
+    if missing := [name for name in names if name not in contents]:
+        raise InputError(f"no `{missing[0]}` at `{files.folder / missing[0]}`: {_REMEDY}")
+    if kind == "sentencepiece":
+        path = files.folder / TEXT_NAME
+        text, contents = SentencePieceText.read(contents[TEXT_NAME], str(path)), {}
+    else:
+        path = files.folder / document_tokenizer.TOKENIZER_NAME
+        text = HuggingFaceText(contents[path.name], vocabulary.num_text, where=str(path))
     if (text.fingerprint, text.num_ids) != (vocabulary.text_tokenizer, vocabulary.num_text):
         raise InputError(
             f"`{path}` must be {vocabulary.text_tokenizer} with {vocabulary.num_text} ids, "
             f"got {text.fingerprint} with {text.num_ids}: it belongs to another vocabulary"
         )
-    return text, files
+    return text, contents
 
 
-def _read_tokenizer_file(path: StoragePath) -> bytes:
-    if not path.is_file():
-        raise InputError(f"no `{path.name}` at `{path}`: make the vocabulary again with `audio-tokenize vocabulary`")
-    return read_bytes(path)
-
-
-def _load_codebooks(
-    folder: StoragePath, vocabulary: Vocabulary
-) -> Float32[np.ndarray, "codebooks codebook_size dim"] | None:
-    path = folder / CODEBOOKS_NAME
-    if not path.is_file():
+def _load_codebooks(files: _Files) -> Float32[np.ndarray, "codebooks codebook_size dim"] | None:
+    path, vocabulary, content = files.folder / CODEBOOKS_NAME, files.vocabulary, files.read(CODEBOOKS_NAME)
+    if content is None:
         return None
-    try:
-        codebooks = safetensors.numpy.load(read_bytes(path))["codebooks"]
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise InputError(f"`{path}` holds no tensor `codebooks` ({error}): make the vocabulary again") from error
+    with file_errors(path, _REMEDY):
+        codebooks = read_tensors(content, "codebooks")["codebooks"]
+        if codebooks.dtype != np.float32 or codebooks.ndim != 3 or not np.isfinite(codebooks).all():
+            raise InputError(f"`codebooks` must be float32 in three axes, got {codebooks.dtype} {codebooks.shape!r}")
     if codebooks.shape[:2] != (vocabulary.num_codebooks, vocabulary.codebook_size):
         raise InputError(
             f"`{path}` must hold {vocabulary.num_codebooks} codebooks of {vocabulary.codebook_size}, "
@@ -318,11 +346,11 @@ def _load_codebooks(
     return codebooks
 
 
-def _load_merges(folder: StoragePath, vocabulary: Vocabulary) -> AudioMerges | None:
-    path = folder / MERGES_NAME
-    if not path.is_file():
+def _load_merges(files: _Files) -> AudioMerges | None:
+    path, vocabulary, content = files.folder / MERGES_NAME, files.vocabulary, files.read(MERGES_NAME)
+    if content is None:
         return None
-    merges = AudioMerges.load(path)
+    merges = AudioMerges.read(content, str(path))
     if (merges.num_codebooks, merges.codebook_size) != (vocabulary.num_codebooks, vocabulary.codebook_size):
         raise InputError(
             f"`{path}` must merge codes of {vocabulary.num_codebooks} codebooks of {vocabulary.codebook_size}, "

@@ -20,10 +20,11 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Int32, Integer
 
-from audio_data import InputError, StoragePath, read_bytes, write_bytes
+from audio_data import InputError, StoragePath, file_errors, read_bytes, write_bytes
 from audio_tokenize.vocabularies.merge_learning import MergeTable, learn_pairs
 from audio_tokenize.vocabularies.symbol_chain import SymbolChain, pair_key
 
+_MAX_CODES = 2**24
 Codes = Integer[np.ndarray, "frames codebooks"]
 Symbols = Int32[np.ndarray, " symbols"]
 # Of several spans, each has its own length.
@@ -186,13 +187,27 @@ class AudioMerges:
         Raises:
             InputError: Not a file of merges.
         """
-        content = read_bytes(path)
-        try:
-            tensors = safetensors.numpy.load(content)
+        return cls.read(read_bytes(path), str(path))
+
+    @classmethod
+    def read(cls, content: bytes, where: str) -> "AudioMerges":
+        """Reads the content of a file that `save` wrote.
+
+        Args:
+            content: The whole of it.
+            where: Its name, for messages.
+
+        Raises:
+            InputError: Not a file of merges.
+        """
+        with file_errors(where, "learn the merges again"):
+            tensors = read_tensors(content, "pairs", "shape")
             pairs, shape = tensors["pairs"], tensors["shape"]
-        except (safetensors.SafetensorError, KeyError) as error:
-            raise InputError(f"`{path}` holds no merges of codes ({error}): learn them again") from error
-        return cls(pairs, *shape.tolist())
+            if (pairs.dtype, shape.dtype, shape.shape, pairs.shape[1:]) != (np.int32, np.int32, (2,), (2,)):
+                raise InputError(f"expected int32 `pairs` [merges, 2] and `shape` [2], got {pairs.shape} {shape.shape}")
+            if not (shape > 0).all() or int(shape[0]) * int(shape[1]) > _MAX_CODES:
+                raise InputError(f"`shape` must be codebooks and codes of each, from 1, got {shape.tolist()!r}")
+            return cls(pairs, *shape.tolist())
 
     def _count(self, spans: Spans) -> int:
         return sum(map(len, self.apply_batch(spans)))
@@ -209,6 +224,26 @@ class AudioMerges:
             expanded.append(expanded[left] + expanded[right])
         starts = np.cumsum([0, *map(len, expanded)])
         return starts, np.array([code for codes in expanded for code in codes], np.int64)
+
+
+def read_tensors(content: bytes, *names: str) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file.
+
+    Args:
+        content: The whole of it.
+        names: Tensors that it must hold.
+
+    Raises:
+        InputError: Not such a file, or one without them.
+    """
+    try:
+        found = safetensors.numpy.load(content)
+    # Of a damaged header: no JSON, places outside the file, types that numpy has not.
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"expected a safetensors file, got another ({error})") from error
+    if missing := [name for name in names if name not in found]:
+        raise InputError(f"expected the tensors {list(names)!r}, got {sorted(found)!r} without {missing[0]!r}")
+    return found
 
 
 def _symbols(span: np.ndarray, num_codebooks: int, codebook_size: int) -> Symbols:

@@ -1,7 +1,8 @@
 """The codec's weights file: safetensors with a format version, a codec id and rows stored as int8 with a scale.
 
 Layout, version 1. Metadata: `format_version`, `codec_id`, `recipe` (JSON of the training configuration), `attribution`
-and `sha256` (of the names, types, shapes and bytes of all tensors in order of their names). Tensors: a matrix `x`
+`sha256` (of the names, types, shapes and bytes of all tensors in order of their names) and `metadata_sha256` (of the
+other entries, as JSON with sorted keys; files of older versions have none). Tensors: a matrix `x`
 stored compactly is the int8 tensor `x` beside the float32 tensor `x.scale`, one scale a row (the last axis), and means
 `x * x.scale`; any other tensor is float32.
 """
@@ -17,7 +18,7 @@ from jaxtyping import Float32, Int8, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from audio_data import InputError, write_output
+from audio_data import InputError, decode_object, file_errors, from_json, write_output
 
 FORMAT_VERSION = 1
 MARK = b'"attribution":'
@@ -66,6 +67,10 @@ def _digest(stored: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
     return digest.hexdigest()
 
 
+def _digest_metadata(metadata: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode()).hexdigest()
+
+
 def write_weights(path: Path, weights: Weights, compact: frozenset[str]) -> None:
     """Write `weights` to `path` atomically, the tensors named in `compact` as int8 rows.
 
@@ -85,6 +90,7 @@ def write_weights(path: Path, weights: Weights, compact: frozenset[str]) -> None
         "attribution": weights.attribution,
         "sha256": _digest(stored),
     }
+    metadata["metadata_sha256"] = _digest_metadata(metadata)
     write_output(path, save(stored, metadata), MARK)
 
 
@@ -98,7 +104,8 @@ def read_weights(path: Path) -> Weights:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError) as error:
+    # Of a damaged header: no JSON, places outside the file, types that numpy has not.
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"expected codec weights in `{path}`, got {error!s}: restore or retrain the file") from error
     version = metadata.get("format_version")
     if version != str(FORMAT_VERSION):
@@ -107,9 +114,14 @@ def read_weights(path: Path) -> Weights:
         raise InputError(
             f"expected tensors with SHA-256 {metadata.get('sha256')} in `{path}`, got others: restore the file"
         )
+    stated = metadata.pop("metadata_sha256", None)
+    if stated not in (None, _digest_metadata(metadata)):
+        raise InputError(f"expected metadata with SHA-256 {stated} in `{path}`, got others: restore the file")
     tensors = {
         name: restore_rows(tensor, stored[name + _SCALE]) if name + _SCALE in stored else tensor
         for name, tensor in stored.items()
         if not name.endswith(_SCALE)
     }
-    return Weights(metadata["codec_id"], json.loads(metadata["recipe"]), metadata["attribution"], tensors)
+    with file_errors(path, "restore or retrain the file"):
+        texts = {name: from_json(str, metadata.get(name), name) for name in ("codec_id", "recipe", "attribution")}
+        return Weights(texts["codec_id"], decode_object(texts["recipe"]), texts["attribution"], tensors)

@@ -1,14 +1,15 @@
 """The sizes of a Mimi, under the names of its published `config.json`."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audio_data import InputError
+from audio_data import InputError, from_json, read_json
 
+_MAX_SIZE, _MAX_STRIDES = 2**16, 16
+_LIMITS = {"sampling_rate": 10**6, "num_hidden_layers": 1024, "num_residual_layers": 16, "rope_theta": 1e12}
 _FIXED = {
     "audio_channels": 1,
     "use_causal_conv": True,
@@ -102,13 +103,10 @@ class MimiConfig:
         Raises:
             InputError: If the file is no such JSON or describes a Mimi that is not implemented.
         """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"expected the JSON of a Mimi in `{path}`, got {error!s}: download it again") from error
-        if not isinstance(content, dict) or content.get("model_type") != "mimi":
-            kind = content.get("model_type") if isinstance(content, dict) else content
-            raise InputError(f"expected `model_type` 'mimi' in `{path}`, got {kind!r}: choose a Mimi's folder")
+        content = read_json(path, remedy="download it again")
+        if content.get("model_type") != "mimi":
+            kind = content.get("model_type")
+            raise InputError(f"expected `model_type` 'mimi' in `{path}`, got {kind!r:.80}: choose a Mimi's folder")
         return cls.from_json(content, str(path))
 
     @classmethod
@@ -129,12 +127,19 @@ class MimiConfig:
             if rope.get("rope_type", "default") != "default":
                 kind = rope["rope_type"]
                 raise InputError(f"expected `rope_type` 'default' in `{origin}`, got {kind!r}: not implemented")
-            fields["rope_theta"] = rope["rope_theta"]
-        if "upsampling_ratios" in fields:
-            fields["upsampling_ratios"] = tuple(fields["upsampling_ratios"])
-        config = cls(**fields)
+            fields["rope_theta"] = rope.get("rope_theta", cls.rope_theta)
+        config = from_json(cls, fields, origin)
+        config._check_sizes(origin)
         config._check_derived(content, origin)
         return config
+
+    def _check_sizes(self, origin: str) -> None:
+        """Refuse sizes that no Mimi has, before anything is made of them."""
+        for name, value in dataclasses.asdict(self).items():
+            sizes = value if isinstance(value, tuple) else (value,)
+            limit = _LIMITS.get(name, _MAX_SIZE)
+            if not sizes or len(sizes) > _MAX_STRIDES or not all(0 < size <= limit for size in sizes):
+                raise InputError(f"expected `{name}` above 0 and up to {limit:,} in `{origin}`, got {value!r:.80}")
 
     def _check_derived(self, content: Mapping[str, Any], origin: str) -> None:
         """Refuse fields that disagree with what follows from the others here."""

@@ -23,6 +23,8 @@ from audio_tokenize.codecs.mimi.config import MimiConfig
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 
+# Numbers of tensors that are not there, for which zeros are made until all is known that is missing.
+_MAX_ABSENT = 2**28
 _PUBLISHED = {
     "encoder.encoder_seanet.layers.": "encoder.layers.",
     "encoder.encoder.layers.": "encoder.layers.",
@@ -55,32 +57,50 @@ class WeightsFile:
         self.path = path
         try:
             self._file = safe_open(path, "numpy")
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, ValueError) as error:
             raise InputError(f"expected Mimi weights in `{path}`, got {error!s}: download the file again") from error
         self._stored = {published_name(name): name for name in self._file.keys()}  # noqa: SIM118 (not a mapping)
         self._missing: list[str] = []
         self._misshapen: list[str] = []
+        self._num_absent = 0
 
     @property
     def sha256(self) -> str:
         """SHA-256 of all tensors, in order of their published names: the same for every layout of names."""
         digest = hashlib.sha256()
         for name in sorted(self._stored):
-            tensor = self._file.get_tensor(self._stored[name])
+            tensor = self._tensor(self._stored[name])
             digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
             digest.update(np.ascontiguousarray(tensor).data)
         return digest.hexdigest()
 
     def take(self, name: str, *shape: int) -> Float32[np.ndarray, "..."]:
-        """Return a tensor as float32; zeros for one that `check` will complain of."""
+        """Return a tensor as float32; zeros for one that `check` will complain of.
+
+        Raises:
+            InputError: If so much is missing that nothing as large is to be made for it.
+        """
         if name not in self._stored:
-            self._missing.append(name)
-            return np.zeros(shape, np.float32)
-        tensor = self._file.get_tensor(self._stored[name])
+            return self._absent(self._missing, name, shape)
+        tensor = self._tensor(self._stored[name])
         if tensor.shape != shape:
-            self._misshapen.append(f"{name} of {tensor.shape} instead of {shape}")
-            return np.zeros(shape, np.float32)
+            return self._absent(self._misshapen, f"{name} of {tensor.shape} instead of {shape}", shape)
         return tensor.astype(np.float32, copy=False)
+
+    def _absent(self, problems: list[str], problem: str, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+        problems.append(problem)
+        self._num_absent += math.prod(shape)
+        if self._num_absent > _MAX_ABSENT:
+            self.check()
+        return np.zeros(shape, np.float32)
+
+    def _tensor(self, name: str) -> np.ndarray:
+        try:
+            return self._file.get_tensor(name)
+        except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"expected Mimi weights in `{self.path}`, got {error!s}: download the file again"
+            ) from error
 
     def check(self) -> None:
         """Raise InputError if a tensor taken so far was missing or of another shape, naming the first of them."""
