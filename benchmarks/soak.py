@@ -33,6 +33,7 @@ SETTINGS = {
     "data.seq_len": 64,
     "data.batch_size": 8,
     "data.block": 8,
+    "start.audio_rows": "random",
 }
 
 
@@ -58,7 +59,7 @@ def train(root: Path, steps: int, save_every: int) -> Iterator[tuple[int, float]
     words = [word for name, value in values.items() for word in ("--set", f"{name}={json.dumps(value)}")]
     program = [sys.executable, "-m", "audio_train", "run", "quickstart", "--data", str(root / "data")]
     metrics, wanted = root / "run" / "metrics.jsonl", steps // SAMPLES
-    with subprocess.Popen([*program, "--out", str(root / "run"), *words], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*program, "--out", str(root / "run"), *words]) as process:
         while process.poll() is None:
             time.sleep(0.05)
             taken = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
