@@ -23,6 +23,7 @@ from audio_data import (
     local_partial,
     publish,
     read_bytes,
+    sole_file_writer,
     sole_writer,
     storage_path,
     write_bytes,
@@ -167,6 +168,14 @@ def test_a_local_folder_has_one_writer(tmp_path):
         pass
     with sole_writer(tmp_path / "out"):
         pass
+
+
+def test_a_file_has_one_writer_and_others_beside_it_are_free(tmp_path):
+    one, other = tmp_path / "new" / "one.html", tmp_path / "new" / "other.html"
+    refused = pytest.raises(InputError, match=r"another process is writing `.*one\.html`")
+    with sole_file_writer(one), sole_file_writer(other), refused, sole_file_writer(one):
+        pass
+    assert list(one.parent.iterdir()) == []
 
 
 def test_writing_that_fails_leaves_the_old_content(tmp_path, monkeypatch):

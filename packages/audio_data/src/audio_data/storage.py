@@ -307,6 +307,25 @@ def sole_writer(folder: StoragePath) -> Iterator[None]:
 
 
 @contextmanager
+def sole_file_writer(path: StoragePath) -> Iterator[None]:
+    """Hold the name of one file for this process, as `sole_writer` holds a folder; other files beside it stay free.
+
+    Args:
+        path: The file to write; its folder is created.
+
+    Raises:
+        InputError: Another process is writing it, or the disk refuses.
+    """
+    make_folder(path.parent)
+    if not isinstance(path, Path):
+        yield
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    with hold(lock, f"another process is writing `{path}`: wait for it, or choose another name"):
+        yield
+
+
+@contextmanager
 def hold(path: Path, refusal: str) -> Iterator[None]:
     """Hold a lock file for this process; the kernel releases it however the process ends, and the file then goes.
 
