@@ -11,12 +11,15 @@ MAX_ORDER = 4
 NUM_COLUMNS = 2 * MAX_ORDER + 2
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
 # mteval-v13a sets these apart wherever they stand; periods and commas only beside something that is no digit.
-_SYMBOLS = re.compile(r"([!-&(-+/:-@\[-`{-~])")
+_SYMBOLS = re.compile(r"([ -&(-+/:-@\[-`{-~])")
 _AFTER_NO_DIGIT = re.compile(r"([^0-9])([.,])")
 _BEFORE_NO_DIGIT = re.compile(r"([.,])([^0-9])")
 _DASH_AFTER_DIGIT = re.compile(r"([0-9])(-)")
-_HAN_AND_KANA = re.compile(
-    r"([\u2e80-\u2fdf\u3000-\u303f\u3040-\u30ff\u31a0-\u31ef\u3200-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef])"
+# sacrebleu's ranges as they act: its two beyond U+FFFF are written with four digits too few, and so stand for
+# U+2001..U+2A6D and U+2F81..U+2FA1 (in the ones below); kana are in none of them.
+_CHINESE = re.compile(
+    "([\u2001-\u2a6d\u2e80-\u2fdf\u2ff0-\u303f\u3100-\u312f\u31a0-\u31bf\u31c0-\u31ef\u3200-\u33ff\u3400-\u4db5\u4e00-\u9fbb"
+    "\uf900-\ufa2d\ufa30-\ufa6a\ufa70-\ufad9\ufe10-\ufe1f\ufe30-\ufe4f\uff00-\uffef])"
 )
 
 
@@ -26,18 +29,28 @@ def tokenize_13a(text: str) -> list[str]:
     >>> tokenize_13a("It costs 1,000.50 dollars, right?")
     ['It', 'costs', '1,000.50', 'dollars', ',', 'right', '?']
     """
-    text = text.replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
+    text = text.rstrip().replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
     for entity, character in _ENTITIES:
         text = text.replace(entity, character)
-    text = _SYMBOLS.sub(r" \1 ", f" {text} ")
-    text = _AFTER_NO_DIGIT.sub(r"\1 \2 ", text)
-    text = _BEFORE_NO_DIGIT.sub(r" \1 \2", text)
-    return _DASH_AFTER_DIGIT.sub(r"\1 \2 ", text).split()
+    return _separate(f" {text} ")
 
 
 def tokenize_zh(text: str) -> list[str]:
-    """Splits Chinese and Japanese signs from each other and the rest as `tokenize_13a`."""
-    return tokenize_13a(_HAN_AND_KANA.sub(r" \1 ", text.strip()))
+    """Splits Chinese characters from each other and the rest at punctuation, as sacrebleu's `zh` does.
+
+    Kana are no Chinese characters: use `char` for Japanese.
+
+    >>> tokenize_zh("我们花了1,000元。")
+    ['我', '们', '花', '了', '1,000', '元', '。']
+    """
+    return _separate(_CHINESE.sub(r" \1 ", text.strip()))
+
+
+def _separate(text: str) -> list[str]:
+    text = _SYMBOLS.sub(r" \1 ", text)
+    text = _AFTER_NO_DIGIT.sub(r"\1 \2 ", text)
+    text = _BEFORE_NO_DIGIT.sub(r" \1 \2", text)
+    return _DASH_AFTER_DIGIT.sub(r"\1 \2 ", text).split()
 
 
 def tokenize_char(text: str) -> list[str]:

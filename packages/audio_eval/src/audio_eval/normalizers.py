@@ -10,9 +10,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
-from audio_eval.whisper_normalizer import ONES, whisper_english
+from audio_eval.whisper_normalizer import whisper_english
+from audio_eval.whisper_normalizer.numbers import ONES as _FROM_ONE
+from audio_eval.whisper_normalizer.numbers import TENS
 
-_TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+ONES = ("zero", *_FROM_ONE)
+_TENS = ("zero", "ten", *TENS)
 _SCALES = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"), (100, "hundred"))
 _IRREGULAR_ORDINALS = {
     "one": "first",
@@ -37,8 +40,12 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _MONEY = re.compile(r"\$(\d+(?:\.\d+)?)")
 _ABBREVIATED_NOON = re.compile(r"\b([ap])\.\s?m\b\.?")
-# Apostrophes stay inside words ("o'clock", "don't"); everything else that is no letter, mark or digit separates words.
-_NOT_A_WORD = re.compile(r"(?<!\w)'|'(?!\w)|[^\w']|_")
+# Signs without a shape of their own, which say how letters join or in which direction they run: the joiner and the
+# non-joiner, the soft hyphen, the word joiner, the byte order mark, marks of direction and variation selectors.
+_SHAPELESS = dict.fromkeys(map(ord, "\u00ad\u061c\u200c\u200d\u200e\u200f\u2060\ufeff"))
+_SHAPELESS |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xFE00, 0xFE10)])
+# The tatweel stretches an Arabic word and is no part of it.
+_TATWEEL = {0x0640: None}
 
 _STUDY_PUNCTUATION = re.compile(r"[.,!?;:\"'\-()\[\]{}\u2018\u2019\u201c\u201d]")
 
@@ -85,36 +92,42 @@ def _spell_number(match: re.Match[str]) -> str:
 def _spell_clock(match: re.Match[str]) -> str:
     hour, minute = int(match["hour"] or match["hour2"]), match["minute"] or match["minute2"]
     if minute == "00":
-        return spell_cardinal(hour)
-    return f"{spell_cardinal(hour)} {'oh ' if minute[0] == '0' else ''}{spell_cardinal(int(minute))}"
+        return f" {spell_cardinal(hour)} "
+    return f" {spell_cardinal(hour)} {'oh ' if minute[0] == '0' else ''}{spell_cardinal(int(minute))} "
 
 
 def spoken_english(text: str) -> str:
     """Brings English text to lower-case spoken words: digits, clock times, amounts and ordinals are spelled out.
 
-    Punctuation separates words, apostrophes inside a word stay, letters of every script and their marks stay.
+    Punctuation separates words; apostrophes inside a word, letters of every script and their marks stay; joiners and
+    other signs without a shape are dropped.
 
     >>> spoken_english("It's 9:30 — set the timer for 32 minutes!")
     "it's nine thirty set the timer for thirty two minutes"
     """
-    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    text = unicodedata.normalize("NFKC", text.translate(_SHAPELESS))
+    text = unicodedata.normalize("NFKC", text.casefold().replace("\u2019", "'"))
     text = _ABBREVIATED_NOON.sub(r"\1m ", text)
     text = _THOUSANDS.sub("", text)
     text = _CLOCK.sub(_spell_clock, text)
-    text = _MONEY.sub(r"\1 dollars", text).replace("%", " percent ").replace("&", " and ")
-    text = _ORDINAL.sub(lambda match: spell_ordinal(int(match[1])), text)
+    text = _MONEY.sub(r"\1 dollars ", text).replace("%", " percent ").replace("&", " and ")
+    text = _ORDINAL.sub(lambda match: f" {spell_ordinal(int(match[1]))} ", text)
     text = _NUMBER.sub(_spell_number, text)
     return " ".join(_keep_words(text).split())
 
 
 def _keep_words(text: str) -> str:
-    # `\w` leaves out combining marks (category M), without which Devanagari, Thai and Arabic words fall apart.
-    marks = {mark for mark in text if unicodedata.category(mark).startswith("M")}
-    if not marks:
-        return _NOT_A_WORD.sub(" ", text)
-    return "".join(
-        character if character in marks or character.isalnum() or character == "'" else " " for character in text
-    )
+    """Letters, digits, the marks on them and apostrophes between them stay; everything else is a space."""
+    out, inside = [], False
+    for index, sign in enumerate(text):
+        if sign == "'":
+            # As in "o'clock" and "don't"; a quotation mark has a word on one side alone.
+            inside = inside and text[index + 1 : index + 2].isalnum()
+        else:
+            # `isalnum` leaves out combining marks, without which Devanagari, Thai and Arabic words fall apart.
+            inside = sign.isalnum() or unicodedata.category(sign) in ("Mn", "Mc")
+        out.append(sign if inside else " ")
+    return "".join(out)
 
 
 def spoken_digits(text: str) -> str:
@@ -181,14 +194,15 @@ def study(text: str) -> str:
 def marks(text: str) -> str:
     """Lower case without punctuation, in any script: marks stay on their letters, as Hindi, Thai and Arabic need them.
 
+    Joiners and other signs without a shape are dropped, so a word with them is the word without.
+
     >>> marks("नमस्ते, दुनिया!")
     'नमस्ते दुनिया'
     """
     # NFC, since NFKC takes Thai's sara am apart.
-    folded = unicodedata.normalize("NFC", text).casefold().replace("\u2019", "'")
-    text = unicodedata.normalize("NFC", folded)
-    # The tatweel stretches an Arabic word and is no part of it.
-    return " ".join(_keep_words(text.replace("\u0640", "")).split())
+    text = unicodedata.normalize("NFC", text.translate(_SHAPELESS | _TATWEEL))
+    text = unicodedata.normalize("NFC", text.casefold().replace("\u2019", "'"))
+    return " ".join(_keep_words(text).split())
 
 
 def characters(text: str) -> str:

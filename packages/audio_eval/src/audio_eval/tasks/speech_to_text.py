@@ -270,7 +270,7 @@ class TranslationTask(SpeechToTextTask):
     Attributes:
         languages: Pair of languages, from and to.
         prefix: What stands before a translation in shots, and is taken off answers.
-        tokenizer: BLEU's: "13a", "zh" for Chinese and Japanese, "char".
+        tokenizer: BLEU's: "13a", "zh" for Chinese, "char" for Japanese.
     """
 
     name: ClassVar[str] = "s2tt"
