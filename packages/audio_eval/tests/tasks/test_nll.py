@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audio_data import DatasetWriter, Document, InputError, Vocabulary
+from audio_data import DatasetWriter, Document, InputError, Vocabulary, open_root
 from audio_eval import evaluate, load_checkpoint, make_report, make_tasks
+from audio_eval.heldout import read_documents
+from audio_eval.tasks.nll import CONTROLLED, OTHER_AUDIO, OWN_AUDIO
+from audio_tokenize import Segment, layout
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,40 @@ def test_stored_documents_are_scored_as_they_are(export, stored, tmp_path):
     assert "text_nll_heard_over_unheard" not in scores
     page = make_report(tmp_path, tmp_path / "report.html")["html"]
     assert "Loss by codebook on mixed" in Path(page).read_text(encoding="utf-8")
+
+
+def test_the_control_changes_the_text_alone(export, data, vocabulary, tmp_path):
+    tasks = make_tasks(["nll"], {"nll.softmax": "full"})
+    evaluation = evaluate(export, data, ["heldout", "voice"], tasks, tmp_path, judge="none", limit=3)
+    model = load_checkpoint(export).model
+    documents = read_documents("heldout", open_root(data)["heldout"], vocabulary)
+    items = [item for item in evaluation.result("nll").items if item.dataset == "heldout"]
+    saved = []
+    for place, item in enumerate(items):
+        own = documents[place]
+        assert item.id == own.id
+        nats = []
+        for text_of in (own, next(d for d in documents[place + 1 :] if d.metadata["text"] != own.metadata["text"])):
+            segments = [Segment(text_of.segments[0].text_ids, own.segments[0].codes)]
+            ids = layout("text_first").build(segments, vocabulary)
+            table = np.asarray(log_softmax_of(model, jnp.asarray(ids)), np.float64)
+            audio = [place for place in range(1, len(ids)) if vocabulary.kind_of(ids)[place] >= 2]
+            nats.append(-sum(table[place - 1, ids[place]] for place in audio))
+        assert [vocabulary.kinds[kind] for kind in (2, 3)] == ["codebook_0", "codebook_1"]
+        assert item.terms["text_first.nll_audio"][0] == pytest.approx(nats[0], rel=1e-5)
+        assert item.terms["text_first_other_text.nll_audio"] == (pytest.approx(nats[1], rel=1e-5), len(audio))
+        saved.append((nats[1] - nats[0]) / np.log(2))
+    scores = evaluation.summary()
+    assert scores["heldout"]["audio_bits_told_by_text"]["value"] == pytest.approx(np.mean(saved), abs=1e-4)
+    own, other = (sum(item.terms[name][0] for item in items) for name in (OWN_AUDIO, OTHER_AUDIO))
+    assert scores["heldout"]["audio_nll_own_over_other_text"]["value"] == pytest.approx(own / other)
+    assert not any(name in scores["voice"] for name in CONTROLLED)
+
+
+def test_texts_that_are_all_the_same_have_no_control(export, data, tmp_path):
+    summary = evaluate(export, data, ["one"], make_tasks(["nll"]), tmp_path, judge="none").summary()["one"]
+    assert summary["audio_bits_told_by_text"]["value"] is None
+    assert "there is no control" in summary["audio_nll_own_over_other_text"]["reason"]
 
 
 def test_a_limit_adds_documents(export, stored, tmp_path):

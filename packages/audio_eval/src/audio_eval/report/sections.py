@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
+from jaxtyping import Float
 
 from audio_eval.evaluation import Evaluation, TaskResult
 from audio_eval.metrics import WordErrors
@@ -23,8 +25,18 @@ from audio_eval.report.transcripts import (
     totals,
 )
 from audio_eval.scores import Item, Score
+from audio_eval.tasks.nll import CONTROLLED
 
 _ORDER_TITLES = {"audio_first": "audio, then text", "text_first": "text, then audio", "stored": "as stored"}
+# A damaged header may state any rate, and the picture's frames grow with it.
+_RATES_HZ = range(1_000, 200_000)
+_ABOUT_READING = (
+    "Whether the model reads shows in audio_nll_own_over_other_text, not in audio_nll_read_over_unread. An utterance's "
+    "audio takes hundreds of bits a second, of which its text tells a few dozen, so both stay close to 1; and the two "
+    "orders of the latter differ in more than the text: a model that learned to speak in one voice finds the other "
+    "voices less likely after a text than before it, and the quotient rises to 1 or above while its speech follows the "
+    "text. The control keeps order, voice and audio, and changes the text alone."
+)
 _NUM_LISTENED = 12
 _NUM_TRANSCRIPTS = 30
 _NUM_CONFUSIONS = 12
@@ -142,7 +154,7 @@ def synthesis(result: TaskResult, folder: Path) -> Markup:
 def clip(item: Item, normalizer: str, folder: Path) -> Markup:
     """All takes of one text beside each other, with what a judge heard in them."""
     audio = {kind: folder / str(path) for kind, path in item.detail["audio"].items()}
-    seconds = {kind: soundfile.info(file).duration for kind, file in audio.items() if file.is_file()}
+    seconds = {kind: len(found[0]) / found[1] for kind, file in audio.items() if (found := _samples(file)) is not None}
     longest = max(seconds.values(), default=0.0)
     takes = []
     for kind, title in _TAKES:
@@ -170,9 +182,11 @@ def _heard(item: Item, kind: str, normalizer: str) -> Markup | None:
 
 def sound(file: Path, label: str, share: float | None = None) -> Markup:
     """A player, with a picture over `share` of the width where one is given: takes of a text keep one scale of time."""
-    if not file.is_file():
-        return tag("span", f"{file.name} is missing", class_="muted small")
-    samples, sample_rate_hz = soundfile.read(file, dtype="float32")
+    found = _samples(file)
+    if found is None:
+        state = "cannot be read" if file.exists() else "is missing"
+        return tag("span", f"{file.name} {state}", class_="muted small")
+    samples, sample_rate_hz = found
     if not samples.size:
         return tag("span", "no sound", class_="muted small")
     if share is None:
@@ -180,6 +194,16 @@ def sound(file: Path, label: str, share: float | None = None) -> Markup:
     image = spectrogram(samples, sample_rate_hz, f"spectrogram: {label}")
     picture = tag("div", tag("div", image, style=f"width: {share:.1%}"), class_="picture")
     return join(picture, player(samples, sample_rate_hz, label))
+
+
+def _samples(file: Path) -> tuple[Float[np.ndarray, " samples"], int] | None:
+    """Mono samples and their rate in Hz; None where there is no sound that can be read."""
+    try:
+        samples, sample_rate_hz = soundfile.read(file, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError):
+        return None
+    finite = samples.shape[1] == 1 and sample_rate_hz in _RATES_HZ and bool(np.isfinite(samples).all())
+    return (samples[:, 0], sample_rate_hz) if finite else None
 
 
 def likelihood(result: TaskResult) -> Markup:
@@ -192,6 +216,7 @@ def likelihood(result: TaskResult) -> Markup:
         "likelihood",
         "Likelihood",
         tag("p", f"How well each held-out token is predicted {meaning[softmax]}, in nats a token."),
+        tag("p", _ABOUT_READING, class_="small") if any(score.name in CONTROLLED for score in main) else None,
         _codebook_figure(main),
         score_table([score for score in main if score.measure.meaning]),
         _folded("By kind of token", score_table([score for score in main if not score.measure.meaning])),

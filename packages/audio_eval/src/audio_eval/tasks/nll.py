@@ -10,17 +10,21 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from audio_data import InputError, Vocabulary
-from audio_eval.heldout import check_vocabulary
+from audio_eval.heldout import HeldoutDocument, check_vocabulary
 from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.scoring import Likelihoods, scored_documents
 from audio_eval.tasks.base import Context, Findings, Task
 from audio_model import TokenSets
-from audio_tokenize import layout
+from audio_tokenize import Segment, layout
 
 ORDERS, STORED = ("audio_first", "text_first"), "stored"
 READINGS = ("both_orders", STORED)
 HEARD, UNHEARD = "audio_first.nll_text", "text_first.nll_text"
+OTHER_TEXT = "text_first_other_text"
+OWN_AUDIO, OTHER_AUDIO = "text_first.nll_audio", f"{OTHER_TEXT}.nll_audio"
+CONTROLLED = ("audio_nll_own_over_other_text", "audio_bits_told_by_text")
+_NO_OTHER_TEXT = "no document has another text than its own beside it: there is no control"
 _BITS_PER_NAT = 1 / math.log(2)
 
 
@@ -30,6 +34,11 @@ class NllTask(Task):
 
     Every document is scored as `audio_first` and as `text_first`, so its text is scored once with the audio heard and
     once without, on the very same tokens: their quotient says how much the model listens.
+
+    Whether it reads is harder to see. An utterance's audio takes hundreds of bits a second, of which its text can tell
+    but a few dozen, so every quotient of audio losses is close to 1; and the two orders differ in more than the text: a
+    model that was trained to speak in one voice finds all others unlikely after a text. Each document of the main data
+    set is therefore also scored as `text_first` with the text of another one, and the difference is given in bits.
 
     Attributes:
         documents: "both_orders", or "stored" for documents of any form just as they lie in the data set: text alone,
@@ -58,13 +67,14 @@ class NllTask(Task):
         orders = ORDERS if self.documents == "both_orders" else (STORED,)
         documents = list(_in_both_orders(context) if orders == ORDERS else _as_stored(context))
         fitting = [one for one in documents if 2 <= one.length <= model.config.max_seq_len]
-        items = self._items(context, fitting, orders, journal, allowed=allowed)
+        items = self._items(context, fitting, journal, allowed=allowed)
         measures = list(_measures(vocabulary, orders, allowed=allowed))
         too_long = f"no document fits into the model's context of {model.config.max_seq_len} tokens"
         reasons = {measure.name: too_long for measure in measures if measure.meaning}
         scores = []
         for name in context.datasets:
-            missing = {} if any(one.dataset == name for one in fitting) else reasons
+            missing = dict.fromkeys(CONTROLLED, _NO_OTHER_TEXT) if name == context.main_dataset else {}
+            missing = missing if any(one.dataset == name for one in fitting) else reasons
             scores += score_items(self.name, name, measures, items, missing)
         facts = {"softmax": _suffix(allowed), "num_too_long": len(documents) - len(fitting)}
         return Findings(tuple(scores), tuple(items), facts)
@@ -73,7 +83,6 @@ class NllTask(Task):
         self,
         context: Context,
         documents: Sequence["_Document"],
-        orders: Sequence[str],
         journal: Journal,
         *,
         allowed: bool,
@@ -82,18 +91,19 @@ class NllTask(Task):
         found = {key: Item.from_json(record) for key, record in journal.known("score").items()}
         keys = [f"{document.dataset}/{document.id}" for document in documents]
         scored: dict[str, dict[str, Likelihoods]] = {}
+        parts_of = [(place, order) for place, document in enumerate(documents) for order in document.ids]
         for index, likelihoods in scored_documents(
             context.checkpoint.model,
-            [document.ids[order] for document in documents for order in orders],
+            [documents[place].ids[order] for place, order in parts_of],
             TokenSets.build(vocabulary.allowed_sets),
             tokens_per_batch=self.tokens_per_batch,
             label="nll",
-            known={len(orders) * i + j for i, key in enumerate(keys) if key in found for j in range(len(orders))},
+            known={index for index, (place, _) in enumerate(parts_of) if keys[place] in found},
         ):
-            place, order = divmod(index, len(orders))
+            place, order = parts_of[index]
             parts = scored.setdefault(keys[place], {})
-            parts[orders[order]] = _counted(likelihoods, documents[place].counted)
-            if len(parts) == len(orders):
+            parts[order] = _counted(likelihoods, documents[place].counted)
+            if len(parts) == len(documents[place].ids):
                 found[keys[place]] = _item(documents[place], scored.pop(keys[place]), vocabulary, allowed)
                 journal.record("score", {keys[place]: found[keys[place]].to_json()})
         return [found[key] for key in keys]
@@ -122,11 +132,25 @@ class _Document:
 
 
 def _in_both_orders(context: Context) -> Iterator[_Document]:
-    vocabulary = context.checkpoint.vocabulary
-    for group in context.documents.values():
-        for document in group:
+    vocabulary, longest = context.checkpoint.vocabulary, context.checkpoint.model.config.max_seq_len
+    for name, group in context.documents.items():
+        for place, document in enumerate(group):
             ids = {order: layout(order).build(document.segments, vocabulary) for order in ORDERS}
+            if name == context.main_dataset:
+                whole = context.whole[name]
+                others = (_with_text_of(document, other) for other in (*whole[place + 1 :], *whole[:place]))
+                built = (layout("text_first").build(segments, vocabulary) for segments in others if segments)
+                if (control := next((found for found in built if len(found) <= longest), None)) is not None:
+                    ids[OTHER_TEXT] = control
             yield _Document(document.id, document.dataset, document.metadata, ids)
+
+
+def _with_text_of(document: HeldoutDocument, other: HeldoutDocument) -> list[Segment]:
+    """The utterances of a document with the texts of another one; none where a text is the same."""
+    texts = [other.segments[index % len(other.segments)].text_ids for index in range(len(document.segments))]
+    if any(np.array_equal(text, segment.text_ids) for text, segment in zip(texts, document.segments, strict=True)):
+        return []
+    return [Segment(text, segment.codes) for text, segment in zip(texts, document.segments, strict=True)]
 
 
 def _as_stored(context: Context) -> Iterator[_Document]:
@@ -155,6 +179,11 @@ def _item(document: _Document, scored: Mapping[str, Likelihoods], vocabulary: Vo
     terms: dict[str, tuple[float, float]] = {}
     for order, likelihoods in scored.items():
         main = _with_sums(likelihoods.nats_by_kind(vocabulary, allowed=allowed))
+        if order != STORED:
+            terms |= {f"{order}.nats_{kind}": (main[kind][0], 1.0) for kind in ("text", "audio")}
+        if order == OTHER_TEXT:
+            terms[OTHER_AUDIO] = main["audio"]
+            continue
         other = _with_sums(likelihoods.nats_by_kind(vocabulary, allowed=not allowed))
         terms |= {f"{order}.nll_{kind}": sums for kind, sums in main.items()}
         terms |= {f"{order}.nll_{kind}.{_suffix(not allowed)}": sums for kind, sums in other.items()}
@@ -209,7 +238,34 @@ def _quotients() -> Iterator[Measure]:
         "lower",
         ("text_first.nll_audio", "audio_first.nll_audio"),
         "quotient",
-        meaning="audio NLL with the text known over that without: 1 for a model that does not read",
+        meaning="audio NLL after the text over that before it; the orders differ in more than the text: the control "
+        "below says whether the model reads",
+    )
+    yield Measure(
+        CONTROLLED[0],
+        "fraction",
+        "lower",
+        (OWN_AUDIO, OTHER_AUDIO),
+        "quotient",
+        meaning="audio NLL after its own text over that after another's: 1 for a model that does not read",
+    )
+    yield Measure(
+        CONTROLLED[1],
+        "bits/document",
+        "higher",
+        (f"{OTHER_TEXT}.nats_audio", "text_first.nats_audio"),
+        "difference",
+        scale=_BITS_PER_NAT,
+        meaning="what the right text tells of the audio, against another's: 0 for a model that does not read",
+    )
+    yield Measure(
+        "text_bits_told_by_audio",
+        "bits/document",
+        "higher",
+        ("text_first.nats_text", "audio_first.nats_text"),
+        "difference",
+        scale=_BITS_PER_NAT,
+        meaning="what the audio tells of the text: about as much as knowing the text can save of the audio",
     )
 
 
