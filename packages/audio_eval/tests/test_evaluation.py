@@ -5,7 +5,7 @@ import pytest
 
 from audio_data import InputError
 from audio_eval import evaluate, make_tasks, read_evaluation
-from audio_eval.evaluation import fingerprint, read_json_lines, write_evaluation, write_text
+from audio_eval.evaluation import fingerprint, write_evaluation
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def copy(evaluation, tmp_path):
 def test_another_version_of_the_format_is_refused(copy):
     content = json.loads((copy / "evaluation.json").read_text())
     (copy / "evaluation.json").write_text(json.dumps({**content, "schema_version": 0}))
-    with pytest.raises(InputError, match="must have schema version 1, got 0"):
+    with pytest.raises(InputError, match="must have schema version 2, got 0"):
         read_evaluation(copy)
 
 
@@ -31,31 +31,40 @@ def test_changed_or_missing_items_are_refused(copy):
         read_evaluation(copy)
 
 
-def test_a_kill_between_items_and_summary_leads_to_a_new_start(export, data, tmp_path, capfd):
-    arguments = (export, data, ["voice"], make_tasks(["nll"]), tmp_path)
+def test_a_kill_between_items_and_summary_costs_that_task_alone(export, data, test_sets, tmp_path, capfd):
+    arguments = (export, data, ["voice"], make_tasks(["nll", "twuggy"], test_sets=test_sets), tmp_path)
     first = evaluate(*arguments, judge="none", limit=2)
     (tmp_path / "items" / "nll.jsonl").write_text("{}\n")
     again = evaluate(*arguments, judge="none", limit=2)
-    assert "starting anew" in capfd.readouterr().err
-    assert again.scores == first.scores
+    assert [line for line in capfd.readouterr().err.splitlines() if "anew" in line] == [
+        f"starting task nll anew: `{tmp_path}/items/nll.jsonl` must be as `evaluation.json` was made from, got other "
+        "content; run the evaluation again"
+    ]
+    assert again.result("nll").items == first.result("nll").items
+    assert again.result("twuggy") == first.result("twuggy")
+
+
+def test_a_summary_that_is_not_one_of_ours_is_not_overwritten(export, data, tmp_path):
+    (tmp_path / "evaluation.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match="move it away"):
+        evaluate(export, data, ["voice"], make_tasks(["nll"]), tmp_path, judge="none", limit=2)
+    assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
+    assert (tmp_path / "evaluation.json").read_text() == '{"mine": 1}'
+
+
+def test_the_first_version_of_the_format_still_opens(copy, evaluation):
+    content = json.loads((copy / "evaluation.json").read_text())
+    del content["sha256"]
+    (copy / "evaluation.json").write_text(json.dumps({**content, "schema_version": 1}))
+    assert read_evaluation(copy) == replace(evaluation, folder=copy)
+
+
+def test_a_number_that_is_not_finite_is_never_written(evaluation, tmp_path):
+    (result, *_) = evaluation.results
+    item = replace(result.items[0], terms={"x": (float("nan"), 1.0)})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_evaluation(replace(evaluation, folder=tmp_path, results=(replace(result, items=(item,)),)))
 
 
 def test_fingerprints_do_not_depend_on_the_order_of_keys():
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1}) != fingerprint({"a": 1, "b": [3]})
-
-
-def test_texts_are_replaced_whole(tmp_path):
-    path = tmp_path / "deep" / "file.txt"
-    write_text(path, "old")
-    write_text(path, "new")
-    assert path.read_text() == "new"
-    assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
-
-
-def test_a_torn_last_line_is_left_out_and_a_broken_one_is_named(tmp_path):
-    path = tmp_path / "lines.jsonl"
-    path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
-    assert read_json_lines(path) == [{"a": 1}, {"a": 2}]
-    path.write_text('{"a": 1}\nbroken\n{"a": 2}\n')
-    with pytest.raises(InputError, match="line 2 of"):
-        read_json_lines(path)

@@ -1,3 +1,5 @@
+import itertools
+
 import jiwer
 import numpy as np
 import pytest
@@ -102,6 +104,40 @@ def test_large_sets_are_resampled_in_slices(monkeypatch):
     sliced = bootstrap(columns, ratio)
     assert sliced.value == whole.value
     assert (sliced.low, sliced.high) == (pytest.approx(whole.low, rel=0.02), pytest.approx(whole.high, rel=0.02))
+
+
+@pytest.mark.parametrize(
+    ("asked", "at_once"), [({}, 4_000_000), ({"num_resamples": 25}, 30), ({"num_resamples": 7}, 1)]
+)
+def test_as_many_sets_are_resampled_as_asked_for(monkeypatch, asked, at_once):
+    monkeypatch.setattr("audio_eval.metrics._MAX_WEIGHTS", at_once)
+    columns, seen = np.array([[1.0, 4.0], [3.0, 5.0], [0.0, 2.0]]), []
+
+    def statistic(sums):
+        seen.extend(np.atleast_2d(sums).tolist())
+        return ratio(sums)
+
+    bootstrap(columns, statistic, **asked)
+    # The first call is of all items, each once.
+    assert seen[0] == [4.0, 11.0]
+    assert len(seen) - 1 == asked.get("num_resamples", 2_000)
+    # Every resample is of as many items: three draws with replacement.
+    possible = {tuple(columns[list(draw)].sum(axis=0)) for draw in itertools.product(range(3), repeat=3)}
+    assert {tuple(sums) for sums in seen[1:]} <= possible
+    # Slices draw anew: one that repeated the draws of another would repeat its sums.
+    assert len({tuple(sums) for sums in seen[1:]}) > 2
+
+
+def test_the_interval_holds_95_percent_of_the_resamples():
+    # Two items, drawn twice: both the same in a quarter of the cases each, one of each in half of them.
+    columns = np.array([[0.0, 1.0], [1.0, 1.0]])
+    many = bootstrap(columns, ratio, num_resamples=4_000)
+    assert (many.value, many.low, many.high) == (0.5, 0.0, 1.0)
+    # Values 0 to 999 once each, as good as the order of the resamples: 2.5 % lie outside on each side.
+    spread = bootstrap(
+        columns, lambda sums: np.arange(np.size(sums) // 2).reshape(sums.shape[:-1]), num_resamples=1_001
+    )
+    assert (spread.low, spread.high) == (25.0, 975.0)
 
 
 def test_bits_of_a_fair_choice():

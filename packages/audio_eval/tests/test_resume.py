@@ -53,7 +53,7 @@ def test_a_killed_run_ends_as_one_that_was_not(
     part = tmp_path / "part"
     killed(export, data, part, task, records)
     journal = part / "items" / f"{task}.partial.jsonl"
-    known = [json.loads(line) for line in journal.read_text().splitlines()[1:-1]]
+    known = [json.loads(line) for line in journal.read_text().splitlines()[:-1]]
     assert known
     assert not (part / "evaluation.json").exists()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_data import InputError
+from audio_data import InputError, sole_writer
 from audio_eval import compare, evaluate, load_checkpoint, make_report, make_tasks, read_evaluation
 from audio_eval.evaluation import write_evaluation
 from audio_eval.metrics import word_error_rate
@@ -178,8 +178,16 @@ def test_a_wrong_setting_of_the_last_task_is_named_before_the_first_runs(
 
 def test_an_unwritable_folder_is_named_before_any_work(export, data, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=r"cannot write .*choose another folder"):
         evaluate(export, data, ["voice"], [], tmp_path / "file" / "out", judge="none")
+
+
+def test_a_folder_has_one_evaluation_at_a_time(export, data, tmp_path):
+    with sole_writer(tmp_path), pytest.raises(InputError, match="another process is writing in"):
+        evaluate(export, data, ["voice"], [], tmp_path, judge="none")
+    assert list(tmp_path.iterdir()) == []
+    evaluate(export, data, ["voice"], [], tmp_path, judge="none")
+    assert [file.name for file in tmp_path.iterdir() if file.name != "items"] == ["evaluation.json"]
 
 
 def test_a_folder_without_an_evaluation_is_named(tmp_path):

@@ -2,12 +2,11 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audio_data import InputError, Vocabulary
+from audio_data import InputError, Vocabulary, file_errors, from_json, hash_file, read_json
 from audio_model import Qwen3x, load_model
 from audio_tokenize import TextTokenizer, VocabularyFolder
 
@@ -16,6 +15,9 @@ _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _VOCABULARY = "vocabulary"
 # Which published vocabulary a model without a vocabulary folder has, by its number of ids.
+_REMEDY = "export the model again with `audio-train export`, or restore the file from a copy"
+# What is read of a provenance; what else a trainer records may be anything.
+_READ = {"loss": str | None, "run": str | None, "tokens": int | None, "codec": Mapping[str, Any] | None}
 _PUBLISHED = {144_644: "marin-mimi", 168_059: "qwen3x-mimi"}
 
 
@@ -86,7 +88,7 @@ def _meaning(folder: Path) -> VocabularyFolder:
     """The vocabulary of the folder, or the published one that fits the model's size."""
     config, tokenizer = folder / "config.json", folder / "tokenizer.json"
     if not (folder / _VOCABULARY).is_dir() and config.is_file() and tokenizer.is_file():
-        size = json.loads(config.read_text(encoding="utf-8")).get("vocab_size")
+        size = read_json(config, remedy=_REMEDY).get("vocab_size")
         if size not in _PUBLISHED:
             sizes = " or ".join(f"{size:,}" for size in _PUBLISHED)
             raise InputError(
@@ -102,11 +104,16 @@ def _digest(folder: Path) -> str:
     files = [folder / _WEIGHTS] if (folder / _WEIGHTS).is_file() else sorted(folder.glob("*.safetensors"))
     digests = []
     for file in files:
-        with file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        digests.append(hash_file(file))
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
     path = folder / "provenance.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.exists():
+        return {}
+    content = read_json(path, remedy=_REMEDY)
+    with file_errors(path, _REMEDY):
+        for name, annotation in _READ.items():
+            from_json(annotation, content.get(name), f"provenance.{name}")
+    return content

@@ -4,23 +4,35 @@
     EVAL/items/<task>.jsonl     one JSON object an item: what it contributes to each score, transcripts, audio paths
     EVAL/audio/...              sounds, as 16-bit wav
 
-The summary is written last and holds the SHA-256 of each file of items, so what a kill leaves between the two is found
-out, not believed.
+The summary is written last and holds the SHA-256 of each file of items and of itself: what a kill leaves between the
+two, and what a disk damages later, is found out and never believed.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from audio_data import InputError
+from audio_data import (
+    InputError,
+    decode_line,
+    file_errors,
+    from_json,
+    make_folder,
+    read_bytes,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from audio_eval.scores import Comparison, Item, Score, compare_items
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# The first version has no checksum of the summary.
+_READABLE_VERSIONS = (1, SCHEMA_VERSION)
+_CHECKSUM = "sha256"
+_REMEDY = "move it away and run `audio-eval run` again, or restore it from a copy"
 SUMMARY_NAME = "evaluation.json"
 
 
@@ -79,28 +91,71 @@ class Evaluation:
         return by_dataset
 
 
+@dataclasses.dataclass(frozen=True)
+class TaskRecord:
+    """What `evaluation.json` holds of one task.
+
+    Attributes:
+        fingerprint: As `TaskResult.fingerprint`.
+        settings: As `TaskResult.settings`.
+        seconds: As `TaskResult.seconds`.
+        items_sha256: SHA-256 of its file of items.
+        scores: Its scores, as `Score.to_json` gives them.
+    """
+
+    fingerprint: str
+    settings: Mapping[str, Any]
+    seconds: float
+    items_sha256: str
+    scores: tuple[Mapping[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What `evaluation.json` holds.
+
+    Attributes:
+        schema_version: Version of the format.
+        provenance: As `Evaluation.provenance`.
+        tasks: Records by the name of the task.
+        sha256: `fingerprint` of all that stands beside it; empty in the first version.
+    """
+
+    schema_version: int
+    provenance: Mapping[str, Any]
+    tasks: Mapping[str, TaskRecord]
+    sha256: str = ""
+
+
 def fingerprint(content: Mapping[str, Any]) -> str:
     """Returns the SHA-256 of a JSON object's canonical form."""
-    return _sha256(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True))
+    return _sha256(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode())
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_evaluation(evaluation: Evaluation) -> None:
-    """Writes the items of every task, then the summary; each file is replaced whole or not at all."""
+    """Writes the items of every task, then the summary; each file is replaced whole or not at all.
+
+    Raises:
+        InputError: The disk refuses.
+    """
+    make_folder(evaluation.folder / "items")
     for result in evaluation.results:
-        write_text(_items_path(evaluation.folder, result.task), _json_lines(result.items))
-    write_text(evaluation.folder / SUMMARY_NAME, json.dumps(to_json(evaluation), indent=2, ensure_ascii=False) + "\n")
+        write_bytes(_items_path(evaluation.folder, result.task), _json_lines(result.items))
+    # Read back, so that the checksum is of what a reader sees: tuples are lists there, and keys are text.
+    content = json.loads(json.dumps(to_json(evaluation), allow_nan=False))
+    write_json(evaluation.folder / SUMMARY_NAME, {**content, _CHECKSUM: fingerprint(content)})
 
 
-def _json_lines(items: Iterable[Item]) -> str:
-    return "".join(json.dumps(item.to_json(), ensure_ascii=False) + "\n" for item in items)
+def _json_lines(items: Iterable[Item]) -> bytes:
+    return "".join(json.dumps(item.to_json(), ensure_ascii=False, allow_nan=False) + "\n" for item in items).encode()
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns what `evaluation.json` holds."""
+    """Returns what `evaluation.json` holds, without its checksum."""
     return {
         "schema_version": SCHEMA_VERSION,
         "provenance": dict(evaluation.provenance),
@@ -121,33 +176,63 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Reads an evaluation's folder.
 
     Raises:
-        InputError: There is none, it was written by another version of the format, or a file of it was changed.
+        InputError: There is none, it was written by another version of the format, or a file of it is damaged.
+    """
+    summary = read_summary(folder)
+    results = (read_result(folder, task, record) for task, record in summary.tasks.items())
+    return Evaluation(folder, summary.provenance, tuple(results))
+
+
+def read_summary(folder: Path) -> Summary:
+    """Reads `evaluation.json` alone.
+
+    Raises:
+        InputError: It is missing, of another version of the format, or damaged.
     """
     path = folder / SUMMARY_NAME
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"`{folder}` holds no `{SUMMARY_NAME}`: make an evaluation with `audio-eval run ... --out`")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content.get("schema_version") != SCHEMA_VERSION:
-        found = content.get("schema_version")
-        raise InputError(f"`{path}` must have schema version {SCHEMA_VERSION}, got {found!r}: run the evaluation again")
-    results = (_read_result(folder, task, record) for task, record in content["tasks"].items())
-    return Evaluation(folder, content["provenance"], tuple(results))
+    content = read_json(path, remedy=_REMEDY)
+    with file_errors(path, _REMEDY):
+        version = content.get("schema_version")
+        if version not in _READABLE_VERSIONS:
+            raise InputError(f"`{path}` must have schema version {SCHEMA_VERSION}, got {version!r}")
+        summary = from_json(Summary, content, "evaluation")
+        rest = {key: value for key, value in content.items() if key != _CHECKSUM}
+        if summary.sha256 != ("" if version == 1 else fingerprint(rest)):
+            raise InputError("the content does not match its own checksum")
+    return summary
 
 
-def _read_result(folder: Path, task: str, record: Mapping[str, Any]) -> TaskResult:
+def read_result(folder: Path, task: str, record: TaskRecord) -> TaskResult:
+    """Reads the items of one task.
+
+    Args:
+        folder: Folder of the evaluation.
+        task: Name of the task.
+        record: What the summary holds of it.
+
+    Raises:
+        InputError: The file of items is missing, or not the one that the summary speaks of.
+    """
     path = _items_path(folder, task)
     if not path.is_file():
         raise InputError(f"`{path}` is missing, though `{SUMMARY_NAME}` speaks of it: run the evaluation again")
-    content = path.read_text(encoding="utf-8")
-    if _sha256(content) != record.get("items_sha256"):
-        raise InputError(f"`{path}` must be as `{SUMMARY_NAME}` was made from, got other content: run it again")
+    content = read_bytes(path)
+    with file_errors(path, "run the evaluation again"):
+        if _sha256(content) != record.items_sha256:
+            raise InputError(f"`{path}` must be as `{SUMMARY_NAME}` was made from, got other content")
+        lines = enumerate(content.split(b"\n"), start=1)
+        items = tuple(Item.from_json(decode_line(line, number)) for number, line in lines if line)
+    with file_errors(folder / SUMMARY_NAME, _REMEDY):
+        scores = tuple(Score.from_json(score) for score in record.scores)
     return TaskResult(
         task=task,
-        fingerprint=record["fingerprint"],
-        settings=record["settings"],
-        seconds=record["seconds"],
-        scores=tuple(Score.from_json(score) for score in record["scores"]),
-        items=tuple(Item.from_json(json.loads(line)) for line in content.split("\n") if line),
+        fingerprint=record.fingerprint,
+        settings=record.settings,
+        seconds=record.seconds,
+        scores=scores,
+        items=items,
     )
 
 
@@ -171,48 +256,6 @@ def compare(first: Evaluation, second: Evaluation) -> list[Comparison]:
 
 def _has_value(scores: Iterable[Score], wanted: Score) -> bool:
     return any((s.name, s.dataset) == (wanted.name, wanted.dataset) and s.value is not None for s in scores)
-
-
-def read_json_lines(path: Path) -> Sequence[dict[str, Any]]:
-    """Reads a file of one JSON object a line; a last line that a kill cut short is left out."""
-    records = []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise InputError(f"line {number} of `{path}` must be one JSON object, got {line[:80]!r}") from error
-    return records
-
-
-def write_text(path: Path, content: str) -> None:
-    """Replaces a text file whole or not at all.
-
-    Raises:
-        InputError: The disk refuses.
-    """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what a disk refuses (no space, no permission, no such folder) into one line about `path`."""
-    try:
-        yield
-    except OSError as error:
-        advice = "free some space or choose another folder"
-        raise InputError(f"`{path}` cannot be written ({error.strerror or error}): {advice}") from error
 
 
 def _items_path(folder: Path, task: str) -> Path:

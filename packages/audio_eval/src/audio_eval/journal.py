@@ -1,17 +1,21 @@
 """What a task has finished so far, on disk: a killed evaluation goes on at the item it was at, not at the task.
 
-A journal is a file of JSON lines beside the items, `items/<task>.partial.jsonl`: first the fingerprint of everything
-that the results depend on, then one line a result, each with the step it belongs to and the item's key. It is removed
-once the task's items are written.
+A journal is a file of JSON lines beside the items, `items/<task>.partial.jsonl`: one line a result, with the step it
+belongs to, the item's key, the value, and a checksum over these and the fingerprint of everything that the results
+depend on. A line that was damaged, or belongs to other settings, is not a result: its item is computed again. The file
+is removed once the task's items are written.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from audio_eval.evaluation import disk_errors
+import click
+
+from audio_data import InputError, decode_object, disk_errors, make_folder, read_bytes
 
 
 class Journal:
@@ -22,29 +26,48 @@ class Journal:
 
         Args:
             path: The file; None keeps everything in memory.
-            fingerprint: Hash of all that the results depend on. A file with another one is begun anew.
+            fingerprint: Hash of all that the results depend on. A file that holds no result of it is begun anew.
+
+        Raises:
+            InputError: The file cannot be read or written.
         """
         self._path = path
         self._fingerprint = fingerprint
         self._results: dict[tuple[str, str], Any] = {}
         self._stream: TextIO | None = None
-        if path is not None and path.is_file():
+        if path is not None and path.exists():
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        whole = path.read_bytes()
+        whole = read_bytes(path)
         # What a kill cut short is not a result.
         whole = whole[: whole.rfind(b"\n") + 1]
-        lines = whole.decode("utf-8", errors="replace").splitlines()
-        if not lines or _loads(lines[0]).get("fingerprint") != self._fingerprint:
-            path.unlink()
-            return
-        for line in lines[1:]:
-            record = _loads(line)
-            if "step" in record:
-                self._results[record["step"], record["key"]] = record["value"]
-        with disk_errors(path), path.open("r+b") as stream:
-            stream.truncate(len(whole))
+        lines = whole.split(b"\n")[:-1]
+        results = [result for line in lines if (result := self._result(line)) is not None]
+        with disk_errors(path):
+            if not results:
+                path.unlink()
+                return
+            with path.open("r+b") as stream:
+                stream.truncate(len(whole))
+        self._results.update(results)
+        if damaged := len(lines) - len(results):
+            click.echo(f"{damaged:,} of {len(lines):,} lines of `{path}` are damaged: computed again", err=True)
+
+    def _result(self, line: bytes) -> tuple[tuple[str, str], Any] | None:
+        """Step, key and value of a line, or None if its checksum is not that of its content."""
+        try:
+            record = decode_object(line)
+        except InputError:
+            return None
+        step, key, value = record.get("step"), record.get("key"), record.get("value")
+        if not (isinstance(step, str) and isinstance(key, str) and record == self._record(step, key, value)):
+            return None
+        return (step, key), value
+
+    def _record(self, step: str, key: str, value: Any) -> dict[str, Any]:
+        signed = json.dumps([self._fingerprint, step, key, value], sort_keys=True, separators=(",", ":"))
+        return {"step": step, "key": key, "value": value, "sha256": hashlib.sha256(signed.encode()).hexdigest()[:16]}
 
     def __len__(self) -> int:
         """Number of results."""
@@ -60,6 +83,9 @@ class Journal:
         Args:
             step: What was done, such as "encode".
             results: Results by key, as JSON values.
+
+        Raises:
+            InputError: The disk refuses.
         """
         self._results.update({(step, key): value for key, value in results.items()})
         if self._path is None or not results:
@@ -67,17 +93,14 @@ class Journal:
         with disk_errors(self._path):
             stream = self._stream or self._open(self._path)
             for key, value in results.items():
-                line = {"step": step, "key": key, "value": value}
-                stream.write(json.dumps(line, ensure_ascii=True, separators=(",", ":")) + "\n")
+                line = self._record(step, key, value)
+                stream.write(json.dumps(line, ensure_ascii=True, separators=(",", ":"), allow_nan=False) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
 
     def _open(self, path: Path) -> TextIO:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = not path.is_file()
+        make_folder(path.parent)
         self._stream = path.open("a", encoding="utf-8")
-        if fresh:
-            self._stream.write(json.dumps({"fingerprint": self._fingerprint}) + "\n")
         return self._stream
 
     def close(self) -> None:
@@ -91,11 +114,3 @@ class Journal:
         self.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
-
-
-def _loads(line: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except json.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -9,16 +9,17 @@ from typing import Any
 import click
 import jax
 
-from audio_data import InputError, TokenDataset, open_root
+from audio_data import InputError, TokenDataset, open_root, sole_writer
 from audio_eval.checkpoint import load_checkpoint
 from audio_eval.decoding import check_seed
 from audio_eval.evaluation import (
     SUMMARY_NAME,
     Evaluation,
     TaskResult,
-    disk_errors,
     fingerprint,
     read_evaluation,
+    read_result,
+    read_summary,
     write_evaluation,
 )
 from audio_eval.journal import Journal
@@ -27,6 +28,8 @@ from audio_eval.tasks import Context, Task
 from audio_tokenize import Utterance, open_corpus
 
 _PACKAGES = ("audio-eval", "audio-data", "audio-model", "audio-tokenize", "jax", "jiwer")
+# Raised when a task computes other numbers from the same input: results of the earlier arithmetic are computed anew.
+_ARITHMETIC = 2
 # What makes two evaluations one: results on other weights or data are not kept beside new ones.
 _IDENTITY = ("weights_sha256", "datasets", "main_dataset")
 # Whoever names another judge wants its scores, and is not to find out after hours that there are none.
@@ -70,7 +73,8 @@ def evaluate(
         The evaluation, as it was written.
 
     Raises:
-        InputError: Something that was named, such as a judge, is missing or does not belong together.
+        InputError: Something that was named, such as a judge, is missing or does not belong together; or another
+            process writes in `out`.
     """
     check_seed(seed)
     if limit is not None and limit < 1:
@@ -89,9 +93,15 @@ def evaluate(
     )
     _check_judge("judge", judge, context.judge)
     _check_judge("speaker_judge", speaker_judge, context.speaker_judge)
-    # A folder that cannot be written is to be known before the work, not after it.
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    # A folder that cannot be written, or that another evaluation writes in, is to be known before the work.
+    with sole_writer(folder):
+        _evaluate(context, tasks)
+        return read_evaluation(folder)
+
+
+def _evaluate(context: Context, tasks: Sequence[Task]) -> None:
+    """Runs the tasks whose results are not in the folder, and writes each as soon as it is there."""
+    folder = context.folder
     for task in tasks:
         task.check(context)
     results = _earlier(folder, context)
@@ -108,7 +118,6 @@ def evaluate(
             journal.discard()
     if not tasks:
         write_evaluation(Evaluation(folder, _provenance(context), tuple(results.values())))
-    return read_evaluation(folder)
 
 
 def _check_judge(what: str, name: str, found: Judge | SpeakerJudge) -> None:
@@ -134,16 +143,25 @@ def _run(task: Task, context: Context, journal: Journal, fingerprint: str) -> Ta
 
 
 def _earlier(folder: Path, context: Context) -> dict[str, TaskResult]:
-    """Results of the same model on the same data that are in the folder; those of others are replaced."""
-    if not (folder / SUMMARY_NAME).is_file():
+    """Results of the same model on the same data that are in the folder; those of others are replaced.
+
+    A task whose items are damaged, or newer than the summary because of a kill between the two, is run again.
+
+    Raises:
+        InputError: The summary is damaged, or was not written by an evaluation: it is not overwritten.
+    """
+    if not (folder / SUMMARY_NAME).exists():
         return {}
-    try:
-        found, provenance = read_evaluation(folder), _provenance(context)
-    except InputError as error:
-        click.echo(f"starting anew: {error.message}", err=True)
+    summary, provenance = read_summary(folder), _provenance(context)
+    if any(summary.provenance.get(key) != provenance[key] for key in _IDENTITY):
         return {}
-    same = all(found.provenance[key] == provenance[key] for key in _IDENTITY)
-    return {result.task: result for result in found.results} if same else {}
+    results = {}
+    for task, record in summary.tasks.items():
+        try:
+            results[task] = read_result(folder, task, record)
+        except InputError as error:
+            click.echo(f"starting task {task} anew: {error.message}", err=True)
+    return results
 
 
 def _settings(task: Task, context: Context) -> dict[str, Any]:
@@ -164,7 +182,15 @@ def _fingerprint(task: Task, context: Context) -> str:
     provenance = _provenance(context)
     depends_on = {key: provenance[key] for key in ("weights_sha256", "datasets", "vocabulary_fingerprint")}
     version = importlib.metadata.version("audio-eval")
-    return fingerprint({"task": task.name, "settings": _settings(task, context), "version": version, **depends_on})
+    return fingerprint(
+        {
+            "task": task.name,
+            "settings": _settings(task, context),
+            "version": version,
+            "arithmetic": _ARITHMETIC,
+            **depends_on,
+        }
+    )
 
 
 def _provenance(context: Context) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from audio_data import InputError
+from audio_data import InputError, from_json
 from audio_eval.bleu import bleu
 from audio_eval.metrics import Estimate, bootstrap, difference, quotient, ratio
 
 Better = Literal["lower", "higher", "neither"]
+_ITEM_KEYS = ("id", "dataset", "terms")
 _STATISTICS = {1: {"ratio": ratio}, 2: {"difference": difference, "quotient": quotient}, 5: {"bleu": bleu}}
 
 
@@ -38,10 +39,14 @@ class Item:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Item":
-        """Inverse of `to_json`."""
-        detail = {key: value for key, value in record.items() if key not in ("id", "dataset", "terms")}
-        terms = {name: (float(term[0]), float(term[1])) for name, term in record["terms"].items()}
-        return cls(record["id"], record["dataset"], terms, detail)
+        """Inverse of `to_json`.
+
+        Raises:
+            InputError: The record is not one of an item.
+        """
+        own = {key: value for key, value in record.items() if key in _ITEM_KEYS}
+        detail = {key: value for key, value in record.items() if key not in _ITEM_KEYS}
+        return from_json(cls, {**own, "detail": detail}, "item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +119,19 @@ class Score:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Score":
-        """Inverse of `to_json`."""
-        measure = {field.name: record[field.name] for field in dataclasses.fields(Measure)}
-        own = {key: value for key, value in record.items() if key not in measure}
-        return cls(measure=Measure(**{**measure, "terms": tuple(measure["terms"])}), **own)
+        """Inverse of `to_json`.
+
+        Raises:
+            InputError: The record is not one of a score.
+        """
+        names = [field.name for field in dataclasses.fields(Measure)]
+        measure = {key: value for key, value in record.items() if key in names}
+        own = {key: value for key, value in record.items() if key not in names}
+        score = from_json(cls, {**own, "measure": measure}, "score")
+        if score.measure.statistic not in _STATISTICS.get(len(score.measure.terms), ()):
+            wrong = (score.measure.statistic, len(score.measure.terms))
+            raise InputError(f"`score.terms` must be as many as `score.statistic` combines, got {wrong!r}")
+        return score
 
 
 def score_items(

@@ -87,7 +87,8 @@ def score_documents(
         Log-likelihoods of each document, in the given order.
 
     Raises:
-        InputError: A document is too short or too long; the message names its index.
+        InputError: A document is too short or too long, or the model gives it a likelihood that is not finite; the
+            message names its index.
     """
     scored = dict(
         scored_documents(model, documents, sets, tokens_per_batch=tokens_per_batch, max_widths=max_widths, label=label)
@@ -128,7 +129,7 @@ def scored_documents(
         Index and log-likelihoods of a document, batch by batch.
 
     Raises:
-        InputError: As `score_documents`, before the first batch.
+        InputError: As `score_documents`, before the first batch; or the model gives a likelihood that is not finite.
     """
     lengths = [len(document) for document in documents]
     longest = model.config.max_seq_len
@@ -211,6 +212,11 @@ def _handed_out(
     for index in members:
         targets = np.asarray(documents[index][first[index] :], np.int32)
         here = np.s_[start : start + len(targets)]
+        if not (np.isfinite(full[here]).all() and np.isfinite(allowed[here]).all()):
+            raise InputError(
+                f"the likelihoods of document `{index}` must be finite, got NaN or infinity: the model's weights are "
+                "damaged or its training diverged; export it from an earlier checkpoint"
+            )
         yield index, Likelihoods(targets, full[here], allowed[here], None if best is None else best[here])
         start = here.stop
 

@@ -1,4 +1,5 @@
 import csv
+import os
 import shutil
 
 import pyarrow
@@ -187,6 +188,28 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path):
     (tmp_path / "gold.csv").symlink_to(tmp_path / "blob")
     with pytest.raises(InputError, match=r"gold\.csv` must lead to a file, got a broken link"):
         fingerprint_folder(tmp_path)
+
+
+def test_a_name_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"names in UTF-8, got b'caf\\xe9.wav': rename it"):
+        fingerprint_folder(tmp_path)
+
+
+def test_another_recording_of_the_same_size_is_another_test_set(tmp_path):
+    path, size = tmp_path / "a.wav", 100_000
+    path.write_bytes(bytes(size))
+    before = fingerprint_folder(tmp_path)
+    for place in (0, size // 2 + 5, size - 1):
+        path.write_bytes(bytes(place) + b"x" + bytes(size - place - 1))
+        assert fingerprint_folder(tmp_path) != before
+
+
+@pytest.mark.parametrize("correct", ["", "2", "right"])
+def test_a_pair_that_is_neither_right_nor_wrong_is_refused(tmp_path, correct):
+    (tmp_path / "gold.csv").write_text(f"id,filename,voice,correct,word\n1,a,v,1,cat\n1,b,v,{correct},tac\n")
+    with pytest.raises(InputError, match=rf"`correct` in row 2 of .* must be 0 or 1, got '{correct}'"):
+        read_zerospeech(tmp_path, SWUGGY)
 
 
 def test_a_test_set_that_is_not_there_says_how_to_get_it(tmp_path, monkeypatch):

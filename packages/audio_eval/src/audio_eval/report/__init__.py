@@ -4,8 +4,8 @@ import importlib.resources
 import json
 from pathlib import Path
 
-from audio_data import InputError
-from audio_eval.evaluation import SCHEMA_VERSION, Evaluation, read_evaluation, write_text
+from audio_data import InputError, read_bytes, sole_file_writer, write_bytes
+from audio_eval.evaluation import SCHEMA_VERSION, Evaluation, read_evaluation
 from audio_eval.report import sections, test_sets
 from audio_eval.report.markup import Markup, join, style_sheet, tag
 from audio_eval.report.tables import cards, markdown
@@ -14,6 +14,9 @@ from audio_eval.report.training import Training, read_training
 __all__ = ["make_report"]
 
 # The page may load nothing at all, so that no text in it can reach out, whatever it holds.
+_HEADING = "Evaluation of "
+# What stands in every file of a report: anything else of that name is somebody's own, and is not written over.
+_MARKS = {"html": "Made by audio-eval ", "json": f'"title": "{_HEADING}', "markdown": f"# {_HEADING}"}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
@@ -29,7 +32,8 @@ def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | No
         Paths of what was written, by kind: "html", "json", "markdown".
 
     Raises:
-        InputError: There is no evaluation, the run has no metrics, or `out` does not end in `.html`.
+        InputError: There is no evaluation, the run has no metrics, one of them is damaged, `out` does not end in
+            `.html`, a file that is no report has one of the three names, or another process is writing them.
     """
     page = Path(out)
     if page.suffix != ".html":
@@ -38,9 +42,17 @@ def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | No
     training = read_training(Path(run)) if run is not None else None
     title = _title(found, Path(run) if run is not None else None)
     paths = {"html": page, "json": page.with_suffix(".json"), "markdown": page.with_suffix(".md")}
-    write_text(paths["html"], render(title, found, training))
-    write_text(paths["json"], json.dumps(_json(title, found, training), indent=2, ensure_ascii=False) + "\n")
-    write_text(paths["markdown"], markdown(title, found))
+    contents = {
+        "html": render(title, found, training),
+        "json": json.dumps(_json(title, found, training), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "markdown": markdown(title, found),
+    }
+    with sole_file_writer(page):
+        for kind, path in paths.items():
+            if path.exists() and _MARKS[kind].encode() not in read_bytes(path):
+                raise InputError(f"`{path}` is not a report of ours and is not replaced: choose another name for `out`")
+        for kind, path in paths.items():
+            write_bytes(path, contents[kind].encode())
     return {kind: str(path) for kind, path in paths.items()}
 
 
@@ -91,7 +103,7 @@ def _parts(evaluation: Evaluation, training: Training | None) -> list[tuple[str,
 
 def _title(evaluation: Evaluation, run: Path | None) -> str:
     recorded = evaluation.provenance.get("training", {}).get("run")
-    return f"Evaluation of {recorded or (run or Path(evaluation.provenance['checkpoint'])).resolve().name}"
+    return f"{_HEADING}{recorded or (run or Path(evaluation.provenance['checkpoint'])).resolve().name}"
 
 
 def _subtitle(evaluation: Evaluation) -> str:

@@ -1,14 +1,12 @@
 """The course of training, read from a run's `metrics.jsonl`."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audio_data import InputError
-from audio_eval.evaluation import read_json_lines
+from audio_data import InputError, file_errors, from_json, read_json, read_json_lines
 from audio_eval.report.figures import NARROW, WIDE, Series, line_chart
 from audio_eval.report.markup import Markup, tag
 
@@ -16,6 +14,16 @@ METRICS_NAME = "metrics.jsonl"
 RESOLVED_NAME = "resolved.json"
 # A line is drawn through at most this many points, each the mean over its stretch of steps.
 _MAX_POINTS = 240
+_LOSSES = Mapping[str, float | None]
+# What is drawn or summed up of a logged step; what a run logs beside it may be anything.
+_LOGGED = {
+    "tokens": int | None,
+    "loss": float | None,
+    "nll": _LOSSES,
+    "learning_rate": float | None,
+    "tokens_per_second": float | None,
+}
+_REMEDY = "restore it from a copy, or make the report without `--run`"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,23 +60,41 @@ def read_training(run: Path) -> Training:
     """Reads the metrics of a run.
 
     Raises:
-        InputError: The run's folder holds none.
+        InputError: The run's folder holds none, or they are damaged.
     """
     path = run / METRICS_NAME
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"`run` must be the folder of a training run, got no `{METRICS_NAME}` in `{run}`")
-    records = read_json_lines(path)
-    steps = [record for record in records if "evaluation" not in record]
-    evaluations = [{"step": record["step"], **record["evaluation"]} for record in records if "evaluation" in record]
+    records = read_json_lines(path, remedy=_REMEDY, allow_cut=True)
+    steps, evaluations = [], []
+    with file_errors(path, _REMEDY):
+        for number, record in enumerate(records, start=1):
+            name = f"record {number}"
+            found = {"step": from_json(int, record.get("step"), f"{name}.step")}
+            if "evaluation" in record:
+                losses = from_json(Mapping[str, Any], record["evaluation"], f"{name}.evaluation").get("nll")
+                evaluations.append({**found, "nll": from_json(_LOSSES, losses, f"{name}.evaluation.nll")})
+            else:
+                logged = {key: of for key, of in _LOGGED.items() if key in record}
+                steps.append(found | {key: from_json(of, record[key], f"{name}.{key}") for key, of in logged.items()})
     return Training(steps, evaluations, _stages(run))
 
 
 def _stages(run: Path) -> list[tuple[float, str]]:
     path = run / RESOLVED_NAME
-    if not path.is_file():
+    if not path.exists():
         return []
-    stages = json.loads(path.read_text(encoding="utf-8")).get("derived", {}).get("mixture", [])
-    return [(float(stage["start_step"]), _corpora(stage["weights"])) for stage in stages]
+    content = read_json(path, remedy=_REMEDY)
+    with file_errors(path, _REMEDY):
+        derived = from_json(Mapping[str, Any], content.get("derived", {}), "derived")
+        stages = from_json(list[Mapping[str, Any]], derived.get("mixture", []), "derived.mixture")
+        return [
+            (
+                from_json(float, stage.get("start_step"), f"derived.mixture.{index}.start_step"),
+                _corpora(from_json(Mapping[str, float], stage.get("weights"), f"derived.mixture.{index}.weights")),
+            )
+            for index, stage in enumerate(stages)
+        ]
 
 
 def _corpora(weights: Mapping[str, float]) -> str:

@@ -12,9 +12,8 @@ import numpy as np
 import soundfile
 from jaxtyping import Float, Int
 
-from audio_data import InputError, TokenDataset
+from audio_data import InputError, TokenDataset, disk_errors, make_folder
 from audio_eval.checkpoint import Checkpoint
-from audio_eval.evaluation import disk_errors
 from audio_eval.heldout import HeldoutDocument, HeldoutUtterance, read_documents, utterances
 from audio_eval.journal import Journal
 from audio_eval.judges import Judge, SpeakerJudge, Unavailable
@@ -169,11 +168,10 @@ class Context:
         safe = "/".join(re.sub(r"[^\w.-]+", "_", part).strip(".") or "_" for part in name.split("/"))
         relative = f"{AUDIO_FOLDER}/{safe}.wav"
         path = self.folder / relative
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as stream:
-                rate_hz = int(self.codec.sample_rate_hz)
-                soundfile.write(stream, np.clip(samples, -1.0, 1.0), rate_hz, format="WAV", subtype="PCM_16")
+        make_folder(path.parent)
+        with disk_errors(path), path.open("wb") as stream:
+            rate_hz = int(self.codec.sample_rate_hz)
+            soundfile.write(stream, np.clip(samples, -1.0, 1.0), rate_hz, format="WAV", subtype="PCM_16")
         return relative
 
 

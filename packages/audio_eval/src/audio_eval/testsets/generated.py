@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from audio_data import InputError
+from audio_data import InputError, make_folder, sole_file_writer
 from audio_tokenize import Utterance, load_audio, open_corpus, resample
 
 _RATE_HZ = 16_000
@@ -29,12 +29,18 @@ def write_twin(name: str, folder: Path, num_items: int = 20) -> None:
         num_items: Pairs, or utterances; at most about a hundred.
 
     Raises:
-        InputError: There is no such twin.
+        InputError: There is no such twin, or the folder holds something: perhaps the published test set itself.
     """
     if name not in TWINS:
         raise InputError(f"`name` must be one of {', '.join(TWINS)}, got {name!r}")
-    folder.mkdir(parents=True, exist_ok=True)
-    TWINS[name](folder, num_items)
+    with sole_file_writer(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"`{folder}` must be an empty folder, got one with files: remove it or choose another")
+        # Under another name until it is whole, so that a part of it never passes for the twin.
+        partial = folder.with_name(f".{folder.name}.partial")
+        make_folder(partial)
+        TWINS[name](partial, num_items)
+        partial.replace(folder)
 
 
 @functools.cache

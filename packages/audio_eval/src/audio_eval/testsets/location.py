@@ -11,11 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from audio_data import InputError
+from audio_data import InputError, disk_errors
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 # Small files say what the others are, so their content counts and not only their size.
 _DESCRIBING = frozenset({".csv", ".lst", ".tsv", ".txt", ".json", ".jsonl"})
+
+_SAMPLE_BYTES = 4_096
+# Bytes of a name in the common file systems.
+_LONGEST_NAME = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,19 +108,34 @@ def wrong_layout(folder: Path, card: TestSetCard, detail: str = "") -> InputErro
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """Returns a SHA-256 over names and sizes of all files, and the content of those that describe the others.
+    """Returns a SHA-256 over names, sizes and a sample of all files, and all of those that describe the others.
 
     Raises:
-        InputError: A link in it leads nowhere.
+        InputError: A link in it leads nowhere, or a name in it is not UTF-8.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names):
         if not path.exists():
             raise InputError(f"`{path}` must lead to a file, got a broken link: fetch the test set again")
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
-        if path.suffix in _DESCRIBING:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        name = path.relative_to(folder).as_posix()
+        try:
+            digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+        except UnicodeEncodeError as error:
+            raw = os.fsencode(name)
+            raise InputError(f"`{folder}` must hold files with names in UTF-8, got {raw!r}: rename it") from error
+        with disk_errors(path, "read"):
+            digest.update(hashlib.sha256(path.read_bytes() if path.suffix in _DESCRIBING else _sample(path)).digest())
     return digest.hexdigest()
+
+
+def _sample(path: Path) -> bytes:
+    """A piece of the beginning, the middle and the end: another recording of the same length differs in them."""
+    size, pieces = path.stat().st_size, []
+    with path.open("rb") as file:
+        for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
+            file.seek(start)
+            pieces.append(file.read(_SAMPLE_BYTES))
+    return b"".join(pieces)
 
 
 def read_text(path: Path) -> str:
@@ -146,19 +165,38 @@ def read_csv(path: Path, columns: Iterable[str]) -> tuple[list[dict[str, str]], 
         Its rows; and which of the columns it lacks, when there are no rows.
 
     Raises:
-        InputError: It is not UTF-8, or a row has no value in one of the columns; the message names it.
+        InputError: It is not UTF-8 or no csv file, or a row has no value in one of the columns; the message names it.
     """
     wanted = list(columns)
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    if missing := [column for column in wanted if column not in (reader.fieldnames or ())]:
-        return [], missing
     rows = []
-    for row in reader:
-        if short := [column for column in wanted if row[column] is None]:
-            at = f"line {reader.line_num} of `{path}`"
-            raise InputError(f"{at} must have a value of {short[0]!r}, got none: complete it")
-        rows.append(row)
+    try:
+        if missing := [column for column in wanted if column not in (reader.fieldnames or ())]:
+            return [], missing
+        for row in reader:
+            if short := [column for column in wanted if row[column] is None]:
+                at = f"line {reader.line_num} of `{path}`"
+                raise InputError(f"{at} must have a value of {short[0]!r}, got none: complete it")
+            rows.append(row)
+    except csv.Error as error:
+        raise InputError(f"`{path}` must be a csv file, got {error}: fetch it again") from error
     return rows, []
+
+
+def named_file(folder: Path, name: str, listed: str) -> Path:
+    """The path of a file that a test set's own list names.
+
+    Args:
+        folder: Folder that the name is relative to.
+        name: As the list gives it.
+        listed: Where it is listed, for the message.
+
+    Raises:
+        InputError: No file system can have such a file.
+    """
+    if not name.strip() or "\0" in name or any(len(os.fsencode(part)) > _LONGEST_NAME for part in name.split("/")):
+        raise InputError(f"{listed} must name a file, got {name[:80]!r}: fetch it again")
+    return folder / name
 
 
 def distinct(entries: Iterable[_Entry]) -> list[_Entry]:
@@ -182,5 +220,7 @@ def read_tables(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
             table = pyarrow.parquet.ParquetFile(file)
             for batch in table.iter_batches(batch_size=64):
                 yield from batch.to_pylist()
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise InputError(f"`{file}` must be a parquet file, got {error}: fetch it again") from error
+        # Text that is not UTF-8 is only met when it is turned into Python's.
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"`{file}` must be a parquet file, got {reason}: fetch it again") from error

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from audio_data import InputError
-from audio_eval.testsets.location import Entry, TestSetCard, distinct, read_csv, read_tables, read_text, wrong_layout
+from audio_eval.testsets.location import (
+    Entry,
+    TestSetCard,
+    distinct,
+    named_file,
+    read_csv,
+    read_tables,
+    read_text,
+    wrong_layout,
+)
 from audio_tokenize.waveform import AudioBytes, AudioSource
 
 _ZEROSPEECH = (
@@ -108,7 +117,11 @@ def _from_gold(gold: Path, card: TestSetCard) -> Iterator[Pair]:
     if missing:
         raise wrong_layout(gold.parent, card, f"gold.csv has no column {', '.join(missing)}")
     groups: dict[tuple[str, str], dict[bool, list[dict[str, str]]]] = {}
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
+        if row["correct"].strip() not in ("0", "1"):
+            raise InputError(
+                f"`correct` in row {number} of `{gold}` must be 0 or 1, got {row['correct']!r}: fetch it again"
+            )
         group = groups.setdefault((row["id"], row.get("voice") or ""), {True: [], False: []})
         group[row["correct"].strip() == "1"].append(row)
     for (identity, voice), group in groups.items():
@@ -125,7 +138,7 @@ def _combinations(right: list, wrong: list) -> Iterator[tuple[int, Any, Any]]:
 
 def _gold_side(gold: Path, row: Mapping[str, str]) -> Side:
     name = row["filename"]
-    audio = gold.parent / (name if name.endswith(".wav") else f"{name}.wav")
+    audio = named_file(gold.parent, name if name.endswith(".wav") else f"{name}.wav", f"`filename` in `{gold}`")
     return Side((audio,), next((row[column] for column in _TRANSCRIPTS if row.get(column)), None))
 
 
@@ -153,11 +166,15 @@ def _from_tables(folder: Path, tables: list[Path], card: TestSetCard) -> Iterato
 
 
 def audio_cell(value: Any, name: str, folder: Path) -> AudioSource:
-    """Audio as `datasets` stores it: bytes, or the path of a file."""
+    """Audio as `datasets` stores it: bytes, or the path of a file.
+
+    Raises:
+        InputError: It is neither.
+    """
     if isinstance(value, Mapping) and value.get("bytes"):
         return AudioBytes(name, value["bytes"])
     path = value.get("path") if isinstance(value, Mapping) else value
-    return folder / str(path)
+    return named_file(folder, str(path or ""), f"the audio of {name!r} in `{folder}`")
 
 
 def read_salmon(folder: Path, card: TestSetCard = SALMON) -> list[Pair]:

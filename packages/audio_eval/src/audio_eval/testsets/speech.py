@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_data import InputError
-from audio_eval.testsets.location import Entry, TestSetCard, distinct, read_tables, read_text, wrong_layout
+from audio_eval.testsets.location import Entry, TestSetCard, distinct, named_file, read_tables, read_text, wrong_layout
 from audio_eval.testsets.pairs import audio_cell
 from audio_tokenize.waveform import AudioSource
 
@@ -103,7 +103,9 @@ def _chapter(path: Path) -> Iterator[Spoken]:
     for line in read_text(path).splitlines():
         name, _, text = line.strip().partition(" ")
         if name:
-            yield Spoken(name, path.with_name(f"{name}.flac"), text, speaker=name.split("-")[0])
+            yield Spoken(
+                name, named_file(path.parent, f"{name}.flac", f"a line of `{path}`"), text, speaker=name.split("-")[0]
+            )
 
 
 def read_covost2(folder: Path, languages: str, split: str) -> list[Spoken]:
@@ -155,9 +157,10 @@ def read_seed_tts(folder: Path) -> list[VoicePrompt]:
             raise InputError(f"line {number} of `{path}` must be ID|PROMPT TEXT|PROMPT WAV|TEXT, got {line[:80]!r}")
         identity, prompt_text, prompt, text, *rest = parts
         # The test set names the recordings of the texts by their ids where it does not say.
-        recording = folder / rest[0] if rest else folder / "wavs" / f"{identity}.wav"
+        listed = f"line {number} of `{path}`"
+        recording = named_file(folder, rest[0] if rest else f"wavs/{identity}.wav", listed)
         known = recording if rest or recording.is_file() else None
-        found.append(VoicePrompt(identity, text, prompt_text, folder / prompt, known))
+        found.append(VoicePrompt(identity, text, prompt_text, named_file(folder, prompt, listed), known))
     if not found:
         raise wrong_layout(folder, SEED_TTS, "meta.lst is empty")
     return distinct(found)
