@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audio_eval import evaluate, make_tasks
+from audio_eval import evaluate, make_tasks, read_evaluation
 from audio_eval.journal import Journal
 
 PROGRAM = Path(__file__).with_name("killed_run.py")
@@ -75,3 +75,24 @@ def test_a_killed_run_ends_as_one_that_was_not(
     assert len(written) == len(set(written))
     assert not set(written) & {(line["step"], line["key"]) for line in known}
     assert not journal.exists()
+
+
+@pytest.mark.slow
+def test_of_two_runs_in_one_folder_no_result_is_lost(export, data, test_sets, tmp_path):
+    code = "import sys; from audio_eval.cli import main; main(sys.argv[1:])"
+    shared = [str(export), "--judge", "none", "--speaker-judge", "none", "--out", str(tmp_path / "out")]
+    tasks = {
+        "nll": ["--data", str(data), "--heldout", "heldout"],
+        "twuggy": ["--data", str(data), "--heldout", "heldout", "--test-sets", str(test_sets)],
+    }
+    running = {
+        task: subprocess.Popen([sys.executable, "-c", code, "run", *shared, "--tasks", task, *options], stderr=-1)
+        for task, options in tasks.items()
+    }
+    errors = {task: process.communicate()[1].decode() for task, process in running.items()}
+    finished = {task for task, process in running.items() if process.returncode == 0}
+    assert finished
+    for task in running.keys() - finished:
+        assert running[task].returncode == 2
+        assert f"Error: another process is writing in `{tmp_path / 'out'}`" in errors[task]
+    assert {result.task for result in read_evaluation(tmp_path / "out").results} == finished

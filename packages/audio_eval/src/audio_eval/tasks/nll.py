@@ -23,7 +23,7 @@ READINGS = ("both_orders", STORED)
 HEARD, UNHEARD = "audio_first.nll_text", "text_first.nll_text"
 OTHER_TEXT = "text_first_other_text"
 OWN_AUDIO, OTHER_AUDIO = "text_first.nll_audio", f"{OTHER_TEXT}.nll_audio"
-CONTROLLED = ("audio_nll_own_over_other_text", "audio_bits_told_by_text")
+CONTROLLED: tuple[str, ...] = ("audio_nll_own_over_other_text", "audio_bits_told_by_text")
 _NO_OTHER_TEXT = "no document has another text than its own beside it: there is no control"
 _BITS_PER_NAT = 1 / math.log(2)
 
