@@ -47,6 +47,8 @@ def test_reading_names_the_first_wrong_token():
         ({"slots": [[]]}, "at least one slot"),
         ({"slots": [[(0, 2)], [], [(3, 4)]]}, "every slot at least one range"),
         ({"slots": [[(0, 9)]]}, "0 <= start < stop <= 6"),
+        ({"slots": [[(0, 2), (4, 4)]]}, "0 <= start < stop <= 6"),
+        ({"slots": [[(-1, 2)]]}, "0 <= start < stop <= 6"),
         ({"end": 6}, r"`end` must lie in \[0, 6\)"),
         ({"end": 1}, "outside every slot"),
         ({"minimum": 3}, "minimum <= maximum"),
