@@ -142,3 +142,7 @@ def test_unknown_size_names_the_nearest():
     with pytest.raises(InputError, match=r"nearest: 1\.7b"):
         named_config("1.8b", 10)
     assert named_config("0.6B", 10) == named_config("0.6b", 10)
+
+
+def test_the_limits_themselves_are_allowed():
+    assert Qwen3xConfig(**LIMITS).layers == LIMITS["layers"]
