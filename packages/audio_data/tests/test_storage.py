@@ -210,9 +210,10 @@ class ListingStore(AbstractFileSystem):
 
     def ls(self, path, detail=True, **_):
         path = self._strip_protocol(path)
-        if path not in self.dircache:
-            self.dircache[path] = [{"name": f"{path}/{name}", "size": 1, "type": "file"} for name in self.names]
-        return self.dircache[path] if detail else [entry["name"] for entry in self.dircache[path]]
+        listed = [{"name": f"{path}/{name}", "size": 1, "type": "file"} for name in self.names]
+        found = self.dircache.get(path, listed)
+        self.dircache[path] = found
+        return found if detail else [entry["name"] for entry in found]
 
 
 @pytest.mark.filterwarnings("ignore:UPath 'listing' filesystem")

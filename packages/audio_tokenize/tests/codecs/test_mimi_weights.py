@@ -215,7 +215,7 @@ def test_a_folder_has_no_revision(mimi_folder):
         ({"upsampling_ratios": [2] * 17}, "`upsampling_ratios` above 0"),
         ({"upsampling_ratios": [8, 0]}, "`upsampling_ratios` above 0"),
         ({"hidden_size": "512"}, "hidden_size` takes a whole number, got '512'"),
-        ({"hidden_size": 2**16}, "expected the tensors of a Mimi in"),
+        ({"codebook_size": 2**16}, "expected the tensors of a Mimi in"),
     ],
 )
 def test_sizes_that_no_mimi_has_are_refused_before_anything_is_made(folder, changes, message):
