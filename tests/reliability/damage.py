@@ -75,7 +75,7 @@ def _another_type(content: bytearray, rng: random.Random) -> None:
 
 def _field_removed(content: bytearray, rng: random.Random) -> None:
     value = json.loads(content)
-    value.pop(rng.choice(list(value)))
+    value.pop(rng.choice([*value, "another"]), None)
     content[:] = json.dumps(value).encode()
 
 
@@ -86,7 +86,7 @@ def _nested(content: bytearray, rng: random.Random) -> None:
 
 def _not_finite(content: bytearray, rng: random.Random) -> None:
     value = json.loads(content)
-    value[rng.choice(list(value))] = rng.choice((float("nan"), float("inf")))
+    value[rng.choice([*value, "another"])] = rng.choice((float("nan"), float("inf")))
     content[:] = json.dumps(value).encode()
 
 

@@ -1,4 +1,9 @@
 from .automaton import TokenAutomaton as TokenAutomaton
+from .checksums import CHECKSUMS_FILE as CHECKSUMS_FILE
+from .checksums import files_below as files_below
+from .checksums import find_damage as find_damage
+from .checksums import read_checksums as read_checksums
+from .checksums import write_checksums as write_checksums
 from .config import SIZES as SIZES
 from .config import Qwen3xConfig as Qwen3xConfig
 from .config import RopeConfig as RopeConfig

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from audio_model.checksums import check_whole
 from audio_model.config import Qwen3xConfig
 from audio_model.errors import InputError
 from audio_model.extension import DEVIATION, check_extension, extend_config, extended_rows
@@ -171,6 +172,7 @@ def _open(source: str | os.PathLike[str], out: str | os.PathLike[str], revision:
     found = find_model(source, revision=revision, download=download)
     if Path(out).exists() and os.path.samefile(out, found.folder):
         raise InputError(f"`out` must be another folder than the source, got {str(out)!r} for both")
+    check_whole(found.folder)
     config = load_config(found.folder)
     files = TensorFiles(found.folder)
     check_weights(config, files)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Sharding
 
+from audio_model.checksums import check_whole
 from audio_model.config import Qwen3xConfig
 from audio_model.errors import InputError
 from audio_model.huggingface import from_huggingface, tensor_shapes, to_huggingface
@@ -153,9 +154,10 @@ def load_model(
     Raises:
         InputError: If the folder or a file is missing, holds only pickled weights, or if any tensor is
             missing, unknown, of the wrong shape or not finite (in the slices read); all such tensors
-            are listed.
+            are listed. Or if the folder has a `checksums.json` and a file of it is not as it was written.
     """
     _check_dtype(dtype)
+    check_whole(Path(folder))
     config = load_config(folder)
     return build_model(config, TensorFiles(Path(folder)), jnp.dtype(dtype), shardings)
 

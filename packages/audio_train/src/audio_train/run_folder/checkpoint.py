@@ -27,7 +27,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint.path import atomicity
 
 from audio_data import InputError, file_errors, flush, from_json, read_json, to_json
-from audio_train.run_folder.checksums import CHECKSUMS_FILE, find_damage, write_checksums
+from audio_model import CHECKSUMS_FILE, find_damage, write_checksums
 from audio_train.run_folder.folder import CHECKPOINTS_FOLDER
 from audio_train.sharding.processes import is_first, wait_for_all
 from audio_train.tracking.metrics import MetricsState

@@ -10,15 +10,18 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from audio_data import InputError, file_errors, from_json, read_json, replace_folder, write_json
-from audio_model import Qwen3x, load_config, save_model
-from audio_train.resolved import ResolvedRun
-from audio_train.run_folder.checksums import (
+from audio_model import (
     CHECKSUMS_FILE,
+    Qwen3x,
     files_below,
     find_damage,
+    load_config,
     read_checksums,
+    save_model,
     write_checksums,
 )
+from audio_model import InputError as ModelError
+from audio_train.resolved import ResolvedRun
 
 VOCABULARY_FOLDER = "vocabulary"
 PROVENANCE_FILE = "provenance.json"
@@ -75,7 +78,7 @@ def foreign_file(folder: Path) -> str | None:
         known = set(read_checksums(folder)) if (folder / CHECKSUMS_FILE).exists() else None
         if known is None:
             read_provenance(folder)
-    except InputError as error:
+    except (InputError, ModelError) as error:
         return f"it is no export ({error.message})"
     if known is None:  # from before exports had checksums
         return _unknown_name(folder)
@@ -107,7 +110,7 @@ def damage_of_export(folder: Path) -> str | None:
         for name in sorted(names):
             with safe_open(folder / name, framework="np"):
                 pass
-    except (OSError, SafetensorError, InputError) as error:
+    except (OSError, SafetensorError, InputError, ModelError) as error:
         return str(error)
     return None
 

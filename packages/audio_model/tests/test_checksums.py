@@ -1,0 +1,91 @@
+import hashlib
+import json
+
+import equinox as eqx
+import numpy as np
+import pytest
+
+from audio_model import InputError, checksums, find_damage, load_model, read_checksums, save_model, write_checksums
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Files of no block, of one, of exactly two and of two and a half."""
+    monkeypatch.setattr(checksums, "BLOCK_BYTES", 1 << 12)
+    (tmp_path / "inner").mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in {"empty": 0, "small": 10, "inner/two": 1 << 13, "inner/more": (1 << 13) + (1 << 11)}.items():
+        (tmp_path / name).write_bytes(rng.bytes(size))
+    write_checksums(tmp_path)
+    return tmp_path
+
+
+def test_the_list_is_what_hashlib_says(folder):
+    listed = read_checksums(folder)
+    assert set(listed) == {"empty", "small", "inner/two", "inner/more"}
+    for name, checksum in listed.items():
+        content = (folder / name).read_bytes()
+        blocks = [content[at : at + (1 << 12)] for at in range(0, max(1, len(content)), 1 << 12)]
+        assert checksum.bytes == len(content)
+        assert list(checksum.sha256) == [hashlib.sha256(block).hexdigest() for block in blocks]
+    assert find_damage(folder) is None
+
+
+@pytest.mark.parametrize("name", ["small", "inner/two", "inner/more"])
+def test_every_flipped_bit_cut_and_removal_is_found(folder, name):
+    path = folder / name
+    content = path.read_bytes()
+    for at in {0, len(content) // 2, len(content) - 1}:
+        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        start = at // (1 << 12) * (1 << 12)
+        assert find_damage(folder) == f"`{name}` holds other bytes than were written, from byte {start} on"
+    path.write_bytes(content[:-1])
+    assert find_damage(folder) == f"`{name}` has {len(content) - 1} bytes, not {len(content)}"
+    path.unlink()
+    assert find_damage(folder) == f"`{name}` is missing"
+    path.write_bytes(content)
+    assert find_damage(folder) is None
+
+
+def test_processes_divide_the_files(folder):
+    (folder / "small").write_bytes(b"0123456789")
+    found = [find_damage(folder, (index, 3)) for index in range(3)]
+    assert [damage for damage in found if damage] == [find_damage(folder)]
+
+
+def test_files_that_are_not_listed(folder):
+    (folder / "notes.txt").write_text("mine")
+    assert find_damage(folder) == "`notes.txt` was not written with it"
+    assert find_damage(folder, allow_others=True) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"block_bytes": 1},
+        {"files": []},
+        {"files": {"small": {"bytes": 10}}},
+        {"files": {"small": {"bytes": True, "sha256": []}}},
+        {"files": {"small": {"bytes": 10, "sha256": [1]}}},
+    ],
+)
+def test_a_damaged_list_is_damage(folder, change):
+    listing = json.loads((folder / "checksums.json").read_text())
+    (folder / "checksums.json").write_text(json.dumps({**listing, **change}))
+    assert "checksums.json` must list sizes and checksums" in (find_damage(folder) or "")
+    (folder / "checksums.json").unlink()
+    assert find_damage(folder) == "the list `checksums.json` is missing"
+
+
+def test_a_model_that_is_not_as_it_was_written_is_refused(tiny, tmp_path):
+    save_model(tmp_path, tiny)
+    write_checksums(tmp_path)
+    (tmp_path / "README.md").write_text("notes beside a model are no damage")
+    assert eqx.tree_equal(load_model(tmp_path), tiny)
+    weights = bytearray((tmp_path / "model.safetensors").read_bytes())
+    weights[-3] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match=r"`model\.safetensors` holds other bytes .* or, if you changed it on purpose"):
+        load_model(tmp_path)
+    (tmp_path / "checksums.json").unlink()
+    assert not eqx.tree_equal(load_model(tmp_path), tiny)
