@@ -1,5 +1,6 @@
 import importlib.util
 import itertools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -165,6 +166,40 @@ def test_a_wavlm_that_lacks_weights_is_no_judge(tmp_path, damage):
     assert isinstance(judge, Unavailable)
     assert f"`{tmp_path}` holds no WavLMForXVector that transformers reads" in judge.reason
     assert ("no weights for" in judge.reason) == (damage == "headless")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        b"",
+        b"{",
+        b"\0" * 40,
+        b"[" * 5_000,
+        b"[]",
+        b'{"a": "\xe9"}',
+        {"hidden_size": "x"},
+        {"hidden_size": -3},
+        {"hidden_size": None},
+        {"num_attention_heads": 0},
+        {"conv_dim": 8},
+        {"conv_stride": []},
+        {"hidden_act": "nothing"},
+        {"tdnn_dim": [[]]},
+        {"model_type": 5},
+    ],
+)
+def test_a_wavlm_whose_settings_are_damaged_is_no_judge(tmp_path, change):
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    transformers.WavLMForXVector(make_wavlm_config(transformers)).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    if isinstance(change, dict):
+        change = json.dumps({**json.loads(path.read_text()), **change}).encode()
+    path.write_bytes(change)
+    judge = find_speaker_judge(f"wavlm:{tmp_path}")
+    assert isinstance(judge, Unavailable)
+    assert f"`{tmp_path}` holds no WavLMForXVector that transformers reads" in judge.reason
+    assert "\n" not in judge.reason
 
 
 def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):

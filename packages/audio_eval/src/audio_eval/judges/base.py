@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
+
+from audio_data import InputError, decode_json, read_bytes
 
 
 @runtime_checkable
@@ -67,6 +70,23 @@ class Unavailable:
 
 Judge: TypeAlias = Transcriber | Unavailable
 SpeakerJudge: TypeAlias = SpeakerModel | Unavailable
+
+
+def damaged_settings(folder: Path) -> str | None:
+    """Says which JSON file of a model's folder is damaged, before a library that expects whole ones meets it.
+
+    Args:
+        folder: The model's folder.
+
+    Returns:
+        The file and what is wrong with it, in one line; None where all are JSON.
+    """
+    for path in sorted(folder.glob("*.json")):
+        try:
+            decode_json(read_bytes(path))
+        except InputError as error:
+            return f"{path.name}: {error.message}"
+    return None
 
 
 def similarity(one: Float[np.ndarray, " dim"], other: Float[np.ndarray, " dim"]) -> float:

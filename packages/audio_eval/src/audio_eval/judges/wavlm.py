@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from audio_eval.judges.base import SpeakerJudge, Unavailable
+from audio_eval.judges.base import SpeakerJudge, Unavailable, damaged_settings
 from audio_tokenize import resample
 
 WAVLM_RATE_HZ = 16_000
@@ -93,10 +93,15 @@ def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerJudge:
 
 
 def _load(folder: Path, name: str) -> SpeakerJudge:
+    from huggingface_hub.errors import StrictDataclassError  # pyright: ignore[reportMissingImports]: an extra
     from safetensors import SafetensorError
 
+    # Whatever transformers meets in a configuration of other types or sizes, it raises as its own code meets it.
+    of_types = (TypeError, AttributeError, LookupError, ArithmeticError, StrictDataclassError)
+    summary = damaged_settings(folder)
     try:
-        return WavLmSpeaker(folder, name)
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        summary = str(error).strip().splitlines()[0]
-        return Unavailable(f"`{folder}` holds no WavLMForXVector that transformers reads ({summary}): fetch it again")
+        if summary is None:
+            return WavLmSpeaker(folder, name)
+    except (SafetensorError, OSError, RuntimeError, ValueError, *of_types) as error:
+        summary = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Unavailable(f"`{folder}` holds no WavLMForXVector that transformers reads ({summary}): fetch it again")

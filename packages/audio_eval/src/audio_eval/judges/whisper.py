@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from audio_eval.judges.base import Judge, Unavailable
+from audio_eval.judges.base import Judge, Unavailable, damaged_settings
 from audio_tokenize import resample
 
 WHISPER_RATE_HZ = 16_000
@@ -112,12 +112,14 @@ def _named_model(model: str, language: str) -> Judge:
 def _load(folder: Path, name: str, language: str = _ENGLISH) -> Judge:
     if missing := [file for file in _FILES if not (folder / file).is_file()]:
         return Unavailable(f"`{folder}` holds no `{missing[0]}`: give a Whisper folder in CTranslate2 format")
+    summary = damaged_settings(folder)
     try:
-        return FasterWhisper(folder, name, language)
+        if summary is None:
+            return FasterWhisper(folder, name, language)
     # CTranslate2 knows no errors of its own: a file cut short, of another model or of a later format.
-    except (RuntimeError, ValueError) as error:
-        summary = str(error).strip().splitlines()[0]
-        return Unavailable(f"`{folder}` holds no Whisper that can be used ({summary}): fetch or convert it again")
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
+        summary = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Unavailable(f"`{folder}` holds no Whisper that can be used ({summary}): fetch or convert it again")
 
 
 def _bundled_folder() -> Path | None:
