@@ -106,6 +106,12 @@ def test_twins_are_written_and_measured(export, tmp_path, toy_codec):
     assert ran.exit_code == 0, ran.output
     summary = json.loads(ran.stdout)["summary"]
     assert summary["swuggy"]["swuggy_accuracy"]["num_items"] == summary["twuggy"]["twuggy_accuracy"]["num_items"] == 2
+    gold = (tmp_path / "sets" / "swuggy" / "gold.csv").read_bytes()
+    failed = invoke("testset", "swuggy", tmp_path / "sets", "--items", 2)
+    assert failed.exit_code == 2
+    assert "must be an empty folder, got one with files" in failed.stderr
+    assert (tmp_path / "sets" / "swuggy" / "gold.csv").read_bytes() == gold
+    assert [path.name for path in (tmp_path / "sets").iterdir()] == ["swuggy"]
     failed = invoke("testset", "mmlu", tmp_path / "sets")
     assert failed.exit_code == 2
     assert "must be one of swuggy" in failed.stderr

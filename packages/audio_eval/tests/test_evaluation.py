@@ -54,5 +54,19 @@ def test_a_summary_that_is_not_one_of_ours_is_not_overwritten(export, data, tmp_
     assert (tmp_path / "evaluation.json").read_text() == '{"mine": 1}'
 
 
+def test_the_first_version_of_the_format_still_opens(copy, evaluation):
+    content = json.loads((copy / "evaluation.json").read_text())
+    del content["sha256"]
+    (copy / "evaluation.json").write_text(json.dumps({**content, "schema_version": 1}))
+    assert read_evaluation(copy) == replace(evaluation, folder=copy)
+
+
+def test_a_number_that_is_not_finite_is_never_written(evaluation, tmp_path):
+    (result, *_) = evaluation.results
+    item = replace(result.items[0], terms={"x": (float("nan"), 1.0)})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_evaluation(replace(evaluation, folder=tmp_path, results=(replace(result, items=(item,)),)))
+
+
 def test_fingerprints_do_not_depend_on_the_order_of_keys():
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1}) != fingerprint({"a": 1, "b": [3]})

@@ -101,3 +101,9 @@ def test_too_short_or_too_long_documents_are_named(model, vocabulary, length):
     documents = [np.zeros(3, np.int32), np.zeros(length, np.int32)]
     with pytest.raises(InputError, match=f"document `1` must have 2 to 256 tokens to be scored, got {length}"):
         score_documents(model, documents, TokenSets.build(vocabulary.allowed_sets))
+
+
+def test_a_model_whose_likelihoods_are_not_finite_is_named(model, documents, vocabulary):
+    broken = jax.tree.map(lambda leaf: leaf.at[..., 0].set(jnp.nan), model)
+    with pytest.raises(InputError, match=r"likelihoods of document `3` must be finite, got NaN or infinity"):
+        dict(scored_documents(broken, documents, TokenSets.build(vocabulary.allowed_sets)))

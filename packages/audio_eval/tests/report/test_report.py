@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audio_data import InputError
+from audio_data import InputError, sole_file_writer
 from audio_eval import make_report
 from audio_eval.evaluation import TaskResult, write_evaluation
 from audio_eval.report.training import curves, read_training
@@ -134,6 +134,28 @@ def test_mistakes_are_named(evaluation, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nbroken\n{"step": 2}\n')
     with pytest.raises(InputError, match=r"metrics\.jsonl`: line 2: expected JSON"):
         make_report(evaluation.folder, tmp_path / "report.html", run=tmp_path)
+
+
+def test_a_page_has_one_writer_at_a_time(evaluation, tmp_path):
+    page = tmp_path / "report.html"
+    with sole_file_writer(page), pytest.raises(InputError, match=r"another process is writing `.*report\.html`"):
+        make_report(evaluation.folder, page)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["notes.html", "notes.json", "notes.md"])
+def test_a_file_that_is_no_report_is_not_replaced(evaluation, tmp_path, name):
+    (tmp_path / name).write_text("my own")
+    with pytest.raises(InputError, match=r"is not a report of ours and is not replaced"):
+        make_report(evaluation.folder, tmp_path / "notes.html")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "my own")]
+
+
+def test_a_report_is_replaced_by_a_newer_one(evaluation, tmp_path):
+    written = make_report(evaluation.folder, tmp_path / "report.html")
+    before = {path: Path(path).read_bytes() for path in written.values()}
+    assert make_report(evaluation.folder, tmp_path / "report.html") == written
+    assert {path: Path(path).read_bytes() for path in written.values()} == before
 
 
 def test_published_test_sets_have_their_parts_and_hostile_words_stay_words(evaluation, tmp_path):
