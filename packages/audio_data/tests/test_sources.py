@@ -390,6 +390,8 @@ def killed_at(moment, build):
     os._exit(0)
 
 
+# What other tests have imported, such as JAX, has threads; the child uses none of it.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_build_killed_anywhere_ends_in_the_same_bytes(tmp_path, vocabulary, overwrite):
     """Before each rename and removal: nothing else changes what a folder holds."""

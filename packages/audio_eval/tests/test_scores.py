@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -46,9 +48,9 @@ def test_zero_denominator_is_reported_as_missing_with_the_reason():
 
 def test_json_round_trips():
     (score,) = score_items("asr", "heldout", (GAIN,), make_items([1.0, 2.0]))
-    assert Score.from_json(score.to_json()) == score
+    assert Score.from_json(json.loads(json.dumps(score.to_json()))) == score
     item = make_items([1.0])[0]
-    assert Item.from_json(item.to_json()) == item
+    assert Item.from_json(json.loads(json.dumps(item.to_json()))) == item
 
 
 @pytest.mark.parametrize(

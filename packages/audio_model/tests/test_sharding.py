@@ -55,7 +55,8 @@ def test_a_sharded_model_computes_the_same(rng):
     inputs = [jax.device_put(x, rows) for x in (tokens, np.ones_like(tokens), positions)]
     expected = model(*(jnp.asarray(x) for x in (tokens, np.ones_like(tokens), positions)))
     actual = jax.jit(lambda model, *inputs: model(*inputs))(jax.device_put(model, shardings), *inputs)
-    np.testing.assert_allclose(actual, expected, atol=2e-6)
+    # Sums of up to 64 float32 products in another order; how they are ordered differs between processors.
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_losses_of_sharded_rows_are_the_same(rng):

@@ -136,7 +136,7 @@ def write_codes():
             num_phases=1,
             speed_spread=0.0,
             level=None,
-            num_utterances=len(utterances),
+            num_utterances=sum(shard.num_utterances for shard in shards),
             num_records=len(utterances),
             num_frames=sum(len(utterance.codes) for utterance in utterances),
             seconds=float(sum(utterance.seconds for utterance in utterances)),

@@ -14,7 +14,8 @@ BUSY = "import ctypes; ctypes.PyDLL(None).sleep(600)"
 STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
 DEAF = "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 3, 15)]; time.sleep(600)"
 STARTING = """
-import subprocess, sys
+import signal, subprocess, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup lets it be ignored
 from audio_train.command_lines import start
 print(*(start([sys.executable, "-c", code], stdout=subprocess.DEVNULL).pid for code in sys.argv[2:]), flush=True)
 exec(sys.argv[1])

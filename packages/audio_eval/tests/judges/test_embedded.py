@@ -185,7 +185,6 @@ def test_a_wavlm_that_lacks_weights_is_no_judge(tmp_path, damage):
         {"conv_stride": []},
         {"hidden_act": "nothing"},
         {"tdnn_dim": [[]]},
-        {"model_type": 5},
     ],
 )
 def test_a_wavlm_whose_settings_are_damaged_is_no_judge(tmp_path, change):
