@@ -146,7 +146,7 @@ def test_a_page_has_one_writer_at_a_time(evaluation, tmp_path):
 @pytest.mark.parametrize("name", ["notes.html", "notes.json", "notes.md"])
 def test_a_file_that_is_no_report_is_not_replaced(evaluation, tmp_path, name):
     (tmp_path / name).write_text("my own")
-    with pytest.raises(InputError, match=r"is not a report of ours and is not replaced"):
+    with pytest.raises(InputError, match=r"exists and was not written by this command"):
         make_report(evaluation.folder, tmp_path / "notes.html")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "my own")]
 

@@ -4,7 +4,7 @@ import importlib.resources
 import json
 from pathlib import Path
 
-from audio_data import InputError, read_bytes, sole_file_writer, write_bytes
+from audio_data import InputError, check_output, sole_file_writer, write_output
 from audio_eval.evaluation import SCHEMA_VERSION, Evaluation, read_evaluation
 from audio_eval.report import sections, test_sets
 from audio_eval.report.markup import Markup, join, style_sheet, tag
@@ -49,10 +49,10 @@ def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | No
     }
     with sole_file_writer(page):
         for kind, path in paths.items():
-            if path.exists() and _MARKS[kind].encode() not in read_bytes(path):
-                raise InputError(f"`{path}` is not a report of ours and is not replaced: choose another name for `out`")
-        for kind, path in paths.items():
-            write_bytes(path, contents[kind].encode())
+            check_output(path, _MARKS[kind].encode())
+        # The page comes last: where it is new, so are the others.
+        for kind in reversed(paths):
+            write_output(paths[kind], contents[kind].encode(), _MARKS[kind].encode())
     return {kind: str(path) for kind, path in paths.items()}
 
 
