@@ -10,7 +10,17 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from audio_data import Document, Holdout, InputError, Quarantine, TokenDataset, build_dataset, holdout, sources
+from audio_data import (
+    Document,
+    Holdout,
+    InputError,
+    Quarantine,
+    TokenDataset,
+    build_dataset,
+    holdout,
+    parquet_tables,
+    sources,
+)
 from audio_data.arrays import encode_array
 from audio_data.sources import codec_of, describe_input, read_documents
 
@@ -340,7 +350,7 @@ def test_what_one_record_unpacks_to_is_bounded(tmp_path, vocabulary):
 def test_a_row_group_that_unpacks_to_too_much_is_refused(tmp_path, vocabulary, monkeypatch):
     write_parquet(tmp_path / "a.parquet", [{"ids": [1] * 10**6}])
     assert len(list(read_documents(tmp_path / "a.parquet", vocabulary))) == 1
-    monkeypatch.setattr(sources, "MAX_ROW_GROUP_BYTES", 2**22)
+    monkeypatch.setattr(parquet_tables, "MAX_ROWS_BYTES", 2**22)
     with pytest.raises(
         InputError, match=r"unpack to at most 4,194,304 bytes a column, got 8,000,000 in `ids.*smaller row"
     ):
@@ -420,11 +430,6 @@ def test_a_build_killed_anywhere_ends_in_the_same_bytes(tmp_path, vocabulary, ov
         begin(name)
         if not killed_at(moment, lambda name=name: build(name)):
             break
-        left = contents(name)
-        # All but the lock is gone: overwriting once more is a new generation, with names of its own.
-        done = overwrite and "unfinished.json" not in left and left["manifest.json"] == expected["manifest.json"]
         build(name)
-        assert done or contents(name) == expected, moment
-        assert contents(name).keys() - expected.keys() == set() or done
-        assert not {".lock", "unfinished.json"} & contents(name).keys()
+        assert contents(name) == expected, moment
     assert moment > 6

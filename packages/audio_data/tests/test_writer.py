@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -142,11 +143,36 @@ def test_the_old_dataset_stays_until_the_new_one_is_complete(tmp_path, vocabular
     assert list(TokenDataset.open(tmp_path)) == old
 
 
-def test_a_user_s_manifest_is_not_overwritten(tmp_path, make_documents, write_dataset):
-    (tmp_path / "manifest.json").write_text('{"mine": 1}')
-    with pytest.raises(InputError, match=r"manifest\.json` is no dataset's and is not overwritten: move it"):
-        write_dataset(tmp_path, make_documents([5]), overwrite=True)
-    assert (tmp_path / "manifest.json").read_text() == '{"mine": 1}'
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "manifest.json",
+        "unfinished.json",
+        "quarantine.jsonl",
+        "damaged.json",
+        "shard-00000.arrayrecord",
+        "shard-1-00000.offsets.npy",
+    ],
+)
+def test_a_user_s_files_are_not_replaced(tmp_path, make_documents, write_dataset, name, overwrite):
+    (tmp_path / name).write_text('{"mine": 1}')
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(
+        InputError, match=rf"holds `{re.escape(name)}` but no manifest of a dataset, .*: move that file"
+    ):
+        write_dataset(tmp_path, make_documents([5]), overwrite=overwrite)
+    assert contents(tmp_path) == {name: b'{"mine": 1}', "notes.txt": b"mine"}
+
+
+def test_records_of_another_program_in_a_dataset_s_folder_stay(tmp_path, make_documents, write_dataset):
+    write_dataset(tmp_path, make_documents([3, 4]))
+    kept = ("shard-00007.arrayrecord", "shard-00000.part-00000.arrayrecord", "shard-x.offsets.npy")
+    for name in kept:
+        (tmp_path / name).write_text("codes")
+    write_dataset(tmp_path, make_documents([5]), overwrite=True)
+    assert {(tmp_path / name).read_text() for name in kept} == {"codes"}
+    assert not (tmp_path / "shard-00000.arrayrecord").exists()
 
 
 def test_a_dataset_with_a_broken_manifest_can_be_overwritten(tmp_path, make_documents, write_dataset):
@@ -166,11 +192,22 @@ def test_overwriting_starts_an_unfinished_dataset_afresh(tmp_path, vocabulary, m
     assert len(contents(tmp_path)) == 4
 
 
-def test_shards_of_unknown_origin_are_not_touched(tmp_path, make_documents, write_dataset):
-    (tmp_path / "shard-00000.arrayrecord").write_bytes(b"whose?")
-    with pytest.raises(InputError, match="holds shards but no manifest"):
-        write_dataset(tmp_path, make_documents([3]))
-    assert (tmp_path / "shard-00000.arrayrecord").read_bytes() == b"whose?"
+def write_rest(writer, documents, skip):
+    with writer:
+        for document in documents[writer.skip_resumed() if skip else 0 :]:
+            writer.write(document)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_an_id_belongs_to_one_document_whatever_was_interrupted(tmp_path, vocabulary, make_documents, skip):
+    documents = [*make_documents([3, 4, 5]), Document(np.array([7]), metadata={"id": "doc-0"})]
+    settings = {"corpus": "x", "vocabulary": vocabulary, "provenance": {}, "documents_per_shard": 1}
+    for _ in range(2):
+        writer = DatasetWriter(tmp_path, **settings)
+        with pytest.raises(InputError, match="document 3: expected an `id` of its own, got 'doc-0', which a document"):
+            write_rest(writer, documents, skip)
+    assert writer.num_resumed == 3
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_an_id_outside_the_vocabulary_names_the_document(tmp_path, vocabulary, write_dataset):
@@ -229,5 +266,5 @@ def test_one_process_writes_at_a_time(tmp_path, make_documents, vocabulary):
         first.write(make_documents([10])[0])
         with pytest.raises(InputError, match="another process is writing in"), DatasetWriter(tmp_path / "a", **options):
             pass
-        first.write(make_documents([11])[0])
+        first.write(make_documents([11], name="other")[0])
     assert len(TokenDataset.open(tmp_path / "a")) == 2

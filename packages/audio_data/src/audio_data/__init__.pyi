@@ -31,6 +31,8 @@ from .outputs import check_output as check_output
 from .outputs import check_replaceable as check_replaceable
 from .outputs import replace_folder as replace_folder
 from .outputs import write_output as write_output
+from .parquet_tables import rows_at_once as rows_at_once
+from .parquet_tables import table_batches as table_batches
 from .progress import Progress as Progress
 from .quarantine import Budget as Budget
 from .quarantine import Quarantine as Quarantine
@@ -43,6 +45,7 @@ from .records import Document as Document
 from .records import decode_document as decode_document
 from .records import encode_document as encode_document
 from .roots import open_root as open_root
+from .seen_ids import SeenIds as SeenIds
 from .sources import build_dataset as build_dataset
 from .sources import read_documents as read_documents
 from .storage import StoragePath as StoragePath

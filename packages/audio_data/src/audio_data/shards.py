@@ -14,8 +14,9 @@ does not read the hour.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Int64, UInt64
@@ -35,7 +36,10 @@ _HOLDOUT_SUFFIX = ".holdout.npy"
 OFFSETS_PATTERN = f"shard-*{_OFFSETS_SUFFIX}"
 # The header of a `.npy` file ends at a multiple of the first; what we write is far shorter than the second.
 _NPY_ALIGNMENT, _MAX_NPY_HEADER = 64, 1024
-_PARTIAL_SUFFIX = ".partial"
+_SHARD_FILE = re.compile(
+    r"(?P<temporary>\.)?(?P<shard>shard-(\d+-)?\d{5,})(?P<suffix>\.arrayrecord|\.offsets\.npy|\.holdout\.npy)"
+    r"(?P<partial>(?(temporary)\.partial))"
+)
 _MAX_INT32 = 2**31 - 1
 _MAX_SECONDS = 10**9
 
@@ -252,17 +256,27 @@ def shard_file(folder: StoragePath, shard: ShardInfo) -> StoragePath:
 def shard_files(folder: StoragePath) -> dict[str, str]:
     """Names of the files of shards in a folder, with the shard that each belongs to ("" for temporary files).
 
+    A shard's offsets are written before its records. Records without offsets are therefore not a dataset's and are left
+    out: shards of codes have the same names.
+
     Args:
         folder: The dataset.
     """
-    files: dict[str, str] = {}
-    for name in sorted(file_sizes(folder)):
-        for suffix in (_RECORDS_SUFFIX, _OFFSETS_SUFFIX, _HOLDOUT_SUFFIX):
-            if PurePosixPath(name).match(f"shard-*{suffix}"):
-                files[name] = name.removesuffix(suffix)
-            elif PurePosixPath(name).match(f".shard-*{suffix}{_PARTIAL_SUFFIX}"):
-                files[name] = ""
-    return files
+    found = {name: match for name in sorted(file_sizes(folder)) if (match := _SHARD_FILE.fullmatch(name))}
+    return {
+        name: "" if match["partial"] else match["shard"]
+        for name, match in found.items()
+        if match["suffix"] != _RECORDS_SUFFIX or match["partial"] or f"{match['shard']}{_OFFSETS_SUFFIX}" in found
+    }
+
+
+def is_shard_file(name: str) -> bool:
+    """Whether a file has a name that `ShardWriter` gives, whoever wrote it.
+
+    Args:
+        name: Name of the file, without its folder.
+    """
+    return _SHARD_FILE.fullmatch(name) is not None
 
 
 def _records_of(document: Document, tokens_per_record: int) -> Iterator[bytes]:

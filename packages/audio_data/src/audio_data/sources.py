@@ -1,7 +1,7 @@
 """Documents from other producers' files: parquet, JSONL, numpy arrays, datasets, and folders of these.
 
 Only token ids are accepted: turning audio or text into ids is another package's work. What one record may unpack to is
-bounded: a line of JSON by `MAX_LINE_BYTES`, the values of a parquet row group by `MAX_ROW_GROUP_BYTES`, a ``.npz`` file
+bounded: a line of JSON by `MAX_LINE_BYTES`, rows of a parquet table by `MAX_ROWS_BYTES`, a ``.npz`` file
 by `MAX_NPZ_BYTES`; a ``.npy`` file is read where it lies.
 """
 
@@ -18,6 +18,7 @@ from audio_data.errors import InputError
 from audio_data.holdouts import Holdout
 from audio_data.json_files import decode_object
 from audio_data.manifest import MANIFEST_NAME, Manifest
+from audio_data.parquet_tables import table_batches
 from audio_data.progress import Progress
 from audio_data.quarantine import Budget, Quarantine
 from audio_data.records import Document, encode_metadata
@@ -29,12 +30,8 @@ from audio_data.vocabulary import Vocabulary
 from audio_data.writer import DatasetWriter, finished_dataset
 
 MAX_LINE_BYTES = 2**26
-MAX_ROW_GROUP_BYTES = 2**31
 _MASK = "loss_mask"
 _ROWS_PER_BATCH = 256
-# Ids of rows that mean something take at least a byte each; what is packed much denser says the same all over.
-_MAX_EXPANSION = 64
-_BYTES_PER_VALUE = 8
 _BYTES_SKIPPED = 2**16
 
 
@@ -306,34 +303,19 @@ def _parse_line(line: bytes, ids_column: str) -> Document | InputError:
 
 def _read_parquet(file: StoragePath, vocabulary: Vocabulary, ids_column: str) -> Iterator[_Candidate]:
     import pyarrow as pa
-    from pyarrow import parquet
 
+    local, row = fetch(file), 0
     try:
-        # One thread, because a build is no faster with more and its CPU time would not be told from its wall time.
-        with parquet.ParquetFile(str(fetch(file))) as table:
-            if ids_column not in table.schema_arrow.names:
-                raise InputError(f"`{file}`: expected a column {ids_column!r}, got {table.schema_arrow.names!r}")
-            _check_row_groups(file, table.metadata)
-            row = 0
-            for batch in table.iter_batches(_ROWS_PER_BATCH, use_threads=False):
-                for found in _documents_of_batch(batch, ids_column):
-                    yield f"`{file}` row {row}", found
-                    row += 1
+        for batch in table_batches(local, _ROWS_PER_BATCH):
+            if not isinstance(batch, InputError) and ids_column not in batch.schema.names:
+                raise InputError(f"expected a column {ids_column!r}, got {batch.schema.names!r}")
+            for found in [batch] if isinstance(batch, InputError) else _documents_of_batch(batch, ids_column):
+                yield f"`{file}` row {row}", found
+                row += 1
+    except InputError as error:
+        raise InputError(f"`{file}`: {error.message}") from error
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"`{file}` cannot be read ({error}); expected a parquet file") from error
-
-
-def _check_row_groups(file: StoragePath, metadata: Any) -> None:
-    """Refuses a parquet file, by its `FileMetaData`, of which a few bytes unpack to more than memory holds."""
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for column in map(group.column, range(group.num_columns)):
-            unpacked = column.num_values * _BYTES_PER_VALUE
-            limit = max(MAX_ROW_GROUP_BYTES, _MAX_EXPANSION * column.total_compressed_size)
-            if unpacked > limit:
-                raise InputError(
-                    f"`{file}`: expected row groups that unpack to at most {MAX_ROW_GROUP_BYTES:,} bytes a column, got "
-                    f"{unpacked:,} in `{column.path_in_schema}`; write it with smaller row groups"
-                )
 
 
 def _documents_of_batch(batch: Any, ids_column: str) -> Iterator[Document | InputError]:

@@ -288,22 +288,26 @@ def make_folder(path: StoragePath) -> None:
 
 
 @contextmanager
-def sole_writer(folder: StoragePath) -> Iterator[None]:
+def sole_writer(folder: StoragePath) -> Iterator[bool]:
     """Creates `folder` and holds it for this process; the kernel lets go of it however the process ends.
 
     Args:
         folder: The folder to write in; parents are created. An object store knows no such hold: there nothing is
             checked, and that one process writes is the caller's promise.
 
+    Yields:
+        Whether the process that held it last was killed.
+
     Raises:
         InputError: Another process is writing there, or the disk refuses.
     """
     make_folder(folder)
     if not isinstance(folder, Path):
-        yield
+        yield False
         return
-    with hold(folder / ".lock", f"another process is writing in `{folder}`: wait for it, or choose another folder"):
-        yield
+    refusal = f"another process is writing in `{folder}`: wait for it, or choose another folder"
+    with hold(folder / ".lock", refusal) as was_killed:
+        yield was_killed
 
 
 @contextmanager
@@ -326,17 +330,21 @@ def sole_file_writer(path: StoragePath) -> Iterator[None]:
 
 
 @contextmanager
-def hold(path: Path, refusal: str) -> Iterator[None]:
+def hold(path: Path, refusal: str) -> Iterator[bool]:
     """Hold a lock file for this process; the kernel releases it however the process ends, and the file then goes.
 
     Args:
         path: The lock file. A file with content is someone else's: it is locked, but stays.
         refusal: What is said where another process holds it.
 
+    Yields:
+        Whether the file was there, so that the process which held it last was killed.
+
     Raises:
         InputError: Another process holds it, or the disk refuses.
     """
     with disk_errors(path):
+        was_there = os.path.lexists(path)
         lock = path.open("a")
     with lock:
         try:
@@ -347,7 +355,7 @@ def hold(path: Path, refusal: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise InputError(refusal) from error
         try:
-            yield
+            yield was_there
         finally:
             if os.fstat(lock.fileno()).st_size == 0:
                 path.unlink(missing_ok=True)

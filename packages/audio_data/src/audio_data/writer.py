@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from audio_data.dataset import TokenDataset
+from audio_data.document_index import DocumentIndex
 from audio_data.errors import InputError
 from audio_data.json_files import decode_object
 from audio_data.manifest import MANIFEST_NAME, SCHEMA_VERSION, UNFINISHED_NAME, Manifest
 from audio_data.quarantine import DAMAGED_NAME, QUARANTINE_NAME, Quarantine
 from audio_data.records import Document
-from audio_data.shards import ShardWriter, check_shard_size, load_offsets, shard_files
+from audio_data.seen_ids import SeenIds
+from audio_data.shards import ShardWriter, check_shard_size, is_shard_file, load_offsets, shard_files
 from audio_data.storage import (
     AnyPath,
     StoragePath,
@@ -87,6 +89,7 @@ class DatasetWriter:
         self._shard: ShardWriter | None = None
         self._late_provenance: dict[str, Any] = {}
         self._hold = ExitStack()
+        self._ids: SeenIds | None = None
         self._num_seen = 0
         self._resumed_lengths = np.zeros(0, np.int64)
         self._totals = Manifest(
@@ -105,9 +108,10 @@ class DatasetWriter:
 
     def __enter__(self) -> "DatasetWriter":
         with ExitStack() as hold:
-            hold.enter_context(sole_writer(self.path))
+            was_killed = hold.enter_context(sole_writer(self.path))
+            self._ids = hold.enter_context(SeenIds())
             with disk_errors(self.path):
-                self._begin()
+                self._begin(was_killed)
             self._hold = hold.pop_all()
         return self
 
@@ -129,13 +133,15 @@ class DatasetWriter:
         """Adds a document at the end.
 
         Args:
-            document: Its ids must belong to the vocabulary. Empty documents are kept.
+            document: Its ids must belong to the vocabulary, and its metadata `id`, where it has one, to no other
+                document. Empty documents are kept.
 
         Raises:
-            InputError: An id outside the vocabulary, or, after a crash, a document unlike the one that is already
-                there.
+            InputError: An id outside the vocabulary, the `id` of a document before it, or, after a crash, a document
+                unlike the one that is already there.
         """
         position = self._num_seen
+        self._note_id(position, document.metadata.get("id"))
         self._num_seen += 1
         if position < self.num_resumed:
             self._check_resumed(position, document)
@@ -156,6 +162,14 @@ class DatasetWriter:
             How many documents from the beginning the producer must leave out. 0 unless an earlier writer was
             interrupted.
         """
+        index = DocumentIndex(
+            self._totals.shards,
+            self._totals.tokens_per_record,
+            lambda number: load_offsets(self.path, self._totals.shards[number]),
+        )
+        resumed = TokenDataset(self.path, self._totals, index)
+        for position in range(self.num_resumed):
+            self._note_id(position, resumed.metadata(position).get("id"))
         self._num_seen = self.num_resumed
         return self.num_resumed
 
@@ -167,7 +181,15 @@ class DatasetWriter:
         """
         self._late_provenance |= _as_json(entries, "provenance")
 
-    def _begin(self) -> None:
+    def _note_id(self, position: int, name: object) -> None:
+        if name is not None and self._ids is not None and not self._ids.add(str(name)):
+            raise InputError(
+                f"document {position}: expected an `id` of its own, got {name!r:.80}, which a document before it has; "
+                "give each document another"
+            )
+
+    def _begin(self, was_killed: bool) -> None:
+        self._check_claim()
         manifest, unfinished = self.path / MANIFEST_NAME, self.path / UNFINISHED_NAME
         begun = _read_unfinished(unfinished) if unfinished.exists() and not self._overwrite else None
         if manifest.exists() and not self._overwrite:
@@ -175,30 +197,46 @@ class DatasetWriter:
             if begun is None or begun.generation != Manifest.read(manifest).generation:
                 raise InputError(f"dataset `{self.path}` exists; choose another folder, or overwrite it")
         elif manifest.exists():
-            begun = self._killed_at_the_end(manifest, unfinished)
+            begun = self._killed_at_the_end(manifest, unfinished, was_killed)
             generation = _next_generation(manifest) if begun is None else begun.generation
             self._totals = dataclasses.replace(self._totals, generation=generation)
         if begun is not None:
             self._resume(begun)
-        elif not self._overwrite and shard_files(self.path):
-            raise InputError(
-                f"folder `{self.path}` holds shards but no manifest; choose another folder, or overwrite it"
-            )
         else:
             self._totals.write(unfinished)
         self._remove_strays()
 
-    def _killed_at_the_end(self, manifest: StoragePath, unfinished: StoragePath) -> Manifest | None:
-        """What an overwriting writer had done that was killed when its manifest had just replaced the old one."""
-        if not unfinished.exists():
+    def _check_claim(self) -> None:
+        """Refuses a folder with files that this would replace, where nothing shows that a dataset was begun there."""
+        marks = [self.path / name for name in (MANIFEST_NAME, UNFINISHED_NAME) if (self.path / name).exists()]
+        # Only datasets have offsets: beside them, what is no manifest is a damaged one.
+        if any(map(_is_manifest, marks)) or (marks and shard_files(self.path)):
+            return
+        own = (MANIFEST_NAME, UNFINISHED_NAME, QUARANTINE_NAME, DAMAGED_NAME)
+        taken = [name for name in sorted(file_sizes(self.path)) if name in own or is_shard_file(name)]
+        if taken:
+            raise InputError(
+                f"folder `{self.path}` holds `{taken[0]}` but no manifest of a dataset, so that it is not known to be "
+                "a dataset's: move that file, or choose another folder"
+            )
+
+    def _killed_at_the_end(self, manifest: StoragePath, unfinished: StoragePath, was_killed: bool) -> Manifest | None:
+        """What an overwriting writer had done that was killed after its manifest had replaced the old one."""
+        if not (was_killed or unfinished.exists()):
             return None
         try:
-            begun, whole = Manifest.read(unfinished), Manifest.read(manifest)
+            whole = Manifest.read(manifest)
+            # Where this is gone, only the lock was left to remove.
+            begun = Manifest.read(unfinished) if unfinished.exists() else self._without_late_provenance(whole)
         except InputError:
             # Damaged, so that all is made anew, as was asked for.
             return None
         same = all(getattr(self._totals, name) == getattr(begun, name) for name in _IDENTITY)
         return begun if same and (begun.generation, begun.shards) == (whole.generation, whole.shards) else None
+
+    def _without_late_provenance(self, whole: Manifest) -> Manifest:
+        known = {name: value for name, value in whole.provenance.items() if name in self._totals.provenance}
+        return dataclasses.replace(whole, provenance=known, num_quarantined=0, quarantine_sha256="")
 
     def _resume(self, found: Manifest) -> None:
         sizes = file_sizes(self.path)
@@ -330,19 +368,19 @@ def _read_unfinished(path: StoragePath) -> Manifest:
 
 
 def _next_generation(manifest: StoragePath) -> int:
-    """The generation that replaces a dataset; one whose manifest is broken is nothing worth keeping until then.
-
-    Without shards beside it, a file of that name is someone else's.
-    """
-    try:
+    """The generation that replaces a dataset; one whose manifest is broken is nothing worth keeping until then."""
+    if _is_manifest(manifest):
         return Manifest.read(manifest).generation + 1
-    except InputError as error:
-        if not shard_files(manifest.parent):
-            raise InputError(
-                f"`{manifest}` is no dataset's and is not overwritten: move it, or choose another folder"
-            ) from error
-        manifest.unlink()
-        return 0
+    manifest.unlink()
+    return 0
+
+
+def _is_manifest(path: StoragePath) -> bool:
+    try:
+        Manifest.read(path)
+    except InputError:
+        return False
+    return True
 
 
 def _as_json(value: Mapping[str, Any], name: str) -> dict[str, Any]:

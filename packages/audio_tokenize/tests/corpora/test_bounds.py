@@ -156,6 +156,15 @@ def parquet_rows(folder: Path) -> Path:
     return path
 
 
+def parquet_list(folder: Path) -> Path:
+    """One row that lists a text of 1 MiB four thousand times; the file holds it once."""
+    path = folder / "list.parquet"
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(4000, np.int32)), pa.array(["x" * MIB]))
+    lists = pa.ListArray.from_arrays(pa.array([0, 4000], pa.int32()), texts)
+    pq.write_table(pa.table({"text": lists, "audio": [b"RIFF"]}), path)
+    return path
+
+
 def parquet_page(folder: Path) -> Path:
     path = folder / "page.parquet"
     pq.write_table(pa.table({"text": ["x" * (BOMB_MIB * MIB)]}), path, compression="zstd", use_dictionary=False)
@@ -208,6 +217,7 @@ BOMBS: dict[str, Bomb] = {
     "text in an archive": ("own", side_file, {"read": 1, "skipped": ["member `big.txt`: 314,572,800 bytes"]}),
     "sparse audio": ("own", sparse_audio, {"read": 1, "skipped": ["member `huge.wav`: 4,398,046,511,104 bytes"]}),
     "extended header": ("own", extended_header, {"refused": "an extended header of 314,572,800 bytes"}),
+    "texts in a list": ("own", parquet_list, {"refused": "got 4,194,"}),
     "nested line": ("text", nested_line, {"read": 2, "skipped": ["expected at most 64 nested"]}),
 }
 # These are written in seconds, or need more than 256 MiB to be read up to their limit.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from audio_data import InputError, TokenDataset, Vocabulary, holdout
+from audio_data import InputError, TokenDataset, Vocabulary, holdout, verify_dataset
 from audio_tokenize.datasets.text_building import build_text_dataset
 from audio_tokenize.datasets.text_documents import base_id
 from audio_tokenize.documents.strings import DocumentTranscoder
@@ -138,6 +138,19 @@ def test_a_dataset_of_texts_counts_what_it_leaves_out_and_is_not_built_twice(tmp
     with pytest.raises(InputError, match="exists; choose another folder, or overwrite it"):
         build_text_dataset(write_texts(source, 21), vocabulary, out, lenient=True)
     assert build_text_dataset(source, vocabulary, out, lenient=True, overwrite=True).num_documents == 16
+
+
+def test_of_documents_with_one_id_the_first_is_taken(tmp_path, vocabulary):
+    source = tmp_path / "texts.jsonl"
+    lines = [json.dumps({"id": name, "text": f"open the door {i}"}) for i, name in enumerate("abab")]
+    source.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(InputError, match="document `a`: expected an `id` of its own, got that of a document before it"):
+        build_text_dataset(source, vocabulary, tmp_path / "data" / "refused")
+    assert not (tmp_path / "data" / "refused").exists()
+    manifest = build_text_dataset(source, vocabulary, tmp_path / "data" / "texts", lenient=True)
+    assert manifest.provenance["counts"] == {"documents": 4, "dropped_unreadable": 2}
+    assert [document.metadata["id"] for document in TokenDataset.open(tmp_path / "data" / "texts")] == ["a", "b"]
+    assert verify_dataset(tmp_path / "data" / "texts") == []
 
 
 KILLED = """

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from audio_data import InputError, disk_errors
+from audio_data import InputError, disk_errors, table_batches
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 # Small files say what the others are, so their content counts and not only their size.
@@ -213,13 +213,15 @@ def distinct(entries: Iterable[_Entry]) -> list[_Entry]:
 def read_tables(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Reads the rows of parquet files, a few at a time."""
     import pyarrow
-    import pyarrow.parquet
 
     for file in files:
         try:
-            table = pyarrow.parquet.ParquetFile(file)
-            for batch in table.iter_batches(batch_size=64):
+            for batch in table_batches(file, most_rows=64):
+                if isinstance(batch, InputError):
+                    raise batch
                 yield from batch.to_pylist()
+        except InputError as error:
+            raise InputError(f"`{file}`: {error.message}") from error
         # Text that is not UTF-8 is only met when it is turned into Python's.
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())

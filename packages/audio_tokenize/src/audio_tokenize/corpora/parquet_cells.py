@@ -31,6 +31,9 @@ def require_size(path: Path, table: pq.ParquetFile, columns: Sequence[str], max_
             column = facts.column(index)
             unpacked, packed = column.total_uncompressed_size, max(column.total_compressed_size, 1)
             is_read = column.path_in_schema.partition(".")[0] in columns
+            if is_read and table.schema.column(index).max_repetition_level and column.physical_type == "BYTE_ARRAY":
+                # Each value of a list may be a text that the column holds once.
+                unpacked *= column.num_values
             if is_read and unpacked > max_bytes and unpacked > _MAX_RATIO * packed:
                 raise InputError(
                     f"`{path}`, row group {group}: expected columns that unpack to at most {_MAX_RATIO} times their "

@@ -13,6 +13,7 @@ from audio_data import (
     Manifest,
     Progress,
     Quarantine,
+    SeenIds,
     StoragePath,
     finished_dataset,
     storage_path,
@@ -160,14 +161,17 @@ class _Builder:
     def _batches(self) -> Iterator[list[TextDocument | Skipped]]:
         batch: list[TextDocument | Skipped] = []
         room = _BATCH_CHARACTERS
-        for record in self._corpus:
-            if not self._selection.keeps(base_id(record.id)):
-                self.counts["held_apart"] += 1
-                continue
-            batch.append(record)
-            room -= len(record.text) if isinstance(record, TextDocument) else 0
-            if len(batch) == _BATCH_DOCUMENTS or room <= 0:
-                yield batch
-                batch, room = [], _BATCH_CHARACTERS
+        with SeenIds() as seen:
+            for record in self._corpus:
+                if not self._selection.keeps(base_id(record.id)):
+                    self.counts["held_apart"] += 1
+                    continue
+                if isinstance(record, TextDocument) and not seen.add(record.id):
+                    record = Skipped(record.id, "expected an `id` of its own, got that of a document before it")
+                batch.append(record)
+                room -= len(record.text) if isinstance(record, TextDocument) else 0
+                if len(batch) == _BATCH_DOCUMENTS or room <= 0:
+                    yield batch
+                    batch, room = [], _BATCH_CHARACTERS
         if batch:
             yield batch
