@@ -123,6 +123,21 @@ def test_every_mixture_has_a_source_and_a_place_for_each_corpus():
         assert min(mix.mixture.shares(0)) >= 1, name
 
 
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("soda", [1057 + 2, 589, 298, 102]),
+        ("yodas8", [1485 + 2, 4, 2, 96, 308, 146, 3, 2]),
+        ("mix3_v1", [682 + 2, 682, 244, 438]),
+        ("text_2.5", [1996 + 1, 51]),
+        ("dclm_25", [517, 1018 + 1, 512]),
+    ],
+)
+def test_places_of_a_block_are_those_of_the_study(name: str, places: list[int]):
+    """The whole part of weight x 2,048 each; the first number of a sum is that, the second what was left over."""
+    assert list(named_mixture(name).shares(0)) == places
+
+
 def test_families_are_complete():
     assert sum(name.startswith("text_") for name in MIXES) == 14
     assert sum(name.startswith("mix3_v5_w") and not name.endswith("_text") for name in MIXES) == 7

@@ -1,4 +1,6 @@
 import collections
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -32,6 +34,21 @@ def test_the_main_mixture_of_the_study_has_its_counts():
         "text": 102,
     }
     assert sum(mixture.weights(0).values()) == pytest.approx(1)
+
+
+@given(weights=weights, block=st.sampled_from([256, 2048]))
+def test_the_largest_corpus_may_take_all_that_is_left(weights, block):
+    shares = Mixture("m", (Stage(0, weights),), block=block, remainder="largest_corpus").shares(0)
+    largest = max(range(len(weights)), key=list(weights.values()).__getitem__)
+    total = sum(map(Fraction, weights.values()))
+    rest = [math.floor(block * Fraction(w) / total) for i, w in enumerate(weights.values()) if i != largest]
+    assert list(shares[:largest] + shares[largest + 1 :]) == rest
+    assert sum(shares) == block
+
+
+def test_of_equally_large_corpora_the_first_takes_what_is_left():
+    thirds = Mixture("m", (Stage(0, {"a": 1, "b": 1, "c": 1}),), remainder="largest_corpus")
+    assert thirds.shares(0) == (684, 682, 682)
 
 
 def test_weights_of_any_sum_mean_the_same():

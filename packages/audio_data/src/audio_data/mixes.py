@@ -14,7 +14,7 @@ import difflib
 from collections.abc import Mapping
 
 from audio_data.errors import InputError
-from audio_data.mixture import Mixture
+from audio_data.mixture import Mixture, Stage
 
 # Tokens of the three English speech collections, in billions: what the study splits speech by.
 _YODAS2, _EMILIA_YODAS, _EMILIA, _YODAS2_ASR = 131, 73, 37, 65
@@ -67,8 +67,8 @@ class Mix:
 
     @property
     def mixture(self) -> Mixture:
-        """The mixture itself."""
-        return Mixture.constant(self.name, self.weights)
+        """The mixture itself, read as the study's loader reads it."""
+        return Mixture(self.name, (Stage(0, self.weights),), permutation="fixed", remainder="largest_corpus")
 
 
 def named_mixture(name: str) -> Mixture:

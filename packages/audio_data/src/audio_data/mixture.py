@@ -14,12 +14,17 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Int64
 
 from audio_data.errors import InputError
+
+Permutation = Literal["epoch", "fixed"]
+"""Whether the order in which a corpus is read is drawn anew in each epoch."""
+Remainder = Literal["largest_fraction", "largest_corpus"]
+"""Which corpora get the places of a block that are left once each has the whole part of its due."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +58,9 @@ class Mixture:
         block: Number of consecutive places in which each corpus has its exact share.
         permutation: ``"epoch"`` reads a corpus in a new random order each epoch, ``"fixed"`` in the same random order
             every time, as the study did.
+        remainder: Once each corpus has the whole part of its due, ``"largest_fraction"`` gives the places that are left
+            to the largest fractional parts, one each; ``"largest_corpus"`` gives them all to the corpus of the largest
+            weight, as the study did.
 
     Raises:
         InputError: Stages out of order, unusable weights, or a weight so small that a block has no place for its
@@ -62,7 +70,8 @@ class Mixture:
     name: str
     stages: tuple[Stage, ...]
     block: int = 2048
-    permutation: Literal["epoch", "fixed"] = "epoch"
+    permutation: Permutation = "epoch"
+    remainder: Remainder = "largest_fraction"
 
     def __post_init__(self):
         starts = [stage.start_step for stage in self.stages]
@@ -72,8 +81,10 @@ class Mixture:
             )
         if self.block < 1:
             raise InputError(f"mixture `{self.name}`: expected a `block` of at least 1 place, got {self.block!r}")
-        if self.permutation not in ("epoch", "fixed"):
-            raise InputError(f"mixture `permutation`: expected 'epoch' or 'fixed', got {self.permutation!r}")
+        for name, allowed in (("permutation", get_args(Permutation)), ("remainder", get_args(Remainder))):
+            if getattr(self, name) not in allowed:
+                expected = " or ".join(map(repr, allowed))
+                raise InputError(f"mixture `{name}`: expected {expected}, got {getattr(self, name)!r}")
         for stage in range(len(self.stages)):
             self.shares(stage)
 
@@ -104,20 +115,25 @@ class Mixture:
     def shares(self, stage: int) -> tuple[int, ...]:
         """Places of every corpus in `corpora` in one block; they sum to `block`.
 
-        Largest remainder: every corpus gets the whole part of its due, and what is left goes to the largest fractional
-        parts, to the corpus named first where they are equal. The arithmetic is exact.
+        Every corpus gets the whole part of its due, and `remainder` says who gets what is left; of equal corpora, the
+        one named first. The arithmetic is exact.
 
         Args:
             stage: Which stage, from 0.
 
         Raises:
             InputError: A corpus with a weight gets no place.
+
+        Source: ``"largest_corpus"`` is the rule of Levanter (``data/mixture.py``, ``MixtureDataset``).
         """
         due = [weight * self.block for weight in self._fractions(stage)]
         shares = [math.floor(d) for d in due]
-        by_remainder = sorted(range(len(due)), key=lambda i: (shares[i] - due[i], i))
-        for i in by_remainder[: self.block - sum(shares)]:
-            shares[i] += 1
+        left = self.block - sum(shares)
+        if self.remainder == "largest_corpus":
+            shares[max(range(len(due)), key=due.__getitem__)] += left
+        else:
+            for i in sorted(range(len(due)), key=lambda i: (shares[i] - due[i], i))[:left]:
+                shares[i] += 1
         for corpus, share, d in zip(self.corpora, shares, due, strict=True):
             if d and not share:
                 raise InputError(
