@@ -28,6 +28,7 @@ def test_describe_a_size(invoke):
     arrays = document["arrays"]
     assert arrays["layers.query"] == {"shape": [36, 2560, 4096], "axes": ["layers", "embed", "heads"]}
     assert sum(int(np.prod(array["shape"])) for array in arrays.values()) == document["parameters"]["total"]
+    assert json.loads(invoke("describe", "600m", "--json").stdout)["parameters"]["total"] == 736_698_368
     lines = [line.split() for line in invoke("describe", "4b").stdout.splitlines()]
     assert ["parameters,", "without", "embeddings", "3,633,511,936"] in lines
 

@@ -138,6 +138,11 @@ def test_bad_values_are_refused(build):
         build()
 
 
+@pytest.mark.parametrize(("name", "key"), [("135M", "135m"), ("600m", "0.6b"), ("600M", "0.6b"), ("1.7B", "1.7b")])
+def test_the_names_of_the_papers_are_sizes(name: str, key: str):
+    assert named_config(name, 10) == named_config(key, 10)
+
+
 def test_unknown_size_names_the_nearest():
     with pytest.raises(InputError, match=r"nearest: 1\.7b"):
         named_config("1.8b", 10)

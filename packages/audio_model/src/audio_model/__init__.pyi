@@ -11,6 +11,7 @@ from .config import RopeScaling as RopeScaling
 from .config import Size as Size
 from .config import grid_config as grid_config
 from .config import named_config as named_config
+from .config import named_size as named_size
 from .conversion import convert as convert
 from .conversion import extend as extend
 from .description import describe as describe

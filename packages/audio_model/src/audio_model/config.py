@@ -245,12 +245,36 @@ SIZES: dict[str, Size] = {
 }
 """The study's sizes. A bare name is the one its headline runs trained; a suffix tells a variant's head width."""
 
+_OTHER_NAMES = {"600m": "0.6b"}
+"""What the papers call a size that has another name in `SIZES`."""
+
+
+def named_size(size: str) -> Size:
+    """The shape of one of the study's sizes.
+
+    Args:
+        size: A key of `SIZES` or a name of the papers, such as "600m", in any case.
+
+    Returns:
+        The shape.
+
+    Raises:
+        InputError: If there is no such size.
+    """
+    name = size.lower()
+    shape = SIZES.get(_OTHER_NAMES.get(name, name))
+    if shape is None:
+        near = difflib.get_close_matches(name, (*SIZES, *_OTHER_NAMES), n=3, cutoff=0.3)
+        nearest = f"; nearest: {', '.join(near)}" if near else ""
+        raise InputError(f"`size` must be one of {', '.join(SIZES)}, got {size!r}{nearest}")
+    return shape
+
 
 def named_config(size: str, vocab_size: int, *, tied: bool = False) -> Qwen3xConfig:
     """The configuration of one of the study's sizes.
 
     Args:
-        size: A key of `SIZES`, in any case, such as "135m".
+        size: A key of `SIZES` or a name of the papers, in any case, such as "135m".
         vocab_size: Number of token ids.
         tied: Whether embedding and head are one matrix; the study's headline runs are untied.
 
@@ -260,12 +284,7 @@ def named_config(size: str, vocab_size: int, *, tied: bool = False) -> Qwen3xCon
     Raises:
         InputError: If there is no such size.
     """
-    shape = SIZES.get(size.lower())
-    if shape is None:
-        near = difflib.get_close_matches(size.lower(), SIZES, n=3, cutoff=0.3)
-        nearest = f"; nearest: {', '.join(near)}" if near else ""
-        raise InputError(f"`size` must be one of {', '.join(SIZES)}, got {size!r}{nearest}")
-    return Qwen3xConfig(vocab_size=vocab_size, tied=tied, **dataclasses.asdict(shape))
+    return Qwen3xConfig(vocab_size=vocab_size, tied=tied, **dataclasses.asdict(named_size(size)))
 
 
 def grid_config(embed: int, vocab_size: int) -> Qwen3xConfig:

@@ -1,5 +1,7 @@
 """Random weights, and audio rows that begin where their codes sound alike."""
 
+from typing import Literal, get_args
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,32 +12,49 @@ from audio_model.errors import InputError
 from audio_model.layers import DecoderLayer
 from audio_model.qwen3x import Qwen3x
 
+Initialization = Literal["unit_logits", "haliax"]
+"""How the vocabulary matrices of a new model are drawn; see `initialize`."""
 
-def initialize(config: Qwen3xConfig, key: PRNGKeyArray) -> Qwen3x:
+
+def initialize(config: Qwen3xConfig, key: PRNGKeyArray, scheme: Initialization = "unit_logits") -> Qwen3x:
     """A model with random float32 weights.
 
-    Matrices are normal, truncated at three deviations, with deviation `1 / sqrt(inputs)`; embedding
-    and head are normal with deviation `1 / sqrt(embed)`, so that logits of unit-RMS hidden states
-    begin near unit deviation; norms begin at one.
+    Matrices of layers are drawn from a standard normal truncated at three deviations, times
+    `1 / sqrt(inputs)`; norms begin at one. `scheme` says how the vocabulary matrices begin:
+
+    | scheme | embedding | untied head |
+    |---|---|---|
+    | `unit_logits` | normal / sqrt(embed) | normal / sqrt(embed), from a key of its own |
+    | `haliax` | truncated normal / embed | the same draw / sqrt(embed) |
+
+    Under `unit_logits` the logits of unit-RMS hidden states begin near unit deviation. Under `haliax`
+    the head is `sqrt(embed)` times the embedding, a tied model begins with a loss of almost exactly
+    `log(vocab_size)`, and the first norm meets rows whose mean square is below its epsilon.
 
     Args:
         config: Shape of the model.
         key: Drives every draw.
+        scheme: How the vocabulary matrices begin.
 
     Returns:
         The model.
 
-    Source: the defaults of haliax `Linear` as Levanter uses them. Changed: embedding and head are
-    drawn from different keys.
+    Raises:
+        InputError: If there is no such scheme.
+
+    Source: `haliax` is what haliax's `Linear` and `Embedding` (`nn/linear.py`, `nn/embedding.py`) draw
+    for Levanter's models, which pass both vocabulary matrices one key; numbers differ, as keys are split
+    differently.
     """
+    if scheme not in get_args(Initialization):
+        raise InputError(f"`scheme` must be one of {', '.join(get_args(Initialization))}, got {scheme!r}")
     keys = iter(jax.random.split(key, 9))
 
-    def matrices(inputs: int, outputs: int) -> Array:
-        drawn = jax.random.truncated_normal(next(keys), -3.0, 3.0, (config.layers, inputs, outputs), jnp.float32)
-        return drawn * inputs**-0.5
+    def truncated(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+        return jax.random.truncated_normal(key, -3.0, 3.0, shape, jnp.float32)
 
-    def rows() -> Array:
-        return jax.random.normal(next(keys), (config.vocab_size, config.embed), jnp.float32) * config.embed**-0.5
+    def matrices(inputs: int, outputs: int) -> Array:
+        return truncated(next(keys), (config.layers, inputs, outputs)) * inputs**-0.5
 
     def ones(width: int) -> Array:
         return jnp.ones((config.layers, width), jnp.float32)
@@ -53,12 +72,19 @@ def initialize(config: Qwen3xConfig, key: PRNGKeyArray) -> Qwen3x:
         up=matrices(config.embed, config.mlp),
         down=matrices(config.mlp, config.embed),
     )
+    shape, deviation = (config.vocab_size, config.embed), config.embed**-0.5
+    if scheme == "haliax":
+        rows = truncated(next(keys), shape)
+        embedding, head = rows / config.embed, None if config.tied else rows * deviation
+    else:
+        embedding = jax.random.normal(next(keys), shape, jnp.float32) * deviation
+        head = None if config.tied else jax.random.normal(next(keys), shape, jnp.float32) * deviation
     return Qwen3x(
         config=config,
-        embedding=rows(),
+        embedding=embedding,
         layers=layers,
         final_norm=jnp.ones((config.embed,), jnp.float32),
-        head=None if config.tied else rows(),
+        head=head,
     )
 
 
