@@ -93,6 +93,9 @@ def test_every_mixture_is_of_the_study_and_something_makes_each_of_its_corpora()
                 assert mixture_name(stage.weights) in {*MIXES, *stage.weights}
                 for corpus in stage.weights:
                     assert corpus in produced_by(corpus).produces
+            assert run.cadence.evaluation is not None
+            for corpus in run.cadence.evaluation.corpora:
+                assert corpus in produced_by(corpus).produces
 
 
 def test_every_mixture_of_the_study_but_the_unused_is_in_a_recipe():

@@ -43,7 +43,7 @@ class NamedModel:
     """A model of the study, by name.
 
     Attributes:
-        size: a key of `audio_model.SIZES`.
+        size: a name that `audio_model.named_size` knows.
         tied: whether the output matrix is the embedding matrix.
         max_seq_len: longest sequence, in tokens, the exported model declares.
         rope_theta: base of the rotary frequencies; weights that others trained bring theirs.
@@ -127,6 +127,8 @@ class DataSpec:
         max_segments: most documents in one packed row.
         block: rows over which the mixture's shares are exact.
         permutation: `"epoch"` reads a corpus in a new order each time, `"fixed"` in the same one, as in the study.
+        remainder: who gets the rows of a block that are left once each corpus has the whole part of its share: those
+            with the `"largest_fraction"` of a row one each, or the `"largest_corpus"` all of them, as in the study.
     """
 
     mixture: tuple[MixtureStage, ...]
@@ -137,6 +139,7 @@ class DataSpec:
     max_segments: int = 64
     block: int = 2048
     permutation: Literal["epoch", "fixed"] = "epoch"
+    remainder: Literal["largest_fraction", "largest_corpus"] = "largest_fraction"
 
     def __post_init__(self) -> None:
         starts = [stage.start_fraction for stage in self.mixture]
@@ -183,8 +186,8 @@ class OptimizerSpec:
         epsilon: added to the root of the second moment and, in `cautious_adamc`, to the mean of the mask.
         weight_decay: coefficient of the decay of matrices; embeddings and norms do not decay.
         max_grad_norm: global gradient norm above which gradients are scaled down to it.
-        cautious_mean: over what the cautious mask is averaged: each layer's own array (`"layer"`, corrected) or the
-            array in which all layers are stacked (`"stacked"`, as the study's code does).
+        cautious_mean: over what the cautious mask is averaged: each layer's own array (`"layer"`, what new recipes take
+            where they say nothing) or the array in which all layers are stacked (`"stacked"`, the study's).
         muon_learning_rate_scale: learning rate of the Muon part over that of the AdamW part.
         muon_momentum: momentum of the Muon part.
     """
@@ -281,8 +284,8 @@ class StartSpec:
             one's (annealing).
         audio_rows: how embedding rows of audio ids begin: `"random"` as all others, or from the codec's own
             `"codebooks"`, read from `DATA/vocabulary/codebooks.safetensors`. Only from scratch.
-        head: how an untied head begins: from a key of its `"own"`, or from the embedding's (`"embedding_key"`), which
-            makes the two equal, as in the study's code. Only from scratch.
+        initialization: how the vocabulary matrices begin; see `audio_model.initialize`. `"haliax"` is the study's,
+            `"unit_logits"` what new recipes take where they say nothing. Only from scratch.
         source: what the weights are called: a model's name on the hub, or a run's with the steps taken, such as
             `exp1.1@190000` (without them, its newest checkpoint). Where it is a path that exists, nothing need be
             given at launch.
@@ -292,7 +295,7 @@ class StartSpec:
 
     kind: Literal["scratch", "model", "checkpoint"] = "scratch"
     audio_rows: Literal["random", "codebooks"] = "random"
-    head: Literal["own", "embedding_key"] = "own"
+    initialization: Literal["unit_logits", "haliax"] = "unit_logits"
     source: str | None = None
     revision: str | None = None
     optimizer: Literal["fresh", "continue"] = "fresh"
@@ -303,8 +306,10 @@ class StartSpec:
                 f"`start.source` names the weights of a start that is not from scratch, got kind={self.kind!r} and "
                 f"source={self.source!r}."
             )
-        if self.kind != "scratch" and (self.audio_rows, self.head) != ("random", "own"):
-            raise InputError(f"`start.audio_rows` and `start.head` are of a start from scratch, got {self.kind!r}.")
+        if self.kind != "scratch" and (self.audio_rows, self.initialization) != ("random", "unit_logits"):
+            raise InputError(
+                f"`start.audio_rows` and `start.initialization` are of a start from scratch, got {self.kind!r}."
+            )
         name, at, step = (self.source or "").rpartition("@")
         if self.kind == "checkpoint" and at and not (name and step.isdigit()):
             raise InputError(f"`start.source` of a checkpoint is RUN or RUN@STEP, got {self.source!r}.")

@@ -66,7 +66,7 @@ class ResolvedRun:
         data = self.run.data
         weights = {int(stage.start_fraction * self.num_steps): stage.weights for stage in data.mixture}
         stages = tuple(Stage(start, dict(weights[start])) for start in sorted(weights))
-        return Mixture(self.run.name, stages, block=data.block, permutation=data.permutation)
+        return Mixture(self.run.name, stages, block=data.block, permutation=data.permutation, remainder=data.remainder)
 
     @property
     def packing(self) -> Packing:
@@ -138,7 +138,11 @@ class ResolvedRun:
             "decay_start_step": decay_start,
             "decay_steps": decay,
             "mixture": [
-                {"start_step": stage.start_step, "weights": mixture.weights(index)}
+                {
+                    "start_step": stage.start_step,
+                    "weights": mixture.weights(index),
+                    "rows_of_block": dict(zip(mixture.corpora, mixture.shares(index), strict=True)),
+                }
                 for index, stage in enumerate(mixture.stages)
             ],
             "loss_weights": dict(zip(self.vocabulary.kinds, self.loss_weights.tolist(), strict=True)),

@@ -1,5 +1,6 @@
 """The update rules against optax where they coincide, and part by part; `test_traces.py` has their equations."""
 
+from dataclasses import replace
 from typing import Literal
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from audio_train import OptimizerSpec, ScheduleSpec, add_adamc_decay, decay_mask, optimizer, schedule
+from audio_train import OptimizerSpec, ScheduleSpec, add_adamc_decay, decay_mask, find_recipe, optimizer, schedule
 from audio_train.optimization.optimizers import initial_moments, parameter_kinds, update
 
 NUM_STEPS = 20
@@ -48,6 +49,47 @@ def test_the_two_means_differ_in_stacked_layers_only():
     stacked = train(OptimizerSpec("cautious_adamc", PEAK, cautious_mean="stacked"), shape)
     np.testing.assert_array_equal(layer["embedding"], stacked["embedding"])
     assert not np.allclose(layer["layers"]["query"], stacked["layers"]["query"])
+
+
+@pytest.mark.parametrize("name", ["exp2.1-0.6b", "exp1.6-9e18-d768", "sft-cvss-method1-scratch"])
+def test_the_rule_of_the_study_averages_the_mask_over_all_layers_at_once(name: str):
+    """Its twenty first updates against a loop over layers and elements in float64, one mean a kind of weight."""
+    spec = replace(find_recipe(name)[1].optimizer, learning_rate=PEAK)
+    shape = ScheduleSpec(warmup=0.0, decay=0.0)
+    expected, found = naive_updates(spec), by_layer(jax.tree.map(np.asarray, train(spec, shape)))
+    for kind, layers in expected.items():
+        np.testing.assert_allclose(found[kind], layers, rtol=2e-4, atol=2e-5, err_msg=kind)
+    query, apart, start = (
+        np.array(tree["query"]) for tree in (expected, naive_updates(spec, layer_by_layer=True), by_layer(draw(0)))
+    )
+    assert 0.01 < np.abs(apart - query).max() / np.abs(query - start).max() < 0.2
+
+
+def naive_updates(spec: OptimizerSpec, *, layer_by_layer: bool = False) -> dict:
+    """Parameters after all updates at a constant rate; a kind of weight is a list of layers, one where it has none."""
+    params = by_layer(draw(0))
+    first, second = ({kind: [0.0] * len(layers) for kind, layers in params.items()} for _ in range(2))
+    for t, gradient in enumerate(map(by_layer, gradients()), start=1):
+        norm = np.sqrt(sum(np.sum(layer**2) for layers in gradient.values() for layer in layers))
+        for kind, layers in gradient.items():
+            updates, masks = [], []
+            for i, g in enumerate(layer * min(1.0, spec.max_grad_norm / norm) for layer in layers):
+                first[kind][i] = spec.beta1 * first[kind][i] + (1 - spec.beta1) * g
+                second[kind][i] = spec.beta2 * second[kind][i] + (1 - spec.beta2) * g**2
+                root = np.sqrt(second[kind][i] / (1 - spec.beta2**t))
+                updates.append(first[kind][i] / (1 - spec.beta1**t) / (root + spec.epsilon))
+                masks.append([float(a * b > 0) for a, b in zip(g, updates[-1], strict=True)])
+            for i, (u, mask) in enumerate(zip(updates, masks, strict=True)):
+                meant = mask if layer_by_layer else [kept for layer in masks for kept in layer]
+                u = u * mask / (sum(meant) / len(meant) + spec.epsilon)
+                decay = spec.weight_decay if kind in ("query", "head") else 0.0
+                params[kind][i] = params[kind][i] - PEAK * (u + decay * params[kind][i])
+    return params
+
+
+def by_layer(tree: dict) -> dict[str, list]:
+    stacked = {name: list(array.astype(np.float64).reshape(3, -1)) for name, array in tree["layers"].items()}
+    return stacked | {name: [np.float64(np.ravel(tree[name]))] for name in ("embedding", "final_norm", "head")}
 
 
 def test_without_caution_and_at_a_constant_rate_adamc_is_optax_adamw():

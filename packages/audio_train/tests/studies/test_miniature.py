@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from audio_data import InputError
 from audio_train import Measurement, find_recipe, resolve
 from audio_train.recipes import find_study
 from audio_train.recipes.catalogue import SMALL
 from audio_train.studies import miniature
-from audio_train.studies.comparisons import COMPARISONS
+from audio_train.studies.comparisons import COMPARISONS, find_comparisons
 from audio_train.studies.miniature import SWEEP, Column, Scores
 from audio_train.studies.miniature_page import figures, page, sweep_fit, write_page
 from audio_train.studies.study_run import GROUPS
@@ -38,7 +39,7 @@ def numbers(second_run: list[float | None]) -> dict[str, Any]:
         for size in (1e5, 2e5, 5e5, 1e6, 2e6)
     ]
     fit = ["N* ~ C^0.5"]
-    return {"num_seeds": 2, "num_ids": 16_775, "comparisons": comparisons, "sweep": sweep, "fit": fit}
+    return {"num_ids": 16_775, "comparisons": comparisons, "sweep": sweep, "fit": fit}
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,34 @@ def test_a_difference_counts_where_all_seeds_agree(scores: list[float | None], s
 
 
 def test_one_seed_is_said_to_be_one():
-    text = page(numbers([2.0, 2.4]) | {"num_seeds": 1})
-    assert "--seeds 1\n" in text
-    assert "nothing here tells a difference from noise" in text
+    results = numbers([2.0, 2.4])
+    assert "2 seeds.\n" in page(results)
+    for row in results["comparisons"]["tokens"].values():
+        row["scores"] = {label: values[:1] for label, values in row["scores"].items()}
+    assert "at equal tokens? One seed, so that nothing here tells a difference from noise." in page(results)
+
+
+def test_one_comparison_is_added_to_the_numbers_that_are_there(tmp_path: Path):
+    results = numbers([2.0, 2.4])
+    added = {"comparisons": {"tokens": numbers([3.0, 3.4])["comparisons"]["tokens"]}}
+    with pytest.raises(InputError, match="is not there to add the numbers to; run without --only first"):
+        write_page(added, tmp_path)
+    rest = {name: rows for name, rows in results["comparisons"].items() if name != "tokens"}
+    text = write_page(results | {"comparisons": rest}, tmp_path).read_text()
+    assert "Not measured yet: `audio-train miniature --data DATA --out RUNS --docs docs --only tokens`." in text
+    assert not (tmp_path / "miniature" / "tokens.svg").exists()
+    write_page(added, tmp_path)
+    kept = json.loads((tmp_path / "miniature" / "results.json").read_text())
+    assert kept == results | {"comparisons": rest | added["comparisons"]}
+    assert (tmp_path / "miniature.md").read_text() == page(kept)
+    assert (tmp_path / "miniature" / "tokens.svg").exists()
+
+
+def test_comparisons_are_found_by_name():
+    assert [comparison.name for comparison in find_comparisons(["sft", "tokens"])] == ["tokens", "sft"]
+    assert find_comparisons([]) == COMPARISONS
+    with pytest.raises(InputError, match="no comparison `token`; did you mean tokens"):
+        find_comparisons(["token"])
 
 
 def test_a_run_that_meets_no_such_token_is_left_out():

@@ -328,7 +328,9 @@ def test_held_out_data_that_are_not_there_are_missed_before_anything_starts(
     varied, data_root: Path, tmp_path: Path, one_device
 ):
     cadence = Cadence(evaluation=Evaluation(corpora=("heldout",), every_steps=2, num_batches=2))
-    with pytest.raises(InputError, match="mixture `evaluation`: corpus `heldout` is not among the data"):
+    with pytest.raises(
+        InputError, match="of run `toy` reads corpus `heldout`, which is not among the data, long, short"
+    ):
         run(varied(cadence=cadence), data_root, tmp_path, placement=one_device)
     assert not (tmp_path / "resolved.json").exists()
 

@@ -110,14 +110,15 @@ def test_a_resumed_run_needs_no_start(varied, pretrained: Path, data_root: Path,
     assert run(resolved, data_root, tmp_path / "run", placement=ALONE).finished
 
 
-def test_an_untied_head_can_begin_as_the_embedding(varied, fresh_state):
+def test_a_run_from_scratch_begins_as_it_says(varied, fresh_state):
     untied = replace(varied().run.model, tied=False)
-    own, shared = (
-        fresh_state(varied(model=untied, start=StartSpec(head=head))).model for head in ("own", "embedding_key")
+    ours, theirs = (
+        fresh_state(varied(model=untied, start=StartSpec(initialization=scheme))).model
+        for scheme in ("unit_logits", "haliax")
     )
-    np.testing.assert_array_equal(shared.head, shared.embedding)
-    np.testing.assert_array_equal(own.embedding, shared.embedding)
-    assert not np.array_equal(own.head, own.embedding)
+    np.testing.assert_allclose(theirs.head, untied.embed**0.5 * theirs.embedding, rtol=1e-6)
+    assert abs(np.corrcoef(np.ravel(ours.head), np.ravel(ours.embedding))[0, 1]) < 0.2
+    jax.tree.map(np.testing.assert_array_equal, ours.layers, theirs.layers)
 
 
 def test_weights_that_do_not_fit_are_refused(varied, pretrained: Path, toy: ResolvedRun, manifests):
@@ -178,6 +179,7 @@ def test_weights_lie_where_the_mesh_wants_them(start: StartSpec, varied, pretrai
         ({"source": "x"}, "`start.source` names the weights"),
         ({"kind": "checkpoint", "source": "x@y"}, "is RUN or RUN@STEP"),
         ({"kind": "model", "source": "x", "audio_rows": "codebooks"}, "are of a start from scratch"),
+        ({"kind": "model", "source": "x", "initialization": "haliax"}, "are of a start from scratch"),
         ({"kind": "model", "source": "x", "optimizer": "continue"}, "continues from a checkpoint only"),
     ],
 )

@@ -113,18 +113,23 @@ def study(family: str, data_root: Path, out: Path, scale: "Scale", only: tuple[s
 @click.option("--data", "data_root", type=click.Path(path_type=Path), required=True, help="Folder of the datasets.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs and their scores.")
 @click.option("--docs", type=click.Path(path_type=Path), required=True, help="Folder to write miniature.md in.")
-@click.option("--seeds", "num_seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Of each run.")
+@click.option("--only", multiple=True, metavar="NAME", help="Train this comparison only, and keep the others of DOCS.")
+@click.option("--seeds", "num_seeds", type=click.IntRange(min=1), help="Of each run. [2 or 3, as a comparison says]")
 @JSON_OPTION
-def miniature(data_root: Path, out: Path, docs: Path, num_seeds: int, as_json: bool) -> None:
+def miniature(
+    data_root: Path, out: Path, docs: Path, only: tuple[str, ...], num_seeds: int | None, as_json: bool
+) -> None:
     """Train the study's comparisons in miniature and write what they show: DOCS/miniature.md, tables and figures.
 
     About two hours on two cores. Finished runs are kept, stopped ones go on; DATA is made where it is missing.
     """
-    from audio_train.studies.comparisons import COMPARISONS
+    from audio_train.studies.comparisons import find_comparisons
     from audio_train.studies.miniature import run_miniature
     from audio_train.studies.miniature_page import write_page
 
-    results = run_miniature(COMPARISONS, data_root, out, num_seeds=num_seeds, to_stderr=as_json)
+    results = run_miniature(
+        find_comparisons(only), data_root, out, sweep=not only, num_seeds=num_seeds, to_stderr=as_json
+    )
     page = write_page(results, docs)
     click.echo(json.dumps(results) if as_json else f"the page is {page}")
 

@@ -12,6 +12,7 @@ from audio_train.recipes import (
     exp1_7,
     exp2_1,
     grammar_loss,
+    initialization,
     isoflop_miniature,
     quickstart,
 )
@@ -35,6 +36,7 @@ STUDIES: tuple[Study, ...] = (
     cooldown.STUDY,
     isoflop_miniature.STUDY,
     grammar_loss.STUDY,
+    initialization.STUDY,
 )
 """All studies, in the order of the experiments."""
 

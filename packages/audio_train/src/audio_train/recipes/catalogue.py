@@ -4,6 +4,7 @@ Names of runs follow one rule: the experiment's number, then what tells the run 
 lower case, with the names of sizes, mixtures and corpora as they are elsewhere (`_` and `/` become `-`).
 """
 
+import math
 import re
 from dataclasses import replace
 
@@ -11,9 +12,11 @@ from audio_data import MIXES, Vocabulary
 from audio_train.config import (
     Cadence,
     DataSpec,
+    Evaluation,
     LearningRateRule,
     LossSpec,
     MixtureStage,
+    ModelShape,
     NamedModel,
     OptimizerSpec,
     ScheduleSpec,
@@ -69,8 +72,32 @@ Z_LOSS = LossSpec(kind="full", z_loss_weight=1e-4)
 
 BASE_LEARNING_RATE = 0.003
 
-EVERY_TEN_THOUSAND = Cadence(keep_every_steps=10_000, export_every_steps=10_000)
-"""As the study keeps and exports checkpoints: anneals begin with them."""
+FROM_SCRATCH = StartSpec(initialization="haliax")
+"""As the study's models begin."""
+
+CHOICES: dict[str, str] = {
+    "data.remainder": "rows that the whole part of weight x 2,048 leaves over all go to the largest corpus (Levanter "
+    "`data/mixture.py`); a new recipe's go to the largest fractions",
+    "cadence.evaluation": "LibriSpeech dev-clean, whose losses the paper reports, stands in for the source's text sets "
+    "(Marin `default_train`: Paloma and uncheatable evaluations every 1,000 steps; no held-out speech)",
+    "cadence.max_bad_steps": "a step whose loss or gradient is not finite changes nothing here; the source takes it",
+}
+"""What every run of the study has in common, and where the source has it or this project differs from it."""
+CAUTIOUS_CHOICES: dict[str, str] = {
+    "optimizer.cautious_mean": "over the array in which all layers of a kind of weight are stacked (Levanter "
+    "`optim/cautious.py`, `scan_layers=True`); a new recipe averages over each layer by itself",
+}
+"""Of runs with the cautious update rule."""
+SCRATCH_CHOICES: dict[str, str] = {
+    "start.initialization": "haliax's (`nn/embedding.py`, `nn/linear.py`): embedding of deviation 1/width, an untied "
+    "head of the same draw times the root of the width; a new recipe's is `unit_logits`",
+}
+"""Of runs from scratch."""
+PRETRAINING_CHOICES = CHOICES | CAUTIOUS_CHOICES | SCRATCH_CHOICES
+
+HELDOUT = "heldout/librispeech/dev-clean"
+"""What the study's recipes are evaluated on."""
+_HELDOUT_ROWS = 512
 
 
 def run_name(experiment: str, *parts: str | int) -> str:
@@ -88,6 +115,20 @@ def mixture(name: str) -> tuple[MixtureStage, ...]:
     return (MixtureStage(0.0, weights),)
 
 
+def cadence(batch_size: int) -> Cadence:
+    """As the study keeps, exports and evaluates: anneals begin with kept checkpoints.
+
+    Args:
+        batch_size: rows in a step. An evaluation reads `HELDOUT` once, which is about 490 rows of 4,096 tokens.
+    """
+    num_batches = math.ceil(_HELDOUT_ROWS / batch_size)
+    return Cadence(
+        keep_every_steps=10_000,
+        export_every_steps=10_000,
+        evaluation=Evaluation((HELDOUT,), every_steps=1000, num_batches=num_batches),
+    )
+
+
 def windows(mixture_name: str, batch_size: int) -> DataSpec:
     """The study's rows: the stream of each corpus cut every 4,096 tokens, positions running on, one order for ever."""
     return DataSpec(
@@ -97,15 +138,12 @@ def windows(mixture_name: str, batch_size: int) -> DataSpec:
         packing="windows",
         positions="continue",
         permutation="fixed",
+        remainder="largest_corpus",
     )
 
 
 def cautious_adamc(learning_rate: float | LearningRateRule) -> OptimizerSpec:
-    """The study's optimizer outside the isoFLOP sweep.
-
-    The cautious mask is averaged over each layer by itself; the published runs averaged it over all layers stacked
-    (`cautious_mean="stacked"`), an accident of scanning over layers.
-    """
+    """The study's optimizer outside the isoFLOP sweep and fine-tuning."""
     return OptimizerSpec(
         name="cautious_adamc",
         learning_rate=learning_rate,
@@ -114,12 +152,12 @@ def cautious_adamc(learning_rate: float | LearningRateRule) -> OptimizerSpec:
         epsilon=1e-16,
         weight_decay=0.033,
         max_grad_norm=1.0,
-        cautious_mean="layer",
+        cautious_mean="stacked",
     )
 
 
 def pretraining(
-    name: str, model: NamedModel, data: DataSpec, learning_rate: LearningRateRule, tokens: float
+    name: str, model: NamedModel | ModelShape, data: DataSpec, learning_rate: LearningRateRule, tokens: float
 ) -> TrainRun:
     """A run as all of the study's pretraining outside the isoFLOP sweep."""
     return TrainRun(
@@ -130,9 +168,10 @@ def pretraining(
         schedule=WARMUP_STABLE_DECAY,
         loss=Z_LOSS,
         tokens=tokens,
+        start=FROM_SCRATCH,
         precision="bfloat16",
         remat="offload",
-        cadence=EVERY_TEN_THOUSAND,
+        cadence=cadence(data.batch_size),
     )
 
 
@@ -177,6 +216,7 @@ ANNEAL_DERIVED: dict[str, str] = dict.fromkeys(
 """What of an anneal follows from what."""
 
 ANNEAL_CHOICES = {
+    **CHOICES,
     "optimizer.learning_rate": "the first run's, times all steps over those of the anneal, so that a line to zero over "
     "all of them passes it where the anneal begins (but for the 1 % of warm-up, which makes it 1 % higher)",
     "optimizer.name": "plain AdamW: the source's helper for anneals passes no optimizer on",

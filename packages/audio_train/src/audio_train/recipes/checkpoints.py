@@ -89,6 +89,11 @@ CHECKPOINTS = {
 }
 """Models that runs begin with, by name."""
 
+PUBLISHED_WEIGHTS_CHOICES: dict[str, str] = {
+    "start.kind": "published weights are read as they are stored; the source reads them through bfloat16"
+}
+"""Of runs that begin with published weights."""
+
 
 @dataclass(frozen=True)
 class Export:

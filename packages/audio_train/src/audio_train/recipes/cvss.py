@@ -1,53 +1,72 @@
 """Speech-to-speech translation: every beginning, fine-tuned on CVSS with instructions or on whole documents."""
 
+import math
 from dataclasses import replace
 
-from audio_train.config import DataSpec, NamedModel, OptimizerSpec, ScheduleSpec, StartSpec, TrainRun
-from audio_train.recipes.catalogue import EVERY_TEN_THOUSAND, MARIN_MIMI, Z_LOSS, mixture, run_name
-from audio_train.recipes.checkpoints import CHECKPOINTS
+from audio_train.config import NamedModel, OptimizerSpec, ScheduleSpec, TrainRun
+from audio_train.recipes.catalogue import (
+    CAUTIOUS_CHOICES,
+    CHOICES,
+    FROM_SCRATCH,
+    MARIN_MIMI,
+    Z_LOSS,
+    cadence,
+    mixture,
+    run_name,
+    windows,
+)
+from audio_train.recipes.checkpoints import CHECKPOINTS, PUBLISHED_WEIGHTS_CHOICES
 from audio_train.recipes.study import Study, family
 
 _STARTS = ("soda-600m", "soda-p", "soda-600m-warm", "qwen3x-0.6b")
 _SCRATCH = "scratch"
 _NUM_EPOCHS = 5
+# The scripts count steps with rows of this length; rows are the model's.
+_COUNTED_ROW_TOKENS = 2048
+_BATCH_SIZE = 64
+
+
+def _steps(tokens: float) -> int:
+    return _NUM_EPOCHS * math.ceil(tokens / (_BATCH_SIZE * _COUNTED_ROW_TOKENS))
+
 
 _DOCUMENTS = TrainRun(
     name="finetune-cvss",
     model=NamedModel("0.6b", tied=False),
-    data=DataSpec(mixture=mixture("cvss/method1"), seq_len=2048, batch_size=64, permutation="fixed"),
+    data=windows("cvss/method1", _BATCH_SIZE),
     optimizer=OptimizerSpec(
-        name="cautious_adamc", learning_rate=2e-5, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01
+        name="cautious_adamc",
+        learning_rate=2e-5,
+        beta1=0.9,
+        beta2=0.999,
+        epsilon=1e-8,
+        weight_decay=0.01,
+        cautious_mean="stacked",
     ),
     schedule=ScheduleSpec(shape="cosine", warmup=0.03, decay=1.0, min_ratio=0.0, overlap="skip_warmup"),
     loss=Z_LOSS,
-    tokens=700e6,
+    steps=_steps(700e6),
     precision="bfloat16",
     remat="offload",
-    cadence=EVERY_TEN_THOUSAND,
+    cadence=cadence(_BATCH_SIZE),
 )
 _INSTRUCTIONS = replace(
     _DOCUMENTS,
     name="sft-cvss",
     data=replace(_DOCUMENTS.data, packing="best_fit", max_segments=64),
     schedule=replace(_DOCUMENTS.schedule, min_ratio=0.1),
-    tokens=750e6,
+    steps=_steps(750e6),
 )
-
-
-def _epochs(run: TrainRun, num_epochs: int) -> TrainRun:
-    """A run over its tokens several times, each time over whole steps."""
-    steps = -int(-(run.tokens or 0) // run.data.tokens_per_step)
-    return replace(run, steps=num_epochs * steps, tokens=None)
 
 
 def _begin(run: TrainRun, start: str, *parts: str) -> TrainRun:
     """A run from a checkpoint with its shape, or from scratch."""
     checkpoint = CHECKPOINTS.get(start)
     return replace(
-        _epochs(run, _NUM_EPOCHS),
+        run,
         name=run_name(run.name, *parts, start),
         model=checkpoint.model if checkpoint else run.model,
-        start=checkpoint.start if checkpoint else StartSpec(),
+        start=checkpoint.start if checkpoint else FROM_SCRATCH,
     )
 
 
@@ -60,6 +79,13 @@ _SFT = {
 }
 _RAW = {start: _begin(_DOCUMENTS, start) for start in (*_STARTS, _SCRATCH)}
 _COMMON_CHOICES = {
+    **CHOICES,
+    **CAUTIOUS_CHOICES,
+    **PUBLISHED_WEIGHTS_CHOICES,
+    "data.seq_len": "the model's 4,096; the source's SEQ_LEN of 2,048 only counts steps (`train_lm` takes the model's "
+    "length, as `train_seq_len` is unset)",
+    "steps": "five passes counted with rows of 2,048 tokens, which with rows of 4,096 are ten",
+    "start.initialization": "from scratch: haliax's",
     "optimizer.learning_rate": "2e-5 for every start, from scratch too",
     "schedule.overlap": "warm-up and a decay of the whole run overlap: in the source the warm-up is then left out",
 }

@@ -6,6 +6,7 @@ from audio_train.recipes.catalogue import (
     ANNEAL_DERIVED,
     BASE_LEARNING_RATE,
     MARIN_MIMI,
+    PRETRAINING_CHOICES,
     annealed,
     pretraining,
     run_name,
@@ -34,6 +35,12 @@ STUDY = Study(
     vocabulary=MARIN_MIMI,
     aliases={RUN.name: "exp1699_marin_yodas2 (released as WillHeld/blueberry)"},
     choices={
+        **PRETRAINING_CHOICES,
+        "tokens": "500B, from which the script computes its steps; its description says 350B",
+        "data.mixture": "in the vocabulary of the main models; `tokenize_yodas.py` also defines these languages with "
+        "the plain Qwen3-Mimi tokenizer, which nothing starts",
+        "cadence.keep_every_steps": "four of these are exported by `convert_initial_checkpoints.py`, which by the "
+        "source's README converts checkpoints of Hugging Face for training",
         "data.batch_size": "as in the last stored version; two older ones have batch 2,048 and 59,605 steps",
         "optimizer.learning_rate": "as in the last stored version: by batch alone, not by width",
     },

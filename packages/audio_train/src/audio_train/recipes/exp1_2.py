@@ -1,17 +1,24 @@
 """Which speech to train on, asked of 150M models: mixtures, single corpora, and how much YODAS2."""
 
 from audio_train.config import LearningRateRule, NamedModel, TrainRun
-from audio_train.recipes.catalogue import BASE_LEARNING_RATE, MARIN_MIMI, pretraining, run_name, windows
+from audio_train.recipes.catalogue import (
+    BASE_LEARNING_RATE,
+    MARIN_MIMI,
+    PRETRAINING_CHOICES,
+    pretraining,
+    run_name,
+    windows,
+)
 from audio_train.recipes.study import Study, family
 
-# Mixture or corpus, by what the source calls it.
-_TEN_BILLION = {
+# Mixture or corpus, by what the source calls it. The names of the second seven runs hold "3B".
+_MIXES_BY_ALIAS = {
     "yodas": "yodas2/en",
     "emilia": "emilia_english",
     "mls_en": "mls/en",
     **{name: name for name in ("mix2_v1", "mix2_v2", "mix2_v3", "mix3_v1", "mix3_v2", "mix3_v3", "mix3_v4")},
 }
-_THREE_BILLION = {
+_NAMED_3B = {
     "yodas": "yodas2/en",
     "emilia": "emilia_english",
     "mls_en": "mls/en",
@@ -23,9 +30,9 @@ _THREE_BILLION = {
 _YODAS_WEIGHTS = (1.5, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
 
 
-def _run(mix: str, billions: int) -> TrainRun:
+def _run(billions: int, mix: str, *parts: str) -> TrainRun:
     return pretraining(
-        run_name("exp1.2", mix, f"{billions}b"),
+        run_name("exp1.2", mix, *parts),
         NamedModel("150m", tied=True),
         windows(mix, batch_size=128),
         LearningRateRule("wider_larger", BASE_LEARNING_RATE),
@@ -33,10 +40,13 @@ def _run(mix: str, billions: int) -> TrainRun:
     )
 
 
-_SWEEP = {weight: _run(f"mix3_v5_w{weight:g}", 10) for weight in _YODAS_WEIGHTS}
-_MIXES = {f"exp1699_data_mix_150m_{alias}": _run(mix, 10) for alias, mix in _TEN_BILLION.items()}
-_SINGLE = {f"exp1699_data_mix_150m_3B_{alias}": _run(mix, 3) for alias, mix in _THREE_BILLION.items()}
-_LEARNING_RATE = "this script multiplies by the root of width/1024, where the production runs divide"
+_SWEEP = {weight: _run(10, f"mix3_v5_w{weight:g}", "10b") for weight in _YODAS_WEIGHTS}
+_MIXES = {f"exp1699_data_mix_150m_{alias}": _run(3, mix) for alias, mix in _MIXES_BY_ALIAS.items()}
+_SINGLE = {f"exp1699_data_mix_150m_3B_{alias}": _run(3, mix, "3b") for alias, mix in _NAMED_3B.items()}
+_CHOICES = {
+    **PRETRAINING_CHOICES,
+    "optimizer.learning_rate": "this script multiplies by the root of width/1024, where the production runs divide",
+}
 
 STUDY = Study(
     name="exp1.2",
@@ -51,7 +61,11 @@ STUDY = Study(
     },
     vocabulary=MARIN_MIMI,
     aliases={run.name: alias for alias, run in (_MIXES | _SINGLE).items()},
-    choices={"optimizer.learning_rate": _LEARNING_RATE},
+    choices={
+        **_CHOICES,
+        "tokens": "3B for all, as every stored version of the script has it, with 10B commented out; only names "
+        "suggest 10B for the ten runs that are not called 3B, of which three are the same as one that is",
+    },
 )
 
 SWEEP = Study(
@@ -61,5 +75,5 @@ SWEEP = Study(
     runs=family(*_SWEEP.values()),
     vocabulary=MARIN_MIMI,
     aliases={run.name: f"exp1699_data_mix_150m_mix3_v5_yodas{weight:g}" for weight, run in _SWEEP.items()},
-    choices={"optimizer.learning_rate": _LEARNING_RATE},
+    choices=_CHOICES,
 )

@@ -1,8 +1,15 @@
 """How much plain text to mix into speech: fourteen shares at four sizes, and a pilot on another text."""
 
 from audio_data import MIXES
-from audio_train.config import LearningRateRule, NamedModel, TrainRun
-from audio_train.recipes.catalogue import BASE_LEARNING_RATE, MARIN_MIMI, pretraining, run_name, windows
+from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
+from audio_train.recipes.catalogue import (
+    BASE_LEARNING_RATE,
+    MARIN_MIMI,
+    PRETRAINING_CHOICES,
+    pretraining,
+    run_name,
+    windows,
+)
 from audio_train.recipes.study import Study, family
 
 # The study trained the last; the others are selectable in its script.
@@ -10,9 +17,10 @@ _SIZES = ("30m", "50m", "75m", "150m")
 _PERCENTS = tuple(name.removeprefix("text_") for name in MIXES if name.startswith("text_"))
 _PILOT_PERCENTS = tuple(name.removeprefix("dclm_") for name in MIXES if name.startswith("dclm_"))
 _RULE = LearningRateRule("batch", BASE_LEARNING_RATE)
-_ORDER = {
+_CHOICES = {
+    **PRETRAINING_CHOICES,
     "data.permutation": "one order for ever, as in the source, which draws it by a linear congruence here and by a "
-    "Feistel network elsewhere"
+    "Feistel network elsewhere",
 }
 
 
@@ -34,14 +42,14 @@ STUDY = Study(
         _RUNS[_SIZES[-1], "5"].name: "audio loss is about flat up to 5 % and worse beyond: chosen for the main mixture",
     },
     vocabulary=MARIN_MIMI,
-    choices=_ORDER,
+    choices=_CHOICES,
     inactive=frozenset(run.name for (size, _), run in _RUNS.items() if size != _SIZES[-1]),
 )
 
 _PILOT = {
     percent: pretraining(
         run_name("exp1978", "dclm", percent),
-        NamedModel("150m", tied=False),
+        ModelShape(embed=512, mlp=1792, layers=6, heads=8, kv_heads=8, head_dim=64, tied=False),
         windows(f"dclm_{percent}", batch_size=512),
         _RULE,
         tokens=100e9,
@@ -57,7 +65,8 @@ PILOT = Study(
     vocabulary=MARIN_MIMI,
     aliases={run.name: f"exp1978_unimodal_mix_{p}-{100 - int(p)}" for p, run in _PILOT.items()},
     choices={
-        **_ORDER,
-        "model.size": "the source takes its 150M shape from a module that is not stored; here that of the other runs",
+        **_CHOICES,
+        "model.layers": "6, as `experiments/qwen3.py` had its 150M model when the script was written (branch "
+        "`exp-audio-unimodal-mix`, d237cae3); the 150M model of the other runs has 20",
     },
 )

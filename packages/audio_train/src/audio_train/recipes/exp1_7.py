@@ -1,7 +1,7 @@
 """What a document holds: the semantic codebook, all codebooks, or audio and its transcript."""
 
 from audio_train.config import LearningRateRule, NamedModel
-from audio_train.recipes.catalogue import MARIN_MIMI, pretraining, run_name, windows
+from audio_train.recipes.catalogue import MARIN_MIMI, PRETRAINING_CHOICES, pretraining, run_name, windows
 from audio_train.recipes.study import Study, family
 
 # Corpus by what its documents hold.
@@ -33,6 +33,7 @@ STUDY = Study(
     },
     vocabulary=MARIN_MIMI,
     choices={
+        **PRETRAINING_CHOICES,
         "tokens": "equal tokens, not equal hours: the semantic stream holds eight times the audio",
         "optimizer.learning_rate": "this script multiplies by the root of width/1024, where the production runs divide",
     },

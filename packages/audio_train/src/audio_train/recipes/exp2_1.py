@@ -7,14 +7,17 @@ from audio_train.recipes.catalogue import (
     ANNEAL_CHOICES,
     ANNEAL_DERIVED,
     BASE_LEARNING_RATE,
+    CAUTIOUS_CHOICES,
+    CHOICES,
     MARIN_MIMI,
+    PRETRAINING_CHOICES,
     QWEN3X_MIMI,
     annealed,
     pretraining,
     run_name,
     windows,
 )
-from audio_train.recipes.checkpoints import CHECKPOINTS
+from audio_train.recipes.checkpoints import CHECKPOINTS, PUBLISHED_WEIGHTS_CHOICES
 from audio_train.recipes.study import Study, family
 
 # The 135M model takes the learning rate of width 1024 instead of its own 512, which the authors chose to keep it down.
@@ -42,7 +45,7 @@ STUDY = Study(
         _COLD["4b"].name: "ASR WER 5.0, TTS WER 6.1, TTS similarity about .56, HellaSwag 52.6, SALMon 70.6",
     },
     vocabulary=MARIN_MIMI,
-    choices={"optimizer.learning_rate": _LEARNING_RATE, "data.mixture": _EMILIA},
+    choices={**PRETRAINING_CHOICES, "optimizer.learning_rate": _LEARNING_RATE, "data.mixture": _EMILIA},
 )
 
 _ANNEALED = {
@@ -79,5 +82,11 @@ WARM = Study(
         _WARM["1.7b"].name: "ASR WER 17.3 (cold start: 7.0), TTS WER about 6.5 to 7.5; text knowledge kept better",
     },
     vocabulary=QWEN3X_MIMI,
-    choices={"optimizer.learning_rate": "that of the cold starts", "data.mixture": _EMILIA},
+    choices={
+        **CHOICES,
+        **CAUTIOUS_CHOICES,
+        **PUBLISHED_WEIGHTS_CHOICES,
+        "optimizer.learning_rate": "that of the cold starts",
+        "data.mixture": _EMILIA,
+    },
 )

@@ -23,7 +23,7 @@ from audio_train.recipes.study import Study, family
 
 _STEPS, _FINISH = 400, 320
 
-_FULL = TrainRun(
+FULL = TrainRun(
     name=run_name("grammar-loss", "full"),
     model=ModelShape(embed=64, mlp=192, layers=3, heads=4, kv_heads=2, head_dim=16, tied=False),
     data=DataSpec(mixture=mixture("yodas2/en"), seq_len=512, batch_size=2),
@@ -37,16 +37,18 @@ _FULL = TrainRun(
         checkpoint_seconds=60.0, evaluation=Evaluation(("heldout/yodas2/en",), every_steps=_STEPS, num_batches=8)
     ),
 )
+"""The run over all ids: the smallest setting in which this project trains on all codebooks."""
+
 _FACTORED = replace(
-    _FULL,
+    FULL,
     name=run_name("grammar-loss", "factored"),
     loss=LossSpec(kind="grammar"),
-    cadence=replace(_FULL.cadence, keep_every_steps=_FINISH),
+    cadence=replace(FULL.cadence, keep_every_steps=_FINISH),
 )
 _FINISHED = replace(
-    _FULL,
+    FULL,
     name=run_name("grammar-loss", "finish"),
-    schedule=replace(_FULL.schedule, first_update=_FINISH),
+    schedule=replace(FULL.schedule, first_update=_FINISH),
     steps=_STEPS - _FINISH,
     start=StartSpec(kind="checkpoint", source=f"{_FACTORED.name}@{_FINISH}", optimizer="continue"),
 )
@@ -55,7 +57,7 @@ STUDY = Study(
     name="grammar-loss",
     question="Does a softmax over the allowed ids alone learn as much, and what becomes of the ids it never compares?",
     source="this project's own miniature",
-    runs=family(_FULL, _FACTORED, _FINISHED),
+    runs=family(FULL, _FACTORED, _FINISHED),
     vocabulary=SMALL,
     miniature=True,
     derived={"start.source": "the step at which the learning rate of the factored run begins to fall"},

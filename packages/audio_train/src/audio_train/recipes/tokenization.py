@@ -213,6 +213,22 @@ def _single_utterances(what: str, dataset: str, corpus: str, produces: str, revi
     )
 
 
+def _evaluation(subset: str, task: str) -> Tokenization:
+    name = f"{subset.replace('-', '_')}_{task}"
+    return replace(
+        _SINGLE_UTTERANCES,
+        name=f"tokenize-librispeech-{subset}",
+        dataset=f"librispeech-mm-eval/{name}",
+        corpus="librispeech",
+        produces=(f"heldout/librispeech/{subset}",),
+        layouts=(f"{task}_evaluation",),
+        transcript="lower-case",
+        repository="soda-research/librispeech-mm-eval",
+        revision=None,
+        source="the paper's held-out losses; no script of the source trains with it",
+    )
+
+
 def _cvss_sft(method: str, layout: str, revision: str) -> Tokenization:
     return replace(
         _CVSS,
@@ -297,6 +313,7 @@ _MARIN = (
         "libritts-r/train",
         "ca8b1c7022f3783ec41e11f5a96ac448dc36d2a2",
     ),
+    _evaluation("dev-clean", "asr"),
     _CVSS,
     _cvss_sft("method1", "speech_translation_sft", "fc5e8f53dbb6aa870e3a8cd0153706b4247eb786"),
     _cvss_sft("method2", "direct_speech_translation", "6c24a365d28fe1abd87979fd32c998042e9ee454"),

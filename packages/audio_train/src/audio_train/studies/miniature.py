@@ -58,6 +58,7 @@ class Comparison:
         columns: what is compared.
         published: what the study reported at full scale.
         carries_over: what of this can be expected at full scale, and what cannot.
+        num_seeds: from how many seeds, 0 and on, each run is trained where nothing else is asked for.
     """
 
     name: str
@@ -67,10 +68,17 @@ class Comparison:
     columns: Sequence[Column]
     published: str
     carries_over: str
+    num_seeds: int = 2
 
 
 def run_miniature(
-    comparisons: Sequence[Comparison], data_root: Path, out_dir: Path, *, num_seeds: int, to_stderr: bool = False
+    comparisons: Sequence[Comparison],
+    data_root: Path,
+    out_dir: Path,
+    *,
+    sweep: bool = True,
+    num_seeds: int | None = None,
+    to_stderr: bool = False,
 ) -> dict[str, Any]:
     """Train and score all runs of comparisons, and the isoFLOP sweep.
 
@@ -78,33 +86,38 @@ def run_miniature(
         comparisons: what to compare.
         data_root: folder of the datasets; what is missing is made there.
         out_dir: folder of the runs and scores.
-        num_seeds: from how many seeds, 0 and on, each run of a comparison is trained; the sweep is from one.
+        sweep: whether to train the sweep too, from one seed.
+        num_seeds: from how many seeds, 0 and on, each run of a comparison is trained; None for as many as it says.
         to_stderr: send all messages to standard error.
 
     Returns:
-        All numbers, as plain JSON.
+        All numbers, as plain JSON; without `sweep`, those of the comparisons alone.
 
     Raises:
         InputError: the data cannot be made, or a run cannot be scored.
     """
-    seeds, sweep = range(num_seeds), find_study(SWEEP).runs
-    recipes = list(dict.fromkeys(recipe for comparison in comparisons for recipe in comparison.runs))
-    members = [*map(Member, sweep), *(Member(recipe, seed) for seed in seeds for recipe in recipes)]
+    seeds = {comparison.name: range(num_seeds or comparison.num_seeds) for comparison in comparisons}
+    most = max((len(of_one) for of_one in seeds.values()), default=0)
+    points = [Member(recipe) for recipe in find_study(SWEEP).runs] if sweep else []
+    wanted = [(seed, c) for seed in range(most) for c in comparisons if seed in seeds[c.name]]
+    members = list(dict.fromkeys([*points, *(Member(recipe, seed) for seed, c in wanted for recipe in c.runs)]))
     train(members, data_root, out_dir, scale="smoke", name="miniature", to_stderr=to_stderr)
     scores = Scores(data_root, out_dir)
-    points = [report.measurement_of(Member(recipe).folder(out_dir)) for recipe in sweep]
+    rows = {
+        comparison.name: {
+            recipe: _row([Member(recipe, s).folder(out_dir) for s in seeds[comparison.name]], comparison, scores)
+            for recipe in comparison.runs
+        }
+        for comparison in comparisons
+    }
+    if not sweep:
+        return {"comparisons": rows}
+    measured = [report.measurement_of(point.folder(out_dir)) for point in points]
     return {
-        "num_seeds": num_seeds,
-        "num_ids": require_run(members[0].folder(out_dir)).vocabulary.size,
-        "comparisons": {
-            comparison.name: {
-                recipe: _row([Member(recipe, seed).folder(out_dir) for seed in seeds], comparison.columns, scores)
-                for recipe in comparison.runs
-            }
-            for comparison in comparisons
-        },
-        "sweep": [asdict(point) for point in points],
-        "fit": fit_lines(points),
+        "num_ids": require_run(points[0].folder(out_dir)).vocabulary.size,
+        "comparisons": rows,
+        "sweep": [asdict(point) for point in measured],
+        "fit": fit_lines(measured),
     }
 
 
@@ -118,13 +131,13 @@ def measurements(results: Mapping[str, Any]) -> list[Measurement]:
     return [Measurement(**point) for point in results["sweep"]]
 
 
-def _row(folders: Sequence[Path], columns: Sequence[Column], scores: "Scores") -> dict[str, Any]:
+def _row(folders: Sequence[Path], comparison: Comparison, scores: "Scores") -> dict[str, Any]:
     resolved = require_run(folders[0])
     return {
         "num_parameters": resolved.model.num_parameters,
         "num_steps": resolved.num_steps,
         "num_tokens": resolved.num_tokens,
-        "scores": {column.label: [scores.value(folder, column) for folder in folders] for column in columns},
+        "scores": {column.label: [scores.value(folder, column) for folder in folders] for column in comparison.columns},
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from audio_data import write_output
+from audio_data import InputError, read_json, write_output
 from audio_train.figures import SVG_MARK, bar_figure
 from audio_train.isoflop.fit import IsoflopFit, fit_isoflop
 from audio_train.isoflop.report import curves_figure, laws_figure
@@ -23,16 +23,16 @@ The study's comparisons at smoke scale: models a thousand times smaller, runs a 
 speech and text ([the rules](study.md#miniatures)). This page and its figures are written by
 
 ```
-audio-train miniature --data DATA --out RUNS --docs docs --seeds {num_seeds}
+audio-train miniature --data DATA --out RUNS --docs docs
 ```
 
 which makes the data, trains every run, keeps what is finished, and scores all runs of a table on the same held-out
-documents. Losses are in nats a token. {seeds}"""
+documents; `--only NAME` does so for one section, called as its figure is, and keeps the others. Losses are in nats a
+token. They are means over as many seeds as a section says; ± is the largest distance of a seed from the mean.
+Differences are those of the means, and are called noise where the seeds of the two runs overlap; that two or three
+seeds do not overlap proves little."""
 
-_ONE_SEED = "Every run is trained from one seed, so that nothing here tells a difference from noise."
-_SEEDS = """They are means over {num_seeds} seeds; ± is the largest distance of a seed from the mean. Differences are
-those of the means, and are called noise where the seeds of the two runs overlap; that {num_seeds} seeds do not overlap
-proves little."""
+_ONE_SEED = "One seed, so that nothing here tells a difference from noise."
 
 _SWEEP = """## Where the best size lies
 
@@ -69,22 +69,29 @@ ground for a slope."""
 
 
 def write_page(results: Mapping[str, Any], docs: Path) -> Path:
-    """Write `DOCS/miniature.md`, its figures and the numbers behind them to `DOCS/miniature`; returns the page."""
+    """Write `DOCS/miniature.md`, its figures and the numbers behind them to `DOCS/miniature`; returns the page.
+
+    Args:
+        results: of `run_miniature`. What they lack is kept as it is in `DOCS`.
+        docs: folder of the page.
+
+    Raises:
+        InputError: results without the sweep, and none in `DOCS` that they could be added to.
+    """
     folder = docs / FOLDER
+    results = _with_earlier(results, folder / RESULTS_FILE)
     folder.mkdir(parents=True, exist_ok=True)
     for name, svg in figures(results).items():
         write_output(folder / name, svg.encode(), SVG_MARK)
-    write_output(folder / RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode(), b'"num_seeds": ')
+    write_output(folder / RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode(), b'"comparisons": ')
     write_output(docs / PAGE_FILE, page(results).encode(), _INTRODUCTION.partition("\n")[0].encode())
     return docs / PAGE_FILE
 
 
 def page(results: Mapping[str, Any]) -> str:
     """The page as Markdown."""
-    num_seeds = results["num_seeds"]
-    seeds = _ONE_SEED if num_seeds == 1 else _SEEDS.format(num_seeds=num_seeds)
-    parts = [_INTRODUCTION.format(num_seeds=num_seeds, seeds=seeds)]
-    parts += [_section(comparison, results["comparisons"][comparison.name]) for comparison in COMPARISONS]
+    parts = [_INTRODUCTION]
+    parts += [_section(comparison, results["comparisons"].get(comparison.name)) for comparison in COMPARISONS]
     fit = "\n".join(["```", *results["fit"], "```"])
     carries = _SWEEP_CARRIES.format(num_ids=results["num_ids"])
     parts.append(_SWEEP.format(fit=fit, folder=FOLDER, carries=carries))
@@ -94,11 +101,19 @@ def page(results: Mapping[str, Any]) -> str:
 def figures(results: Mapping[str, Any]) -> dict[str, str]:
     """SVG documents by file name."""
     fit = sweep_fit(results)
-    bars = {
-        f"{comparison.name}.svg": _bars(comparison, results["comparisons"][comparison.name])
-        for comparison in COMPARISONS
-    }
+    rows = results["comparisons"]
+    bars = {f"{c.name}.svg": _bars(c, rows[c.name]) for c in COMPARISONS if c.name in rows}
     return {**bars, "curves.svg": curves_figure(fit), "laws.svg": laws_figure(fit)}
+
+
+def _with_earlier(results: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Results, and those of an earlier run that they do not replace."""
+    if "sweep" in results:
+        return dict(results)
+    if not path.exists():
+        raise InputError(f"`{path}` is not there to add the numbers to; run without --only first")
+    earlier = read_json(path, remedy="run without --only")
+    return {**earlier, "comparisons": {**earlier["comparisons"], **results["comparisons"]}}
 
 
 def sweep_fit(results: Mapping[str, Any]) -> IsoflopFit:
@@ -106,7 +121,10 @@ def sweep_fit(results: Mapping[str, Any]) -> IsoflopFit:
     return fit_isoflop(measurements(results))
 
 
-def _section(comparison: Comparison, rows: Mapping[str, Any]) -> str:
+def _section(comparison: Comparison, rows: Mapping[str, Any] | None) -> str:
+    if rows is None:
+        todo = f"Not measured yet: `audio-train miniature --data DATA --out RUNS --docs docs --only {comparison.name}`."
+        return "\n\n".join([f"## {comparison.title}", comparison.question, todo])
     head = ("run", "", "parameters", "steps", *(column.label for column in comparison.columns))
     table = [f"| {' | '.join(head)} |", "|---|---|" + "---:|" * (len(head) - 2)]
     for recipe, label in comparison.runs.items():
@@ -117,7 +135,7 @@ def _section(comparison: Comparison, rows: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             f"## {comparison.title}",
-            comparison.question,
+            f"{comparison.question} {_seeds(rows)}",
             "\n".join(table),
             "\n".join(_differences(comparison, rows)),
             f"![{comparison.title}]({FOLDER}/{comparison.name}.svg)",
@@ -125,6 +143,11 @@ def _section(comparison: Comparison, rows: Mapping[str, Any]) -> str:
             f"**What carries over:** {comparison.carries_over}",
         ]
     )
+
+
+def _seeds(rows: Mapping[str, Any]) -> str:
+    num_seeds = len(next(iter(next(iter(rows.values()))["scores"].values())))
+    return _ONE_SEED if num_seeds == 1 else f"{num_seeds} seeds."
 
 
 def _cell(values: Sequence[float | None], column: Column) -> str:

@@ -1,12 +1,13 @@
 """Every recipe with its size and price, as rows for `audio-train recipes` and for the page in the docs."""
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from audio_train.config import NamedModel
 from audio_train.recipes import STUDIES
+from audio_train.recipes.catalogue import PRETRAINING_CHOICES
 from audio_train.recipes.checkpoints import CHECKPOINTS, EXPORTS
 from audio_train.recipes.study import Study, mixture_name
 from audio_train.recipes.tokenization import TOKENIZATIONS
@@ -120,9 +121,19 @@ where each of its numbers comes from, `audio-train run NAME --data DATA --out RU
 lower case; sizes, mixtures and corpora go by the names they have elsewhere, `_` and `/` becoming `-`.
 
 **Figures.** Parameters are all of them, both vocabulary matrices included where they are not tied. FLOPs are three
-forward passes with full attention. "unknown" means that no result was published. *Inactive* runs are defined by the
-source, which does not start them. *Choices* say which way was taken where the source disagrees with itself or leaves
-something open.
+forward passes by Levanter's formula (`utils/flop_utils.py`: full attention, both vocabulary matrices apart), but with
+heads as wide as they are, where Levanter takes them for width / heads: 1.57e22 instead of 1.32e22 for `exp2.1-4b`, and
+the same wherever heads fill the width. It is not `6 N D`. "unknown" means that no result was published. *Inactive*
+runs are defined by the source, which does not start them. *Choices* say which way was taken where the source disagrees
+with itself or leaves something open, where the source has it, and where this project differs; those that many runs
+share come first.
+
+## Choices of all studies
+
+Of all runs but those of this project, `optimizer.cautious_mean` where the rule is the cautious one and
+`start.initialization` where a run begins from scratch:
+
+{common}
 
 ## Miniatures
 
@@ -134,8 +145,8 @@ audio-train run exp1.4-text-5 --scale smoke --data DATA --out RUN
 audio-train study exp1.4 --scale smoke --data DATA --out STUDY     every run of a study, and one report
 ```
 
-What comparisons of miniatures show is in [miniature.md](miniature.md). `isoflop-miniature` and `grammar-loss`, at the
-end, are this project's own and have this one size.
+What comparisons of miniatures show is in [miniature.md](miniature.md). `isoflop-miniature`, `grammar-loss` and
+`initialization`, at the end, are this project's own and have this one size.
 
 """
 
@@ -146,23 +157,29 @@ does, and with it, as the paper labels them. `audio-train isoflop fit LOSSES.csv
 parabola in the logarithm of the parameters for each budget, power laws of the best parameters, tokens and loss through
 their minima, and the formula `E + A / N^alpha + B / D^beta` to all runs at once, each with bootstrap intervals; draws
 them with `--figures FOLDER`; and predicts the best model of a budget with `--predict FLOPS`. Reported: `N* ~ C^0.367`,
-`D* ~ C^0.579`; prefactors are not published. `isoflop-miniature` is a sweep that two CPU cores train."""
+`D* ~ C^0.579`; prefactors are not published. The scripts define 66 runs, of which the paper shows 64.
+`isoflop-miniature` is a sweep that two CPU cores train."""
 
 
 def page() -> str:
     """The table for the docs."""
+    common = _choices(PRETRAINING_CHOICES)
     rules = "\n\n".join(inspect.cleandoc(scale.__doc__ or "").split("\n\n")[1:])
-    parts = [_INTRODUCTION + rules, _ISOFLOP]
+    parts = [_INTRODUCTION.format(common="\n".join(common)) + rules, _ISOFLOP]
     for study in STUDIES:
         head = "| run | model | parameters | mixture | tokens | steps | FLOPs | start | reported |"
         table = [head, "|---|---|---|---|---|---|---|---|---|", *(_markdown(row) for row in rows([study]))]
-        notes = [f"- `{path}`: {why}" for path, why in study.choices.items()]
+        notes = [note for note in _choices(study.choices) if note not in common]
         choices = "\n".join(["\nChoices:\n", *notes]) if notes else ""
         parts.append(
             f"## {study.name}\n\n{study.question}\n\nSource: {study.source}.\n\n{chr(10).join(table)}\n{choices}"
         )
     parts += [_tokenizations(), _checkpoints()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _choices(choices: Mapping[str, str]) -> list[str]:
+    return [f"- `{path}`: {why}" for path, why in choices.items()]
 
 
 def _markdown(row: Row) -> str:

@@ -27,7 +27,7 @@ from dataclasses import replace
 from typing import Literal
 
 from audio_data import InputError
-from audio_model import SIZES
+from audio_model import named_size
 from audio_train.config import Cadence, Evaluation, LearningRateRule, ModelShape, NamedModel, StartSpec, TrainRun
 from audio_train.optimization.schedules import anneal_peak
 
@@ -68,7 +68,7 @@ def smoke_steps(run: TrainRun) -> int:
 
 def smoke_model(model: NamedModel | ModelShape) -> ModelShape:
     """The miniature of a model."""
-    shape = SIZES[model.size] if isinstance(model, NamedModel) else model
+    shape = named_size(model.size) if isinstance(model, NamedModel) else model
     heads = min(max(round(shape.embed / 256), 2), 8)
     return ModelShape(
         embed=heads * HEAD_DIM,

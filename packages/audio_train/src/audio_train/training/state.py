@@ -100,9 +100,7 @@ def read_codebooks(folder: Path) -> Float32[np.ndarray, "codebooks codebook_size
 
 def _initial_state(resolved: ResolvedRun, key: PRNGKeyArray, codebooks: Array | None) -> TrainState:
     weights_key, rows_key = jax.random.split(key)
-    model = initialize(resolved.model, weights_key)
-    if resolved.run.start.head == "embedding_key" and model.head is not None:
-        model = eqx.tree_at(lambda m: m.head, model, model.embedding)
+    model = initialize(resolved.model, weights_key, resolved.run.start.initialization)
     if codebooks is not None:
         model = initialize_audio_rows(model, codebooks, resolved.vocabulary.audio_base, rows_key)
     zero = jnp.zeros((), jnp.int32)

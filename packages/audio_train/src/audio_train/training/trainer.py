@@ -76,8 +76,7 @@ class Trainer:
         self.start = start
         self.datasets = open_root(data_root, max_quarantined=max_quarantined)
         check_datasets(resolved, self.datasets)
-        if resolved.run.cadence.evaluation is not None:  # now, and not once the step is compiled
-            held_out(resolved.run.cadence.evaluation).check_corpora(self.datasets)
+        check_heldout(resolved, self.datasets)  # now, and not once the step is compiled
         self._mesh = make_mesh(placement)
         self.abstract_state = abstract_state(resolved, self._mesh, placement)
         batch_size = resolved.run.data.batch_size
@@ -254,6 +253,21 @@ def cut_document_lines(resolved: ResolvedRun, datasets: Mapping[str, TokenDatase
 def held_out(evaluation: Evaluation) -> Mixture:
     """The mixture of which an evaluation reads rows."""
     return Mixture.constant("evaluation", dict.fromkeys(evaluation.corpora, 1.0))
+
+
+def check_heldout(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> None:
+    """Check that what a run evaluates on is there.
+
+    Raises:
+        InputError: a held-out corpus is missing.
+    """
+    evaluation = resolved.run.cadence.evaluation
+    missing = [] if evaluation is None else [name for name in evaluation.corpora if name not in datasets]
+    if missing:
+        raise InputError(
+            f"`cadence.evaluation` of run `{resolved.run.name}` reads corpus `{missing[0]}`, which is not among the "
+            f"data, {', '.join(sorted(datasets))}; build it, or evaluate nothing with --set cadence.evaluation=null."
+        )
 
 
 def place_everywhere(tree: T, mesh: Mesh) -> T:
