@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audio_data import InputError
+from audio_data import InputError, to_json
 from audio_train import Measurement, find_recipe, resolve
 from audio_train.recipes import find_study
 from audio_train.recipes.catalogue import SMALL
@@ -16,6 +16,7 @@ from audio_train.studies import miniature
 from audio_train.studies.comparisons import COMPARISONS, find_comparisons
 from audio_train.studies.miniature import SWEEP, Column, Scores
 from audio_train.studies.miniature_page import figures, page, sweep_fit, write_page
+from audio_train.studies.named_run import run_at_scale
 from audio_train.studies.study_run import GROUPS
 
 
@@ -24,6 +25,7 @@ def numbers(second_run: list[float | None]) -> dict[str, Any]:
     comparisons = {
         comparison.name: {
             recipe: {
+                "run": json.loads(json.dumps(to_json(run_at_scale(recipe, "smoke")))),
                 "num_parameters": 1000,
                 "num_steps": 10,
                 "num_tokens": 100,
@@ -76,6 +78,18 @@ def test_one_comparison_is_added_to_the_numbers_that_are_there(tmp_path: Path):
     assert kept == results | {"comparisons": rest | added["comparisons"]}
     assert (tmp_path / "miniature.md").read_text() == page(kept)
     assert (tmp_path / "miniature" / "tokens.svg").exists()
+
+
+def test_numbers_of_a_recipe_that_has_changed_since_are_marked():
+    results = numbers([2.0, 2.4])
+    rows = results["comparisons"]["sft"]
+    del rows["exp2.1-0.6b"]["run"]["data"]["remainder"]  # a field that came later, and has its default
+    rows["sft-cvss-method1-scratch"]["run"]["data"]["seq_len"] = 256
+    rows["sft-cvss-method1-soda-600m"]["run"]["data"]["gone"] = 1
+    marked = "*Measured before `sft-cvss-method1-scratch`, `sft-cvss-method1-soda-600m` changed; "
+    assert [line for line in page(results).splitlines() if line.startswith("*Measured")] == [
+        f"{marked}`audio-train miniature --data DATA --out RUNS --docs docs --only sft` measures anew.*"
+    ]
 
 
 def test_comparisons_are_found_by_name():

@@ -6,24 +6,27 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from audio_data import InputError, read_json, write_output
+from audio_data import InputError, from_json, read_json, write_output
+from audio_train.config import TrainRun
 from audio_train.figures import SVG_MARK, bar_figure
 from audio_train.isoflop.fit import IsoflopFit, fit_isoflop
 from audio_train.isoflop.report import curves_figure, laws_figure
 from audio_train.studies.comparisons import COMPARISONS
 from audio_train.studies.miniature import Column, Comparison, measurements
+from audio_train.studies.named_run import run_at_scale
 
 PAGE_FILE = "miniature.md"
 FOLDER = "miniature"
 RESULTS_FILE = "results.json"
 
+_COMMAND = "audio-train miniature --data DATA --out RUNS --docs docs"
 _INTRODUCTION = """# What the miniature shows
 
 The study's comparisons at smoke scale: models a thousand times smaller, runs a million times shorter, on generated
 speech and text ([the rules](study.md#miniatures)). This page and its figures are written by
 
 ```
-audio-train miniature --data DATA --out RUNS --docs docs
+{command}
 ```
 
 which makes the data, trains every run, keeps what is finished, and scores all runs of a table on the same held-out
@@ -90,7 +93,7 @@ def write_page(results: Mapping[str, Any], docs: Path) -> Path:
 
 def page(results: Mapping[str, Any]) -> str:
     """The page as Markdown."""
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION.format(command=_COMMAND)]
     parts += [_section(comparison, results["comparisons"].get(comparison.name)) for comparison in COMPARISONS]
     fit = "\n".join(["```", *results["fit"], "```"])
     carries = _SWEEP_CARRIES.format(num_ids=results["num_ids"])
@@ -123,7 +126,7 @@ def sweep_fit(results: Mapping[str, Any]) -> IsoflopFit:
 
 def _section(comparison: Comparison, rows: Mapping[str, Any] | None) -> str:
     if rows is None:
-        todo = f"Not measured yet: `audio-train miniature --data DATA --out RUNS --docs docs --only {comparison.name}`."
+        todo = f"Not measured yet: `{_COMMAND} --only {comparison.name}`."
         return "\n\n".join([f"## {comparison.title}", comparison.question, todo])
     head = ("run", "", "parameters", "steps", *(column.label for column in comparison.columns))
     table = [f"| {' | '.join(head)} |", "|---|---|" + "---:|" * (len(head) - 2)]
@@ -136,6 +139,7 @@ def _section(comparison: Comparison, rows: Mapping[str, Any] | None) -> str:
         [
             f"## {comparison.title}",
             f"{comparison.question} {_seeds(rows)}",
+            *_earlier(comparison, rows),
             "\n".join(table),
             "\n".join(_differences(comparison, rows)),
             f"![{comparison.title}]({FOLDER}/{comparison.name}.svg)",
@@ -143,6 +147,24 @@ def _section(comparison: Comparison, rows: Mapping[str, Any] | None) -> str:
             f"**What carries over:** {comparison.carries_over}",
         ]
     )
+
+
+def _earlier(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
+    """A remark where a recipe is not what was measured any more."""
+    changed = [recipe for recipe in comparison.runs if not _is_measured(recipe, rows[recipe])]
+    if changed:
+        yield (
+            f"*Measured before {', '.join(f'`{recipe}`' for recipe in changed)} changed; "
+            f"`{_COMMAND} --only {comparison.name}` measures anew.*"
+        )
+
+
+def _is_measured(recipe: str, row: Mapping[str, Any]) -> bool:
+    """Whether a row is of the recipe as it is now; fields that did not exist then count as their defaults."""
+    try:
+        return from_json(TrainRun, row.get("run"), "run") == run_at_scale(recipe, "smoke")
+    except InputError:  # of fields that do not exist any more
+        return False
 
 
 def _seeds(rows: Mapping[str, Any]) -> str:
