@@ -44,6 +44,30 @@ def test_origins_are_right(words: list[str], path: str, value: str, origin: str)
     assert origin in found_origin
 
 
+@pytest.mark.parametrize(
+    ("name", "path", "value", "source"),
+    [
+        ("exp2.1-4b", "run.optimizer.cautious_mean", '"stacked"', "Levanter `optim/cautious.py`, `scan_layers=True`"),
+        ("exp1.6-9e18-d768", "run.start.initialization", '"haliax"', "`nn/embedding.py`, `nn/linear.py`"),
+        ("sft-cvss-method1-soda-p", "run.data.seq_len", "4096", "SEQ_LEN of 2,048 only counts steps"),
+        ("sft-cvss-method1-soda-p", "run.steps", "28615", "with rows of 4,096 are ten"),
+        ("exp2.2-0.6b", "run.start.kind", '"model"', "the source reads them through bfloat16"),
+        ("exp1.4-text-5", "run.cadence.evaluation.every_steps", "1000", "Marin `default_train`: Paloma"),
+        ("exp1.2-mix3-v1", "run.tokens", "3000000000.0", "every stored version of the script"),
+        ("exp1978-dclm-10", "run.model.layers", "6", "d237cae3"),
+        ("exp1.3-mls-en", "run.data.remainder", '"largest_corpus"', "Levanter `data/mixture.py`"),
+        ("exp1.7-semantic", "run.cadence.max_bad_steps", "8", "the source takes it"),
+        ("exp1.1", "run.tokens", "500000000000.0", "its description says 350B"),
+        ("exp1.6-9e18-d768", "run.model.layers", "8", "the paper shows 64"),
+    ],
+)
+def test_where_the_study_is_followed_its_source_is_named(name: str, path: str, value: str, source: str):
+    found_value, found_origin = shown(name)[path]
+    assert found_value == value
+    assert found_origin.startswith("recipe: ")
+    assert source in found_origin
+
+
 def test_the_document_holds_the_study_and_the_origins():
     out = CliRunner().invoke(main, ["show", "exp1.4-text-5", "--json"], catch_exceptions=False).stdout
     found = json.loads(out)
