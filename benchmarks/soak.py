@@ -1,7 +1,7 @@
 """Whether memory grows over many steps, saves and batches: resident memory of a training and a loader, and its slope.
 
-    .venv/bin/python benchmarks/soak.py train [--steps 10000] [--save-every 20]
-    .venv/bin/python benchmarks/soak.py loader [--batches 100000]
+    .venv/bin/python benchmarks/soak.py train [--steps 10000] [--save-every 20] [--out docs/reliability/soak.json]
+    .venv/bin/python benchmarks/soak.py loader [--batches 100000] [--out docs/reliability/soak.json]
 
 A toy model, so that a step takes milliseconds; saves are as large as its state. One JSON line a sample and one for the
 slope, fitted to the last three quarters. `MALLOC_ARENA_MAX=16` in front shows a training as it was on two cores when
@@ -26,6 +26,7 @@ import numpy as np
 from audio_data import BatchLoader, DatasetWriter, Document, Mixture, Packing, TokenDataset, Vocabulary
 
 SAMPLES = 20
+NAMES = {"train": "steps of a training, a save every 20", "loader": "batches of a loader"}
 VOCABULARY = Vocabulary.compact("toy", 12, "toy-codec", num_codebooks=2, codebook_size=16, text_tokenizer="toy")
 SETTINGS = {
     "model": {"embed": 64, "mlp": 128, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32, "max_seq_len": 64},
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--save-every", type=int, default=20)
     parser.add_argument("--batches", type=int, default=100_000)
+    parser.add_argument("--out", type=Path, help="JSON file in which this row replaces the one of the same name.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -95,12 +97,19 @@ def main() -> None:
             found.append((count, megabytes))
             print(json.dumps({"count": count, "resident_mb": round(megabytes, 1)}), flush=True)
     counts, megabytes = np.array(found[len(found) // 4 :]).T
-    slope = np.polyfit(counts, megabytes * 1024, 1)[0]
-    print(
-        json.dumps(
-            {"what": options.what, "kb_per_1000": round(1000 * slope, 1), "arenas": os.environ.get("MALLOC_ARENA_MAX")}
-        )
-    )
+    arenas = os.environ.get("MALLOC_ARENA_MAX")
+    row = {
+        "what": NAMES[options.what] + (f", MALLOC_ARENA_MAX={arenas}" if arenas else ""),
+        "count": int(counts[-1]),
+        "first_mb": round(megabytes[0], 1),
+        "last_mb": round(megabytes[-1], 1),
+        "bytes_each": round(np.polyfit(counts, megabytes * 2**20, 1)[0], 1),
+    }
+    print(json.dumps(row))
+    if options.out is not None:
+        rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+        rows = [other for other in rows if other["what"] != row["what"]] + [row]
+        options.out.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ MOMENTS = {
     "garbage collection": "gc.callbacks.append(once); gc.collect(); time.sleep(30)",
     "finaliser": "type('Held', (), {'__del__': interrupt})(); time.sleep(30)",
     "command": "main = click.command()(interrupt)",
-    "long command": "main = click.command()(lambda: (threading.Timer(0.1, interrupt).start(), time.sleep(30)))",
+    "long command": "main = click.command()(lambda: (threading.Timer(0.1, from_outside).start(), time.sleep(30)))",
 }
 
 
@@ -109,7 +109,8 @@ MOMENTS = {
 def test_ctrl_c_is_one_line_at_any_moment(home: str, moment: str, tmp_path: Path) -> None:
     once = "def once(phase, info):\n    gc.callbacks.remove(once)\n    interrupt()\n"
     imports = "import gc, signal, threading, time\nimport click\nfrom __main__ import interrupt\n"
-    (tmp_path / "moment.py").write_text(f"{imports}{once}{MOMENTS[moment]}\n")
+    outside = "from_outside = lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)\n"
+    (tmp_path / "moment.py").write_text(f"{imports}{once}{outside}{MOMENTS[moment]}\n")
     interrupted(f"from {home}.command_line import run_command_line; run_command_line('moment')", tmp_path)
 
 

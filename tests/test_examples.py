@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import soundfile
+
+pytestmark = pytest.mark.optimized
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

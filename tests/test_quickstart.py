@@ -13,8 +13,10 @@ import soundfile
 from audio_tokenize import load_audio, open_corpus
 from audio_train.quickstart import STEPS_PER_MINUTE, commands
 
+pytestmark = pytest.mark.optimized
+
 NUM_RECORDINGS = 60
-STEPS = 24
+STEPS = 8
 
 
 @pytest.fixture(scope="module")

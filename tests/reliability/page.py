@@ -41,7 +41,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _section(title: str, command: str, found: Any, body: str) -> str:
     missing = "Not run yet.\n"
-    return f"## {title}\n\n    uv run python -m tests.reliability.{command}\n\n{body if found is not None else missing}"
+    return f"## {title}\n\n    uv run python {command}\n\n{body if found is not None else missing}"
 
 
 def _faults(folder: Path) -> str:
@@ -64,7 +64,9 @@ def _faults(folder: Path) -> str:
             "disturbs one operation of a command; a checker that reads only what is on disk judges that run, and the "
             "undisturbed one after it. A power failure loses what was not flushed.\n\n"
         ) + _table(("command", "fault", "ended, then the same command again", "wrong"), rows)
-    return _section("Injected faults", "simulate --runs 2000 --out docs/reliability/faults.json", found, body)
+    return _section(
+        "Injected faults", "-m tests.reliability.simulate --runs 2000 --out docs/reliability/faults.json", found, body
+    )
 
 
 def _kills(folder: Path) -> str:
@@ -75,7 +77,9 @@ def _kills(folder: Path) -> str:
         body = f"{found['kills']} kills, seed {found['seed']}.\n\n" + _table(
             ("command", "kills", "outputs compared", "wrong"), rows
         )
-    return _section("Kills at random times", "kills --kills 100 --out docs/reliability/kills.json", found, body)
+    return _section(
+        "Kills at random times", "-m tests.reliability.kills --kills 100 --out docs/reliability/kills.json", found, body
+    )
 
 
 def _damage(folder: Path) -> str:
@@ -88,14 +92,16 @@ def _damage(folder: Path) -> str:
             f"{found['runs']} damages, seed {found['seed']}: {found['wrong']} wrong. Another output is wrong but for "
             "reports of runs and evaluations, where a digit of a logged number may be another one.\n\n"
         ) + _table(("files", *ends), rows)
-    return _section("Damaged files", "damage --runs 500 --out docs/reliability/damage.json", found, body)
+    return _section(
+        "Damaged files", "-m tests.reliability.damage --runs 500 --out docs/reliability/damage.json", found, body
+    )
 
 
 def _audio(folder: Path) -> str:
     del folder
     from tests.reliability import odd_audio
 
-    return _section("Odd audio", "odd_audio", odd_audio, odd_audio.table())
+    return _section("Odd audio", "-m tests.reliability.odd_audio", odd_audio, odd_audio.table())
 
 
 def _mutants(folder: Path) -> str:
@@ -104,16 +110,25 @@ def _mutants(folder: Path) -> str:
     if found is not None:
         share = found["killed"] / found["mutants"]
         body = f"{found['killed']} of {found['mutants']} mutants of the core modules are killed ({share:.0%}).\n"
-    return _section("Tests that would notice", "mutants --mutants 100 --out docs/reliability/mutants.json", found, body)
+    return _section(
+        "Tests that would notice",
+        "-m tests.reliability.mutants --mutants 100 --out docs/reliability/mutants.json",
+        found,
+        body,
+    )
 
 
 def _soak(folder: Path) -> str:
     found = _read(folder, "soak")
     body = ""
     if found is not None:
-        rows = [(row["what"], f"{row['count']:,}", f"{row['bytes_each']:,.0f}") for row in found["rows"]]
-        body = _table(("what", "how often", "memory that stays, bytes each"), rows)
-    return _section("Memory of long runs", "soak --out docs/reliability/soak.json", found, body)
+        rows = [
+            (row["what"], f"{row['count']:,}", row["first_mb"], row["last_mb"], f"{row['bytes_each']:,.0f}")
+            for row in found["rows"]
+        ]
+        head = ("what", "how many", "MB after a quarter", "MB at the end", "slope in between, bytes each")
+        body = "Resident memory of the process.\n\n" + _table(head, rows)
+    return _section("Memory of long runs", "benchmarks/soak.py train --out docs/reliability/soak.json", found, body)
 
 
 _OTHERS = """## More attacks, as tests

@@ -8,6 +8,8 @@ import pytest
 
 from audio_model import InputError, Qwen3xConfig, RopeConfig, extend_vocabulary, initialize, named_config
 
+pytestmark = pytest.mark.optimized
+
 # Qwen3's own base models: rows padded to 151,936, of which the tokenizer uses 151,669.
 QWEN3 = {"tied": True, "rope": RopeConfig(theta=1e6, scaling=None), "rms_epsilon": 1e-6, "max_seq_len": 32_768}
 ROWS, USED, EXTENDED = 151_936, 151_669, 168_059

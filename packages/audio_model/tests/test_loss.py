@@ -1,8 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from audio_model import TokenSets, token_log_likelihoods
+
+pytestmark = pytest.mark.optimized
 
 
 def _inputs(rng):

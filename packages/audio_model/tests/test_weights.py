@@ -29,6 +29,8 @@ from audio_model import (
 from audio_model.huggingface import from_huggingface, tensor_shapes, to_huggingface
 from audio_model.tensor_files import TensorFiles
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture
 def folder(tiny, tmp_path):

@@ -14,7 +14,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from safetensors.numpy import save_file
 
 from audio_data import DatasetWriter, Document, InputError, Manifest, TokenDataset, Vocabulary
@@ -37,13 +36,6 @@ from audio_train.training.state import TrainState, abstract_state, initial_state
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Compiling takes most of the time here: what is tested does not depend on fast code, and many tests, and the processes
-# that they start, compile the same small step, which all but the first then read from a folder.
-QUICK_COMPILATION = {
-    "jax_disable_most_optimizations": True,
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-}
-
 VOCABULARY = Vocabulary.compact("toy", 12, "toy-codec", num_codebooks=2, codebook_size=16, text_tokenizer="toy")
 
 RUN = TrainRun(
@@ -63,27 +55,6 @@ RUN = TrainRun(
     steps=12,
     cadence=Cadence(checkpoint_steps=5, checkpoint_seconds=None, keep_last=2),
 )
-
-
-@pytest.fixture(scope="session")
-def compiled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation(compiled_folder: Path) -> Iterator[None]:
-    """Compile quickly in this package's tests, and leave the settings as they were for those of others."""
-    settings = {**QUICK_COMPILATION, "jax_compilation_cache_dir": str(compiled_folder)}
-    before = {name: jax.config.values[name] for name in settings}
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in settings.items():
-            environment.setenv(name.upper(), str(value))
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # whether there is one is looked up once a process
-        yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

@@ -139,8 +139,8 @@ class Runs:
 
 @pytest.fixture
 def runs(toy_run: TrainRun, data_root: Path) -> Runs:
-    cadence = {"checkpoint_steps": 40, "checkpoint_seconds": None, "keep_last": 2}
-    settings = toy_settings(toy_run, steps=400, cadence={**to_json(toy_run.cadence), **cadence})
+    cadence = {"checkpoint_steps": 20, "checkpoint_seconds": None, "keep_last": 2}
+    settings = toy_settings(toy_run, steps=160, cadence={**to_json(toy_run.cadence), **cadence})
     return Runs(data_root, settings, {**os.environ, "XLA_FLAGS": ""})
 
 
@@ -159,10 +159,10 @@ def assert_same(folder: Path, undisturbed: Path, num_steps: int) -> None:
 def test_killed_and_terminated_runs_go_on_bit_for_bit(runs: Runs, tmp_path: Path):
     runs.finish(tmp_path / "undisturbed")
     killed = tmp_path / "killed"
-    assert runs.interrupt(killed, signal.SIGKILL, after_lines=130) == -signal.SIGKILL
-    assert runs.interrupt(killed, signal.SIGTERM, after_lines=220) == 0
+    assert runs.interrupt(killed, signal.SIGKILL, after_lines=50) == -signal.SIGKILL
+    assert runs.interrupt(killed, signal.SIGTERM, after_lines=100) == 0
     runs.finish(killed)
-    assert_same(killed, tmp_path / "undisturbed", 400)
+    assert_same(killed, tmp_path / "undisturbed", 160)
 
 
 @pytest.mark.slow
@@ -181,4 +181,4 @@ def test_twenty_kills_at_any_moment_change_nothing(runs: Runs, tmp_path: Path):
         process.kill()
         process.communicate()
     runs.finish(killed)
-    assert_same(killed, tmp_path / "undisturbed", 400)
+    assert_same(killed, tmp_path / "undisturbed", 160)

@@ -1,4 +1,5 @@
 import contextlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -59,3 +60,10 @@ def one_cpu_device(monkeypatch):
 
     assert not choice.on_one_device("cpu")
     return pretend
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What the compiler makes of a kernel's rounding is part of what is tested."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.optimized)

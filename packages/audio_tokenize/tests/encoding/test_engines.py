@@ -95,6 +95,7 @@ needs_ray = [
 ]
 
 
+@pytest.mark.slow
 class TestRay:
     pytestmark = needs_ray
 

@@ -1,4 +1,4 @@
-"""Two processes of four devices each: the same run as one process of eight, stopped and taken up again."""
+"""Two processes of two devices each: the same run as one process of four, stopped and taken up again."""
 
 import json
 import os
@@ -55,9 +55,9 @@ def workers_of(launcher: subprocess.Popen) -> list[int]:
 
 
 def test_two_processes_train_as_one_and_go_on_where_a_signal_stopped_them(start, tmp_path: Path):
-    together, folder, length = tmp_path / "one", tmp_path / "two", ["--set", "steps=40"]
-    one = start(together, 1, 8, "--mesh", "data=2,fsdp=4", *length)
-    two = start(folder, 2, 4, "--mesh", "data=2,fsdp=4", "--set", "cadence.checkpoint_steps=3", *length)
+    together, folder, length = tmp_path / "one", tmp_path / "two", ["--set", "steps=24"]
+    one = start(together, 1, 4, "--mesh", "data=2,fsdp=2", *length)
+    two = start(folder, 2, 2, "--mesh", "data=2,fsdp=2", "--set", "cadence.checkpoint_steps=6", *length)
     metrics = folder / "metrics.jsonl"
     wait_for_lines(two, metrics, 4)
     # Stopped while the signal is sent, so that neither can come to the end before it arrives.
@@ -70,14 +70,14 @@ def test_two_processes_train_as_one_and_go_on_where_a_signal_stopped_them(start,
     output = finish(two)
     finish(one)
     stopped = [line["step"] for line in read_metrics(metrics)][-1]
-    assert 4 <= stopped < 40
-    assert f"SIGTERM: saved step {stopped} of 40" in output
-    assert "finished step 40" in finish(start(folder, 2, 4, "--mesh", "data=2,fsdp=4", *length))
-    assert [line["step"] for line in read_metrics(metrics)] == list(range(1, 41))
+    assert 4 <= stopped < 24
+    assert f"SIGTERM: saved step {stopped} of 24" in output
+    assert "finished step 24" in finish(start(folder, 2, 2, "--mesh", "data=2,fsdp=2", *length))
+    assert [line["step"] for line in read_metrics(metrics)] == list(range(1, 25))
     np.testing.assert_allclose(losses(folder)[:12], losses(together)[:12], rtol=2e-4)
     np.testing.assert_allclose(losses(folder), losses(together), rtol=1e-2)
     launch = json.loads((folder / "launches.jsonl").read_text().splitlines()[0])
-    assert (launch["devices"]["processes"], launch["devices"]["count"]) == (2, 8)
+    assert (launch["devices"]["processes"], launch["devices"]["count"]) == (2, 4)
 
 
 def test_processes_of_a_run_end_with_the_one_that_started_them(start, tmp_path: Path, wait_for_end):

@@ -35,6 +35,8 @@ from audio_train.training.state import TrainState
 
 _TEMPORARY = ".orbax-checkpoint-tmp"
 """What the names of Orbax's temporary folders end with; it removes such folders at the next start."""
+_DISCARDED = ".discarded-"
+"""What the names of given-up checkpoints begin with while they are removed; Orbax leaves these alone."""
 _PARTS = {"run", "state", "_CHECKPOINT_METADATA", "commit_success.txt", CHECKSUMS_FILE}
 """Names in the folder of a checkpoint."""
 
@@ -90,6 +92,9 @@ class Checkpoints:
         self.metrics: Callable[[], MetricsState] | None = None
         # Orbax reports every phase of every save there; what fails is raised as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        if keep_last is not None and is_first():
+            for left in self.folder.glob(f"{_DISCARDED}*"):
+                shutil.rmtree(left)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep_last,
             keep_period=keep_every_steps,
@@ -283,10 +288,10 @@ class Checkpoints:
                     )
             for later in self._manager.all_steps():
                 if later > step:
-                    # What a kill leaves of a removal may not pass for the newest checkpoint; Orbax clears this name.
-                    doomed = self.folder / f"{later}.orbax-checkpoint-tmp"
-                    (self.folder / str(later)).rename(doomed)
-                    shutil.rmtree(doomed, onerror=_unless_gone)
+                    # What a kill leaves of a removal may not pass for the newest checkpoint.
+                    discarded = self.folder / f"{_DISCARDED}{later}"
+                    (self.folder / str(later)).rename(discarded)
+                    shutil.rmtree(discarded)
         wait_for_all("later checkpoints are given up")
         self._manager.reload()
 
@@ -368,12 +373,6 @@ class _Reading:
         # The hook stays: the error holds those reads until it is shown.
         first_line = next(iter(str(error).strip().splitlines()), "")
         raise checkpoints._damaged(step, f"{type(error).__name__}: {first_line[:200]}") from error
-
-
-def _unless_gone(function: object, path: str, raised: tuple[type, BaseException, object]) -> None:
-    """Orbax removes its temporary folders in a thread of its own, perhaps this one at the same time."""
-    if not isinstance(raised[1], FileNotFoundError):
-        raise raised[1]
 
 
 def flat_paths(tree: PyTree) -> dict[str, PyTree]:

@@ -1,0 +1,38 @@
+"""What the tests of all packages share: how programs are compiled."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+_CACHE, _QUICKLY = "JAX_COMPILATION_CACHE_DIR", "JAX_DISABLE_MOST_OPTIMIZATIONS"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile quickly, and each program once: both workers and the processes that tests start share a folder.
+
+    Compiling takes most of the time of many tests. `JAX_COMPILATION_CACHE_DIR` names a folder that is kept.
+    """
+    if _CACHE not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="audio-compiled-")
+        config.add_cleanup(folder.cleanup)
+        os.environ[_CACHE] = folder.name
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault(_QUICKLY, "1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compile as users do in modules marked `optimized`."""
+    if request.node.get_closest_marker("optimized") is None or "jax" not in sys.modules:
+        yield
+        return
+    jax = sys.modules["jax"]
+    before = jax.config.values[_QUICKLY.lower()]
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv(_QUICKLY, raising=False)
+        jax.config.update(_QUICKLY.lower(), False)
+        yield
+    jax.config.update(_QUICKLY.lower(), before)
