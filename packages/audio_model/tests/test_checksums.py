@@ -4,6 +4,7 @@ import json
 import equinox as eqx
 import numpy as np
 import pytest
+import xxhash
 
 from audio_model import InputError, checksums, find_damage, load_model, read_checksums, save_model, write_checksums
 
@@ -20,15 +21,37 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_list_is_what_hashlib_says(folder):
+def test_the_list_is_what_xxhash_says(folder):
     listed = read_checksums(folder)
     assert set(listed) == {"empty", "small", "inner/two", "inner/more"}
     for name, checksum in listed.items():
         content = (folder / name).read_bytes()
         blocks = [content[at : at + (1 << 12)] for at in range(0, max(1, len(content)), 1 << 12)]
         assert checksum.bytes == len(content)
-        assert list(checksum.sha256) == [hashlib.sha256(block).hexdigest() for block in blocks]
+        assert checksum.algorithm == "xxh3_128"
+        assert list(checksum.blocks) == [xxhash.xxh3_128_hexdigest(block) for block in blocks]
+    # The published hash of nothing.
+    assert listed["empty"].blocks == ("99aa06d3014798d86001c324468d497f",)
     assert find_damage(folder) is None
+
+
+def test_a_list_of_an_older_version_is_compared_too(folder):
+    files = {}
+    for name in read_checksums(folder):
+        content = (folder / name).read_bytes()
+        blocks = [content[at : at + (1 << 12)] for at in range(0, max(1, len(content)), 1 << 12)]
+        files[name] = {"bytes": len(content), "sha256": [hashlib.sha256(block).hexdigest() for block in blocks]}
+    (folder / "checksums.json").write_text(json.dumps({"block_bytes": 1 << 12, "files": files}))
+    assert find_damage(folder) is None
+    (folder / "small").write_bytes(bytes(10))
+    assert find_damage(folder) == "`small` holds other bytes than were written, from byte 0 on"
+
+
+def test_a_list_that_lacks_a_block_is_damage(folder):
+    listing = json.loads((folder / "checksums.json").read_text())
+    listing["files"]["inner/more"]["xxh3_128"].pop()
+    (folder / "checksums.json").write_text(json.dumps(listing))
+    assert find_damage(folder) == f"`inner/more` holds other bytes than were written, from byte {1 << 13} on"
 
 
 @pytest.mark.parametrize("name", ["small", "inner/two", "inner/more"])
@@ -65,8 +88,8 @@ def test_files_that_are_not_listed(folder):
         {"block_bytes": 1},
         {"files": []},
         {"files": {"small": {"bytes": 10}}},
-        {"files": {"small": {"bytes": True, "sha256": []}}},
-        {"files": {"small": {"bytes": 10, "sha256": [1]}}},
+        {"files": {"small": {"bytes": True, "xxh3_128": []}}},
+        {"files": {"small": {"bytes": 10, "xxh3_128": [1]}}},
     ],
 )
 def test_a_damaged_list_is_damage(folder, change):
