@@ -31,6 +31,15 @@ def test_changed_or_missing_items_are_refused(copy):
         read_evaluation(copy)
 
 
+def test_items_of_another_program_are_not_replaced(export, data, tmp_path):
+    (tmp_path / "items").mkdir()
+    (tmp_path / "items" / "nll.jsonl").write_text("mine")
+    with pytest.raises(InputError, match=r"nll.jsonl` exists, but `.*` holds no `evaluation.json`, .*: move that file"):
+        evaluate(export, data, ["voice"], make_tasks(["nll"]), tmp_path, judge="none")
+    assert (tmp_path / "items" / "nll.jsonl").read_text() == "mine"
+    assert not (tmp_path / "evaluation.json").exists()
+
+
 def test_a_kill_between_items_and_summary_costs_that_task_alone(export, data, tmp_path, capfd):
     arguments = (export, data, ["voice"], make_tasks(["nll"]), tmp_path)
     first = evaluate(*arguments, judge="none", limit=2)

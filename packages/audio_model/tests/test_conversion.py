@@ -88,6 +88,15 @@ def test_a_conversion_loses_nothing(source, tmp_path):
     assert sum(size for size, _ in sizes) == sizes[0][1] == 2 * config.num_parameters
 
 
+def test_a_user_s_provenance_is_not_replaced(source, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "provenance.json").write_text("mine")
+    with pytest.raises(InputError, match=r"provenance.json` exists and was not written by this command: move it"):
+        convert(source, out)
+    assert [path.read_text() for path in out.iterdir()] == ["mine"]
+
+
 def test_a_conversion_of_an_export_keeps_its_vocabulary_and_provenance(base, vocabulary, tmp_path):
     wide = dataclasses.replace(base.config, vocab_size=80)
     model = eqx.tree_at(lambda m: m.embedding, base, jnp.zeros((80, 16)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audio_train.command_lines import without_option
+from audio_train.command_lines import Command, run_command, without_option
 
 # Neither runs a handler of its own: one computes without letting Python go on, the other is stopped.
 BUSY = "import ctypes; ctypes.PyDLL(None).sleep(600)"
@@ -51,3 +51,27 @@ def test_a_process_ends_with_the_one_that_started_it_however_that_ends(end: str 
 def test_an_option_is_left_out_in_either_spelling():
     assert without_option(["run", "--processes", "2", "x"], "--processes") == ["run", "x"]
     assert without_option(["run", "--processes=2", "x"], "--processes") == ["run", "x"]
+
+
+def run_python(code: str, makes: Path | None = None) -> None:
+    command = Command("an example", ("python", "-c", code), makes=makes)
+    run_command(command, sys.executable, to_stderr=False, name="the whole")
+
+
+def test_what_was_stopped_by_itself_is_followed_by_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A training calls being stopped by SIGTERM a success: a scheduler then starts it again."""
+    made = tmp_path / "config.json"
+    stopped = "import os, signal, sys; signal.signal(15, lambda *_: sys.exit()); os.kill(os.getpid(), 15)"
+    with pytest.raises(SystemExit) as ended:
+        run_python(stopped, makes=made)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert "the whole stopped here; the same command goes on from this point" in capsys.readouterr().err
+    run_python(f"open({str(made)!r}, 'w').close()", makes=made)
+    run_python("pass")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_to_the_whole_ends_it_after_a_command_that_finished(number: signal.Signals, status: int):
+    with pytest.raises(SystemExit) as ended:
+        run_python(f"import os, signal; signal.signal({number:d}, signal.SIG_IGN); os.kill(os.getppid(), {number:d})")
+    assert ended.value.code == status

@@ -311,22 +311,26 @@ def sole_writer(folder: StoragePath) -> Iterator[bool]:
 
 
 @contextmanager
-def sole_file_writer(path: StoragePath) -> Iterator[None]:
+def sole_file_writer(path: StoragePath) -> Iterator[bool]:
     """Hold the name of one file for this process, as `sole_writer` holds a folder; other files beside it stay free.
 
     Args:
         path: The file to write; its folder is created.
+
+    Yields:
+        Whether the process that held it last was killed.
 
     Raises:
         InputError: Another process is writing it, or the disk refuses.
     """
     make_folder(path.parent)
     if not isinstance(path, Path):
-        yield
+        yield False
         return
     lock = path.with_name(f".{path.name}.lock")
-    with hold(lock, f"another process is writing `{path}`: wait for it, or choose another name"):
-        yield
+    refusal = f"another process is writing `{path}`: wait for it, or choose another name"
+    with hold(lock, refusal) as was_killed:
+        yield was_killed
 
 
 @contextmanager

@@ -11,6 +11,7 @@ two, and what a disk damages later, is found out and never believed.
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,26 @@ def write_evaluation(evaluation: Evaluation) -> None:
 
 def _json_lines(items: Iterable[Item]) -> bytes:
     return "".join(json.dumps(item.to_json(), ensure_ascii=False, allow_nan=False) + "\n" for item in items).encode()
+
+
+def check_claim(folder: Path, tasks: Iterable[str]) -> None:
+    """Check that no file is in the way which an evaluation would replace and did not write.
+
+    Args:
+        folder: Folder of an evaluation, or what is to become one.
+        tasks: Names of the tasks that are to be run.
+
+    Raises:
+        InputError: There are items of a task, but neither a summary nor the journal that is there until one is written.
+    """
+    if (folder / SUMMARY_NAME).exists():
+        return
+    for path in (_items_path(folder, task) for task in tasks):
+        if os.path.lexists(path) and not path.with_suffix(".partial.jsonl").exists():
+            raise InputError(
+                f"`{path}` exists, but `{folder}` holds no `{SUMMARY_NAME}`, so that it is not known to be an "
+                "evaluation's: move that file, or choose another folder"
+            )
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:

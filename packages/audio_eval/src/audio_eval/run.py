@@ -16,6 +16,7 @@ from audio_eval.evaluation import (
     SUMMARY_NAME,
     Evaluation,
     TaskResult,
+    check_claim,
     fingerprint,
     read_evaluation,
     read_result,
@@ -94,7 +95,9 @@ def evaluate(
     _check_judge("judge", judge, context.judge)
     _check_judge("speaker_judge", speaker_judge, context.speaker_judge)
     # A folder that cannot be written, or that another evaluation writes in, is to be known before the work.
-    with sole_writer(folder):
+    with sole_writer(folder) as was_killed:
+        if not was_killed:
+            check_claim(folder, [task.name for task in tasks])
         _evaluate(context, tasks)
         return read_evaluation(folder)
 

@@ -9,8 +9,16 @@ import pytest
 from scipy.signal import get_window
 
 from audio_data import InputError
-from audio_eval.judges import SpeakerModel, Transcriber, Unavailable, find_judge, find_speaker_judge, similarity
-from audio_eval.judges.embedded import network, training
+from audio_eval.judges import (
+    SpeakerModel,
+    Transcriber,
+    Unavailable,
+    embedded,
+    find_judge,
+    find_speaker_judge,
+    similarity,
+)
+from audio_eval.judges.embedded import network, shipped_weights, training
 from audio_eval.judges.embedded.features import NUM_BANDS, log_mel, pitch
 from audio_eval.metrics import word_error_rate
 from audio_eval.normalizers import spoken_english
@@ -216,3 +224,19 @@ def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
         expected = model(values.input_values).embeddings[0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert similarity(nothing, found) == 0
+
+
+@pytest.mark.parametrize("name", ["speaker.safetensors", "transcriber.safetensors"])
+@pytest.mark.parametrize("place", [None, 0, 100, -1])
+def test_weights_that_are_not_as_they_were_shipped_are_refused(name, place, tmp_path, monkeypatch):
+    content = bytearray(shipped_weights(name))
+    if place is not None:
+        content[place] ^= 1
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(embedded.importlib.resources, "files", lambda package: tmp_path)
+    shipped_weights.cache_clear()
+    try:
+        with pytest.raises(InputError, match=rf"{name}` must have the SHA-256 .*: install audio-eval again"):
+            shipped_weights(name)
+    finally:
+        shipped_weights.cache_clear()

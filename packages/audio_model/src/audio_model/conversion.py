@@ -19,7 +19,7 @@ from audio_model.hub import find_model
 from audio_model.huggingface import EMBEDDING, HEAD, tensor_shapes
 from audio_model.json_files import read_json
 from audio_model.model_tensors import check_weights
-from audio_model.tensor_files import Dtype, Read, TensorFiles, stored_bytes, write_json
+from audio_model.tensor_files import Dtype, Read, TensorFiles, check_replaceable, stored_bytes, write_json
 from audio_model.vocabulary_files import (
     TOKENIZER_FILES,
     VOCABULARY,
@@ -228,6 +228,7 @@ def _write(
     progress: Progress | None,
 ) -> None:
     total = stored_bytes(dict(tensor_shapes(config)), dtype)
+    check_replaceable(Path(out), (PROVENANCE,))
     try:
         write_folder(
             out,

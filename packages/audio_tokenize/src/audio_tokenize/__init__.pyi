@@ -57,5 +57,6 @@ from .text.sentencepiece_text import TextTokenizer as TextTokenizer
 from .vocabularies.building import make_vocabulary as make_vocabulary
 from .vocabularies.folder import VocabularyFolder as VocabularyFolder
 from .vocabularies.merges import AudioMerges as AudioMerges
+from .waveform import audio_info as audio_info
 from .waveform import load_audio as load_audio
 from .waveform import resample as resample

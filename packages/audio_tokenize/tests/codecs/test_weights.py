@@ -3,6 +3,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from audio_data import InputError
+from audio_tokenize.codecs.embedded import codec
 from audio_tokenize.codecs.embedded.codec import SHIPPED_WEIGHTS, load_embedded
 from audio_tokenize.codecs.embedded.weights import Weights, read_weights, restore_rows, round_rows, write_weights
 
@@ -59,6 +60,17 @@ def test_damage_is_an_input_error(damage, tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(damage(SHIPPED_WEIGHTS.read_bytes()))
     with pytest.raises(InputError, match=r"w\.safetensors"):
+        load_embedded(path)
+
+
+@pytest.mark.parametrize("place", [b"Carlo Flora", b"embedded-v1", b'"recipe"', b'"sha256"'])
+def test_damage_of_the_shipped_file_is_found_wherever_it_is(place, tmp_path, monkeypatch):
+    """Its metadata has no checksum of its own: it was made before there were any."""
+    path, content = tmp_path / "w.safetensors", SHIPPED_WEIGHTS.read_bytes()
+    at = content.index(place)
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    monkeypatch.setattr(codec, "SHIPPED_WEIGHTS", path)
+    with pytest.raises(InputError, match=r"w\.safetensors` as it was shipped, .*: install audio-tokenize again"):
         load_embedded(path)
 
 

@@ -201,11 +201,13 @@ def test_more_in_quarantine_than_allowed_stops_and_goes_on(tmp_path: Path, corpu
     bad = [replace(u, id=f"bad-{u.id}", audio=tmp_path / "bad.wav") for u in corpus.utterances[:3]]
     mixed = replace(corpus, utterances=(*corpus.utterances, *bad), skipped=(Skipped("mute", "no text"),))
     out = tmp_path / "codes"
-    with pytest.raises(InputError, match=r"at most 2 utterances .* got 3 of 11 \(`bad-a0`: .*readable audio.*`bad-a2`"):
-        encode_corpus(mixed, codec, out, max_quarantined=2)
+    with pytest.raises(
+        InputError, match=r"at most 3 utterances .* got 4 of 11 \(`mute`: no text; `bad-a0`: .*readable audio.*`bad-a1`"
+    ):
+        encode_corpus(mixed, codec, out, max_quarantined=3)
     listed = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
-    assert [entry["id"] for entry in listed] == ["bad-a0", "bad-a1", "bad-a2"]
-    manifest = encode_corpus(mixed, codec, out, max_quarantined=3)
+    assert [entry["id"] for entry in listed] == ["mute", "bad-a0", "bad-a1", "bad-a2"]
+    manifest = encode_corpus(mixed, codec, out, max_quarantined=4)
     listed = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
     assert listed == list(manifest.skipped)
     first, *reasons = summary(manifest)

@@ -35,10 +35,18 @@ Handler = Callable[[int, FrameType | None], None]
 
 @dataclass(frozen=True)
 class Command:
-    """One command line and what it is for."""
+    """One command line.
+
+    Attributes:
+        purpose: What it is for.
+        words: The program and its arguments.
+        makes: A file that is there once the command has finished; None where its exit status says so. A training that
+            SIGTERM stopped has exit status 0 as well.
+    """
 
     purpose: str
     words: tuple[str, ...]
+    makes: Path | None = None
 
     def __str__(self) -> str:
         return join(self.words)
@@ -88,19 +96,20 @@ def start(words: Sequence[str], **options: Any) -> subprocess.Popen:
     return subprocess.Popen(words, preexec_fn=end_with_parent, **options)
 
 
-def run_command(words: Sequence[str], *, to_stderr: bool, name: str) -> None:
+def run_command(command: Command, program: str, *, to_stderr: bool, name: str) -> None:
     """Run one command; its messages are its own, and so is the exit status where it fails.
 
-    A terminal's Ctrl-C reaches the command by itself; SIGTERM is passed on. Either way the command gets to save first,
-    and nothing follows it, even where it calls a stop after saving a success.
+    A terminal's Ctrl-C reaches the command by itself; SIGTERM is passed on. Either way the command saves first, and
+    nothing follows it. Where it was stopped by itself, this process exits with status 143.
 
     Args:
-        words: the program's path and its arguments.
-        to_stderr: send its standard output to standard error.
-        name: what stops with it, for the message.
+        command: The command.
+        program: The path of its program.
+        to_stderr: Send its standard output to standard error.
+        name: What stops with it, for the message.
     """
     received: list[int] = []
-    process = start(words, stdout=sys.stderr if to_stderr else None)
+    process = start([program, *command.words[1:]], stdout=sys.stderr if to_stderr else None)
 
     def forward(number: int, frame: FrameType | None) -> None:
         del frame
@@ -111,7 +120,11 @@ def run_command(words: Sequence[str], *, to_stderr: bool, name: str) -> None:
     with _handled(dict.fromkeys((signal.SIGINT, signal.SIGTERM), forward)):
         code = process.wait()
     if code == 0 and not received:
-        return
+        if command.makes is None or command.makes.exists():
+            return
+        code = -signal.SIGTERM
+    if code == 0 and signal.SIGINT in received:
+        code = -signal.SIGINT
     if code != InputError.exit_code:
         click.echo(f"{name} stopped here; the same command goes on from this point.", err=True)
     sys.exit(code if code >= 0 else 128 - code)

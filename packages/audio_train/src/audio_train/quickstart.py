@@ -70,6 +70,7 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
                 *("audio-train", "run", "quickstart", "--data", str(data), "--out", run),
                 *("--set", f"seed={seed}", *settings, *rows),
             ),
+            makes=out / "run" / "export" / "config.json",
         ),
         Command(
             "Score it on sentences it never met, beside controls that must fail",
@@ -144,7 +145,7 @@ def main(*, out: Path, audio: Path | None, minutes: float | None, seed: int, as_
     for number, command in enumerate(chain, 1):
         click.secho(f"\n[{number}/{len(chain)}] {command.purpose}", bold=True, file=log)
         click.secho(f"$ {command}", fg="cyan", file=log)
-        run_command([programs[command.words[0]], *command.words[1:]], to_stderr=as_json, name="quickstart")
+        run_command(command, programs[command.words[0]], to_stderr=as_json, name="quickstart")
     seconds = time.monotonic() - start
     outcome = _outcome(out, seconds)
     click.echo(_closing(out, outcome), file=log)

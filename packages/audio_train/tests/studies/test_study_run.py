@@ -66,8 +66,8 @@ def test_finished_runs_are_kept_and_said_to_be(
 ):
     commands: list[list[str]] = []
 
-    def stop(words: list[str], *, to_stderr: bool, name: str) -> None:
-        commands.append(words)
+    def stop(command: Command, program: str, *, to_stderr: bool, name: str) -> None:
+        commands.append([program, *command.words[1:]])
         raise SystemExit(130)
 
     monkeypatch.setattr(study_run, "run_command", stop)

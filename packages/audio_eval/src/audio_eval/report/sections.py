@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from jaxtyping import Float
 
+from audio_data import InputError
 from audio_eval.evaluation import Evaluation, TaskResult
 from audio_eval.metrics import WordErrors
 from audio_eval.report.figures import Bar, bar_chart
@@ -26,6 +26,7 @@ from audio_eval.report.transcripts import (
 )
 from audio_eval.scores import Item, Score
 from audio_eval.tasks.nll import CONTROLLED
+from audio_tokenize import audio_info, load_audio
 
 _ORDER_TITLES = {"audio_first": "audio, then text", "text_first": "text, then audio", "stored": "as stored"}
 # A damaged header may state any rate, and the picture's frames grow with it.
@@ -184,11 +185,9 @@ def sound(file: Path, label: str, share: float | None = None) -> Markup:
     """A player, with a picture over `share` of the width where one is given: takes of a text keep one scale of time."""
     found = _samples(file)
     if found is None:
-        state = "cannot be read" if file.exists() else "is missing"
+        state = "holds no sound that can be read" if file.exists() else "is missing"
         return tag("span", f"{file.name} {state}", class_="muted small")
     samples, sample_rate_hz = found
-    if not samples.size:
-        return tag("span", "no sound", class_="muted small")
     if share is None:
         return player(samples, sample_rate_hz, label)
     image = spectrogram(samples, sample_rate_hz, f"spectrogram: {label}")
@@ -199,11 +198,12 @@ def sound(file: Path, label: str, share: float | None = None) -> Markup:
 def _samples(file: Path) -> tuple[Float[np.ndarray, " samples"], int] | None:
     """Mono samples and their rate in Hz; None where there is no sound that can be read."""
     try:
-        samples, sample_rate_hz = soundfile.read(file, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError):
+        info = audio_info(file)
+        if info.num_channels != 1 or info.sample_rate_hz not in _RATES_HZ:
+            return None
+        return load_audio(file, info.sample_rate_hz), info.sample_rate_hz
+    except InputError:
         return None
-    finite = samples.shape[1] == 1 and sample_rate_hz in _RATES_HZ and bool(np.isfinite(samples).all())
-    return (samples[:, 0], sample_rate_hz) if finite else None
 
 
 def likelihood(result: TaskResult) -> Markup:

@@ -6,6 +6,8 @@ beyond this: whoever learned the sample corpus should find a whole recording lik
 
 import csv
 import functools
+import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from audio_data import InputError, make_folder, sole_file_writer
+from audio_data import InputError, disk_errors, flush, sole_file_writer
 from audio_tokenize import Utterance, load_audio, open_corpus, resample
 
 _RATE_HZ = 16_000
@@ -33,14 +35,25 @@ def write_twin(name: str, folder: Path, num_items: int = 20) -> None:
     """
     if name not in TWINS:
         raise InputError(f"`name` must be one of {', '.join(TWINS)}, got {name!r}")
-    with sole_file_writer(folder):
+    with sole_file_writer(folder) as was_killed, disk_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"`{folder}` must be an empty folder, got one with files: remove it or choose another")
         # Under another name until it is whole, so that a part of it never passes for the twin.
         partial = folder.with_name(f".{folder.name}.partial")
-        make_folder(partial)
-        TWINS[name](partial, num_items)
-        partial.replace(folder)
+        if was_killed and partial.exists():
+            shutil.rmtree(partial)
+        elif os.path.lexists(partial):
+            raise InputError(f"`{partial}` is in the way and was not written by this command: move it")
+        partial.mkdir()
+        try:
+            TWINS[name](partial, num_items)
+            for path in (*partial.rglob("*"), partial):
+                flush(path)
+            partial.replace(folder)
+            flush(folder.parent)
+        finally:
+            if partial.exists():
+                shutil.rmtree(partial)
 
 
 @functools.cache

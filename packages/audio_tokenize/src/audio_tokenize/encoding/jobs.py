@@ -87,9 +87,9 @@ def encode_corpus(
         engine: `local` or `ray`.
         num_workers: Processes, or Ray tasks at a time; `None` is this process itself, or all of Ray's processors.
         gpus_per_worker: GPUs, or part of one, that a Ray task asks for. The processes of one machine share what it has.
-        max_quarantined: How many utterances that cannot be encoded are put up with, a count (`int`) or a fraction
-            (`float`) of those seen, judged after more than 100. Those that were known when a corpus in memory was
-            opened do not count.
+        max_quarantined: How many utterances may be left out because they cannot be encoded, those included that were
+            skipped when the corpus was opened: a count (`int`) or a fraction (`float`), judged where there are more
+            than 100. Where a corpus is not listed in memory the fraction is of those seen so far.
         verify_inputs: Compare a sample of every recording (up to 256 KiB of each are read) with that of an earlier run,
             even where its time stamp is as it was. Where it differs, that is done anyway.
 
@@ -101,11 +101,11 @@ def encode_corpus(
             the same shards, a shard that cannot be read, too much in quarantine, or the disk refuses.
     """
     folder = storage_path(out)
-    known_before = frozenset(entry.id for entry in corpus.skipped) if isinstance(corpus, Corpus) else frozenset()
-    budget = QuarantineBudget(max_quarantined, excused=known_before)
     workers = Engine(engine, num_workers, gpus_per_worker)
     encoder, description = _encoder(codec, codec_name, workers)
     corpus, shards = _listed(corpus, splits, utterances_per_shard)
+    num_listed = len(corpus.utterances) + len(corpus.skipped) if isinstance(corpus, Corpus) else 0
+    budget = QuarantineBudget(max_quarantined, num_listed)
     mine = _mine(len(shards), shard)
     plan = EncodePlan(
         corpus=corpus.name,

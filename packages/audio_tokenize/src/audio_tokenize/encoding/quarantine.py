@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from audio_data import InputError, StoragePath, write_bytes
 
@@ -11,7 +11,7 @@ DEFAULT_MAX_FRACTION = 0.05
 # A fraction of fewer says nothing: the first of three may be the only broken one.
 _MIN_SEEN_FOR_FRACTION = 100
 _NUM_SHOWN = 3
-_PARTICULARS = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|[-+]?\d[\d.,]*")
+_PARTICULARS = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|\bU\+[0-9A-F]+|(?<![\w-])[-+]?(0x[0-9a-f]+|\d([\d.,]*\d)?)")
 
 
 class QuarantineBudget:
@@ -20,25 +20,25 @@ class QuarantineBudget:
     Being stopped costs nothing: the same command with a larger budget goes on from there.
 
     Args:
-        limit: A number of utterances (`int`), or a fraction of those seen (`float`, 0 to 1), which is judged once more
-            than 100 were seen.
-        excused: Ids of those that do not count.
+        limit: A number of utterances (`int`), or a fraction of all (`float`, 0 to 1), which is judged where there are
+            more than 100.
+        num_expected: How many there are in all, where that is known; else a fraction is of those seen so far.
 
     Attributes:
-        entries: What is quarantined so far and counts, as `{"id": ..., "reason": ...}`.
+        entries: What is quarantined so far, as `{"id": ..., "reason": ...}`.
 
     Raises:
         InputError: `limit` is neither.
     """
 
-    def __init__(self, limit: int | float = DEFAULT_MAX_FRACTION, excused: Collection[str] = ()):
+    def __init__(self, limit: int | float = DEFAULT_MAX_FRACTION, num_expected: int = 0):
         if limit < 0 or (isinstance(limit, float) and limit > 1):
             raise InputError(
                 f"`max_quarantined` must be a count from 0 or a fraction from 0.0 to 1.0, got {limit!r}: "
                 "give for example 20 or 0.01"
             )
         self.entries: list[Mapping[str, str]] = []
-        self._limit, self._excused = limit, excused
+        self._limit, self._num_expected = limit, num_expected
         self._num_seen = 0
 
     def count(self, num_seen: int, quarantined: Iterable[Mapping[str, str]] = ()) -> None:
@@ -52,20 +52,29 @@ class QuarantineBudget:
             InputError: The budget is exceeded; names the first ones.
         """
         self._num_seen += num_seen
-        self.entries += [entry for entry in quarantined if entry["id"] not in self._excused]
+        self.entries += quarantined
         if self.is_exceeded():
             shown = "; ".join(f"`{entry['id']}`: {entry['reason']}" for entry in self.entries[:_NUM_SHOWN])
+            allowed = (
+                f"{self._limit} utterances"
+                if isinstance(self._limit, int)
+                else f"{100 * self._limit:g} % of utterances"
+            )
             raise InputError(
-                f"`max_quarantined`: expected at most {self._limit} utterances that cannot be encoded, got "
-                f"{len(self.entries)} of {self._num_seen:,} ({shown}): repair them, or allow more and run the "
-                "same command again, which goes on from here"
+                f"`max_quarantined`: expected at most {allowed} that cannot be encoded, got {len(self.entries):,} of "
+                f"{self._num_all:,} ({shown}): repair them, or allow more and run the same command again, which goes "
+                "on from here"
             )
 
     def is_exceeded(self) -> bool:
         """Whether more is quarantined than is put up with."""
         if isinstance(self._limit, int):
             return len(self.entries) > self._limit
-        return self._num_seen > _MIN_SEEN_FOR_FRACTION and len(self.entries) > self._limit * self._num_seen
+        return self._num_all > _MIN_SEEN_FOR_FRACTION and len(self.entries) > self._limit * self._num_all
+
+    @property
+    def _num_all(self) -> int:
+        return max(self._num_seen, self._num_expected)
 
 
 def reasons_by_count(quarantined: Iterable[Mapping[str, str]]) -> dict[str, int]:

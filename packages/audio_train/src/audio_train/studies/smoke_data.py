@@ -152,9 +152,10 @@ def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
     name, recipe, settings = _maker(run.start)
     yield from start_commands(root, find_recipe(recipe)[1])
     out = root / "starts" / name
-    if not (out / "export" / "config.json").exists():
+    model = out / "export" / "config.json"
+    if not model.exists():
         words = ("run", recipe, "--scale", "smoke", "--data", str(root), "--out", str(out), *settings)
-        yield Command(f"Weights to begin with: {name}", ("audio-train", *words))
+        yield Command(f"Weights to begin with: {name}", ("audio-train", *words), makes=model)
 
 
 def _maker(start: StartSpec) -> tuple[str, str, tuple[str, ...]]:
@@ -218,5 +219,5 @@ def _makers(names: Iterable[str]) -> set[str]:
 
 def _run(command: Command, programs: dict[str, str], to_stderr: bool) -> int:
     click.secho(f"{command.purpose}\n$ {command}", fg="cyan", err=to_stderr)
-    run_command([programs[command.words[0]], *command.words[1:]], to_stderr=to_stderr, name="smoke-data")
+    run_command(command, programs[command.words[0]], to_stderr=to_stderr, name="smoke-data")
     return 1

@@ -34,6 +34,8 @@ GROUPS = {
 }
 """Kinds of tokens that the table puts together."""
 
+_MODEL = Path(EXPORT_FOLDER) / "config.json"
+
 CAVEAT = """Losses are of held-out documents of each run's own corpora, in its own layouts: rows compare where their
 corpora do. At smoke scale a run sees a few hundred thousand tokens of a few synthetic voices, its models are a thousand
 times smaller than the study's and one seed stands for all: what carries over is that every path works and which way
@@ -140,15 +142,16 @@ def train(
         recipes = list(dict.fromkeys(member.recipe for member in waiting))
         generate(data_root, recipes, at_hand={member.recipe for member in members}, to_stderr=to_stderr)
     for member in waiting:
-        command = Command(member.recipe, member.words(data_root, out_dir, scale))
+        model = member.folder(out_dir) / _MODEL
+        command = Command(member.recipe, member.words(data_root, out_dir, scale), makes=model)
         click.secho(f"$ {command}", fg="cyan", err=to_stderr)
         program = find_programs(("audio-train",))["audio-train"]
-        run_command([program, *command.words[1:]], to_stderr=to_stderr, name=name)
+        run_command(command, program, to_stderr=to_stderr, name=name)
 
 
 def is_finished(run_dir: Path) -> bool:
     """Whether a run's folder holds the exported model of its last step."""
-    return (run_dir / EXPORT_FOLDER / "config.json").exists()
+    return (run_dir / _MODEL).exists()
 
 
 def outcome_of(run_dir: Path, name: str) -> Outcome:

@@ -1,14 +1,13 @@
 """The embedded speaker judge: needs no download, and knows what a voice's spectrum and pitch are like, no more."""
 
-import functools
 import hashlib
-import importlib.resources
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import safetensors.numpy
 from jaxtyping import Float, Float32
 
+from audio_eval.judges.embedded import shipped_weights
 from audio_eval.judges.embedded.speaker_statistics import describe
 
 _FILE = "speaker.safetensors"
@@ -29,7 +28,7 @@ class EmbeddedSpeaker:
         Args:
             content: A safetensors file as `training` writes it; the shipped one by default.
         """
-        content = _shipped() if content is None else content
+        content = shipped_weights(_FILE) if content is None else content
         tensors: Mapping[str, Float32[np.ndarray, "..."]] = safetensors.numpy.load(content)
         self._mean, self._whitening = tensors["mean"], tensors["whitening"]
         self._judge_id = f"embedded-speaker:{REVISION}:{hashlib.sha256(content).hexdigest()[:12]}"
@@ -47,8 +46,3 @@ class EmbeddedSpeaker:
         if not clip.size or not np.any(clip):
             return np.zeros_like(self._mean)
         return self._whitening @ (describe(clip, sample_rate_hz) - self._mean)
-
-
-@functools.cache
-def _shipped() -> bytes:
-    return importlib.resources.files("audio_eval.judges.embedded").joinpath(_FILE).read_bytes()

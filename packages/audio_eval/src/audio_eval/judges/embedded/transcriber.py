@@ -1,8 +1,6 @@
 """The embedded transcriber: needs no download, and knows the 73 words of the shipped sample corpus, no others."""
 
-import functools
 import hashlib
-import importlib.resources
 import json
 import struct
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 from jaxtyping import Float, Float32
 
-from audio_eval.judges.embedded import network
+from audio_eval.judges.embedded import network, shipped_weights
 from audio_eval.judges.embedded.features import NUM_BANDS, log_mel
 
 _FILE = "transcriber.safetensors"
@@ -38,7 +36,7 @@ class EmbeddedTranscriber:
         Args:
             content: A safetensors file as `training` writes it; the shipped one by default.
         """
-        content = _shipped() if content is None else content
+        content = shipped_weights(_FILE) if content is None else content
         tensors = safetensors.numpy.load(content)
         self._parameters = {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
         self.words: tuple[str, ...] = tuple(_metadata(content)["words"].split())
@@ -84,8 +82,3 @@ def _best_classes(parameters: network.Parameters, log_mels: jax.Array, real: jax
 def _metadata(content: bytes) -> dict[str, str]:
     (size,) = struct.unpack("<Q", content[:8])
     return json.loads(content[8 : 8 + size])["__metadata__"]
-
-
-@functools.cache
-def _shipped() -> bytes:
-    return importlib.resources.files("audio_eval.judges.embedded").joinpath(_FILE).read_bytes()

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32
 from threadpoolctl import ThreadpoolController
 
-from audio_data import InputError
+from audio_data import InputError, hash_file
 from audio_tokenize.codecs.base import AbstractCodec, AbstractDecoderStream, AbstractEncoderStream
 from audio_tokenize.codecs.embedded import features, vocoder
 from audio_tokenize.codecs.embedded.decoder import Block, MelDecoder
@@ -21,6 +21,7 @@ from audio_tokenize.codecs.embedded.quantizer import ResidualQuantizer
 from audio_tokenize.codecs.embedded.weights import Weights, read_weights, write_weights
 
 SHIPPED_WEIGHTS = Path(__file__).with_name("embedded.safetensors")
+SHIPPED_SHA256 = "2f466cc5aa5d03ee935f74bc7533aa868104111ec1a531fb9321645d616530d8"
 _BLOCK_FRAMES = 128
 """Frames encoded at once: large enough for the matrix products, small enough for the second-level cache."""
 
@@ -214,6 +215,11 @@ def load_embedded(path: Path = SHIPPED_WEIGHTS) -> EmbeddedCodec:
     Raises:
         InputError: If the file cannot be read, is damaged, or does not hold this codec's tensors.
     """
+    if path == SHIPPED_WEIGHTS and (found := hash_file(path)) != SHIPPED_SHA256:
+        raise InputError(
+            f"expected `{path}` as it was shipped, with SHA-256 {SHIPPED_SHA256}, got {found!r}: install "
+            "audio-tokenize again"
+        )
     weights = read_weights(path)
     try:
         codec = codec_from_weights(weights, path)
