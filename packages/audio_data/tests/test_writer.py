@@ -210,6 +210,16 @@ def test_an_id_belongs_to_one_document_whatever_was_interrupted(tmp_path, vocabu
     assert not (tmp_path / "manifest.json").exists()
 
 
+def test_a_folder_whose_name_is_not_utf8_is_refused_in_words(tmp_path, make_documents, write_dataset):
+    latin1 = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(InputError, match="must be a path in UTF-8: rename the folder"):
+        write_dataset(latin1, make_documents([3]))
+    assert not latin1.exists()
+    write_dataset(tmp_path / "a", make_documents([3])).path.rename(latin1)
+    with pytest.raises(InputError, match="must be a path in UTF-8: rename the folder"):
+        list(TokenDataset.open(latin1))
+
+
 def test_an_id_outside_the_vocabulary_names_the_document(tmp_path, vocabulary, write_dataset):
     documents = [Document(np.arange(3)), Document(np.array([1, vocabulary.size]), metadata={"id": "bad"})]
     with pytest.raises(InputError, match=r"document 1 \(id 'bad'\): position `1` of 2: .*got 170"):

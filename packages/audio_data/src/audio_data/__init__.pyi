@@ -50,6 +50,7 @@ from .sources import build_dataset as build_dataset
 from .sources import read_documents as read_documents
 from .storage import StoragePath as StoragePath
 from .storage import cache_folder as cache_folder
+from .storage import check_utf8 as check_utf8
 from .storage import disk_errors as disk_errors
 from .storage import fetch as fetch
 from .storage import file_sizes as file_sizes

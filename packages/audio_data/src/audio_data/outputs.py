@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audio_data.errors import InputError
-from audio_data.storage import StoragePath, disk_errors, flush, hold, write_bytes
+from audio_data.storage import StoragePath, check_utf8, disk_errors, flush, hold, write_bytes
 
 _SEARCHED_BYTES = 1 << 16
 """How much of an existing file is searched for the mark, from its beginning and before its end."""
@@ -80,6 +80,7 @@ def replace_folder(
     """
     target = Path(os.path.realpath(folder))
     partial, previous = (target.with_name(f".{target.name}.{state}") for state in ("partial", "previous"))
+    check_utf8(target)
     with disk_errors(folder):
         target.parent.mkdir(parents=True, exist_ok=True)
     with hold(target.with_name(f".{target.name}.lock"), f"another process is writing `{folder}`: wait for it"):

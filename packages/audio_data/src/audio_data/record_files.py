@@ -13,7 +13,7 @@ from types import TracebackType
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from audio_data.errors import InputError
-from audio_data.storage import StoragePath, disk_errors, local_partial, publish
+from audio_data.storage import StoragePath, check_utf8, disk_errors, local_partial, publish
 
 # One record a chunk: with more, reading one record decodes its whole group (4-6 times slower, measured).
 _GROUPS = "group_size:1"
@@ -56,6 +56,7 @@ class RecordWriter:
         # What a refusal names: the file as it is to be, or, where that is elsewhere, the one being written here.
         self._named = path if isinstance(path, Path) else self._partial
         self._num_records = 0
+        check_utf8(self._partial)
         with disk_errors(self._named), _system_errors():
             self._writer = ArrayRecordWriter(str(self._partial), _GROUPS if compressed else f"{_GROUPS},uncompressed")
             if not self._writer.ok():
@@ -127,12 +128,13 @@ def open_records(path: str, sha256: str, num_records: int) -> ArrayRecordReader:
         num_records: How many records it must hold.
 
     Raises:
-        InputError: It holds another number, or is no ArrayRecord file.
+        InputError: It holds another number, is no ArrayRecord file, or its path is not UTF-8.
 
     The cache is bounded because a mixture of dozens of corpora has more shards than a process may have open files; a
     reader that is dropped while another thread reads from it lives on until that read is done. The checksum is part of
     the key so that a rebuilt shard is not read through the handle of the old one.
     """
+    check_utf8(Path(path))
     reader = ArrayRecordReader(path, _READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES)
     # A file that is no ArrayRecord opens without an exception, with 0 records.
     if not reader.ok() or reader.num_records() != num_records:

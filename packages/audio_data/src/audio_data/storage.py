@@ -280,11 +280,30 @@ def make_folder(path: StoragePath) -> None:
         path: The folder; that it exists is no mistake.
 
     Raises:
-        InputError: The disk refuses, see `disk_errors`.
+        InputError: The disk refuses, see `disk_errors`, or the path is not UTF-8.
     """
     if isinstance(path, Path):
+        check_utf8(path)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
+
+
+def check_utf8(path: Path) -> None:
+    """Refuse a path that the libraries which read and write records, weights and checkpoints cannot open.
+
+    Args:
+        path: A local path.
+
+    Raises:
+        InputError: It is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"`{path}` must be a path in UTF-8: rename the folder, for example with `convmv -f LATIN1 -t UTF-8`, or "
+            "choose another"
+        ) from error
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 from orbax.checkpoint.path import atomicity
 
-from audio_data import InputError, file_errors, flush, from_json, read_json, to_json
+from audio_data import InputError, check_utf8, file_errors, flush, from_json, read_json, to_json
 from audio_model import CHECKSUMS_FILE, find_damage, write_checksums
 from audio_train.run_folder.folder import CHECKPOINTS_FOLDER
 from audio_train.sharding.processes import is_first, wait_for_all
@@ -88,6 +88,7 @@ class Checkpoints:
         self, run_folder: Path, fingerprint: str, keep_last: int | None = None, keep_every_steps: int | None = None
     ):
         self.folder = run_folder / CHECKPOINTS_FOLDER
+        check_utf8(self.folder.resolve())
         self.fingerprint = fingerprint
         self.metrics: Callable[[], MetricsState] | None = None
         # Orbax reports every phase of every save there; what fails is raised as well.
