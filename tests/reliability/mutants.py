@@ -1,8 +1,8 @@
 """Change the code at random and see whether a test notices: `python -m tests.reliability.mutants --mutants 100`.
 
 A mutant is one small change of one core module: another comparison, a number that is off by one, `and` for `or`, a
-condition turned round, a statement left out, a value not returned. The tests that mirror the module, then those that
-mention a name of it, run against a copy of the package with this change; they must pass without it. A mutant that no
+condition turned round, a statement left out, a value not returned. The tests that mirror the module, then those of its
+folder and those that mention a name of it, run against a copy of the package with this change; they must pass without it. A mutant that no
 test kills is printed: add the test, or list it in `EQUIVALENT` with the reason why it changes nothing.
 """
 
@@ -86,14 +86,15 @@ class Mutant:
 
     @property
     def tests(self) -> tuple[list[str], list[str]]:
-        """Test files that mirror the module, and those of its package that mention a name that it defines."""
+        """Test files that mirror the module; those of its folder, and of its package that mention a name of it."""
         folder = ROOT / "packages" / self.package / "tests"
         path = folder / self.module
         mirrored = {path.with_name(f"test_{path.name}.py"), *path.parent.glob(f"test_{path.name}_*.py")}
         kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
         defined = {node.name for node in ast.walk(ast.parse(self.before)) if isinstance(node, kinds)}
         mention = re.compile(rf"\b({'|'.join(map(re.escape, defined))})\b")
-        others = {file for file in folder.rglob("test_*.py") if mention.search(file.read_text())}
+        near = set(path.parent.glob("test_*.py")) if path.parent != folder else set()
+        others = near | {file for file in folder.rglob("test_*.py") if mention.search(file.read_text())}
         return sorted(str(file) for file in mirrored if file.is_file()), sorted(map(str, others - mirrored))
 
 

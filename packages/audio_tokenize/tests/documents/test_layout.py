@@ -35,6 +35,8 @@ def test_parsing_gives_back_what_was_laid_out(vocabulary, name, data):
     assert np.array_equal(ids, chosen.build(segments, vocabulary, num_codebooks))
     assert (loss_mask is None) == (not chosen.num_instruction_spans)
     holds = {(span.kind, span.segment) for span in chosen.pattern}
+    kinds = {kind for kind, _ in holds}
+    assert (chosen.has_text, chosen.has_audio) == ("text" in kinds, "audio" in kinds)
     kept = min(num_codebooks, chosen.max_codebooks or num_codebooks)
     for told in (None, kept):
         parsed = chosen.parse(ids, vocabulary, told)
