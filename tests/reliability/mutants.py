@@ -2,8 +2,9 @@
 
 A mutant is one small change of one core module: another comparison, a number that is off by one, `and` for `or`, a
 condition turned round, a statement left out, a value not returned. The tests that mirror the module, then those of its
-folder and those that mention a name of it, run against a copy of the package with this change; they must pass without it. A mutant that no
-test kills is printed: add the test, or list it in `EQUIVALENT` with the reason why it changes nothing.
+folder and those that mention a name of it, run against a copy of the package with this change; they must pass without
+it. A mutant that no test kills is printed: add the test, or list it in `EQUIVALENT` with the reason why it changes
+nothing.
 """
 
 import ast
