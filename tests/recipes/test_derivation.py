@@ -15,7 +15,10 @@ from audio_train import STUDIES, find_recipe, resolve
 
 MARIN, QWEN3X = 128_256 + 4 + 8 * 2048, 151_669 + 2 + 4 + 8 * 2048
 PUBLISHED = {
-    name: study for study in STUDIES if study.vocabulary is not None and not study.miniature for name in study.runs
+    name: study
+    for study in STUDIES
+    if study.vocabulary is not None and not study.source.startswith("this project's own")
+    for name in study.runs
 }
 
 
@@ -408,7 +411,8 @@ def test_a_recipe_has_the_numbers_of_its_sources(name: str):
     schedule = (found["warmup_steps"], found["decay_start_step"], found["decay_steps"])
     assert schedule == row.schedule
     assert (run.schedule.shape, run.schedule.min_ratio) == (row.decay_shape, row.min_ratio)
-    assert run.schedule.first_update == row.entered_at
+    assert (found["first_step"], run.start.state) == (row.entered_at, "continue" if row.entered_at else "fresh")
+    assert run.start.function == ("run" if run.start.kind == "model" else None)
     optimizer = run.optimizer
     assert (optimizer.name, optimizer.beta1, optimizer.epsilon) == (row.rule, row.betas[0], row.epsilon)
     assert optimizer.beta2 == pytest.approx(row.betas[1], rel=1e-12)

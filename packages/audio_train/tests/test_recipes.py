@@ -38,6 +38,39 @@ def test_cold_start_models_have_the_published_numbers(name: str, parameters: int
     )
 
 
+def test_anneals_continue_the_whole_training_state():
+    """Steps 190,000 to 240,000, on a line that passes the first run's peak (1 % above it, for the warm-up)."""
+    anneals = {name: run for study in STUDIES for name, run in study.runs.items() if run.start.kind == "checkpoint"}
+    del anneals["grammar-loss-finish"]
+    assert len(anneals) == 9
+    for run in anneals.values():
+        resolved = resolve(run, MARIN_MIMI)
+        base, at, _ = (run.start.source or "").partition("@")
+        before = resolve(find_recipe(base)[1], MARIN_MIMI)
+        assert (at, run.start.state) == ("@", "continue")
+        assert (resolved.first_step, resolved.last_step) == (190_000, 240_000)
+        assert resolved.num_tokens == 50_000 * 512 * 4096
+        rate = before.peak_learning_rate / 0.99
+        assert float(resolved.learning_rate(190_000)) == pytest.approx(rate, rel=1e-6)
+        assert float(resolved.learning_rate(215_000)) == pytest.approx(rate / 2, rel=1e-6)
+
+
+def test_starts_from_qwen3x_take_the_run_s_function_and_their_twins_the_weights():
+    own = ("llama3", 500_000.0, 1e-5)
+    found = {
+        name: (run.start.function, (run.model.rope_scaling, run.model.rope_theta, run.model.rms_epsilon))
+        for study in STUDIES
+        for name, run in study.runs.items()
+        if "qwen3x" in (run.start.source or "")
+    }
+    twins = {f"exp2.2-weights-function-{size}" for size in ("0.6b", "1.7b")}
+    assert {name for name, held in found.items() if held == ("weights", ("none", 1e6, 1e-6))} == twins
+    others = {"exp2.2-0.6b", "exp2.2-1.7b", "finetune-cvss-qwen3x-0.6b"}
+    others |= {f"sft-cvss-{method}-qwen3x-0.6b" for method in ("method1", "method2")}
+    assert {name for name, held in found.items() if held == ("run", own)} == others
+    assert set(found) == twins | others
+
+
 def test_the_quickstart_is_small_and_changes_its_documents_on_the_way():
     resolved = resolve(find_recipe("quickstart")[1], COMPACT)
     assert resolved.model.num_parameters < 6e6

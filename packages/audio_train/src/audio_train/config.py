@@ -101,7 +101,8 @@ class MixtureStage:
     """Mixture weights from a point of the run on.
 
     Attributes:
-        start_fraction: where the stage begins, as a fraction in [0, 1) of the run's steps.
+        start_fraction: where the stage begins, as a fraction in [0, 1) of the run's steps, those of a run that it
+            continues included.
         weights: weight of each corpus among the rows, of any sum.
     """
 
@@ -218,7 +219,8 @@ class OptimizerSpec:
 class ScheduleSpec:
     """Warm-up, a constant stretch, and a decay.
 
-    Lengths are steps where they exceed 1 and otherwise fractions of the run, truncated to whole steps.
+    Lengths are steps where they exceed 1 and otherwise fractions of the run, truncated to whole steps. The steps of a
+    run that is continued (`StartSpec.state`) count as the run's: its schedule is entered where they end.
 
     Attributes:
         shape: shape of the decay.
@@ -228,8 +230,6 @@ class ScheduleSpec:
         overlap: what happens where warm-up and decay together exceed the run: `"shorten_decay"` (corrected) lets the
             decay begin when the warm-up ends; `"skip_warmup"` lets the decay win, which is what the study's
             fine-tuning configuration does.
-        first_update: updates that count as made before the run's first. The schedule is then that of a run longer by
-            as many, entered there; lengths are fractions of that longer run. The study anneals so.
     """
 
     shape: Literal["linear", "cosine"] = "linear"
@@ -237,14 +237,12 @@ class ScheduleSpec:
     decay: float | None = 0.2
     min_ratio: float = 0.0
     overlap: Literal["shorten_decay", "skip_warmup"] = "shorten_decay"
-    first_update: int = 0
 
     def __post_init__(self) -> None:
         for name in ("warmup", "decay"):
             length = getattr(self, name)
             if length is not None and not 0 <= length < math.inf:
                 raise InputError(f"`{name}` is a fraction of the run or a number of steps, at least 0, got {length!r}.")
-        _require_not_negative("first_update", self.first_update)
         if not 0.0 <= self.min_ratio <= 1.0:
             raise InputError(f"`min_ratio` is in [0, 1], got {self.min_ratio!r}.")
 
@@ -280,8 +278,8 @@ class StartSpec:
 
     Attributes:
         kind: `"scratch"` draws them from the run's seed; `"model"` reads a Hugging Face folder (warm start,
-            fine-tuning); `"checkpoint"` reads a checkpoint of another run, whose data and schedule need not be this
-            one's (annealing).
+            fine-tuning); `"checkpoint"` reads a checkpoint of another run, whose data, update rule and schedule need
+            not be this one's (annealing).
         audio_rows: how embedding rows of audio ids begin: `"random"` as all others, or from the codec's own
             `"codebooks"`, read from `DATA/vocabulary/codebooks.safetensors`. Only from scratch.
         initialization: how the vocabulary matrices begin; see `audio_model.initialize`. `"haliax"` is the study's,
@@ -290,7 +288,14 @@ class StartSpec:
             `exp1.1@190000` (without them, its newest checkpoint). Where it is a path that exists, nothing need be
             given at launch.
         revision: commit of the published weights, where it is known.
-        optimizer: `"fresh"` moments, or those of the checkpoint (`"continue"`), which takes the same update rule.
+        state: what else is taken from a checkpoint: nothing (`"fresh"`: zero moments, step 0, the first batch), or
+            the whole training state (`"continue"`: moments, update count and step). A run that continues goes on at
+            the checkpoint's step of its own schedule and at that batch of its own mixture, as the study anneals. Its
+            update rule may be another with the same moments (`cautious_adamc` and `adamw`).
+        function: whose rotary base, rotary scaling and norm epsilon hold, which change no shape and yet what weights
+            compute. `"run"`: those of the run's `model`, whatever the weights were trained with, as in the study;
+            `"weights"`: those of the weights, which the run's `model` has to state. Where nothing is said (None) and
+            the two differ, the start is refused.
     """
 
     kind: Literal["scratch", "model", "checkpoint"] = "scratch"
@@ -298,7 +303,8 @@ class StartSpec:
     initialization: Literal["unit_logits", "haliax"] = "unit_logits"
     source: str | None = None
     revision: str | None = None
-    optimizer: Literal["fresh", "continue"] = "fresh"
+    state: Literal["fresh", "continue"] = "fresh"
+    function: Literal["run", "weights"] | None = None
 
     def __post_init__(self) -> None:
         if (self.kind == "scratch") != (self.source is None):
@@ -310,17 +316,27 @@ class StartSpec:
             raise InputError(
                 f"`start.audio_rows` and `start.initialization` are of a start from scratch, got {self.kind!r}."
             )
+        if self.kind == "scratch" and self.function is not None:
+            raise InputError(f"`start.function` is of a start with weights, got {self.function!r} from scratch.")
         name, at, step = (self.source or "").rpartition("@")
         if self.kind == "checkpoint" and at and not (name and step.isdigit()):
             raise InputError(f"`start.source` of a checkpoint is RUN or RUN@STEP, got {self.source!r}.")
-        if self.optimizer == "continue" and self.kind != "checkpoint":
-            raise InputError(f"`start.optimizer` continues from a checkpoint only, got kind={self.kind!r}.")
+        if self.state == "continue" and self.step is None:
+            raise InputError(
+                f"`start.state` 'continue' goes on from a checkpoint whose step `start.source` names, as RUN@STEP, got "
+                f"kind={self.kind!r} and source={self.source!r}."
+            )
 
     @property
     def step(self) -> int | None:
         """Steps that the checkpoint has taken, where `source` says."""
         _, at, step = (self.source or "").rpartition("@")
         return int(step) if self.kind == "checkpoint" and at else None
+
+    @property
+    def first_step(self) -> int:
+        """Steps that count as taken before the run's first: those of the run that it continues."""
+        return (self.step or 0) if self.state == "continue" else 0
 
 
 @dataclass(frozen=True)
@@ -389,7 +405,7 @@ class TrainRun:
         optimizer: update rule.
         schedule: learning rate over the run.
         loss: what is minimised.
-        steps: length in steps; exactly one of `steps` and `tokens` is given.
+        steps: length in steps, without those of a run that it continues; exactly one of `steps` and `tokens` is given.
         tokens: length in tokens, rounded up to whole steps.
         start: where the weights come from.
         precision: dtype of the forward and backward pass; parameters, moments and the loss are float32.

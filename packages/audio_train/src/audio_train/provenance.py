@@ -90,7 +90,7 @@ def _derived(resolved: ResolvedRun) -> dict[str, str]:
     run, data, model = resolved.run, resolved.run.data, resolved.model
     flops_per_token = model.forward_flops_per_token(data.seq_len)
     steps = f"{run.tokens:,.0f} tokens / {data.tokens_per_step:,} a step, rounded up" if run.tokens else "as given"
-    first = run.schedule.first_update
+    first = resolved.first_step
     length = f"{resolved.num_steps:,}" if not first else f"({first:,} + {resolved.num_steps:,})"
     decay = "all after the warm-up" if run.schedule.decay is None else f"{run.schedule.decay:g} of {length} steps"
     embeddings = 1 if model.tied else 2
@@ -99,6 +99,7 @@ def _derived(resolved: ResolvedRun) -> dict[str, str]:
         "derived.num_parameters": f"{model.body_parameters:,} in the body + {embeddings} x {model.vocab_size:,} x "
         f"{model.embed:,} in the vocabulary",
         "derived.num_steps": steps,
+        "derived.first_step": "that of the checkpoint which the run continues" if first else "from the beginning",
         "derived.num_tokens": f"{resolved.num_steps:,} steps x {data.tokens_per_step:,} tokens",
         "derived.tokens_per_step": f"{data.batch_size} rows x {data.seq_len} tokens",
         "derived.peak_learning_rate": _learning_rate(resolved),

@@ -30,7 +30,7 @@ class ResolvedRun:
         run: the run as written.
         vocabulary: what the ids mean.
         model: configuration of the model.
-        num_steps: updates of the whole run.
+        num_steps: updates of the run, without those of a run that it continues.
         peak_learning_rate: highest learning rate.
         datasets: fingerprint of each corpus the run reads, by name; empty where no data was given.
     """
@@ -41,6 +41,16 @@ class ResolvedRun:
     num_steps: int
     peak_learning_rate: float
     datasets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def first_step(self) -> int:
+        """Step at which the run begins: 0, or that of the checkpoint which it continues."""
+        return self.run.start.first_step
+
+    @property
+    def last_step(self) -> int:
+        """Step at which the run ends."""
+        return self.first_step + self.num_steps
 
     @property
     def num_tokens(self) -> int:
@@ -55,7 +65,7 @@ class ResolvedRun:
     @property
     def learning_rate(self) -> WarmupStableDecay:
         """The schedule of the run."""
-        return schedule(self.run.schedule, self.peak_learning_rate, self.num_steps)
+        return schedule(self.run.schedule, self.peak_learning_rate, self.last_step)
 
     @property
     def mixture(self) -> Mixture:
@@ -64,7 +74,7 @@ class ResolvedRun:
         In a run so short that stages begin at the same step, the last of them holds.
         """
         data = self.run.data
-        weights = {int(stage.start_fraction * self.num_steps): stage.weights for stage in data.mixture}
+        weights = {int(stage.start_fraction * self.last_step): stage.weights for stage in data.mixture}
         stages = tuple(Stage(start, dict(weights[start])) for start in sorted(weights))
         return Mixture(self.run.name, stages, block=data.block, permutation=data.permutation, remainder=data.remainder)
 
@@ -124,13 +134,14 @@ class ResolvedRun:
         return resolved
 
     def _content(self) -> dict[str, Any]:
-        warmup, decay_start, decay = step_counts(self.run.schedule, self.num_steps)
+        warmup, decay_start, decay = step_counts(self.run.schedule, self.last_step)
         mixture = self.mixture
         flops_per_token = self.model.forward_flops_per_token(self.run.data.seq_len)
         derived = {
             "model": to_json(self.model),
             "num_parameters": self.model.num_parameters,
             "num_steps": self.num_steps,
+            "first_step": self.first_step,
             "num_tokens": self.num_tokens,
             "tokens_per_step": self.run.data.tokens_per_step,
             "peak_learning_rate": self.peak_learning_rate,

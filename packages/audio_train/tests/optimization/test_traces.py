@@ -32,12 +32,16 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """A rule under a schedule, and the learning rate that has to come out for the update after t updates."""
+    """A rule under a schedule, and the learning rate that has to come out for the update after t updates.
+
+    Where `first_step` is not 0 the run is continued there, with moments of zero.
+    """
 
     spec: OptimizerSpec
     shape: ScheduleSpec
     rate: Callable[[int], float]
     peak: float = PEAK
+    first_step: int = 0
 
 
 def cosine(elapsed: float, low: float = 0.0) -> float:
@@ -63,9 +67,10 @@ CASES = {
     # A run of 48 updates and this one's 12 are 60: a warm-up of 3, which lies behind, and 57 of decay.
     "adamw, anneal": Case(
         replace(PLAIN, weight_decay=0.033),
-        ScheduleSpec(warmup=0.05, decay=None, first_update=48),
-        lambda t: 5 * PEAK * (12 - t) / 57,
-        anneal_peak(PEAK, first_update=48, num_steps=NUM_STEPS),
+        ScheduleSpec(warmup=0.05, decay=None),
+        lambda t: 5 * PEAK * (60 - t) / 57,
+        anneal_peak(PEAK, first_step=48, num_steps=NUM_STEPS),
+        first_step=48,
     ),
     "adamw, fine-tuning as published": Case(
         PLAIN, replace(TUNING, overlap="skip_warmup"), lambda t: PEAK * cosine(t / 12)
@@ -155,7 +160,7 @@ def norms(params: Arrays) -> dict[str, float]:
 
 def reference_trace(case: Case) -> dict[str, Any]:
     rule, params, steps = Reference(case), draw(0), []
-    for t, gradient in enumerate(gradients(), start=1):
+    for t, gradient in enumerate(gradients(), start=case.first_step + 1):
         gradient, norm = clipped(gradient, case.spec.max_grad_norm)
         params = {name: rule.step(t, name, p, gradient[name]) for name, p in params.items()}
         steps.append({"learning_rate": case.rate(t - 1), "grad_norm": norm, "norms": norms(params)})
@@ -164,11 +169,14 @@ def reference_trace(case: Case) -> dict[str, Any]:
 
 def trained(case: Case) -> Iterator[tuple[float, Arrays]]:
     """Learning rate and parameters of each step, by the package."""
-    rate = schedule(case.shape, case.peak, NUM_STEPS)
+    rate = schedule(case.shape, case.peak, case.first_step + NUM_STEPS)
     params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), nested(draw(0)))
-    state = initial_moments(case.spec, rate, params)
+    state = jax.tree.map(
+        lambda leaf: leaf + case.first_step if leaf.dtype == jnp.int32 else leaf,
+        initial_moments(case.spec, rate, params),
+    )
     step = jax.jit(lambda gradient, state, params: update(case.spec, rate, gradient, state, params))
-    for count, gradient in enumerate(gradients()):
+    for count, gradient in enumerate(gradients(), start=case.first_step):
         params, state = step(jax.tree.map(np.float32, nested(gradient)), state, params)
         yield float(rate(count)), {**params, **{f"layers/{k}": v for k, v in params["layers"].items()}}
 

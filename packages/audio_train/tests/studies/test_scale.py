@@ -7,7 +7,7 @@ import pytest
 
 from audio_data import InputError, Vocabulary
 from audio_model import SIZES
-from audio_train import STUDIES, NamedModel, at_scale, find_recipe, resolve
+from audio_train import STUDIES, NamedModel, StartSpec, at_scale, find_recipe, resolve
 from audio_train.studies.named_run import named_run, run_at_scale
 from audio_train.studies.scale import heldout_of, smoke_model
 
@@ -30,8 +30,14 @@ def test_what_a_recipe_is_stays():
             assert getattr(small.data, field) == getattr(whole.data, field)
         assert small.loss == whole.loss
         assert replace(small.optimizer, learning_rate=1.0) == replace(whole.optimizer, learning_rate=1.0)
-        assert replace(small.schedule, first_update=0) == replace(whole.schedule, first_update=0)
-        assert (small.start.kind, small.start.revision) == (whole.start.kind, whole.start.revision)
+        assert small.schedule == whole.schedule
+        assert replace(small.start, source=None, kind="scratch", state="fresh", function=None) == StartSpec(
+            audio_rows=whole.start.audio_rows, initialization=whole.start.initialization, revision=whole.start.revision
+        )
+        for field in ("kind", "state", "function"):
+            assert getattr(small.start, field) == getattr(whole.start, field)
+        small_model, model = (resolve(run, COMPACT).model for run in (small, whole))
+        assert (small_model.rope, small_model.rms_epsilon) == (model.rope, model.rms_epsilon)
         corpora = {corpus for stage in whole.data.mixture for corpus in stage.weights}
         assert small.cadence.evaluation is not None
         assert set(small.cadence.evaluation.corpora) == {heldout_of(corpus) for corpus in corpora}
@@ -44,10 +50,13 @@ def test_every_miniature_is_small_and_its_schedule_has_the_published_shape():
         assert small.model.num_parameters < 6e6
         assert small.num_steps * small.run.data.tokens_per_step <= 1.4e6
         assert small.model.tied == whole.model.tied
-        is_anneal = whole.run.schedule.first_update > 0
-        assert (small.run.schedule.first_update > 0) == is_anneal
+        is_anneal = whole.first_step > 0
+        assert (small.first_step > 0) == is_anneal
         shapes = [
-            [float(run.learning_rate(fraction * run.num_steps)) for fraction in (0.0, 0.05, 0.3, 0.6, 0.9)]
+            [
+                float(run.learning_rate(run.first_step + fraction * run.num_steps))
+                for fraction in (0.0, 0.05, 0.3, 0.6, 0.9)
+            ]
             for run in (whole, small)
         ]
         heights = [shape[0] if is_anneal else max(shape) for shape in shapes]
@@ -80,9 +89,11 @@ def test_an_anneal_begins_with_a_checkpoint_that_its_base_keeps():
         assert small.start.step % base.cadence.keep_every_steps == 0
         assert small.start.step / base.steps == pytest.approx(190_000 / 238_419, abs=0.05)
         # The line of the anneal passes the base's learning rate where it begins.
-        line = resolve(small, COMPACT).learning_rate
-        assert float(line(0)) == pytest.approx(base.optimizer.learning_rate, rel=0.03)
-        assert float(line(small.steps)) == pytest.approx(0, abs=1e-9)
+        resolved = resolve(small, COMPACT)
+        line = resolved.learning_rate
+        assert resolved.first_step == small.start.step
+        assert float(line(resolved.first_step)) == pytest.approx(base.optimizer.learning_rate, rel=0.03)
+        assert float(line(resolved.last_step)) == pytest.approx(0, abs=1e-9)
 
 
 def test_published_is_the_recipe_itself_and_a_miniature_has_no_other_scale():
@@ -100,9 +111,8 @@ def test_an_anneal_from_a_step_that_is_not_kept_is_refused():
 
 
 def test_where_the_miniature_of_an_anneal_begins_cannot_be_set_alone():
-    for assignment in ("schedule.first_update=7", "start.source=exp1.1@7"):
-        with pytest.raises(InputError, match=r"of `exp1\.3-mls-en` follows from where the anneal begins"):
-            named_run("exp1.3-mls-en", None, (assignment,), "smoke")
+    with pytest.raises(InputError, match=r"of `exp1\.3-mls-en` follows from where the anneal begins"):
+        named_run("exp1.3-mls-en", None, ("start.source=exp1.1@7",), "smoke")
     shorter = named_run("exp1.6-3e18-d512", None, ("steps=5",), "smoke").resolved
     assert shorter.num_steps == 5
 

@@ -302,9 +302,9 @@ def test_minutes_become_steps_that_a_resumed_run_keeps(
     toy, data_root: Path, tmp_path: Path, one_device, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(Trainer, "seconds_per_step", lambda self: 15.0)
-    assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).num_steps == 8
+    assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).last_step == 8
     monkeypatch.setattr(Trainer, "seconds_per_step", lambda self: 1.0)
-    assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).num_steps == 8
+    assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).last_step == 8
     assert json.loads((tmp_path / "resolved.json").read_text())["run"]["steps"] == 8
 
 

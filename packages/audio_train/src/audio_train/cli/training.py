@@ -199,7 +199,8 @@ def _report(outcome: "Outcome") -> None:
     if outcome.finished:
         click.echo(f"finished step {outcome.step}; the model is in {outcome.folder / 'export'}")
         return
-    kept = f"saved step {outcome.step} of {outcome.num_steps}" if outcome.step else "stopped before the first step"
+    saved = outcome.step > outcome.first_step
+    kept = f"saved step {outcome.step} of {outcome.last_step}" if saved else "stopped before the first step"
     click.echo(f"{outcome.stopped_by}: {kept}; go on with: audio-train resume {outcome.folder}")
     sys.exit(128 + signal.SIGINT if outcome.stopped_by == "SIGINT" else 0)
 

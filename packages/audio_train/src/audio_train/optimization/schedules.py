@@ -29,7 +29,6 @@ class WarmupStableDecay(eqx.Module):
         decay_start: first update of the decay.
         decay_steps: updates of the decay.
         min_ratio: final learning rate over `peak`.
-        first_update: updates that count as made before the first.
         shape: of the decay, `"linear"` or `"cosine"`.
 
     Source: the study's learning-rate schedule (Levanter `optim/config.py`, `lr_scheduler`): warm-up, constant and decay
@@ -41,12 +40,11 @@ class WarmupStableDecay(eqx.Module):
     decay_start: Int[Array | np.ndarray, ""]
     decay_steps: Int[Array | np.ndarray, ""]
     min_ratio: Float[Array | np.ndarray, ""]
-    first_update: Int[Array | np.ndarray, ""]
     shape: Literal["linear", "cosine"] = eqx.field(static=True, default="linear")
 
     def __call__(self, count: ArrayLike) -> Float[Array, "..."]:
         """The float32 learning rate of the update after `count` updates."""
-        step = jnp.asarray(count, jnp.float32) + jnp.float32(self.first_update)
+        step = jnp.asarray(count, jnp.float32)
         warm = step / jnp.maximum(jnp.float32(1), jnp.float32(self.warmup_steps))
         elapsed = (step - jnp.float32(self.decay_start)) / jnp.maximum(jnp.float32(1), jnp.float32(self.decay_steps))
         elapsed = jnp.clip(elapsed, 0.0, 1.0)
@@ -68,15 +66,14 @@ def step_counts(spec: ScheduleSpec, num_steps: int) -> tuple[int, int, int]:
 
     Args:
         spec: the schedule.
-        num_steps: steps of the run.
+        num_steps: steps of the run, those of a run that it continues included.
 
     Returns:
-        warm-up steps, the first step of the decay, decay steps; steps of the longer run where `first_update` is not 0.
+        Warm-up steps, the first step of the decay, decay steps.
 
     Raises:
         InputError: the warm-up or the decay is longer than the run.
     """
-    num_steps += spec.first_update
     warmup = _length("warmup", spec.warmup, num_steps)
     decay = num_steps - warmup if spec.decay is None else _length("decay", spec.decay, num_steps)
     if spec.overlap == "shorten_decay":
@@ -97,26 +94,25 @@ def schedule(spec: ScheduleSpec, peak: float, num_steps: int) -> WarmupStableDec
         decay_start=np.asarray(decay_start, np.int32),
         decay_steps=np.asarray(decay, np.int32),
         min_ratio=np.asarray(spec.min_ratio, np.float32),
-        first_update=np.asarray(spec.first_update, np.int32),
         shape=spec.shape,
     )
 
 
-def anneal_peak(learning_rate: float, *, first_update: int, num_steps: int) -> float:
-    """Peak of the line that passes a learning rate at `first_update` and reaches 0 `num_steps` later.
+def anneal_peak(learning_rate: float, *, first_step: int, num_steps: int) -> float:
+    """Peak of the line that passes a learning rate at `first_step` and reaches 0 `num_steps` later.
 
     Args:
         learning_rate: where the anneal begins.
-        first_update: `ScheduleSpec.first_update` of the anneal.
+        first_step: steps of the run that the anneal continues.
         num_steps: its steps.
 
     Returns:
-        `learning_rate (first_update + num_steps) / num_steps`.
+        `learning_rate (first_step + num_steps) / num_steps`.
 
     Source: the anneal helper of Marin's audio experiments (`audio_defaults.py`), which leaves its own short warm-up out
     of account: with one of W updates the line passes `learning_rate N / (N - W)`, N being the sum of both lengths.
     """
-    return learning_rate * (first_update + num_steps) / num_steps
+    return learning_rate * (first_step + num_steps) / num_steps
 
 
 def _length(name: str, length: float, num_steps: int) -> int:

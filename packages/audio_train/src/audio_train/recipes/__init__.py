@@ -31,6 +31,7 @@ STUDIES: tuple[Study, ...] = (
     exp2_1.STUDY,
     exp2_1.ANNEALS,
     exp2_1.WARM,
+    exp2_1.WARM_KEPT,
     cvss.SFT,
     cvss.FINETUNE,
     cooldown.STUDY,

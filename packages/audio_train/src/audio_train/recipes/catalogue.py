@@ -176,10 +176,11 @@ def pretraining(
 
 
 def annealed(name: str, run: TrainRun, *, mixture_name: str, step: int, steps: int) -> TrainRun:
-    """The weights that a run had after some steps, trained on to a learning rate of zero on another mixture.
+    """The training state that a run had after some steps, trained on to a learning rate of zero on another mixture.
 
-    The learning rate is that of a run of `step + steps` steps that falls in a line from its peak to zero, entered at
-    `step`, and the peak is chosen so that the line passes the first run's learning rate there.
+    Step, moments and update count are the first run's, and the mixture is read from batch `step` on. The learning rate
+    is that of a run of `step + steps` steps that falls in a line from its peak to zero, entered at `step`, and the peak
+    is chosen so that the line passes the first run's learning rate there.
 
     Args:
         name: name of the anneal.
@@ -196,21 +197,21 @@ def annealed(name: str, run: TrainRun, *, mixture_name: str, step: int, steps: i
         data=replace(run.data, mixture=mixture(mixture_name)),
         optimizer=OptimizerSpec(
             name="adamw",
-            learning_rate=replace(rule, base=anneal_peak(rule.base, first_update=step, num_steps=steps)),
+            learning_rate=replace(rule, base=anneal_peak(rule.base, first_step=step, num_steps=steps)),
             beta1=0.9,
             beta2=0.95,
             weight_decay=0.033,
         ),
-        schedule=ScheduleSpec(shape="linear", warmup=0.01, decay=None, min_ratio=0.0, first_update=step),
+        schedule=ScheduleSpec(shape="linear", warmup=0.01, decay=None, min_ratio=0.0),
         loss=LossSpec(kind="full"),
         steps=steps,
         tokens=None,
-        start=StartSpec(kind="checkpoint", source=f"{run.name}@{step}"),
+        start=StartSpec(kind="checkpoint", source=f"{run.name}@{step}", state="continue"),
     )
 
 
 ANNEAL_DERIVED: dict[str, str] = dict.fromkeys(
-    ("steps", "schedule.first_update", "start.source"),
+    ("steps", "start.source"),
     "where the anneal begins and ends, as does its peak learning rate; set that too, in a recipe of your own",
 )
 """What of an anneal follows from what."""
@@ -221,6 +222,9 @@ ANNEAL_CHOICES = {
     "all of them passes it where the anneal begins (but for the 1 % of warm-up, which makes it 1 % higher)",
     "optimizer.name": "plain AdamW: the source's helper for anneals passes no optimizer on",
     "loss.z_loss_weight": "the source's helper leaves it out",
-    "start.optimizer": "fresh moments; whether the source's continue is not known",
+    "start.state": "the whole training state, as the source's trainer loads it (Levanter `main/train_lm.py`, "
+    "`load_checkpoint(state, initialize_from_checkpoint_path)`): moments, update count and step go on, and the new "
+    "mixture is read from the batch of that step on, which older and newer versions of that file read from its first; "
+    "plain and cautious AdamW have the same moments",
 }
 """Why anneals are as they are."""

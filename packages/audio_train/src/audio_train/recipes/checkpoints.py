@@ -15,7 +15,7 @@ class Checkpoint:
         name: what recipes call it.
         repository: on the Hugging Face hub.
         revision: commit of the repository.
-        model: its shape.
+        model: its shape, with the rotary base, scaling and epsilon that its weights were trained with.
         vocabulary: what its ids mean.
         recipe: the recipe that makes it, or None where it is no training run of the study.
         note: what it is.
@@ -31,11 +31,22 @@ class Checkpoint:
 
     @property
     def start(self) -> StartSpec:
-        """Beginning with these weights."""
-        return StartSpec(kind="model", source=self.repository, revision=self.revision)
+        """Beginning with these weights, which compute what the run's model says."""
+        return StartSpec(kind="model", source=self.repository, revision=self.revision, function="run")
+
+    @property
+    def run_model(self) -> NamedModel:
+        """The model of the study's runs that begin with these weights: their shape, with the study's own function."""
+        return NamedModel(self.model.size, tied=self.model.tied)
 
 
 _0_6B = NamedModel("0.6b", tied=False)
+
+
+def _qwen3(size: str) -> NamedModel:
+    """A model as Qwen3's base models are trained: their `config.json` on the hub."""
+    return NamedModel(size, tied=False, rope_theta=1e6, rope_scaling="none", rms_epsilon=1e-6)
+
 
 CHECKPOINTS = {
     checkpoint.name: checkpoint
@@ -44,7 +55,7 @@ CHECKPOINTS = {
             "qwen3x-0.6b",
             "potsawee/qwen3x-0.6B-base",
             "1a84125",
-            _0_6B,
+            _qwen3("0.6b"),
             QWEN3X_MIMI,
             None,
             "Qwen3-0.6B-Base with rows for audio: the mean of all others and noise of 0.02",
@@ -53,7 +64,7 @@ CHECKPOINTS = {
             "qwen3x-1.7b",
             "potsawee/qwen3x-1.7B-base",
             "14cd3a1",
-            NamedModel("1.7b", tied=False),
+            _qwen3("1.7b"),
             QWEN3X_MIMI,
             None,
             "Qwen3-1.7B-Base, extended alike",
@@ -90,7 +101,10 @@ CHECKPOINTS = {
 """Models that runs begin with, by name."""
 
 PUBLISHED_WEIGHTS_CHOICES: dict[str, str] = {
-    "start.kind": "published weights are read as they are stored; the source reads them through bfloat16"
+    "start.kind": "published weights are read as they are stored; the source reads them through bfloat16",
+    "start.function": "the run's: the source's trainer loads weights into the run's own configuration (Levanter "
+    "`main/train_lm.py`, `use_hf_model_config` False): rotary base 5e5, Llama-3 scaling, epsilon 1e-5. Qwen3x was "
+    "trained with base 1e6, no scaling and 1e-6, which `exp2.2-weights-function` keeps",
 }
 """Of runs that begin with published weights."""
 

@@ -65,7 +65,7 @@ def _begin(run: TrainRun, start: str, *parts: str) -> TrainRun:
     return replace(
         run,
         name=run_name(run.name, *parts, start),
-        model=checkpoint.model if checkpoint else run.model,
+        model=checkpoint.run_model if checkpoint else run.model,
         start=checkpoint.start if checkpoint else FROM_SCRATCH,
     )
 

@@ -72,6 +72,14 @@ _WARM = {
     for size in ("0.6b", "1.7b")
 }
 
+_WARM_CHOICES = {
+    **CHOICES,
+    **CAUTIOUS_CHOICES,
+    **PUBLISHED_WEIGHTS_CHOICES,
+    "optimizer.learning_rate": "that of the cold starts",
+    "data.mixture": _EMILIA,
+}
+
 WARM = Study(
     name="exp2.2",
     question="Is a text model a better beginning than none?",
@@ -82,11 +90,25 @@ WARM = Study(
         _WARM["1.7b"].name: "ASR WER 17.3 (cold start: 7.0), TTS WER about 6.5 to 7.5; text knowledge kept better",
     },
     vocabulary=QWEN3X_MIMI,
-    choices={
-        **CHOICES,
-        **CAUTIOUS_CHOICES,
-        **PUBLISHED_WEIGHTS_CHOICES,
-        "optimizer.learning_rate": "that of the cold starts",
-        "data.mixture": _EMILIA,
-    },
+    choices=_WARM_CHOICES,
+)
+
+_KEPT = {
+    size: replace(
+        warm,
+        name=run_name("exp2.2-weights-function", size),
+        model=CHECKPOINTS[f"qwen3x-{size}"].model,
+        start=replace(warm.start, function="weights"),
+    )
+    for size, warm in _WARM.items()
+}
+
+WARM_KEPT = Study(
+    name="exp2.2-weights-function",
+    question="Are warm starts unstable because their weights have to compute another function than they have learned?",
+    source="this project's own twin of exp2.2",
+    runs=family(*_KEPT.values()),
+    vocabulary=QWEN3X_MIMI,
+    choices=_WARM_CHOICES
+    | {"start.function": "the weights': rotary base 1e6, no scaling and epsilon 1e-6, where exp2.2 takes the run's"},
 )

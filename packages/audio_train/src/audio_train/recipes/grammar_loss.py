@@ -1,7 +1,7 @@
 """What a softmax over the ids that the grammar allows costs and saves, trained beside one over all ids.
 
 The source of the study has no such loss; this is a question of this project's own, answered at the size of a miniature.
-All three runs see as many tokens under one schedule. The last takes the factored run up where its learning rate begins
+All three runs see the same tokens under one schedule. The last takes the factored run up where its learning rate begins
 to fall, and spends the fall, a fifth of the run, on the whole vocabulary.
 """
 
@@ -48,9 +48,8 @@ _FACTORED = replace(
 _FINISHED = replace(
     FULL,
     name=run_name("grammar-loss", "finish"),
-    schedule=replace(FULL.schedule, first_update=_FINISH),
     steps=_STEPS - _FINISH,
-    start=StartSpec(kind="checkpoint", source=f"{_FACTORED.name}@{_FINISH}", optimizer="continue"),
+    start=StartSpec(kind="checkpoint", source=f"{_FACTORED.name}@{_FINISH}", state="continue"),
 )
 
 STUDY = Study(

@@ -152,7 +152,7 @@ def provenance(resolved: ResolvedRun, step: int, codec: Mapping[str, Any]) -> di
         "run": resolved.run.name,
         "run_fingerprint": resolved.fingerprint,
         "step": step,
-        "num_steps": resolved.num_steps,
+        "num_steps": resolved.last_step,
         "tokens": step * resolved.run.data.tokens_per_step,
         "seed": resolved.run.seed,
         "loss": resolved.run.loss.kind,

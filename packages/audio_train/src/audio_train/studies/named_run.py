@@ -12,7 +12,7 @@ from audio_train.resolved import ResolvedRun, resolve
 from audio_train.studies.scale import Scale, at_scale
 
 # What a miniature derives as its recipe does: where an anneal begins. All else it takes from the rules of its scale.
-_SHRUNK = {"schedule.first_update", "start.source"}
+_SHRUNK = {"start.source"}
 
 
 @dataclass(frozen=True)

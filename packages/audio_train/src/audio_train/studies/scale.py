@@ -1,7 +1,8 @@
 """The scales at which a recipe runs: as published, and a miniature that two CPU cores train in minutes.
 
 The miniature of any run keeps its mixture with the name of every corpus, its packing, optimizer, loss, the shape of its
-schedule, and whether and where it starts from other weights. Shrunk are, by these rules alone:
+schedule, its rotary base, scaling and epsilon, and whether and where it starts from other weights. Shrunk are, by these
+rules alone:
 
 | what | published | smoke |
 |---|---|---|
@@ -78,6 +79,9 @@ def smoke_model(model: NamedModel | ModelShape) -> ModelShape:
         kv_heads=_key_heads(heads, shape.heads // shape.kv_heads),
         head_dim=HEAD_DIM,
         tied=model.tied,
+        rope_theta=model.rope_theta,
+        rope_scaling=model.rope_scaling,
+        rms_epsilon=model.rms_epsilon,
     )
 
 
@@ -87,19 +91,15 @@ def _key_heads(heads: int, queries_per_key: int) -> int:
 
 
 def _smoke(run: TrainRun, find: Callable[[str], TrainRun]) -> TrainRun:
-    steps, schedule, start = smoke_steps(run), run.schedule, run.start
-    entered = 0
-    if start.kind == "checkpoint":
-        start, entered = _smoke_checkpoint(start, find)
-        schedule = replace(schedule, first_update=entered)
+    steps = smoke_steps(run)
+    start = _smoke_checkpoint(run.start, find) if run.start.kind == "checkpoint" else run.start
     by_rule = isinstance(run.optimizer.learning_rate, LearningRateRule)
     peak = PRETRAINING_LEARNING_RATE if by_rule else TUNING_LEARNING_RATE
     return replace(
         run,
         model=smoke_model(run.model),
         data=replace(run.data, seq_len=ROW_TOKENS, batch_size=BATCH_ROWS),
-        optimizer=replace(run.optimizer, learning_rate=anneal_peak(peak, first_update=entered, num_steps=steps)),
-        schedule=schedule,
+        optimizer=replace(run.optimizer, learning_rate=anneal_peak(peak, first_step=start.first_step, num_steps=steps)),
         steps=steps,
         tokens=None,
         start=start,
@@ -119,8 +119,8 @@ def _kept_every(run: TrainRun) -> int | None:
     return None if every is None else max(1, round(every * smoke_steps(run) / num_steps(run)))
 
 
-def _smoke_checkpoint(start: StartSpec, find: Callable[[str], TrainRun]) -> tuple[StartSpec, int]:
-    """The checkpoint that the miniature of a run keeps in the place of a published one, and its step."""
+def _smoke_checkpoint(start: StartSpec, find: Callable[[str], TrainRun]) -> StartSpec:
+    """The checkpoint that the miniature of a run keeps in the place of a published one."""
     name, step = (start.source or "").partition("@")[0], start.step
     base = find(name)
     every, kept = base.cadence.keep_every_steps, _kept_every(base)
@@ -129,8 +129,7 @@ def _smoke_checkpoint(start: StartSpec, find: Callable[[str], TrainRun]) -> tupl
             f"`start.source` {start.source!r} names no checkpoint that recipe `{name}` keeps, so that its miniature "
             "has none either; name a step that it keeps."
         )
-    entered = step // every * kept
-    return replace(start, source=f"{name}@{entered}"), entered
+    return replace(start, source=f"{name}@{step // every * kept}")
 
 
 def heldout_of(corpus: str) -> str:

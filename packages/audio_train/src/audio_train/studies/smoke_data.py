@@ -15,7 +15,6 @@ What is there is not made again.
 
 import json
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -175,7 +174,8 @@ def base_of(start: StartSpec) -> str:
 
 
 def _checkpoint(start: StartSpec) -> Checkpoint:
-    return next(known for known in CHECKPOINTS.values() if known.start == replace(start, optimizer="fresh"))
+    named = (start.source, start.revision)
+    return next(known for known in CHECKPOINTS.values() if (known.repository, known.revision) == named)
 
 
 def generate(root: Path, names: Iterable[str], *, at_hand: Collection[str] = (), to_stderr: bool = False) -> int:

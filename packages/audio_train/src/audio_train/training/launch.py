@@ -53,8 +53,9 @@ class Outcome:
 
     Attributes:
         folder: the run's folder.
-        step: steps taken in all.
-        num_steps: steps of the whole run.
+        step: step reached.
+        last_step: step at which the whole run ends.
+        first_step: step at which it began.
         stopped_by: name of the signal that stopped it, or None.
         compile_seconds: time to compile the step; 0 where the run was finished before.
         training_seconds: time in the loop, this start only.
@@ -62,7 +63,8 @@ class Outcome:
 
     folder: Path
     step: int
-    num_steps: int
+    last_step: int
+    first_step: int = 0
     stopped_by: str | None = None
     compile_seconds: float = 0.0
     training_seconds: float = 0.0
@@ -70,7 +72,7 @@ class Outcome:
     @property
     def finished(self) -> bool:
         """Whether every step was taken, after which the model is exported."""
-        return self.step == self.num_steps
+        return self.step == self.last_step
 
 
 def run(
@@ -127,7 +129,7 @@ def run(
         check_claim(out_dir, resolved, saved)
         if resume == "auto" and _is_exported(out_dir, resolved):
             check_datasets(resolved, open_root(data_root, max_quarantined=max_quarantined))
-            return Outcome(out_dir, resolved.num_steps, resolved.num_steps)
+            return Outcome(out_dir, resolved.last_step, resolved.last_step, resolved.first_step)
         point = resume_point(out_dir, resolved, resume)
         check_replaceable(out_dir / EXPORT_FOLDER, foreign_file)  # before days of training, not after
         beginning = find_start(resolved, start) if point is None else None
@@ -137,7 +139,8 @@ def run(
         )
         trainer = Trainer(resolved, data_root, placement, beginning, max_quarantined)
         if is_first():
-            for line in cut_document_lines(resolved, trainer.datasets):
+            told = [] if beginning is None else beginning.lines(resolved)
+            for line in [*told, *cut_document_lines(resolved, trainer.datasets)]:
                 click.echo(line, err=True)
         compile_seconds = trainer.compile()
         if minutes is not None:
@@ -275,7 +278,7 @@ def _train(
     stop: StopRequest,
     compile_seconds: float,
 ) -> Outcome:
-    resolved, num_steps, out_dir = trainer.resolved, trainer.resolved.num_steps, options.out_dir
+    resolved, last_step, out_dir = trainer.resolved, trainer.resolved.last_step, options.out_dir
     state, taken = _start(trainer, checkpoints, point)
     if is_first():
         start = trainer.start.to_json() if trainer.start else None
@@ -288,7 +291,7 @@ def _train(
             quarantined=trainer.quarantined,
         )
         click.echo(
-            f"{resolved.run.name}: {resolved.model.num_parameters:,} parameters, step {taken} of {num_steps}, "
+            f"{resolved.run.name}: {resolved.model.num_parameters:,} parameters, step {taken} of {last_step}, "
             f"compiled in {compile_seconds:.1f} s",
             err=True,
         )
@@ -297,7 +300,7 @@ def _train(
         expected = checkpoints.metrics_at(taken) if point is not None and point[0] == out_dir else None
         history, metrics = _metrics(stack, options, resolved, taken, expected, checkpoints)
         label = f"train {resolved.run.name}"
-        progress = Progress(label, total=num_steps, unit="steps", done=taken)
+        progress = Progress(label, total=last_step, unit="steps", done=taken)
         if is_first():
             stack.enter_context(progress)
         loop = Loop(
@@ -310,7 +313,7 @@ def _train(
             progress=progress if is_first() else Unseen(),
             cadence=resolved.run.cadence,
             kinds=resolved.vocabulary.kinds,
-            num_steps=num_steps,
+            last_step=last_step,
             tokens_per_step=resolved.run.data.tokens_per_step,
             stop=stop,
             utilisation=trainer.utilisation,
@@ -321,10 +324,10 @@ def _train(
         )
         state, taken = loop.run(state, taken)
     seconds = time.monotonic() - began
-    if taken == num_steps:
+    if taken == last_step:
         _export(trainer, state, taken, out_dir / EXPORT_FOLDER)
-    stopped_by = stop.signal.name if stop.signal is not None and taken < num_steps else None
-    return Outcome(out_dir, taken, num_steps, stopped_by, compile_seconds, seconds)
+    stopped_by = stop.signal.name if stop.signal is not None and taken < last_step else None
+    return Outcome(out_dir, taken, last_step, resolved.first_step, stopped_by, compile_seconds, seconds)
 
 
 def _metrics(
@@ -364,7 +367,7 @@ def _export(trainer: Trainer, state: TrainState, step: int, folder: Path) -> Non
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:
     """The state to go on from, and its steps."""
     if point is None:
-        return trainer.initial_state(), 0
+        return trainer.initial_state(), trainer.resolved.first_step
     source, step = point
     with Checkpoints(source, checkpoints.fingerprint) as others:
         state = others.restore(step, trainer.abstract_state, checked=True)  # by `resume_point`
@@ -382,7 +385,7 @@ def _is_exported(out_dir: Path, resolved: ResolvedRun) -> bool:
     if not (folder / PROVENANCE_FILE).exists():
         return False
     exported = read_provenance(folder)
-    if (exported.run_fingerprint, exported.step) != (resolved.fingerprint, resolved.num_steps):
+    if (exported.run_fingerprint, exported.step) != (resolved.fingerprint, resolved.last_step):
         return False
     damage = damage_of_export(folder)
     if damage is None:

@@ -136,7 +136,7 @@ class Loop:
         progress: what the user sees.
         cadence: when to do what.
         kinds: names of the token kinds.
-        num_steps: steps of the whole run.
+        last_step: step at which the run ends.
         tokens_per_step: tokens in a batch, padding included.
         stop: asked between steps.
         utilisation: share of the devices' peak that a rate of tokens amounts to, or None where the peak is not known.
@@ -155,7 +155,7 @@ class Loop:
     progress: Progress | Unseen
     cadence: Cadence
     kinds: tuple[str, ...]
-    num_steps: int
+    last_step: int
     tokens_per_step: int
     stop: StopRequest
     utilisation: Callable[[float], float | None]
@@ -172,10 +172,10 @@ class Loop:
 
         Args:
             state: where to go on from; it is donated.
-            taken: steps it has taken.
+            taken: its step.
 
         Returns:
-            The state reached and the steps it has taken.
+            The state reached and its step.
 
         Raises:
             DivergenceError: too many steps in a row were skipped.
@@ -183,13 +183,13 @@ class Loop:
         saved, self._saved_seconds = taken, time.monotonic()
         self._timing.reset()
         in_flight: tuple[int, StepMetrics] | None = None
-        batch = self._next_batch() if taken < self.num_steps else None
+        batch = self._next_batch() if taken < self.last_step else None
         agreed = Request.NOTHING
         while batch is not None and agreed is not Request.STOP and not (self.alone and self.stop.signal):
             self._trace(taken)
             state, metrics = self.step(state, batch, self._request())
             taken += 1
-            batch = self._next_batch() if taken < self.num_steps else None
+            batch = self._next_batch() if taken < self.last_step else None
             agreed = self._agreed(in_flight)
             due = self._evaluation_due(taken) or self._save_due(taken, agreed) or self._export_due(taken)
             pausing = due or agreed is Request.STOP
@@ -256,16 +256,16 @@ class Loop:
 
     def _export_due(self, taken: int) -> bool:
         every = self.cadence.export_every_steps
-        return every is not None and taken % every == 0 and taken < self.num_steps
+        return every is not None and taken % every == 0 and taken < self.last_step
 
     def _evaluation_due(self, taken: int) -> bool:
         evaluation = self.cadence.evaluation
-        return evaluation is not None and (taken % evaluation.every_steps == 0 or taken == self.num_steps)
+        return evaluation is not None and (taken % evaluation.every_steps == 0 or taken == self.last_step)
 
     def _save_due(self, taken: int, agreed: "Request") -> bool:
         cadence = self.cadence
         by_steps = any(every and taken % every == 0 for every in (cadence.checkpoint_steps, cadence.keep_every_steps))
-        return by_steps or agreed is Request.SAVE or taken == self.num_steps
+        return by_steps or agreed is Request.SAVE or taken == self.last_step
 
     def _late(self) -> bool:
         seconds = self.cadence.checkpoint_seconds
@@ -289,7 +289,7 @@ class Loop:
             return
         taken, on_device = finished
         self._timing.steps += 1
-        if taken % self.cadence.log_steps and taken != self.num_steps:
+        if taken % self.cadence.log_steps and taken != self.last_step:
             jax.block_until_ready(on_device.loss)  # keeps Python one step ahead of the device, not thousands
             self.progress.advance(1)
             return
@@ -305,7 +305,7 @@ class Loop:
             **self._by_kind(metrics.sums),
             "tokens_per_second": round(tokens_per_second, 1),
             "data_wait_fraction": round(self._timing.wait_seconds / seconds, 4),
-            "remaining_seconds": round((self.num_steps - taken) * seconds / self._timing.steps, 1),
+            "remaining_seconds": round((self.last_step - taken) * seconds / self._timing.steps, 1),
             **({} if utilisation is None else {"mfu": round(utilisation, 4)}),
         }
         self.metrics.log(taken, line | self._remarks(taken, metrics))

@@ -1,27 +1,27 @@
 """Where weights come from before the first step: the run's seed, a model folder, or another run's checkpoint."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import optax
-from jaxtyping import PyTree
 
 from audio_data import InputError, Vocabulary
-from audio_model import Qwen3xConfig, load_model
+from audio_model import Qwen3xConfig, RopeScaling, load_model
 from audio_train.optimization.optimizers import DecayState
 from audio_train.resolved import ResolvedRun
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
 from audio_train.run_folder.folder import CHECKPOINTS_FOLDER, saved_run
 from audio_train.run_folder.model_folder import VOCABULARY_FOLDER
-from audio_train.training.state import TrainState, initial_state, read_codebooks
+from audio_train.training.state import TrainState, initial_state, read_codebooks, state_shapes
 
-_COUNTED_ANEW = (optax.ScaleByScheduleState, DecayState)
-"""States that count updates for the schedule, which is the new run's."""
-_FUNCTION_FIELDS = ("rope", "rms_epsilon")
-"""Fields of a model that change no shape and yet what it computes."""
+_COUNTERS = (optax.ScaleByScheduleState, DecayState)
+"""States that hold nothing but the number of updates made, which one update rule needs here and another there."""
+_SETTINGS = ("model.rope_theta", "model.rope_scaling", "model.rms_epsilon")
+"""What a run says of its model that changes no shape and yet what the model computes."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,13 @@ class Start:
     Attributes:
         path: a model folder, or the folder of a run.
         step: which of the run's checkpoints; None for a model folder.
+        replaced: what the weights were trained with where the run has other values, by the run's settings; empty where
+            the weights compute in the run what they computed before.
     """
 
     path: Path
     step: int | None = None
+    replaced: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What a run's folder records of it: where it lay, and which weights these were."""
@@ -42,7 +45,24 @@ class Start:
         if self.step is not None:
             run = saved_run(self.path)
             record |= {"step": self.step, "run_fingerprint": run.fingerprint if run else None}
-        return record
+        return record | ({"replaced": dict(self.replaced)} if self.replaced else {})
+
+    def lines(self, resolved: ResolvedRun) -> list[str]:
+        """What a user should know of the start, one line each.
+
+        Args:
+            resolved: the run.
+        """
+        if not self.replaced:
+            return []
+        function = _function(resolved.model)
+        theirs, ours = (
+            ", ".join(f"{name}={values[name]}" for name in self.replaced) for values in (self.replaced, function)
+        )
+        return [
+            f"the weights in `{self.path}` were trained with {theirs} and go on with the run's {ours} "
+            "(start.function=run), so that at first they do not compute what they have learned"
+        ]
 
 
 def find_start(resolved: ResolvedRun, given: Path | None) -> Start | None:
@@ -97,16 +117,22 @@ def begin(resolved: ResolvedRun, like: TrainState, start: Start | None, data_roo
     state = initial_state(resolved, like, None)
     if start.step is None:
         return _with(state, {f"model.{name}": leaf for name, leaf in flat_paths(load_model(start.path)).items()})
-    wanted = {name: leaf for name, leaf in flat_paths(like).items() if name.startswith("model.")}
-    if resolved.run.start.optimizer == "continue":
-        wanted |= _moments(like)
-    run = saved_run(start.path)
+    run, whole, counters = saved_run(start.path), resolved.run.start.state == "continue", _counters(like)
     assert run is not None
+    wanted = {
+        name: leaf
+        for name, leaf in flat_paths(like).items()
+        if name.startswith("model.") or (whole and name not in counters)
+    }
     with Checkpoints(start.path, run.fingerprint) as checkpoints:
-        return _with(state, checkpoints.restore_part(start.step, wanted))
+        arrays: dict[str, Any] = dict(checkpoints.restore_part(start.step, wanted))
+    if whole:
+        # Not one array under several paths: the step, to which the state is donated, would be given it twice.
+        arrays |= dict.fromkeys(counters, np.asarray(arrays["step"]) - np.asarray(arrays["skipped"]))
+    return _with(state, arrays)
 
 
-def _with(state: TrainState, arrays: dict[str, Any]) -> TrainState:
+def _with(state: TrainState, arrays: Mapping[str, Any]) -> TrainState:
     """A state with some of its arrays replaced, each lying where the one before did."""
 
     def placed(old: jax.Array, new: Any) -> jax.Array:
@@ -119,24 +145,30 @@ def _with(state: TrainState, arrays: dict[str, Any]) -> TrainState:
     return jax.tree.unflatten(jax.tree.structure(state), leaves)
 
 
-def _moments(like: TrainState) -> dict[str, PyTree]:
-    """The optimizer's arrays that go on as they were: all but the counts of the schedule."""
+def _counters(like: TrainState) -> set[str]:
+    """Paths of the counters of updates in an optimizer's state; the others hold its moments and their count."""
 
     def is_counter(node: Any) -> bool:
-        return isinstance(node, _COUNTED_ANEW)
+        return isinstance(node, _COUNTERS)
 
-    kept = jax.tree.map(lambda node: None if is_counter(node) else node, like.optimizer, is_leaf=is_counter)
-    return {f"optimizer.{name}": leaf for name, leaf in flat_paths(kept).items()}
+    kept = jax.tree.map(lambda node: None if is_counter(node) else node, like, is_leaf=is_counter)
+    return set(flat_paths(like)) - set(flat_paths(kept))
+
+
+def _moments(resolved: ResolvedRun) -> set[str]:
+    """Paths of what an update rule has to find in a checkpoint to go on."""
+    shapes = state_shapes(resolved)
+    return set(flat_paths(shapes)) - _counters(shapes)
 
 
 def _model_start(resolved: ResolvedRun, path: Path) -> Start:
     from audio_model.weights import load_config
 
-    _check_model(resolved, load_config(path), f"model folder `{path}`")
+    replaced = _check_model(resolved, load_config(path), f"model folder `{path}`")
     vocabulary = path / VOCABULARY_FOLDER / "vocabulary.json"
     if vocabulary.exists():
         _check_vocabulary(resolved, Vocabulary.read(vocabulary), path)
-    return Start(path)
+    return Start(path, replaced=replaced)
 
 
 def _checkpoint_start(resolved: ResolvedRun, path: Path) -> Start:
@@ -150,12 +182,12 @@ def _checkpoint_start(resolved: ResolvedRun, path: Path) -> Start:
         raise InputError(
             f"`{path}` holds no run; --start takes RUN or RUN/checkpoints/STEP of the run `{spec.source}`."
         )
-    _check_model(resolved, run.model, f"run `{run.run.name}` in `{path}`")
+    replaced = _check_model(resolved, run.model, f"run `{run.run.name}` in `{path}`")
     _check_vocabulary(resolved, run.vocabulary, path)
-    if spec.optimizer == "continue" and run.run.optimizer.name != resolved.run.optimizer.name:
+    if spec.state == "continue" and _moments(run) != _moments(resolved):
         raise InputError(
-            f"`start.optimizer` 'continue' takes the moments of `{run.run.optimizer.name}` on; the run's rule is "
-            f"`{resolved.run.optimizer.name}`; set start.optimizer=fresh, or the same rule."
+            f"`start.state` 'continue' goes on with the moments of `{run.run.optimizer.name}`; the run's rule "
+            f"`{resolved.run.optimizer.name}` has others; set start.state=fresh, or a rule with the same moments."
         )
     with Checkpoints(path, run.fingerprint) as checkpoints:
         steps = checkpoints.steps()
@@ -164,21 +196,43 @@ def _checkpoint_start(resolved: ResolvedRun, path: Path) -> Start:
         raise InputError(
             f"`{path}` has checkpoints at steps {steps!r}, got {step!r}; choose one, as RUN/checkpoints/STEP."
         )
-    return Start(path, newest)
+    return Start(path, newest, replaced)
 
 
-def _check_model(resolved: ResolvedRun, found: Qwen3xConfig, what: str) -> None:
-    expected = resolved.model
+def _check_model(resolved: ResolvedRun, found: Qwen3xConfig, what: str) -> dict[str, Any]:
+    """What `Start.replaced` holds of weights of a configuration, once they are known to fit."""
+    expected, name = resolved.model, resolved.run.name
+    shaped = replace(expected, rope=found.rope, rms_epsilon=found.rms_epsilon)
     same = replace(found, remat=expected.remat, max_seq_len=expected.max_seq_len)
-    if same == expected:
-        return
-    fields = [name for name in vars(expected) if getattr(same, name) != getattr(expected, name)]
-    pairs = ", ".join(f"{name} {getattr(found, name)!r} for {getattr(expected, name)!r}" for name in fields)
-    hint = "the weights compute another function" if set(fields) <= set(_FUNCTION_FIELDS) else "the shapes differ"
+    if same != shaped:
+        fields = [field for field in vars(shaped) if getattr(same, field) != getattr(shaped, field)]
+        pairs = ", ".join(f"{field} {getattr(found, field)!r} for {getattr(expected, field)!r}" for field in fields)
+        raise InputError(
+            f"the {what} is not the model of run `{name}`: {pairs}; the shapes differ. Change the run's `model`, or "
+            "extend the weights with `audio-model extend`."
+        )
+    theirs, ours = _function(found), _function(expected)
+    other = {setting: value for setting, value in theirs.items() if value != ours[setting]}
+    if not other or resolved.run.start.function == "run":
+        return other
+    pairs = ", ".join(f"{setting} {value} for {ours[setting]}" for setting, value in other.items())
+    keep = " ".join(f"--set {setting}={value}" for setting, value in other.items())
     raise InputError(
-        f"the {what} is not the model of run `{resolved.run.name}`: {pairs}; {hint}. Change the run's `model`, or "
-        "extend the weights with `audio-model extend`."
+        f"the weights of the {what} compute another function than run `{name}`: {pairs}. Train them under the run's "
+        "with --set start.function=run" + (f", or keep theirs with {keep}." if _is_stated(found) else ".")
     )
+
+
+def _function(model: Qwen3xConfig) -> dict[str, Any]:
+    """What a model computes beyond its shape, as the settings of a run say it."""
+    scaling = model.rope.scaling
+    words = "none" if scaling is None else "llama3" if _is_stated(model) else str(scaling)
+    return dict(zip(_SETTINGS, (model.rope.theta, words, model.rms_epsilon), strict=True))
+
+
+def _is_stated(model: Qwen3xConfig) -> bool:
+    """Whether a run can say how a model scales its rotary wavelengths."""
+    return model.rope.scaling in (None, RopeScaling())
 
 
 def _check_vocabulary(resolved: ResolvedRun, found: Vocabulary, path: Path) -> None:

@@ -52,10 +52,15 @@ def abstract_state(resolved: ResolvedRun, mesh: Mesh | AbstractMesh, placement: 
     Raises:
         InputError: the model does not divide among the devices.
     """
-    shapes = jax.eval_shape(partial(_initial_state, resolved), jax.random.key(0), None)
+    shapes = state_shapes(resolved)
     shardings = model_sharding(resolved.model, mesh, placement.rules)
     places = like_parameters(shapes, shapes.model, shardings, replicated(mesh))
     return jax.tree.map(lambda shape, place: shape.update(sharding=place), shapes, places)
+
+
+def state_shapes(resolved: ResolvedRun) -> TrainState:
+    """Shapes and dtypes of a run's state, wherever it lies."""
+    return jax.eval_shape(partial(_initial_state, resolved), jax.random.key(0), None)
 
 
 def initial_state(

@@ -161,18 +161,20 @@ class Trainer:
     def seconds_per_step(self) -> float:
         """Time the compiled step on batches of each stage, weighted by the stages' lengths."""
         state = self.initial_state()
-        stages, num_steps = self.resolved.mixture.stages, self.resolved.num_steps
-        ends = [*(stage.start_step for stage in stages[1:]), num_steps]
+        first, last = self.resolved.first_step, self.resolved.last_step
+        bounds = [*(stage.start_step for stage in self.resolved.mixture.stages), last]
         seconds = 0.0
-        for stage, end in zip(stages, ends, strict=True):
+        for begin_step, end_step in itertools.pairwise(max(bound, first) for bound in bounds):
+            if begin_step == end_step:
+                continue
             times = []
-            for batch in itertools.islice(self.batches(stage.start_step), TIMED_STEPS + 1):
+            for batch in itertools.islice(self.batches(begin_step), TIMED_STEPS + 1):
                 start = time.monotonic()
                 state, metrics = self.step(state, batch)
                 jax.block_until_ready(metrics)
                 times.append(time.monotonic() - start)
             # The first step after a pause pays for cold caches.
-            seconds += statistics.median(times[1:]) * (end - stage.start_step) / num_steps
+            seconds += statistics.median(times[1:]) * (end_step - begin_step) / (last - first)
         return seconds
 
     def _loader(self, mixture: Mixture) -> BatchLoader:
