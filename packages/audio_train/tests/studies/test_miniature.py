@@ -14,7 +14,7 @@ from audio_train.recipes import find_study
 from audio_train.recipes.catalogue import SMALL
 from audio_train.studies import miniature
 from audio_train.studies.comparisons import COMPARISONS, find_comparisons
-from audio_train.studies.miniature import SWEEP, Column, Scores
+from audio_train.studies.miniature import SWEEP, Column, CurveColumn, Scores
 from audio_train.studies.miniature_page import figures, page, sweep_fit, write_page
 from audio_train.studies.named_run import run_at_scale
 from audio_train.studies.study_run import GROUPS
@@ -156,3 +156,25 @@ def test_a_score_is_measured_once(
     assert again.value(finished, outside) == pytest.approx(1 - np.exp(allowed - full))
     assert again.value(finished, Column("x", "acoustic", "short")) is not None
     assert "scoring" not in capsys.readouterr().err
+
+
+def test_a_training_curve_is_measured_by_its_first_loss_and_its_largest_rise(tmp_path: Path, data_root: Path):
+    """Falling from 8 to 4 in 40 steps, up to 6 in 20, down again; the first codebook is met in every other step."""
+    losses = np.concatenate([np.linspace(8, 4, 41), np.linspace(4, 6, 21)[1:], np.linspace(6, 3, 40)])
+    targets = [{"text": 5, **({"codebook_0": 5} if step % 2 else {})} for step in range(len(losses))]
+    lines = [
+        {"step": step, "nll": {kind: loss + (kind == "codebook_0") for kind in met}, "targets": met}
+        for step, (loss, met) in enumerate(zip(losses.tolist(), targets, strict=True), start=1)
+    ]
+    lines.insert(50, {"step": 50, "evaluation": {"nll": {"text": 99.0}, "targets": {"text": 1}}})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    scores = Scores(data_root, tmp_path)
+    assert scores.value(tmp_path, CurveColumn("x", "text", "first")) == 8.0
+    assert scores.value(tmp_path, CurveColumn("x", "semantic", "first")) == pytest.approx(losses[1] + 1)
+    means = [losses[i : i + 16].mean() for i in range(len(losses) - 15)]
+    rises = [means[late] - means[early] for late in range(16, len(means)) for early in range(late - 15)]
+    assert max(rises) > 0.3
+    assert scores.value(tmp_path, CurveColumn("x", "text", "largest_rise")) == pytest.approx(max(rises))
+    assert scores.value(tmp_path, CurveColumn("x", "acoustic", "first")) is None
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:41]))
+    assert scores.value(tmp_path, CurveColumn("x", "text", "largest_rise")) == 0.0

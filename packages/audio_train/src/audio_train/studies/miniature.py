@@ -20,6 +20,7 @@ from audio_train.isoflop.fit import Measurement, fit_isoflop
 from audio_train.isoflop.parametric import fit_parametric
 from audio_train.recipes import find_study
 from audio_train.run_folder.folder import require_run
+from audio_train.studies import curves
 from audio_train.studies.heldout import HeldoutLosses, Softmax, heldout_losses
 from audio_train.studies.scale import heldout_of
 from audio_train.studies.study_run import Member, grouped, train
@@ -47,6 +48,21 @@ class Column:
 
 
 @dataclass(frozen=True)
+class CurveColumn:
+    """One number of the losses that every run of a comparison had while it was trained.
+
+    Attributes:
+        label: in the table.
+        group: of token kinds, as for `Column`.
+        measure: a key of `audio_train.studies.curves.MEASURES`.
+    """
+
+    label: str
+    group: str
+    measure: Literal["first", "largest_rise"]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Runs side by side.
 
@@ -65,7 +81,7 @@ class Comparison:
     title: str
     question: str
     runs: Mapping[str, str]
-    columns: Sequence[Column]
+    columns: Sequence[Column | CurveColumn]
     published: str
     carries_over: str
     num_seeds: int = 2
@@ -160,8 +176,10 @@ class Scores:
                 found = read_json(self._path, remedy=remedy)
                 self._known = {key: from_json(HeldoutLosses, value, key) for key, value in found.items()}
 
-    def value(self, run_dir: Path, column: Column) -> float | None:
+    def value(self, run_dir: Path, column: Column | CurveColumn) -> float | None:
         """A run's number in a column; None where it meets no such token."""
+        if isinstance(column, CurveColumn):
+            return curves.measured(run_dir, column.group, column.measure)
         if column.softmax == "outside":
             full, allowed = (self._mean(run_dir, column, softmax) for softmax in ("full", "allowed"))
             return None if full is None or allowed is None else -math.expm1(allowed - full)

@@ -12,7 +12,7 @@ from audio_train.figures import SVG_MARK, bar_figure
 from audio_train.isoflop.fit import IsoflopFit, fit_isoflop
 from audio_train.isoflop.report import curves_figure, laws_figure
 from audio_train.studies.comparisons import COMPARISONS
-from audio_train.studies.miniature import Column, Comparison, measurements
+from audio_train.studies.miniature import Column, Comparison, CurveColumn, measurements
 from audio_train.studies.named_run import run_at_scale
 
 PAGE_FILE = "miniature.md"
@@ -172,15 +172,20 @@ def _seeds(rows: Mapping[str, Any]) -> str:
     return _ONE_SEED if num_seeds == 1 else f"{num_seeds} seeds."
 
 
-def _cell(values: Sequence[float | None], column: Column) -> str:
+def _cell(values: Sequence[float | None], column: Column | CurveColumn) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "-"
     mean = fmean(known)
-    if column.softmax == "outside":
+    if _is_share(column):
         return f"{mean:.2%}"
     spread = f" ± {max(abs(value - mean) for value in known):.3f}" if len(known) > 1 else ""
     return f"{mean:.3f}{spread}"
+
+
+def _is_share(column: Column | CurveColumn) -> bool:
+    """Whether a column holds shares and not nats a token."""
+    return isinstance(column, Column) and column.softmax == "outside"
 
 
 def _differences(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
@@ -190,7 +195,7 @@ def _differences(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[st
         found = [
             _difference(rows[first]["scores"][column.label], rows[recipe]["scores"][column.label], column.label)
             for column in comparison.columns
-            if column.softmax != "outside"
+            if not _is_share(column)
         ]
         yield f"- {comparison.runs[recipe]} against {comparison.runs[first]}: {', '.join(filter(None, found))}"
 
@@ -209,7 +214,7 @@ def _bars(comparison: Comparison, rows: Mapping[str, Any]) -> str:
     bars = [
         (f"{column.label}: {label}", fmean(known))
         for column in comparison.columns
-        if column.softmax != "outside"
+        if not _is_share(column)
         for recipe, label in comparison.runs.items()
         if (known := [value for value in rows[recipe]["scores"][column.label] if value is not None])
     ]
