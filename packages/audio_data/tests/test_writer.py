@@ -165,6 +165,19 @@ def test_a_user_s_files_are_not_replaced(tmp_path, make_documents, write_dataset
     assert contents(tmp_path) == {name: b'{"mine": 1}', "notes.txt": b"mine"}
 
 
+def test_overwriting_again_ends_in_the_same_files(tmp_path, make_documents, write_dataset):
+    write_dataset(tmp_path, make_documents([3, 4]))
+    write_dataset(tmp_path, make_documents([5, 6, 7]), documents_per_shard=2, overwrite=True)
+    once = contents(tmp_path)
+    write_dataset(tmp_path, make_documents([5, 6, 7]), documents_per_shard=2, overwrite=True)
+    assert contents(tmp_path) == once
+    write_dataset(tmp_path, make_documents([5, 6, 7], seed=1), documents_per_shard=2, overwrite=True)
+    assert contents(tmp_path).keys() & once.keys() == {"manifest.json"}
+    assert [document.ids.tolist() for document in TokenDataset.open(tmp_path)] == [
+        document.ids.tolist() for document in make_documents([5, 6, 7], seed=1)
+    ]
+
+
 def test_records_of_another_program_in_a_dataset_s_folder_stay(tmp_path, make_documents, write_dataset):
     write_dataset(tmp_path, make_documents([3, 4]))
     kept = ("shard-00007.arrayrecord", "shard-00000.part-00000.arrayrecord", "shard-x.offsets.npy")

@@ -66,7 +66,7 @@ class Manifest:
         tokens_per_record: A longer document lies in several records of the shard, each of this many tokens but the
             last.
         num_quarantined: Documents that were left out because they could not be used; ``quarantine.jsonl`` lists them.
-        generation: 0, and one more each time the dataset is overwritten in place.
+        generation: 0, or more where it was written to replace a dataset: its shards are then named by their content.
         quarantine_sha256: Checksum of ``quarantine.jsonl``; "" where nothing was left out, or an older version wrote.
     """
 

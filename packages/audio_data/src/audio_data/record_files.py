@@ -84,15 +84,27 @@ class RecordWriter:
             self._writer.write(record)
         self._num_records += 1
 
-    def finish(self) -> RecordFile:
-        """Publishes the file and says what is in it."""
+    def close(self) -> RecordFile:
+        """Ends the file, which still has its temporary name, and says what is in it."""
         with disk_errors(self._named), _system_errors():
             self._writer.close()
             with open(self._partial, "rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            num_bytes = self._partial.stat().st_size
-        publish(self._partial, self._path)
-        return RecordFile(self._num_records, num_bytes, sha256)
+            return RecordFile(self._num_records, self._partial.stat().st_size, sha256)
+
+    def publish(self, path: StoragePath | None = None) -> None:
+        """Gives the closed file its name.
+
+        Args:
+            path: Another name in the same folder, if not the one that the writer was opened with.
+        """
+        publish(self._partial, self._path if path is None else path)
+
+    def finish(self) -> RecordFile:
+        """Publishes the file and says what is in it."""
+        file = self.close()
+        self.publish()
+        return file
 
     def discard(self) -> None:
         """Drops what was written."""

@@ -37,7 +37,7 @@ OFFSETS_PATTERN = f"shard-*{_OFFSETS_SUFFIX}"
 # The header of a `.npy` file ends at a multiple of the first; what we write is far shorter than the second.
 _NPY_ALIGNMENT, _MAX_NPY_HEADER = 64, 1024
 _SHARD_FILE = re.compile(
-    r"(?P<temporary>\.)?(?P<shard>shard-(\d+-)?\d{5,})(?P<suffix>\.arrayrecord|\.offsets\.npy|\.holdout\.npy)"
+    r"(?P<temporary>\.)?(?P<shard>shard-([0-9a-f]+-)?\d{5,})(?P<suffix>\.arrayrecord|\.offsets\.npy|\.holdout\.npy)"
     r"(?P<partial>(?(temporary)\.partial))"
 )
 _MAX_INT32 = 2**31 - 1
@@ -49,15 +49,24 @@ class ShardWriter:
 
     Args:
         folder: The dataset.
-        name: Name of the shard, without suffix.
+        index: Number of the shard, from 0.
         vocabulary: What the ids mean; every id is checked against it.
         tokens_per_record: Longer documents are stored in several records of this many tokens.
+        named_by_content: Whether its name has the checksum of the records, so that no other shard is replaced.
     """
 
-    def __init__(self, folder: StoragePath, name: str, vocabulary: Vocabulary, tokens_per_record: int):
-        self._folder, self._name = folder, name
+    def __init__(
+        self,
+        folder: StoragePath,
+        index: int,
+        vocabulary: Vocabulary,
+        tokens_per_record: int,
+        *,
+        named_by_content: bool = False,
+    ):
+        self._folder, self._index, self._named_by_content = folder, index, named_by_content
         self._vocabulary, self._tokens_per_record = vocabulary, tokens_per_record
-        self._writer = RecordWriter(folder / f"{name}{_RECORDS_SUFFIX}", compressed=False)
+        self._writer = RecordWriter(folder / f"shard-{index:05d}{_RECORDS_SUFFIX}", compressed=False)
         self._offsets = [0]
         self._holdout_keys: list[int] | None = []
         self._counts = np.zeros(len(vocabulary.kinds), np.int64)
@@ -94,20 +103,23 @@ class ShardWriter:
         Returns:
             What the manifest says of it, its tokens by kind, and its seconds of audio.
         """
-        holdout = "" if self._holdout_keys is None else self._write(_HOLDOUT_SUFFIX, self._holdout_keys, np.uint64)
-        offsets = self._write(_OFFSETS_SUFFIX, self._offsets, np.int64)
-        file = self._writer.finish()
+        file = self._writer.close()
+        name = f"shard-{file.sha256[:16]}-{self._index:05d}" if self._named_by_content else f"shard-{self._index:05d}"
+        keys = self._holdout_keys
+        holdout = "" if keys is None else self._write(f"{name}{_HOLDOUT_SUFFIX}", keys, np.uint64)
+        offsets = self._write(f"{name}{_OFFSETS_SUFFIX}", self._offsets, np.int64)
+        self._writer.publish(self._folder / f"{name}{_RECORDS_SUFFIX}")
         size = (len(self._offsets) - 1, self._offsets[-1], file.num_bytes)
-        return ShardInfo(self._name, *size, file.sha256, offsets, holdout), self._counts, self._seconds
+        return ShardInfo(name, *size, file.sha256, offsets, holdout), self._counts, self._seconds
 
     def discard(self) -> None:
         """Drops what was written."""
         self._writer.discard()
 
-    def _write(self, suffix: str, values: Sequence[int], dtype: type[np.integer]) -> str:
+    def _write(self, name: str, values: Sequence[int], dtype: type[np.integer]) -> str:
         """Writes an array beside the shard, and returns its checksum."""
         content = encode_array(np.array(values, dtype))
-        write_bytes(self._folder / f"{self._name}{suffix}", content)
+        write_bytes(self._folder / name, content)
         return hashlib.sha256(content).hexdigest()
 
 

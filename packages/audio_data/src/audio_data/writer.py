@@ -104,14 +104,15 @@ class DatasetWriter:
             shards=(),
             provenance=_as_json(provenance, "provenance"),
             tokens_per_record=tokens_per_record,
+            generation=int(overwrite),
         )
 
     def __enter__(self) -> "DatasetWriter":
         with ExitStack() as hold:
-            was_killed = hold.enter_context(sole_writer(self.path))
+            hold.enter_context(sole_writer(self.path))
             self._ids = hold.enter_context(SeenIds())
             with disk_errors(self.path):
-                self._begin(was_killed)
+                self._begin()
             self._hold = hold.pop_all()
         return self
 
@@ -120,7 +121,8 @@ class DatasetWriter:
     ) -> None:
         with self._hold:
             if kind is None:
-                self._finish()
+                with disk_errors(self.path):
+                    self._finish()
             elif self._shard is not None:
                 self._shard.discard()
 
@@ -188,18 +190,16 @@ class DatasetWriter:
                 "give each document another"
             )
 
-    def _begin(self, was_killed: bool) -> None:
+    def _begin(self) -> None:
         self._check_claim()
         manifest, unfinished = self.path / MANIFEST_NAME, self.path / UNFINISHED_NAME
         begun = _read_unfinished(unfinished) if unfinished.exists() and not self._overwrite else None
         if manifest.exists() and not self._overwrite:
             # A process that was killed between its manifest and its last step left both: what is missing is cleaning.
-            if begun is None or begun.generation != Manifest.read(manifest).generation:
+            if begun is None or begun.shards != Manifest.read(manifest).shards:
                 raise InputError(f"dataset `{self.path}` exists; choose another folder, or overwrite it")
-        elif manifest.exists():
-            begun = self._killed_at_the_end(manifest, unfinished, was_killed)
-            generation = _next_generation(manifest) if begun is None else begun.generation
-            self._totals = dataclasses.replace(self._totals, generation=generation)
+        elif manifest.exists() and not _is_manifest(manifest):
+            manifest.unlink()
         if begun is not None:
             self._resume(begun)
         else:
@@ -219,24 +219,6 @@ class DatasetWriter:
                 f"folder `{self.path}` holds `{taken[0]}` but no manifest of a dataset, so that it is not known to be "
                 "a dataset's: move that file, or choose another folder"
             )
-
-    def _killed_at_the_end(self, manifest: StoragePath, unfinished: StoragePath, was_killed: bool) -> Manifest | None:
-        """What an overwriting writer had done that was killed after its manifest had replaced the old one."""
-        if not (was_killed or unfinished.exists()):
-            return None
-        try:
-            whole = Manifest.read(manifest)
-            # Where this is gone, only the lock was left to remove.
-            begun = Manifest.read(unfinished) if unfinished.exists() else self._without_late_provenance(whole)
-        except InputError:
-            # Damaged, so that all is made anew, as was asked for.
-            return None
-        same = all(getattr(self._totals, name) == getattr(begun, name) for name in _IDENTITY)
-        return begun if same and (begun.generation, begun.shards) == (whole.generation, whole.shards) else None
-
-    def _without_late_provenance(self, whole: Manifest) -> Manifest:
-        known = {name: value for name, value in whole.provenance.items() if name in self._totals.provenance}
-        return dataclasses.replace(whole, provenance=known, num_quarantined=0, quarantine_sha256="")
 
     def _resume(self, found: Manifest) -> None:
         sizes = file_sizes(self.path)
@@ -263,11 +245,16 @@ class DatasetWriter:
             )
 
     def _open_shard(self) -> ShardWriter:
-        # Another generation has other names, so that the old dataset stays whole until the new manifest replaces its
-        # own.
-        generation, index = self._totals.generation, len(self._totals.shards)
-        name = f"shard-{generation}-{index:05d}" if generation else f"shard-{index:05d}"
-        return ShardWriter(self.path, name, self._totals.vocabulary, self._totals.tokens_per_record)
+        # A shard of other content has another name, so that the old dataset stays whole until the new manifest replaces
+        # its own; one of the same content has the same, so that the same command always ends in the same files.
+        totals = self._totals
+        return ShardWriter(
+            self.path,
+            len(totals.shards),
+            totals.vocabulary,
+            totals.tokens_per_record,
+            named_by_content=totals.generation > 0,
+        )
 
     def _close_shard(self) -> None:
         if self._shard is None:
@@ -307,7 +294,7 @@ class DatasetWriter:
         _clean(self.path, self._totals)
 
     def _remove_strays(self) -> None:
-        """Removes what no manifest mentions: temporary files, shards of an older generation or an abandoned attempt."""
+        """Removes what no manifest mentions: temporary files, shards of an older dataset or an abandoned attempt."""
         keep, manifest = [self._totals], self.path / MANIFEST_NAME
         if manifest.exists():
             keep.append(Manifest.read(manifest))
@@ -336,7 +323,7 @@ def finished_dataset(path: AnyPath, wanted: Manifest, *, ignored: Collection[str
     if any(getattr(same, name) != getattr(wanted, name) for name in _IDENTITY):
         return None
     unfinished = folder / UNFINISHED_NAME
-    if unfinished.exists() and _read_unfinished(unfinished).generation != found.generation:
+    if unfinished.exists() and _read_unfinished(unfinished).shards != found.shards:
         return None
     with sole_writer(folder), disk_errors(folder):
         _clean(folder, found)
@@ -365,14 +352,6 @@ def _remove_strays(folder: StoragePath, keep: Sequence[Manifest]) -> None:
 
 def _read_unfinished(path: StoragePath) -> Manifest:
     return Manifest.read(path, remedy="overwrite the dataset, or choose another folder")
-
-
-def _next_generation(manifest: StoragePath) -> int:
-    """The generation that replaces a dataset; one whose manifest is broken is nothing worth keeping until then."""
-    if _is_manifest(manifest):
-        return Manifest.read(manifest).generation + 1
-    manifest.unlink()
-    return 0
 
 
 def _is_manifest(path: StoragePath) -> bool:
