@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from audio_train import STUDIES
+from audio_data import Vocabulary
+from audio_train import STUDIES, ModelShape
+from audio_train.studies.named_run import run_at_scale
 
 pytestmark = pytest.mark.optimized
 
@@ -69,3 +71,46 @@ def test_every_recipe_runs_at_smoke_scale(name: str, root: Path, tmp_path: Path)
     seconds = run_smoke(name, root, tmp_path / "run")
     assert_trained(tmp_path / "run")
     assert seconds < SECONDS
+
+
+def published_folder(folder: Path, shape: ModelShape, vocab_size: int) -> None:
+    """Random weights as the library of the hub's models writes them: bfloat16, in shards, with Qwen3's function."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    config = transformers.Qwen3Config(
+        vocab_size=vocab_size,
+        hidden_size=shape.embed,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=32_768,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=shape.tied,
+    )
+    model = transformers.Qwen3ForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(folder, max_shard_size="3MB")
+    assert len(list(folder.glob("model-*-of-*.safetensors"))) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "theta"),
+    [("exp2.2-0.6b", 5e5), pytest.param("exp2.2-weights-function-0.6b", 1e6, marks=pytest.mark.slow)],
+)
+def test_a_warm_start_begins_with_a_folder_as_published(name: str, theta: float, root: Path, tmp_path: Path):
+    audio_train("smoke-data", "--out", str(root), "--for", "exp1.4-text-5")
+    vocabulary = Vocabulary.read(root / "vocabulary" / "vocabulary.json")
+    shape = run_at_scale(name, "smoke").model
+    assert isinstance(shape, ModelShape)
+    published_folder(tmp_path / "hub", shape, vocabulary.size)
+    weights = {"yodas2/en": 0.95, "nemotron_cc/hq_actual": 0.05}
+    mixture = json.dumps([{"start_fraction": 0.0, "weights": weights}])
+    changes = [f"--set={change}" for change in (f"data.mixture={mixture}", "cadence.evaluation=null", "steps=8")]
+    where = ("--data", str(root), "--out", str(tmp_path / "run"), "--start", str(tmp_path / "hub"))
+    audio_train("run", name, "--scale", "smoke", *where, *changes)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 8
+    assert losses[-1] < losses[0]
+    exported = json.loads((tmp_path / "run" / "export" / "config.json").read_text())
+    assert (exported["rope_theta"], exported["rope_scaling"] is None) == (theta, theta == 1e6)
