@@ -131,7 +131,7 @@ def _loop_step(
             progress=Progress("train", total=steps, unit="steps"),
             cadence=resolved.run.cadence,
             kinds=resolved.vocabulary.kinds,
-            num_steps=steps,
+            last_step=steps,
             tokens_per_step=resolved.run.data.tokens_per_step,
             stop=stop,
             utilisation=trainer.utilisation,
