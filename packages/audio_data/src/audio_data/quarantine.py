@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from audio_data.errors import InputError
 from audio_data.json_files import file_errors, from_json, read_json, write_sealed_json
-from audio_data.storage import StoragePath, write_bytes
+from audio_data.storage import StoragePath, remove_file, write_bytes
 
 QUARANTINE_NAME = "quarantine.jsonl"
 DAMAGED_NAME = "damaged.json"
@@ -123,7 +123,7 @@ class Quarantine:
             json.dumps({"document": name, "reason": why}, ensure_ascii=False) for name, why in self.reasons.items()
         ]
         if not lines:
-            file.unlink(missing_ok=True)
+            remove_file(file)
             return ""
         # A name of a file need not be UTF-8.
         content = ("\n".join(lines) + "\n").encode(errors="replace")

@@ -177,6 +177,19 @@ def write_json(path: StoragePath, content: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
 
 
+def remove_file(path: StoragePath) -> None:
+    """Remove a file, if it is there.
+
+    Args:
+        path: The file, here or on an object store.
+
+    Raises:
+        InputError: The disk or the store refuses.
+    """
+    with disk_errors(path, "remove"):
+        path.unlink(missing_ok=True)
+
+
 def local_partial(path: StoragePath) -> Path:
     """The local name a file has until it is whole. It is fixed, so that a crashed run's remains are written over.
 
@@ -392,7 +405,7 @@ def disk_errors(path: StoragePath, action: str = "write") -> Iterator[None]:
 
     Args:
         path: What was being written or read, for the message.
-        action: What was being done with it: "write" or "read".
+        action: What was being done with it: "write", "read" or "remove".
 
     Raises:
         InputError: No space, no permission, no credentials, a read-only file system, a missing folder or bucket, a

@@ -24,7 +24,7 @@ from audio_data.shards import (
     shard_files,
     tokens_by_kind,
 )
-from audio_data.storage import AnyPath, StoragePath, file_sizes, hash_file, storage_path
+from audio_data.storage import AnyPath, StoragePath, file_sizes, hash_file, remove_file, storage_path
 
 
 def verify_dataset(path: AnyPath, progress: Progress | None = None) -> list[str]:
@@ -69,8 +69,8 @@ def quarantine_damage(
     quarantine.check(found.num_documents)
     if found.damaged.documents:
         found.damaged.write(folder)
-    elif (folder / DAMAGED_NAME).exists():
-        (folder / DAMAGED_NAME).unlink()
+    else:
+        remove_file(folder / DAMAGED_NAME)
     return found.damaged, found.beyond_documents
 
 

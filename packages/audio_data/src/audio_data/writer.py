@@ -25,6 +25,7 @@ from audio_data.storage import (
     disk_errors,
     file_sizes,
     local_partial,
+    remove_file,
     sole_writer,
     storage_path,
 )
@@ -199,7 +200,7 @@ class DatasetWriter:
             if begun is None or begun.shards != Manifest.read(manifest).shards:
                 raise InputError(f"dataset `{self.path}` exists; choose another folder, or overwrite it")
         elif manifest.exists() and not _is_manifest(manifest):
-            manifest.unlink()
+            remove_file(manifest)
         if begun is not None:
             self._resume(begun)
         else:
@@ -335,19 +336,19 @@ def _clean(folder: StoragePath, manifest: Manifest) -> None:
     _remove_strays(folder, [manifest])
     for name in (MANIFEST_NAME, UNFINISHED_NAME, QUARANTINE_NAME, DAMAGED_NAME):
         if isinstance(folder, Path):
-            local_partial(folder / name).unlink(missing_ok=True)
+            remove_file(local_partial(folder / name))
     unfinished = folder / UNFINISHED_NAME
     if unfinished.exists():
         # A list of damage that is older than the dataset.
-        (folder / DAMAGED_NAME).unlink(missing_ok=True)
-        unfinished.unlink()
+        remove_file(folder / DAMAGED_NAME)
+        remove_file(unfinished)
 
 
 def _remove_strays(folder: StoragePath, keep: Sequence[Manifest]) -> None:
     names = {shard.name for manifest in keep for shard in manifest.shards}
     for file, shard in shard_files(folder).items():
         if shard not in names:
-            (folder / file).unlink()
+            remove_file(folder / file)
 
 
 def _read_unfinished(path: StoragePath) -> Manifest:

@@ -16,6 +16,7 @@ from audio_data import (
     file_errors,
     from_json,
     read_json,
+    remove_file,
     write_records,
     write_sealed_json,
 )
@@ -151,7 +152,7 @@ class EncodedShardFiles:
     def remove_parts(self) -> None:
         """Forgets what was done of the shard."""
         for path in reversed(list(self._part_paths())):
-            path.unlink()
+            remove_file(path)
 
     def _all(self, last: Part) -> Iterator[EncodedUtterance]:
         for records, _ in self._parts_on_disk():
@@ -212,7 +213,7 @@ def remove_remains(out: StoragePath) -> None:
     """
     for path in list(out.iterdir()):
         if _REMAINS.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
 
 def _counts_name(index: int) -> str:
