@@ -44,6 +44,14 @@ def _section(title: str, command: str, found: Any, body: str) -> str:
     return f"## {title}\n\n    uv run python {command}\n\n{body if found is not None else missing}"
 
 
+def _command(name: str, count: str, found: Mapping[str, Any] | None, usual: int) -> str:
+    """The command that wrote a result: with its own count, seed and flags where there is one."""
+    words = f"-m tests.reliability.{name} --{count} {usual if found is None else found[count]}"
+    if found is not None:
+        words += f"{' --light' if found.get('light') else ''} --seed {found['seed']}"
+    return f"{words} --out docs/reliability/{'faults' if name == 'simulate' else name}.json"
+
+
 def _faults(folder: Path) -> str:
     found = _read(folder, "faults")
     body = ""
@@ -64,9 +72,7 @@ def _faults(folder: Path) -> str:
             "disturbs one operation of a command; a checker that reads only what is on disk judges that run, and the "
             "undisturbed one after it. A power failure loses what was not flushed.\n\n"
         ) + _table(("command", "fault", "ended, then the same command again", "wrong"), rows)
-    return _section(
-        "Injected faults", "-m tests.reliability.simulate --runs 2000 --out docs/reliability/faults.json", found, body
-    )
+    return _section("Injected faults", _command("simulate", "runs", found, 2000), found, body)
 
 
 def _kills(folder: Path) -> str:
@@ -77,9 +83,7 @@ def _kills(folder: Path) -> str:
         body = f"{found['kills']} kills, seed {found['seed']}.\n\n" + _table(
             ("command", "kills", "outputs compared", "wrong"), rows
         )
-    return _section(
-        "Kills at random times", "-m tests.reliability.kills --kills 100 --out docs/reliability/kills.json", found, body
-    )
+    return _section("Kills at random times", _command("kills", "kills", found, 100), found, body)
 
 
 def _damage(folder: Path) -> str:
@@ -92,9 +96,7 @@ def _damage(folder: Path) -> str:
             f"{found['runs']} damages, seed {found['seed']}: {found['wrong']} wrong. Another output is wrong but for "
             "reports of runs and evaluations, where a digit of a logged number may be another one.\n\n"
         ) + _table(("files", *ends), rows)
-    return _section(
-        "Damaged files", "-m tests.reliability.damage --runs 500 --out docs/reliability/damage.json", found, body
-    )
+    return _section("Damaged files", _command("damage", "runs", found, 500), found, body)
 
 
 def _audio(folder: Path) -> str:
@@ -110,12 +112,7 @@ def _mutants(folder: Path) -> str:
     if found is not None:
         share = found["killed"] / found["mutants"]
         body = f"{found['killed']} of {found['mutants']} mutants of the core modules are killed ({share:.0%}).\n"
-    return _section(
-        "Tests that would notice",
-        "-m tests.reliability.mutants --mutants 100 --out docs/reliability/mutants.json",
-        found,
-        body,
-    )
+    return _section("Tests that would notice", _command("mutants", "mutants", found, 100), found, body)
 
 
 def _soak(folder: Path) -> str:

@@ -40,7 +40,7 @@ def main(runs: int, seed: int, commands: tuple[str, ...], light: bool, workspace
                 click.echo(f"{number + 1} of {runs} runs, {sum(bool(r.wrong) for r in results)} wrong", err=True)
     rows = table(results)
     if out is not None:
-        out.write_text(json.dumps({"runs": runs, "seed": seed, "rows": rows}, indent=1) + "\n")
+        out.write_text(json.dumps({"runs": runs, "seed": seed, "light": light, "rows": rows}, indent=1) + "\n")
     wrong = sum(bool(result.wrong) for result in results)
     click.echo(f"{runs} runs, {wrong} wrong")
     sys.exit(1 if wrong else 0)
