@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import signal
@@ -256,19 +257,24 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, make_documents, writ
         write_dataset(tmp_path / "file" / "a", make_documents([3]))
 
 
-def test_a_full_disk_is_named(tmp_path, make_documents, write_dataset, monkeypatch):
-    class FullDisk:
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EIO, "disk"), (errno.EDQUOT, "free some space")]
+)
+def test_what_a_disk_refuses_is_named(tmp_path, make_documents, write_dataset, monkeypatch, number, advice):
+    reason = os.strerror(number)
+
+    class BadDisk:
         def write(self, record):
-            raise RuntimeError("write() failed: No space left on device")
+            raise RuntimeError(f"write() failed: {reason}")
 
         def ok(self):
             return True
 
         def close(self):
-            raise RuntimeError("write() failed: No space left on device")
+            raise RuntimeError(f"write() failed: {reason}")
 
-    monkeypatch.setattr("audio_data.record_files.ArrayRecordWriter", lambda *_: FullDisk())
-    with pytest.raises(InputError, match=r"cannot write `.*shard-00000.* \(No space left.*free some space"):
+    monkeypatch.setattr("audio_data.record_files.ArrayRecordWriter", lambda *_: BadDisk())
+    with pytest.raises(InputError, match=rf"cannot write `.*shard-00000.* \({reason}.*{advice}"):
         write_dataset(tmp_path, make_documents([3]))
 
 

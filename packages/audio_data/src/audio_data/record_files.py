@@ -20,7 +20,6 @@ _GROUPS = "group_size:1"
 _READER_OPTIONS = "readahead_buffer_size:0"
 _READER_BUFFER_BYTES = 32768
 _MAX_OPEN_FILES = 256
-_REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +161,7 @@ def _system_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        for number in _REASONS:
+        for number in errno.errorcode:
             if os.strerror(number) in str(error):
                 raise OSError(number, os.strerror(number)) from error
         raise
