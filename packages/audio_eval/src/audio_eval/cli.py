@@ -163,7 +163,12 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; any other opens the page.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; any other than the default lets other machines in.",
+)
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65_535), help="0 for any free one.")
 @click.option("--max-seconds", default=30.0, show_default=True, help="Longest recording.")
 @click.option("--max-megabytes", default=16.0, show_default=True, help="Largest file, in MiB.")

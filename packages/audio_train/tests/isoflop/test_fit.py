@@ -148,16 +148,26 @@ def test_the_command_fits_predicts_and_draws(tmp_path: Path):
     assert f"tokens ~ C^{found['laws']['num_tokens']['exponent']:.3f}" in laws
 
 
+def test_a_file_of_losses_may_come_from_a_spreadsheet(tmp_path: Path):
+    losses = write_losses(tmp_path / "losses.csv", drawn(0.003))
+    losses.write_bytes(b"\xef\xbb\xbf" + losses.read_bytes())
+    assert read_measurements(losses) == drawn(0.003)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("budget_flops,loss\n1e18,3\n", "num_parameters"),
         ("budget_flops,num_parameters,num_tokens,loss\n1e18,1e8,1e9,x\n", "line 2"),
         ("budget_flops,num_parameters,num_tokens,loss\n1e18,1e8,1e9,-1\n", "`loss` of a measurement"),
+        ("budget_flops,num_parameters,num_tokens,loss\n1e18,1e8\n", "line 2"),
+        (f"budget_flops,num_parameters,num_tokens,loss\n{'1' * 200_000},1,1,1\n", "must be CSV in UTF-8"),
+        ("b\udcff", "must be CSV in UTF-8"),
+        ("", "got none of budget_flops, loss"),
     ],
 )
 def test_a_bad_file_of_losses_is_refused(tmp_path: Path, text: str, message: str):
     path = tmp_path / "losses.csv"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(InputError, match=message):
         read_measurements(path)

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +45,41 @@ def test_the_first_signal_asks_and_the_second_is_left_to_the_system(capfd: pytes
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is before
     assert "send it again to quit at once" in capfd.readouterr().err
+
+
+COMPILING = """
+import ctypes, sys
+from audio_train.training.loop import StopRequest
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+libc.pthread_mutex_lock(mutex)
+with StopRequest() as stop:
+    with stop.ending_at_once():
+        pass
+    assert stop.signal is None
+    with stop.ending_at_once():
+        print("compiling", flush=True)
+        libc.pthread_mutex_lock(mutex)  # never returns, and lets no Python run in this thread
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_while_there_is_nothing_to_save_ends_the_process_with_one_line(number: signal.Signals, status: int):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", COMPILING], text=True, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "compiling\n"
+        process.send_signal(number)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert printed == f"\n{number.name}: stopped before a step was taken; run the same command again\n"
+
+
+def test_a_signal_after_the_compilation_asks_as_before():
+    with StopRequest() as stop:
+        with stop.ending_at_once():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal is signal.SIGTERM
 
 
 def test_a_pause_does_not_make_the_step_before_it_fast(

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 @data_argument
 @click.option("--start", default=0, show_default=True, help="First document, or window.")
 @click.option("--count", default=5, show_default=True, help="How many.")
-@click.option("--windows", "seq_len", type=int, metavar="SEQ_LEN", help="Show windows of so many tokens instead.")
+@click.option(
+    "--windows", "seq_len", type=int, metavar="SEQ_LEN", help="Show windows of this many tokens instead of documents."
+)
 @click.option("--packing", type=click.Choice(["windows", "best_fit"]), default="windows", show_default=True)
 @click.option("--positions", type=click.Choice(["continue", "reset"]), default="continue", show_default=True)
 @click.option("--tokenizer", type=PATH, help="tokenizer.json or .model; else from the vocabulary folder beside DATA.")

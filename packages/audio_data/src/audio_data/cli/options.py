@@ -25,7 +25,9 @@ class PathType(click.ParamType):
 PATH = PathType()
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 data_argument = click.argument("data", type=PATH)
-budget_option = click.option("--max-quarantined", metavar="N|P%", help="Leave out at most so many unusable documents.")
+budget_option = click.option(
+    "--max-quarantined", metavar="N|P%", help="Most unusable documents to leave out, as a number or a share."
+)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -27,9 +27,15 @@ _OF_TEXTS = {"root", "begin_of_text"}
 @click.option("--phase", "phases", multiple=True, type=int, help="Take this phase only; may be given several times.")
 @click.option("--holdout", "holdout_fraction", default=0.0, help="Set this fraction of documents apart.")
 @click.option("--heldout", is_flag=True, help="Take the documents set apart instead of the others.")
-@click.option("--lenient", is_flag=True, help="Leave out what cannot be used, and count it, instead of stopping.")
-@click.option("--root", metavar="FOLDER", help="Of a corpus of texts given by name: the folder of its files.")
-@click.option("--begin-of-text", type=click.Choice(["single", "double"]), help="Of documents. [single]")
+@click.option(
+    "--lenient", is_flag=True, help="Skip and count unusable utterances or texts. [default: stop at the first]"
+)
+@click.option("--root", metavar="FOLDER", help="Folder with the files of a corpus of texts that is given by name.")
+@click.option(
+    "--begin-of-text",
+    type=click.Choice(["single", "double"]),
+    help="How many begin_of_text ids begin a document string. [single]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
 def build(source: str, vocabulary: str, out: str, layout: tuple[str, ...], **options: Any) -> None:
     """Build a token dataset from SOURCE, a folder of codes: choose, group, lay out, write.

@@ -27,7 +27,7 @@ def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("corpus")
 @click.option("--root", metavar="DIR", help="Folder with the files of a corpus that is given by name.")
-@click.option("--language", help="Of a corpus of several languages.")
+@click.option("--language", help="Count this language only.")
 @click.option("--split", help="This split only.")
 @click.option("--hours", type=float, help="Hours of audio, where neither files nor publisher say.")
 @click.option("--codebooks", default=8, show_default=True, help="Codebooks of a frame.")

@@ -11,12 +11,12 @@ import click
 @click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
 @click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. as-published. [the corpus' own]")
 @click.option(
-    "--strict", is_flag=True, help="Stop at what the corpus says wrongly, as the study did, instead of skipping."
+    "--strict", is_flag=True, help="Stop at the first malformed utterance, as the study did, instead of skipping it."
 )
-@click.option("--corpus-revision", help="Of a corpus on the hub. [that of the study]")
+@click.option("--corpus-revision", help="Revision of a corpus on the hub. [that of the study]")
 @click.option("--codec", default="embedded", show_default=True, help="Which codec encodes: a name or a weights file.")
 @click.option("--weights", help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]")
-@click.option("--revision", help="Of the weights on the hub.")
+@click.option("--revision", help="Revision of the weights on the hub.")
 @click.option("--codebooks", type=int, help="Leading codebooks to make. [mimi: 8]")
 @click.option("--attention-window", default="10", show_default=True, help="Seconds that mimi looks back, or none.")
 @click.option(
@@ -24,7 +24,7 @@ import click
     "num_phases",
     default=1,
     show_default=True,
-    help="Encode train utterances that often, at shifted frames.",
+    help="Encode each training utterance N times, shifted by 1/N of a frame.",
 )
 @click.option(
     "--speed-spread", default=0.0, show_default=True, help="Play later phases at speeds within 1 plus or minus this."
@@ -38,7 +38,11 @@ import click
 @click.option("--workers", "num_workers", type=int, help="Processes, or Ray tasks at a time. [local: 1; ray: all]")
 @click.option("--gpus-per-worker", default=0.0, help="What each Ray task asks for. [0]")
 @click.option(
-    "--max-quarantined", metavar="N|FRACTION", default="0.05", show_default=True, help="Utterances to give up at most."
+    "--max-quarantined",
+    metavar="N|FRACTION",
+    default="0.05",
+    show_default=True,
+    help="Most utterances that may be skipped, as a number or a fraction.",
 )
 @click.option(
     "--verify-inputs",

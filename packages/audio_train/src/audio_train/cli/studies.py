@@ -114,7 +114,12 @@ def study(family: str, data_root: Path, out: Path, scale: "Scale", only: tuple[s
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs and their scores.")
 @click.option("--docs", type=click.Path(path_type=Path), required=True, help="Folder to write miniature.md in.")
 @click.option("--only", multiple=True, metavar="NAME", help="Train this comparison only, and keep the others of DOCS.")
-@click.option("--seeds", "num_seeds", type=click.IntRange(min=1), help="Of each run. [2 or 3, as a comparison says]")
+@click.option(
+    "--seeds",
+    "num_seeds",
+    type=click.IntRange(min=1),
+    help="Number of seeds of each run. [2 or 3, as a comparison says]",
+)
 @JSON_OPTION
 def miniature(
     data_root: Path, out: Path, docs: Path, only: tuple[str, ...], num_seeds: int | None, as_json: bool

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MESH_OPTION = click.option("--mesh", metavar="AXIS=N,...", help="Devices along fsdp, tensor, data and replica.")
 MICROBATCHES_OPTION = click.option(
-    "--microbatches", type=click.IntRange(min=1), default=1, show_default=True, help="Parts of a batch, one by one."
+    "--microbatches", type=click.IntRange(min=1), default=1, show_default=True, help="Gradient-accumulation steps."
 )
 
 
@@ -27,9 +27,11 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         MESH_OPTION,
         MICROBATCHES_OPTION,
-        click.option("--processes", type=click.IntRange(min=1), default=1, help="Start so many processes here."),
-        click.option("--distributed", metavar="auto|HOST:PORT,NUM,INDEX", help="Be one of several processes."),
-        click.option("--max-quarantined", metavar="N|P%", help="Train without so many damaged documents of a corpus."),
+        click.option(
+            "--processes", type=click.IntRange(min=1), default=1, help="Number of processes to start on this machine."
+        ),
+        click.option("--distributed", metavar="auto|HOST:PORT,NUM,INDEX", help="Join a run of several processes."),
+        click.option("--max-quarantined", metavar="N|P%", help="Most damaged documents of a corpus to leave out."),
         click.option("--track", "trackers", multiple=True, metavar="NAME", help="tensorboard, wandb or trackio."),
         click.option("--profile", metavar="FIRST:LAST", help="Trace these steps with JAX's profiler to RUN/profile."),
     )
@@ -45,9 +47,13 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
 @SCALE_OPTION
 @SET_OPTION
 @click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Choose the steps that fit this time here."
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Set the number of steps so that training takes about this long on this machine.",
 )
-@click.option("--resume", default="auto", show_default=True, metavar="auto|never|PATH", help="Where to go on from.")
+@click.option(
+    "--resume", default="auto", show_default=True, metavar="auto|never|PATH", help="Checkpoint to continue from."
+)
 @click.option(
     "--start", type=click.Path(path_type=Path), help="Weights to begin with: a model folder, a RUN or its checkpoint."
 )
@@ -132,9 +138,9 @@ def plan(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Say what RECIPE costs on a slice, before anything is started; a run that cannot fit is refused.
+    """Estimate FLOPs, memory and time of RECIPE on a slice; exits 2 if it does not fit.
 
-    With --data also which documents its rows would cut.
+    With --data it also counts the documents that are longer than a row.
     """
     from audio_train.planning.hardware import COMPILER_ENVIRONMENT
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_data import InputError, write_output
+from audio_data import InputError, read_bytes, write_output
 from audio_train.figures import SVG_MARK, Series, line_figure
 from audio_train.isoflop.fit import IsoflopFit, Measurement, Prediction
 from audio_train.isoflop.parametric import ParametricFit
@@ -61,18 +61,21 @@ def read_measurements(path: Path) -> list[Measurement]:
     """
     if not path.is_file():
         raise InputError(f"`{path}` is no file of losses; it is CSV with the columns {', '.join(COLUMNS)}.")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
+    try:
+        # Spreadsheets put a mark at the beginning that is no part of the first name.
+        reader = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline=""))
         if missing := set(COLUMNS) - set(reader.fieldnames or ()):
             raise InputError(
-                f"`{path}` has the columns {', '.join(COLUMNS)}, of which {sorted(missing)!r} are missing."
+                f"`{path}` must have the columns {', '.join(COLUMNS)}, got none of {', '.join(sorted(missing))}."
             )
         return [_measurement(row, f"{path} line {number}") for number, row in enumerate(reader, start=2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"`{path}` must be CSV in UTF-8 ({error}); write it again.") from error
 
 
-def _measurement(row: Mapping[str, str], where: str) -> Measurement:
+def _measurement(row: Mapping[str, str | None], where: str) -> Measurement:
     try:
-        return Measurement(*(float(row[column]) for column in COLUMNS))
+        return Measurement(*(float(row[column] or "") for column in COLUMNS))
     except ValueError as error:
         raise InputError(f"`{where}`: {error}; every cell of {', '.join(COLUMNS)} is a number above 0.") from error
 

@@ -142,7 +142,8 @@ def run(
             told = [] if beginning is None else beginning.lines(resolved)
             for line in [*told, *cut_document_lines(resolved, trainer.datasets)]:
                 click.echo(line, err=True)
-        compile_seconds = trainer.compile()
+        with stop.ending_at_once():
+            compile_seconds = trainer.compile()
         if minutes is not None:
             affordable = max(1, int(60 * minutes / trainer.seconds_per_step()))
             trainer.set_run(resolved.with_steps(first_says(affordable)))
