@@ -321,7 +321,7 @@ def check_utf8(path: Path) -> None:
 
 @contextmanager
 def sole_writer(folder: StoragePath) -> Iterator[bool]:
-    """Creates `folder` and holds it for this process; the kernel lets go of it however the process ends.
+    """Create `folder` and hold it for this process; the kernel releases it when the process ends, in whatever way.
 
     Args:
         folder: The folder to write in; parents are created. An object store knows no such hold: there nothing is

@@ -67,7 +67,7 @@ def build_dataset(
         transcript: Name in `TRANSCRIPT_RULES`, `as-published` if `None`.
         num_codebooks: Leading codebooks to keep, 8 if `None`.
         selection: Which utterances; all of them if `None`.
-        lenient: Leave out utterances that cannot be used, for want of a transcript or of audio, and pairs with one of
+        lenient: Leave out utterances without a usable transcript or audio, and pairs with one of
             them; `provenance["num_dropped"]` says how many. Otherwise the first raises.
         overwrite: Replace another dataset that is in `out`.
         documents_per_shard: A shard of the dataset ends after this many documents.

@@ -15,7 +15,7 @@ from audio_tokenize.audio_files.mixing import SoundCheck
 from audio_tokenize.corpora import Utterance
 from audio_tokenize.waveform import load_audio
 
-# Decoding and resampling let go of the interpreter, so two readers keep up with a codec on the other core.
+# Decoding and resampling release the interpreter lock, so two readers keep up with a codec on the other core.
 _NUM_READERS = 2
 # What is no utterance, or says it has no length, takes memory too.
 _AHEAD_ITEMS = 512

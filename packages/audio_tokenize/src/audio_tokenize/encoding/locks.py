@@ -11,7 +11,7 @@ from audio_data import StoragePath, disk_errors
 
 @contextmanager
 def exclusive(path: StoragePath, *, wait: bool = False) -> Iterator[bool]:
-    """Holds `path` for this process; the kernel lets go of it however the process ends, and the file then goes.
+    """Hold `path` for this process; the kernel releases it when the process ends, and the file is then removed.
 
     An object store knows no such hold. There the caller always gets it: two processes may do the same work twice, which
     is a waste but no harm where both write the same bytes.

@@ -1,4 +1,4 @@
-"""Utterances that cannot be encoded: listed with their reasons, and a limit to how many of them are put up with."""
+"""Utterances that cannot be encoded: a list with the reasons, and a limit to their number."""
 
 import json
 import re
@@ -67,7 +67,7 @@ class QuarantineBudget:
             )
 
     def is_exceeded(self) -> bool:
-        """Whether more is quarantined than is put up with."""
+        """Whether more is quarantined than the limit allows."""
         if isinstance(self._limit, int):
             return len(self.entries) > self._limit
         return self._num_all > _MIN_SEEN_FOR_FRACTION and len(self.entries) > self._limit * self._num_all

@@ -88,7 +88,7 @@ class ShardEncoder:
     """A claimed shard: takes what was read of it in order, and gives the writer what has become of it.
 
     Args:
-        claim: The shard; it is let go of when it is written.
+        claim: The shard; it is released when it is written.
         plan: What the folder is to hold.
         codec: What encodes.
         seconds_per_part: Audio that makes a part.
@@ -142,7 +142,7 @@ class ShardEncoder:
             self._num_reported = self._skipped_reported = 0
 
     def end(self, reason: str) -> Iterator[ShardEvent]:
-        """Writes the shard, or lets go of it where it could not be read to its end."""
+        """Write the shard, or release it where it could not be read to its end."""
         index = self._claim.files.index
         if reason:
             self._writer.submit(self._claim.lock.close, ShardEvent(index, "failed", reason=reason))

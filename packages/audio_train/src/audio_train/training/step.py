@@ -152,10 +152,9 @@ def loss_and_gradient(
 ) -> tuple[Float32[Array, ""], LossSums, Qwen3x, Float32[Array, ""]]:
     """The loss of a batch, its sums by kind and its gradient, not yet divided by the weight of the batch.
 
-    With microbatches, the rows pass in parts one after another. What adds up is the sum above the fraction line, which
-    the weight of the whole batch divides at the end; so the parts make the batch's own loss and gradient whatever their
-    masks. Sums are float32. The division is left to the update, which takes it in its stride: on its own it would read
-    and write every gradient once more.
+    Microbatches are computed one after another. Their weighted sums are added up, and divided once by the weight of the
+    whole batch; loss and gradient are therefore those of the batch, whatever the masks of its parts. Sums are float32.
+    The division is fused into the optimizer update: a separate pass would read and write every gradient once more.
 
     Args:
         model: the model, or a device's part of it.
