@@ -33,6 +33,16 @@ def test_repository_and_revision_are_those_of_the_card(recipe: Tokenization):
     assert card(recipe.corpus).name == recipe.corpus
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_what_stands_around_a_document_is_that_of_the_study(recipe: Tokenization):
+    """Speech in the Marin vocabulary begins with two, all else with one; texts stand between what is not prepended."""
+    published = PUBLISHED[recipe.vocabulary]
+    of_strings = recipe in SPEECH and not recipe.produces[0].startswith("cvss-sft/")
+    assert recipe.begin_of_text == ("double" if of_strings and published.prepends_begin_of_text else "single")
+    spaces = "after" if published.prepends_begin_of_text else "around"
+    assert recipe.text_spaces == ("none" if recipe in SPEECH else spaces)
+
+
 def test_every_published_dataset_but_evaluation_sets_is_made():
     made = {recipe.dataset for recipe in RECIPES}
     rest = {name for name in STUDY_DATASETS if name not in made}

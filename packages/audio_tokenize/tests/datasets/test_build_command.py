@@ -44,12 +44,14 @@ def test_a_published_dataset_is_built_by_name(codes, build):
 
 
 def test_every_choice_is_an_option(codes, build, mimi_vocabulary):
-    options = ("--layout", "audio_first", "--layout", "text_first", "--grouping", "prefix")
+    options = ("--layout", "audio_first", "--layout", "text_first", "--grouping", "prefix", "--begin-of-text", "double")
     documents = build(codes, *options, "--transcript", "lower-case", "--codebooks", 2, "--language", "en")
     assert [document.metadata["layout"] for document in documents] == ["audio_first", "text_first"] * 2
     assert {document.metadata["num_codebooks"] for document in documents} == {2}
-    segments = layout("audio_first").parse(documents[0].ids, VocabularyFolder.load(mimi_vocabulary).vocabulary)
-    text = VocabularyFolder.load(mimi_vocabulary).text
+    folder = VocabularyFolder.load(mimi_vocabulary)
+    segments = layout("audio_first").parse(documents[0].ids, folder.vocabulary)
+    begin, text = folder.vocabulary.begin_of_text, folder.text
+    assert all((document.ids == begin).sum() == 2 for document in documents)
     assert [text.decode(segment.text_ids.tolist()) for segment in segments] == ["say 0", "say 2"]
 
 
@@ -62,6 +64,8 @@ def test_texts_are_handed_over(tmp_path: Path, build, mimi_vocabulary, codes):
     assert document.ids[-1] == vocabulary.end_of_text
     assert spelled(document, mimi_vocabulary) == "as it is"
     # The same layout of codes holds their transcripts alone.
+    documents = build(codes, "--layout", "text", "--text-spaces", "around", "--overwrite")
+    assert [spelled(document, mimi_vocabulary) for document in documents] == [f" Say {i} " for i in range(4)]
     documents = build(codes, "--layout", "text", "--overwrite")
     assert [spelled(document, mimi_vocabulary) for document in documents] == [f"Say {i}" for i in range(4)]
     assert TokenDataset.open(tmp_path / "built").manifest.audio_seconds == 0
@@ -75,6 +79,8 @@ def test_texts_are_handed_over(tmp_path: Path, build, mimi_vocabulary, codes):
         ("codes", ["--layout", "document"], "`layout` must be one of audio_first"),
         ("codes", ["--codebooks", 0], "`codebooks` must be in 1..8"),
         ("codes", ["--root", "x"], "is read as codes, to which 'root' does not apply: drop it"),
+        ("codes", ["--text-spaces", "after"], "`text_spaces` is of layout 'text', got 'after' with audio_first"),
+        ("codes", ["--layout", "text", "--begin-of-text", "double"], "of plain texts must be 'single', got 'double'"),
         ("none", [], "make them with `audio-tokenize encode`"),
         ("none", ["--layout", "text", "--speaker", "ann"], "is read as text, to which 'speakers' does not apply"),
     ],

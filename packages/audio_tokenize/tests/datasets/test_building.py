@@ -229,6 +229,8 @@ def test_provenance_says_how_a_dataset_was_made(tmp_path: Path, codes, vocabular
         "transcript": "lower-case",
         "num_codebooks": 8,
         "language_names": [],
+        "begin_of_text": "single",
+        "text_spaces": "none",
         "lenient": False,
         "num_dropped": 0,
     }

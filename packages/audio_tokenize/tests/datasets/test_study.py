@@ -11,6 +11,7 @@ from audio_data import InputError, TokenDataset
 from audio_tokenize.corpora.speech_cards import SPEECH_CARDS
 from audio_tokenize.datasets.building import build_dataset
 from audio_tokenize.datasets.study import STUDY_DATASETS, study_dataset
+from audio_tokenize.documents.strings import DocumentTranscoder
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 
 BEGIN, END = "<|begin_of_text|>", "<|end_of_text|>"
@@ -238,6 +239,22 @@ def test_documents_are_those_of_the_study(tmp_path: Path, codes, utterances, mim
         bases = [document.metadata["base_id"] for document in built]
         assert bases[0::2] == bases[1::2]
         assert [document.metadata["layout"] for document in built[:2]] == ["text_first", "audio_first"]
+
+
+@pytest.mark.parametrize("name", ["yodas2-mm-pretrain", "librispeech-mm-eval/dev_clean_asr", "cvss_method1"])
+def test_a_second_begin_of_text_is_what_a_tokenizer_prepends_to_the_string(
+    tmp_path: Path, codes, utterances, mimi_vocabulary, name
+):
+    said = as_in(STUDY_DATASETS[name], utterances)
+    build_dataset(codes(said), mimi_vocabulary, tmp_path / "built", like=name, begin_of_text="double")
+    dataset, folder = TokenDataset.open(tmp_path / "built"), VocabularyFolder.load(tmp_path / "vocabulary")
+    expected = [DocumentTranscoder(folder, begin_of_text="double").encode(s).tolist() for s in EXPECTED[name](said)]
+    documents = [dataset[i] for i in range(len(dataset))]
+    assert sorted(document.ids.tolist() for document in documents) == sorted(expected)
+    for document in documents:
+        mask = document.loss_mask
+        assert mask is None or not mask[: int(np.flatnonzero(document.ids == folder.vocabulary.audio_end)[0]) + 1].any()
+    assert dataset.manifest.provenance["begin_of_text"] == "double"
 
 
 def test_the_stray_space_is_put_back_where_it_was_not_read(tmp_path: Path, write_codes, utterances, mimi_vocabulary):

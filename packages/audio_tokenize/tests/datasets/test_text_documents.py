@@ -125,3 +125,5 @@ def test_arguments_out_of_range_are_named(folder):
         text_encoder("document", folder, frame_rate_hz=0)
     with pytest.raises(InputError, match="`begin_of_text` of plain texts must be 'single', got 'double'"):
         text_encoder("text", folder, begin_of_text="double")
+    with pytest.raises(InputError, match="`text_spaces` is of plain texts, got 'after' for documents"):
+        text_encoder("document", folder, text_spaces="after")

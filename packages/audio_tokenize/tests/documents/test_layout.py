@@ -31,9 +31,15 @@ def test_parsing_gives_back_what_was_laid_out(vocabulary, name, data):
     num_groups = data.draw(st.integers(1, 3 if chosen.repeats else 1))
     size = num_groups * chosen.group_size
     segments = data.draw(st.lists(segment, min_size=size, max_size=size))
-    ids, loss_mask = chosen.document(segments, vocabulary, num_codebooks)
-    assert np.array_equal(ids, chosen.build(segments, vocabulary, num_codebooks))
+    beginning = data.draw(st.sampled_from(["single", "double"]))
+    ids, loss_mask = chosen.document(segments, vocabulary, num_codebooks, begin_of_text=beginning)
+    added = [vocabulary.begin_of_text] if beginning == "double" else []
+    assert ids.tolist() == added + chosen.build(segments, vocabulary, num_codebooks).tolist()
+    assert ids.dtype == np.int32
     assert (loss_mask is None) == (not chosen.num_instruction_spans)
+    if loss_mask is not None:
+        once = chosen.document(segments, vocabulary, num_codebooks)[1]
+        assert loss_mask.tolist() == [False for _ in added] + once.tolist()
     holds = {(span.kind, span.segment) for span in chosen.pattern}
     kinds = {kind for kind, _ in holds}
     assert (chosen.has_text, chosen.has_audio) == ("text" in kinds, "audio" in kinds)
@@ -209,6 +215,13 @@ def test_documents_that_end_early_late_or_within_a_frame_are_refused():
         chosen.parse(np.append(GOOD, COMPACT.begin_of_text), COMPACT)
     with pytest.raises(InputError, match="whole frames of 8 codes, got 15 ids"):
         chosen.parse(np.delete(GOOD, 17), COMPACT)
+
+
+def test_a_third_begin_of_text_is_refused():
+    chosen, begin = layout("audio_first"), [COMPACT.begin_of_text]
+    assert len(chosen.parse(np.concatenate([begin, GOOD]), COMPACT)) == 1
+    with pytest.raises(InputError, match=r"`ids\[2\]` .* must be id 54, got 50"):
+        chosen.parse(np.concatenate([begin, begin, GOOD]), COMPACT)
 
 
 def test_plain_text_ends_with_end_of_text_and_nothing_else():

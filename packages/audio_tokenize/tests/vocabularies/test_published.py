@@ -9,6 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from audio_data import InputError
+from audio_tokenize.corpora.text_files import TextDocument
+from audio_tokenize.datasets.text_documents import text_encoder
 from audio_tokenize.documents.transcode import codes_to_characters
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 
@@ -100,6 +102,22 @@ def test_marin_prepends_the_begin_of_text_and_qwen_does_not(loaded, folder):
     roles = (loaded.bos_token_id, loaded.eos_token_id, loaded.convert_tokens_to_ids(loaded.pad_token))
     padding = 128_009 if prepended else 151_643
     assert roles == (begin, folder.vocabulary.end_of_text, padding)
+
+
+@settings(max_examples=30)
+@given(spoken.filter(bool))
+@example("Open the door.")
+@example(" it ends in space\n ")
+@example("a\u0301 \u00a0")
+def test_plain_texts_have_the_ids_of_the_study(loaded, folder, words):
+    """Levanter appends `" " + end_of_text`, and prepends `begin_of_text + " "` where the tokenizer does not."""
+    prepends = loaded("Hello")["input_ids"][0] == loaded.bos_token_id
+    whole = f"{'' if prepends else loaded.bos_token + ' '}{words} {loaded.eos_token}"
+    encoder = text_encoder("text", folder, text_spaces="after" if prepends else "around")
+    [document] = encoder.encode(encoder.prepare([TextDocument("t", words, {})]))
+    assert document.ids.tolist() == loaded(whole)["input_ids"]
+    if words[-1].isalpha():
+        assert folder.text.decode([document.ids[-2].item()]) == " ", "a space of its own before the end"
 
 
 def test_a_published_folder_comes_back_without_codebooks(tmp_path: Path, folder):

@@ -15,12 +15,12 @@ BEGINNINGS = ("single", "double")
 class PromptedTask(Task):
     """A task whose prompts can begin as the documents of training did.
 
-    The study's scripts let the tokenizer put one `begin_of_text` before a prompt. Its training documents very likely
+    The study's scripts let the tokenizer put one `begin_of_text` before a prompt. Its training documents of speech
     began with two: they were written with one, and the Marin tokenizer put another before it.
 
     Attributes:
-        begin_of_text: "single" for one, as the scripts do and as data sets of this toolkit begin; "double" for two, as
-            the released models very likely saw it.
+        begin_of_text: "single" for one, as the scripts do and as data sets are built by default; "double" for two, as
+            the released models were trained on.
     """
 
     begin_of_text: str = "single"

@@ -7,7 +7,7 @@ from click.core import ParameterSource
 
 _SELECTED = {"splits", "speakers", "languages", "phases", "holdout_fraction", "heldout"}
 _OF_UTTERANCES = {"like", "grouping", "transcript", "splits", "speakers", "languages", "phases"}
-_OF_TEXTS = {"root", "begin_of_text"}
+_OF_TEXTS = {"root"}
 
 
 @click.command()
@@ -34,7 +34,12 @@ _OF_TEXTS = {"root", "begin_of_text"}
 @click.option(
     "--begin-of-text",
     type=click.Choice(["single", "double"]),
-    help="How many begin_of_text ids begin a document string. [single]",
+    help="How many begin_of_text ids begin a document. [single]",
+)
+@click.option(
+    "--text-spaces",
+    type=click.Choice(["none", "after", "around"]),
+    help="Spaces encoded with each text of --layout text. [none]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
 def build(source: str, vocabulary: str, out: str, layout: tuple[str, ...], **options: Any) -> None:

@@ -27,7 +27,8 @@ from audio_tokenize.corpora.transcripts import TranscriptRule, transcript_rule
 from audio_tokenize.datasets.groupings import Group, Grouping, grouping_rule
 from audio_tokenize.datasets.selections import Selection
 from audio_tokenize.datasets.study import DocumentRules, study_dataset
-from audio_tokenize.documents.layout import Layout, Segment
+from audio_tokenize.documents.layout import BeginOfText, Layout, Segment, check_beginning
+from audio_tokenize.documents.layouts import TextSpaces, plain_text
 from audio_tokenize.documents.layouts import layout as find_layout
 from audio_tokenize.encoding.encoded import EncodedCorpus, EncodedUtterance
 from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
@@ -46,6 +47,8 @@ def build_dataset(
     grouping: str | None = None,
     transcript: str | None = None,
     num_codebooks: int | None = None,
+    begin_of_text: BeginOfText = "single",
+    text_spaces: TextSpaces = "none",
     selection: Selection | None = None,
     lenient: bool = False,
     overwrite: bool = False,
@@ -66,6 +69,8 @@ def build_dataset(
         grouping: Name in `GROUPINGS`, `utterance` if `None`.
         transcript: Name in `TRANSCRIPT_RULES`, `as-published` if `None`.
         num_codebooks: Leading codebooks to keep, 8 if `None`.
+        begin_of_text: `double` puts one more before each document, as the study's Marin tokenizer did.
+        text_spaces: Spaces around each text of layout `text`, see `layouts.plain_text`.
         selection: Which utterances; all of them if `None`.
         lenient: Leave out utterances without a usable transcript or audio, and pairs with one of
             them; `provenance["num_dropped"]` says how many. Otherwise the first raises.
@@ -81,6 +86,7 @@ def build_dataset(
             refuses.
     """
     rules, selection = _settle(like, layout, grouping, transcript, num_codebooks, selection or Selection())
+    rules = dataclasses.replace(rules, begin_of_text=begin_of_text, text_spaces=text_spaces)
     corpus, folder, out = EncodedCorpus.open(codes), VocabularyFolder.load(vocabulary), storage_path(out)
     builder = _Builder.choose(corpus, folder, rules, selection, lenient)
     provenance = builder.provenance()
@@ -159,7 +165,7 @@ class _Builder:
         selection: Selection,
         lenient: bool,
     ) -> "_Builder":
-        layouts, grouping = tuple(map(find_layout, rules.layouts)), grouping_rule(rules.grouping)
+        layouts, grouping = _layouts(rules), grouping_rule(rules.grouping)
         _check_no_merges(folder)
         _check_codec(corpus, folder, rules.num_codebooks)
         for name in {name for name in rules.layouts if rules.layouts.count(name) > 1}:
@@ -242,7 +248,12 @@ class _Builder:
         group, layout = item
         first = group.utterances[0]
         segments = [Segment(ids, one.codes) for ids, one in zip(text_ids, group.utterances, strict=True)]
-        ids, loss_mask = layout.document(segments, self.folder.vocabulary, self.rules.num_codebooks)
+        ids, loss_mask = layout.document(
+            segments,
+            self.folder.vocabulary,
+            self.rules.num_codebooks,
+            begin_of_text=self.rules.begin_of_text,
+        )
         return Document(
             ids=ids,
             loss_mask=loss_mask,
@@ -260,6 +271,18 @@ class _Builder:
                 "num_codebooks": layout.kept_codebooks(self.rules.num_codebooks),
             },
         )
+
+
+def _layouts(rules: DocumentRules) -> tuple[Layout, ...]:
+    """The layouts of a dataset, in which `begin_of_text` and `text_spaces` are checked."""
+    check_beginning(rules.begin_of_text, has_plain_text="text" in rules.layouts)
+    text = plain_text(rules.text_spaces)
+    if rules.text_spaces != "none" and "text" not in rules.layouts:
+        raise InputError(
+            f"`text_spaces` is of layout 'text', got {rules.text_spaces!r} with {', '.join(rules.layouts)}: "
+            "leave it out"
+        )
+    return tuple(text if name == text.name else find_layout(name) for name in rules.layouts)
 
 
 def _speakers(group: Group) -> list[str]:

@@ -10,6 +10,8 @@ but its name is published, and what is built here is this project's own.
 from dataclasses import dataclass
 
 from audio_data import InputError
+from audio_tokenize.documents.layout import BeginOfText
+from audio_tokenize.documents.layouts import TextSpaces
 
 BOTH_ORDERS = ("text_first", "audio_first")
 _EVALUATION_SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other")
@@ -29,6 +31,8 @@ class DocumentRules:
         transcript: Name in `corpora.transcripts.TRANSCRIPT_RULES`: what is done to a transcript before it is spelled.
         num_codebooks: Leading codebooks to keep.
         language_names: What a language is called in documents, as `(code, name)`, where that is not its code.
+        begin_of_text: `double` puts one more before each document.
+        text_spaces: Spaces around each text of layout `text`, see `layouts.plain_text`.
     """
 
     layouts: tuple[str, ...] = ("audio_first",)
@@ -36,6 +40,8 @@ class DocumentRules:
     transcript: str = "as-published"
     num_codebooks: int = 8
     language_names: tuple[tuple[str, str], ...] = ()
+    begin_of_text: BeginOfText = "single"
+    text_spaces: TextSpaces = "none"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from audio_tokenize.corpora.texts import TextCorpus, open_text_corpus
 from audio_tokenize.corpora.utterance import Skipped
 from audio_tokenize.datasets.selections import Selection
 from audio_tokenize.datasets.text_documents import Prepared, TextEncoder, TextForm, base_id, text_encoder
-from audio_tokenize.documents.strings import BeginOfText
+from audio_tokenize.documents.layout import BeginOfText
+from audio_tokenize.documents.layouts import TextSpaces
 from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
 
 # A batch is what the text tokenizer's threads share, and all that is held in memory.
@@ -42,6 +43,7 @@ def build_text_dataset(
     form: TextForm = "text",
     root: str | StoragePath | None = None,
     begin_of_text: BeginOfText = "single",
+    text_spaces: TextSpaces = "none",
     lenient: bool = False,
     num_codebooks: int | None = None,
     frame_rate_hz: int | float = 12.5,
@@ -62,7 +64,8 @@ def build_text_dataset(
         out: Folder of the dataset; its name becomes the name of the corpus.
         form: `text` for plain texts, in which a marker is text like any other; `document` for document strings.
         root: Folder with the files of a named corpus.
-        begin_of_text: Of document strings; `double` repeats what the study's tokenizer very likely did.
+        begin_of_text: Of document strings; `double` puts one more before each, as the study's Marin tokenizer did.
+        text_spaces: Of plain texts: spaces that are encoded with each, see `layouts.plain_text`.
         lenient: Drop what cannot be encoded and count it, instead of raising: documents with a fault, empty texts.
         num_codebooks: Codebooks of every frame of the document strings; `None` reads it off each document.
         frame_rate_hz: Frames a second of the codec, for the documents' `seconds`.
@@ -84,6 +87,7 @@ def build_text_dataset(
     selection = Selection(holdout_fraction=holdout_fraction, heldout=heldout)
     choices = {
         "begin_of_text": begin_of_text,
+        "text_spaces": text_spaces,
         "lenient": lenient,
         "num_codebooks": num_codebooks,
         "frame_rate_hz": frame_rate_hz,

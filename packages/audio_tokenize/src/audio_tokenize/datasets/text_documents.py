@@ -12,7 +12,9 @@ from audio_data import Document, InputError, Vocabulary
 from audio_tokenize.corpora.text_files import TextDocument
 from audio_tokenize.corpora.utterance import Skipped
 from audio_tokenize.documents.faults import codebooks_of
-from audio_tokenize.documents.strings import BeginOfText, CutDocument, DocumentTranscoder
+from audio_tokenize.documents.layout import BeginOfText, Layout, check_beginning
+from audio_tokenize.documents.layouts import TextSpaces, plain_text
+from audio_tokenize.documents.strings import CutDocument, DocumentTranscoder
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 
 TextForm = Literal["text", "document"]
@@ -53,6 +55,7 @@ def text_encoder(
     folder: VocabularyFolder,
     *,
     begin_of_text: BeginOfText = "single",
+    text_spaces: TextSpaces = "none",
     lenient: bool = False,
     num_codebooks: int | None = None,
     frame_rate_hz: int | float = 12.5,
@@ -63,6 +66,7 @@ def text_encoder(
         form: `text` for plain texts, `document` for document strings.
         folder: The vocabulary and its text tokenizer.
         begin_of_text: Of document strings, see `DocumentTranscoder`.
+        text_spaces: Of plain texts, see `layouts.plain_text`.
         lenient: Drop and count what cannot be encoded, instead of raising.
         num_codebooks: Codebooks of every frame of document strings.
         frame_rate_hz: Frames a second of the codec.
@@ -74,14 +78,16 @@ def text_encoder(
         raise InputError(f"`form` must be one of {', '.join(get_args(TextForm))}, got {form!r}")
     if not frame_rate_hz > 0:
         raise InputError(f"`frame_rate_hz` must be above 0, got {frame_rate_hz!r}")
+    text = plain_text(text_spaces)
     if form == "document":
+        if text_spaces != "none":
+            raise InputError(f"`text_spaces` is of plain texts, got {text_spaces!r} for documents: leave it out")
         transcoder = DocumentTranscoder(
             folder, begin_of_text=begin_of_text, lenient=lenient, num_codebooks=num_codebooks
         )
         return _DocumentStrings(folder, transcoder, lenient, frame_rate_hz)
-    if begin_of_text != "single":
-        raise InputError(f"`begin_of_text` of plain texts must be 'single', got {begin_of_text!r}")
-    return _PlainTexts(folder, lenient)
+    check_beginning(begin_of_text, has_plain_text=True)
+    return _PlainTexts(folder, text, lenient)
 
 
 def base_id(document_id: str) -> str:
@@ -138,10 +144,10 @@ def _repeats(kinds: str, pattern: str) -> bool:
 class _PlainTexts:
     """Plain texts between `begin_of_text` and `end_of_text`."""
 
-    def __init__(self, folder: VocabularyFolder, lenient: bool):
+    def __init__(self, folder: VocabularyFolder, layout: Layout, lenient: bool):
         self.counts: Counter[str] = Counter()
         self.dropped: list[tuple[str, str]] = []
-        self._folder, self._lenient = folder, lenient
+        self._folder, self._layout, self._lenient = folder, layout, lenient
 
     def prepare(self, records: Sequence[TextDocument | Skipped]) -> list[Prepared]:
         kept = _with_text(records, self._lenient, self.counts, self.dropped)
@@ -150,7 +156,7 @@ class _PlainTexts:
 
     def encode(self, prepared: Sequence[Prepared]) -> list[Document]:
         begin, end = self._folder.vocabulary.begin_of_text, self._folder.vocabulary.end_of_text
-        found = self._folder.text.encode_batch([record.text for record, _ in prepared])
+        found = self._folder.text.encode_batch([self._layout.spell(record.text) for record, _ in prepared])
         return [
             Document(np.array([begin, *ids, end], np.int32), metadata=_metadata(record, "text", 0.0))
             for (record, _), ids in zip(prepared, found, strict=True)

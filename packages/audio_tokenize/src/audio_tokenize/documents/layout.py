@@ -16,7 +16,7 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Int32, Integer
@@ -25,6 +25,8 @@ from audio_data import InputError, Vocabulary
 from audio_tokenize.documents.reader import DocumentReader
 
 Kind = Literal["audio", "text"]
+BeginOfText = Literal["single", "double"]
+"""`double` puts one more `begin_of_text` before a document, as a tokenizer does that prepends it to every string."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +161,12 @@ class Layout:
         return self.document(segments, vocabulary, num_codebooks)[0]
 
     def document(
-        self, segments: Sequence[Segment], vocabulary: Vocabulary, num_codebooks: int | None = None
+        self,
+        segments: Sequence[Segment],
+        vocabulary: Vocabulary,
+        num_codebooks: int | None = None,
+        *,
+        begin_of_text: BeginOfText = "single",
     ) -> tuple[Int32[np.ndarray, " ids"], Bool[np.ndarray, " ids"] | None]:
         """Lays segments out as one document, with its loss mask.
 
@@ -167,6 +174,7 @@ class Layout:
             segments: As for `build`.
             vocabulary: Gives every id.
             num_codebooks: Leading codebooks to keep; `None` keeps all that a segment has.
+            begin_of_text: `double` puts one more before the document, masked where any of it is.
 
         Returns:
             The document's ids, and for each whether it is taught, or `None` where all are.
@@ -175,12 +183,14 @@ class Layout:
             InputError: As for `build`.
         """
         parts = self._parts(segments, vocabulary, num_codebooks)
-        ids = self._join(parts, vocabulary, end=True)
+        added = np.array([vocabulary.begin_of_text] * (begin_of_text == "double"), np.int32)
+        ids = np.concatenate([added, self._join(parts, vocabulary, end=True)])
         if not self.num_instruction_spans:
             return ids, None
         taught = [i % len(self.pattern) >= self.num_instruction_spans for i in range(len(parts))]
         mask = np.repeat(taught, [len(part) for part in parts])
-        return ids, np.concatenate([[False], mask, [True]]) if self.bounded else mask
+        before, after = [False] * (len(added) + self.bounded), [True] * self.bounded
+        return ids, np.concatenate([before, mask, after]).astype(np.bool_)
 
     def prompt(
         self, segments: Sequence[Segment], vocabulary: Vocabulary, num_codebooks: int | None = None
@@ -210,7 +220,7 @@ class Layout:
         """Reads a document back, the inverse of `build`.
 
         Args:
-            ids: One whole document.
+            ids: One whole document; one more `begin_of_text` before it is stepped over.
             vocabulary: That it was built with.
             num_codebooks: Codebooks of its frames; `None` reads it off the first audio span.
 
@@ -231,6 +241,7 @@ class Layout:
         """Where the content of each span lies, group by group."""
         if self.bounded:
             reader.expect(vocabulary.begin_of_text)
+        reader.skip(vocabulary.begin_of_text)
         groups = [[_read_span(reader, span, vocabulary) for span in self.pattern]]
         while self.repeats and not reader.at_end(bounded=self.bounded):
             groups.append([_read_span(reader, span, vocabulary) for span in self.pattern])
@@ -273,6 +284,23 @@ class Layout:
         first = [vocabulary.begin_of_text] if self.bounded else []
         last = [vocabulary.end_of_text] if self.bounded and end else []
         return np.concatenate([np.array(first, np.int32), *parts, np.array(last, np.int32)])
+
+
+def check_beginning(begin_of_text: str, *, has_plain_text: bool) -> None:
+    """Refuses a beginning that documents cannot have.
+
+    Args:
+        begin_of_text: Should be a `BeginOfText`.
+        has_plain_text: Whether documents are plain texts, of which no published string holds a `begin_of_text` to which
+            a tokenizer could add another.
+
+    Raises:
+        InputError: No such beginning, or plain texts with two.
+    """
+    if begin_of_text not in get_args(BeginOfText):
+        raise InputError(f"`begin_of_text` must be one of {', '.join(get_args(BeginOfText))}, got {begin_of_text!r}")
+    if has_plain_text and begin_of_text != "single":
+        raise InputError(f"`begin_of_text` of plain texts must be 'single', got {begin_of_text!r}")
 
 
 def _read_span(reader: DocumentReader, span: Span, vocabulary: Vocabulary) -> slice:

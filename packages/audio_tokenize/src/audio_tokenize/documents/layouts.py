@@ -7,8 +7,16 @@ the study's fine-tuning data is the source's audio, and the response all that fo
 it, not published.
 """
 
+from dataclasses import replace
+from typing import Literal
+
 from audio_data import InputError
 from audio_tokenize.documents.layout import Layout, Span
+
+TextSpaces = Literal["none", "after", "around"]
+"""Spaces that are encoded with a plain text: `after` it, or `around` it."""
+
+_SPACED_TEXT: dict[TextSpaces, str] = {"none": "{text}", "after": "{text} ", "around": " {text} "}
 
 AUDIO, TEXT = Span("audio"), Span("text")
 TARGET_AUDIO, TARGET_TEXT = Span("audio", 1), Span("text", 1)
@@ -65,3 +73,21 @@ def layout(name: str) -> Layout:
     if name not in LAYOUTS:
         raise InputError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {name!r}")
     return LAYOUTS[name]
+
+
+def plain_text(spaces: TextSpaces) -> Layout:
+    """The layout `text`, with spaces around each text.
+
+    Args:
+        spaces: `after` gives `begin_of_text`, text and one space, `end_of_text`; `around` one space before it too. They
+            are encoded as part of the text, so that a space before a word is part of its token.
+
+    Raises:
+        InputError: No such choice; the message lists them.
+
+    Source: Levanter `BatchTokenizer` (`data/text.py`), which writes `text + " " + end_of_text` where the tokenizer adds
+        no end of text, and `begin_of_text + " " + text` where it adds no begin of text.
+    """
+    if spaces not in _SPACED_TEXT:
+        raise InputError(f"`text_spaces` must be one of {', '.join(_SPACED_TEXT)}, got {spaces!r}")
+    return replace(LAYOUTS["text"], transcript=_SPACED_TEXT[spaces])

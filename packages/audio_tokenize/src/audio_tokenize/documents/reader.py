@@ -34,6 +34,11 @@ class DocumentReader:
             raise self._error(self._position, f"id {marker}")
         self._position += 1
 
+    def skip(self, marker: int) -> None:
+        """Steps over a marker if it stands here."""
+        if self._position < len(self._ids) and self._ids[self._position] == marker:
+            self._position += 1
+
     def at_end(self, *, bounded: bool) -> bool:
         """Whether the document ends here.
 

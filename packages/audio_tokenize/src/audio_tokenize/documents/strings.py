@@ -18,13 +18,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, pairwise
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int32, Integer
 
 from audio_data import InputError
 from audio_tokenize.documents.faults import Fault, codebooks_of, find_in_frames, find_surrogate
+from audio_tokenize.documents.layout import BeginOfText, check_beginning
 from audio_tokenize.documents.markers import AUDIO_START, IN_AUDIO, OUTSIDE, Markers, State
 from audio_tokenize.documents.transcode import (
     FIRST_CHARACTER,
@@ -34,8 +34,6 @@ from audio_tokenize.documents.transcode import (
     misplaced,
 )
 from audio_tokenize.vocabularies.folder import VocabularyFolder
-
-BeginOfText = Literal["single", "double"]
 
 
 @dataclass(eq=False, slots=True)
@@ -61,8 +59,8 @@ class DocumentTranscoder:
     Args:
         folder: The vocabulary and its text tokenizer.
         begin_of_text: `single` gives the ids of the string, so that a published document begins with one
-            `begin_of_text`. `double` puts one more in front of every document, as the Marin tokenizer does and as the
-            study's training data therefore very likely was (128000, 128000).
+            `begin_of_text`. `double` puts one more in front of every document, as the Marin tokenizer did with the
+            study's speech (128000, 128000).
         lenient: Drop a document with a fault and count it in `counts`, instead of raising. Nothing is mended: a
             document of which a span or a frame is missing would pair speech with other words.
         num_codebooks: Codebooks of every frame; `None` reads it off the first frame of each document.
@@ -95,8 +93,7 @@ class DocumentTranscoder:
                 f"vocabulary `{vocabulary.name}` must have one id a code, got {len(folder.merges.pairs)} merges of "
                 "codes: choose one without merges for document strings"
             )
-        if begin_of_text not in get_args(BeginOfText):
-            raise InputError(f"`begin_of_text` must be one of {get_args(BeginOfText)}, got {begin_of_text!r}")
+        check_beginning(begin_of_text, has_plain_text=False)
         if num_codebooks is not None and not 1 <= num_codebooks <= vocabulary.num_codebooks:
             raise InputError(f"`num_codebooks` must be in 1..{vocabulary.num_codebooks}, got {num_codebooks!r}")
         self.counts: Counter[str] = Counter()

@@ -56,19 +56,24 @@ def show(recipe: str, data_root: Path | None, scale: "Scale", assignments: tuple
 @click.argument("name", required=False)
 @JSON_OPTION
 def tokenization(name: str | None, as_json: bool) -> None:
-    """List the tokenizations of the study, or print the command lines of the one called NAME."""
+    """List the tokenizations of the study, or print the command lines of the one called NAME, and its choices."""
     from dataclasses import asdict
 
-    from audio_train.recipes.tokenization import TOKENIZATIONS, find_tokenization
+    from audio_train.recipes.tokenization import CHOICES, TOKENIZATIONS, find_tokenization
 
     chosen = [find_tokenization(name)] if name else list(TOKENIZATIONS.values())
     if as_json:
-        click.echo(json.dumps([{**asdict(recipe), "commands": recipe.commands} for recipe in chosen]))
+        click.echo(
+            json.dumps([{**asdict(recipe), "commands": recipe.commands, "choices": CHOICES} for recipe in chosen])
+        )
         return
     for recipe in chosen:
         click.echo(f"{recipe.name}: {recipe.corpus} to {', '.join(recipe.produces)} ({recipe.vocabulary})")
-        for command in recipe.commands if name else ():
-            click.echo(f"  {command}")
+        if name:
+            for field, why in CHOICES.items():
+                click.echo(f"# {field} = {getattr(recipe, field)}: {why}")
+            for command in recipe.commands:
+                click.echo(f"  {command}")
 
 
 @click.command("smoke-data")

@@ -24,6 +24,7 @@ from audio_train.config import (
     TrainRun,
 )
 from audio_train.optimization.schedules import anneal_peak
+from audio_train.recipes.tokenization import MARIN_DOCUMENTS
 
 MARIN_MIMI = Vocabulary(
     name="marin-mimi-8cb-16k",
@@ -76,6 +77,7 @@ FROM_SCRATCH = StartSpec(initialization="haliax")
 """As the study's models begin."""
 
 CHOICES: dict[str, str] = {
+    "data.mixture": MARIN_DOCUMENTS,
     "data.remainder": "rows that the whole part of weight x 2,048 leaves over all go to the largest corpus (Levanter "
     "`data/mixture.py`); a new recipe's go to the largest fractions",
     "cadence.evaluation": "LibriSpeech dev-clean, whose losses the paper reports, stands in for the source's text sets "

@@ -13,6 +13,7 @@ from audio_train.recipes.catalogue import (
     windows,
 )
 from audio_train.recipes.study import Study, family
+from audio_train.recipes.tokenization import MARIN_DOCUMENTS
 
 RUN = pretraining(
     "exp1.1",
@@ -38,7 +39,7 @@ STUDY = Study(
         **PRETRAINING_CHOICES,
         "tokens": "500B, from which the script computes its steps; its description says 350B",
         "data.mixture": "in the vocabulary of the main models; `tokenize_yodas.py` also defines these languages with "
-        "the plain Qwen3-Mimi tokenizer, which nothing starts",
+        f"the plain Qwen3-Mimi tokenizer, which nothing starts; {MARIN_DOCUMENTS}",
         "cadence.keep_every_steps": "four of these are exported by `convert_initial_checkpoints.py`, which by the "
         "source's README converts checkpoints of Hugging Face for training",
         "data.batch_size": "as in the last stored version; two older ones have batch 2,048 and 59,605 steps",

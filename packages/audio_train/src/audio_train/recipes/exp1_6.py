@@ -12,6 +12,7 @@ from audio_train.recipes.catalogue import (
     windows,
 )
 from audio_train.recipes.study import Study, family
+from audio_train.recipes.tokenization import MARIN_DOCUMENTS
 
 
 def _run(point: IsoflopPoint) -> TrainRun:
@@ -82,6 +83,6 @@ STUDY = Study(
         "rate is at most 0.01",
         "optimizer.beta2": "0.98 to the power of batch/128",
         "loss.z_loss_weight": "the sweep has none, unlike the study's other runs",
-        "data.mixture": "the main mixture, with its 5 % of text",
+        "data.mixture": f"the main mixture, with its 5 % of text; {MARIN_DOCUMENTS}",
     },
 )

@@ -19,6 +19,7 @@ from audio_train.recipes.catalogue import (
 )
 from audio_train.recipes.checkpoints import CHECKPOINTS, PUBLISHED_WEIGHTS_CHOICES
 from audio_train.recipes.study import Study, family
+from audio_train.recipes.tokenization import MARIN_DOCUMENTS, QWEN3X_DOCUMENTS
 
 # The 135M model takes the learning rate of width 1024 instead of its own 512, which the authors chose to keep it down.
 _RULE_WIDTH = {"135m": 1024, "0.6b": None, "1.7b": None, "4b": None}
@@ -45,7 +46,11 @@ STUDY = Study(
         _COLD["4b"].name: "ASR WER 5.0, TTS WER 6.1, TTS similarity about .56, HellaSwag 52.6, SALMon 70.6",
     },
     vocabulary=MARIN_MIMI,
-    choices={**PRETRAINING_CHOICES, "optimizer.learning_rate": _LEARNING_RATE, "data.mixture": _EMILIA},
+    choices={
+        **PRETRAINING_CHOICES,
+        "optimizer.learning_rate": _LEARNING_RATE,
+        "data.mixture": f"{_EMILIA}; {MARIN_DOCUMENTS}",
+    },
 )
 
 _ANNEALED = {
@@ -77,7 +82,7 @@ _WARM_CHOICES = {
     **CAUTIOUS_CHOICES,
     **PUBLISHED_WEIGHTS_CHOICES,
     "optimizer.learning_rate": "that of the cold starts",
-    "data.mixture": _EMILIA,
+    "data.mixture": f"{_EMILIA}; {QWEN3X_DOCUMENTS}",
 }
 
 WARM = Study(

@@ -20,6 +20,26 @@ TEXT_TOKENIZERS: dict[VocabularyName, str] = {
 """Where the text ids of a published vocabulary come from."""
 
 BOTH_ORDERS = ("text_first", "audio_first")
+CHOICES = {
+    "begin_of_text": "two before each speech document in the Marin vocabulary, whose tokenizer prepends one to that of "
+    "the string (qwen3x.ipynb prints both; Levanter's BatchTokenizer encodes with special tokens); one with Qwen3x, "
+    "whose tokenizer prepends none, and in fine-tuning, where a chat template writes it",
+    "text_spaces": "a space before end of text, with Qwen3x also one after begin of text: where the "
+    'tokenizer adds neither itself, Levanter\'s BatchTokenizer writes them with `" "` between',
+}
+"""Why the documents of a tokenization are as they are, by the field that says so."""
+
+MARIN_DOCUMENTS = (
+    "speech documents begin with two begin-of-text ids and texts end in a space of their own, as the study's "
+    "tokenizations made them (qwen3x.ipynb; Levanter's BatchTokenizer): `audio-train tokenization`"
+)
+QWEN3X_DOCUMENTS = (
+    "documents begin with one begin-of-text id and texts stand between two spaces, as the study's tokenizations with "
+    "Qwen3x made them (Levanter's BatchTokenizer): `audio-train tokenization`"
+)
+CHAT_DOCUMENTS = "documents begin with one begin-of-text id, which the chat template writes"
+"""Why the documents of a mixture are as they are, for the choices of a study."""
+
 YODAS_LANGUAGES = ("en", "th", "ar", "de", "es", "fr", "hi", "zh")
 EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
 
@@ -66,6 +86,8 @@ class Tokenization:
         revision: commit that the study pins; None where it pins none.
         codec: how audio is encoded; None for text.
         vocabulary: which ids its tokens have.
+        begin_of_text: how many stand before each document, see `CHOICES`.
+        text_spaces: spaces around each text, see `CHOICES`.
         source: the study's script.
     """
 
@@ -81,11 +103,20 @@ class Tokenization:
     source: str
     codec: CodecSettings | None = CodecSettings()
     vocabulary: VocabularyName = "marin-mimi"
+    begin_of_text: Literal["single", "double"] = "double"
+    text_spaces: Literal["none", "after", "around"] = "none"
 
     @property
     def commands(self) -> tuple[str, ...]:
         """The command lines, from the corpus' files to datasets below `DATA`."""
         return tuple(shlex.join(words) for words in self._words())
+
+    @property
+    def document_words(self) -> tuple[str, ...]:
+        """The options of `audio-tokenize build` that say what stands around a document, without its defaults."""
+        begin = () if self.begin_of_text == "single" else ("--begin-of-text", self.begin_of_text)
+        spaces = () if self.text_spaces == "none" else ("--text-spaces", self.text_spaces)
+        return (*begin, *spaces)
 
     def _words(self) -> Iterator[tuple[str, ...]]:
         tokenizer = ("--tokenizer", TEXT_TOKENIZERS[self.vocabulary])
@@ -93,14 +124,16 @@ class Tokenization:
         source = ("--vocabulary", "DATA/vocabulary", "--out")
         if self.codec is None:
             root = ("--layout", *self.layouts, "--root", "FILES")
-            yield ("audio-tokenize", "build", self.corpus, *root, *source, f"DATA/{self.produces[0]}")
+            words = ("audio-tokenize", "build", self.corpus, *root, *self.document_words)
+            yield (*words, *source, f"DATA/{self.produces[0]}")
             return
         codes = f"CODES/{self.corpus}"
         yield ("audio-tokenize", "encode", "--corpus", self.corpus, "FILES", "--out", codes, *self.codec.words)
         for corpus in self.produces:
             language = corpus.rpartition("/")[2]
             chosen = ("--language", language) if language in {*YODAS_LANGUAGES, *EMILIA_LANGUAGES} else ()
-            yield ("audio-tokenize", "build", codes, "--like", self.dataset, *chosen, *source, f"DATA/{corpus}")
+            words = ("audio-tokenize", "build", codes, "--like", self.dataset, *self.document_words)
+            yield (*words, *chosen, *source, f"DATA/{corpus}")
 
 
 _YODAS = Tokenization(
@@ -176,6 +209,8 @@ _NEMOTRON = replace(
     revision=None,
     source="tokenize_nemotron.py",
     codec=None,
+    begin_of_text="single",
+    text_spaces="after",
 )
 
 
@@ -239,6 +274,7 @@ def _cvss_sft(method: str, layout: str, revision: str) -> Tokenization:
         repository=f"rma9248/cvss_{method}",
         revision=revision,
         source="tokenize_sft_cvss.py",
+        begin_of_text="single",
     )
 
 
@@ -321,7 +357,14 @@ _MARIN = (
 
 
 def _qwen3x(recipe: Tokenization) -> Tokenization:
-    return replace(recipe, name=f"{recipe.name}-qwen3x", vocabulary="qwen3x-mimi", source="tokenize_qwen3x_audio.py")
+    return replace(
+        recipe,
+        name=f"{recipe.name}-qwen3x",
+        vocabulary="qwen3x-mimi",
+        source="tokenize_qwen3x_audio.py",
+        begin_of_text="single",
+        text_spaces="none" if recipe.text_spaces == "none" else "around",
+    )
 
 
 TOKENIZATIONS = {recipe.name: recipe for recipe in (*_MARIN, *map(_qwen3x, _MARIN))}

@@ -10,7 +10,7 @@ from audio_train.recipes import STUDIES
 from audio_train.recipes.catalogue import PRETRAINING_CHOICES
 from audio_train.recipes.checkpoints import CHECKPOINTS, EXPORTS
 from audio_train.recipes.study import Study, mixture_name
-from audio_train.recipes.tokenization import TOKENIZATIONS
+from audio_train.recipes.tokenization import CHOICES, TOKENIZATIONS
 from audio_train.resolved import resolve
 from audio_train.studies import scale
 
@@ -191,9 +191,10 @@ def _markdown(row: Row) -> str:
 
 
 def _tokenizations() -> str:
-    head = "| recipe | corpus | makes | layouts | grouping | vocabulary | published as |"
+    head = "| recipe | corpus | makes | layouts | grouping | begin of text, spaces | vocabulary | published as |"
     table = [
         f"| `{t.name}` | {t.corpus} | {', '.join(t.produces)} | {', '.join(t.layouts)} | {t.grouping} | "
+        f"{t.begin_of_text}, {t.text_spaces} | "
         f"{t.vocabulary} | {t.repository}{'' if t.revision is None else f'@{t.revision[:7]}'} |"
         for t in TOKENIZATIONS.values()
     ]
@@ -202,8 +203,10 @@ def _tokenizations() -> str:
             "## Tokenization\n",
             "How each corpus of the mixtures is made; `audio-train tokenization NAME` prints the command lines.\n",
             head,
-            "|---|---|---|---|---|---|---|",
+            "|---|---|---|---|---|---|---|---|",
             *table,
+            "\nChoices:\n",
+            *(f"- `{field}`: {why}" for field, why in CHOICES.items()),
         ]
     )
 
