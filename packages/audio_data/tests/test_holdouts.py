@@ -98,7 +98,9 @@ def test_a_side_reads_as_a_dataset_of_its_documents_would(dataset, documents, si
         assert np.array_equal(view.read_tokens(start, stop), stream[start:stop])
 
 
-@pytest.mark.parametrize("packing", [Packing(), Packing("best_fit", "reset")], ids=["windows", "best_fit"])
+@pytest.mark.parametrize(
+    "packing", [Packing(), Packing("best_fit", "reset"), Packing("next_fit")], ids=lambda packing: packing.kind
+)
 def test_batches_of_one_side_hold_no_utterance_of_the_other(dataset, packing):
     seen = []
     for side in SIDES:

@@ -10,6 +10,7 @@ import pytest
 from audio_data import BatchLoader, InputError, Mixture, Packing, Stage
 
 WINDOWS, PACKED = Packing("windows"), Packing("best_fit", "reset")
+PACKINGS = (WINDOWS, PACKED, Packing("next_fit", max_segments=3))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def join(batches):
     )
 
 
-@pytest.mark.parametrize("packing", [WINDOWS, PACKED], ids=["windows", "best_fit"])
+@pytest.mark.parametrize("packing", PACKINGS, ids=lambda packing: packing.kind)
 @pytest.mark.parametrize("num_hosts", [1, 2, 4, 8])
 def test_any_number_of_hosts_reads_the_same_global_batches(datasets, packing, num_hosts):
     whole = make_loader(datasets, packing)
@@ -58,7 +59,7 @@ def test_any_number_of_hosts_reads_the_same_global_batches(datasets, packing, nu
         assert_equal(join([host.batch(step) for host in hosts]), whole.batch(step))
 
 
-@pytest.mark.parametrize("packing", [WINDOWS, PACKED], ids=["windows", "best_fit"])
+@pytest.mark.parametrize("packing", PACKINGS, ids=lambda packing: packing.kind)
 def test_a_run_that_goes_on_reads_what_it_would_have_read(datasets, packing):
     expected = list(itertools.islice(make_loader(datasets, packing).iterate(), 12))
     for start in (0, 1, 7, 9):
@@ -127,7 +128,7 @@ def test_processes_of_1_2_and_4_hosts_read_the_same_before_and_after_a_resume(da
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["windows", "best_fit"])
+@pytest.mark.parametrize("kind", ["windows", "best_fit", "next_fit"])
 def test_processes_of_up_to_8_hosts_read_the_same_before_and_after_a_resume(datasets, kind):
     root = datasets["a"].path.parent
     whole = hashed_rows(make_loader(datasets, Packing(kind)), 12)
@@ -223,7 +224,7 @@ def origins_of(loader, corpus, num_steps):
     return [o for step in range(num_steps) for o in loader.describe(step) if o.corpus == corpus]
 
 
-@pytest.mark.parametrize("packing", [WINDOWS, PACKED], ids=["windows", "best_fit"])
+@pytest.mark.parametrize("packing", PACKINGS, ids=lambda packing: packing.kind)
 @pytest.mark.parametrize("permutation", ["epoch", "fixed"])
 def test_every_epoch_reads_every_row_once(datasets, packing, permutation):
     mixture = Mixture("m", (Stage(0, {"a": 1, "b": 2}),), block=12, permutation=permutation)

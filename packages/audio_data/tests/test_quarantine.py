@@ -154,7 +154,9 @@ def test_a_list_of_another_dataset_goes_or_is_refused(folder, make_documents, wr
         TokenDataset.open(folder, max_quarantined=1)
 
 
-@pytest.mark.parametrize("packing", [Packing(), Packing("best_fit", "reset")], ids=["windows", "best_fit"])
+@pytest.mark.parametrize(
+    "packing", [Packing(), Packing("best_fit", "reset"), Packing("next_fit")], ids=lambda packing: packing.kind
+)
 def test_rows_of_damaged_documents_are_padding_and_all_others_what_they_were(folder, packing):
     def load(**options):
         settings = {"seq_len": 24, "batch_size": 4, "seed": 5, "packing": packing}

@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio_data import CutDocuments, Document, Holdout, InputError, Packing, TokenDataset, cut_documents
-from audio_data.windows import make_rows, plan_best_fit
+from audio_data.windows import make_rows, plan_best_fit, plan_next_fit
 
 LENGTHS = [5, 0, 30, 1, 17, 8, 16, 9, 40, 2]
 
@@ -101,6 +103,64 @@ def test_best_fit_is_best_fit_decreasing(lengths):
     assert sorted(16 - used) == sorted(rows)
 
 
+def packed_in_stored_order(documents, seq_len, max_segments):
+    """Rows of documents, each a list of (tokens, mask), by the words in which the study's packing is described."""
+    rows = []
+    for tokens, mask in documents:
+        tokens, mask = tokens[:seq_len], mask[:seq_len]
+        if not tokens:
+            continue
+        used = sum(len(other) for other, _ in rows[-1]) if rows else seq_len
+        if used + len(tokens) > seq_len or len(rows[-1]) == max_segments:
+            rows.append([])
+        rows[-1].append((tokens, mask))
+    return rows
+
+
+@given(
+    lengths=st.lists(st.integers(0, 50), min_size=1, max_size=60).filter(any),
+    seq_len=st.integers(2, 24),
+    max_segments=st.integers(1, 5),
+)
+def test_next_fit_keeps_stored_order_and_the_first_row_of_each_document(lengths, seq_len, max_segments):
+    offsets = np.cumsum([0, *lengths])
+    plan = plan_next_fit(offsets, seq_len, max_segments)
+    documents = [(list(range(start, stop)),) * 2 for start, stop in itertools.pairwise(offsets)]
+    expected = packed_in_stored_order(documents, seq_len, max_segments)
+    found = [
+        [list(range(start, start + length)) for start, length in zip(plan.starts[row], plan.lengths[row], strict=True)]
+        for row in (slice(*plan.row_offsets[i : i + 2]) for i in range(plan.row_offsets.size - 1))
+    ]
+    assert found == [[tokens for tokens, _ in row] for row in expected]
+
+
+@pytest.mark.parametrize("positions", ["continue", "reset"])
+@pytest.mark.parametrize("max_segments", [64, 2])
+def test_next_fit_rows_are_those_of_a_naive_packing(tmp_path, make_documents, write_dataset, positions, max_segments):
+    documents = make_documents(LENGTHS, masked=True)
+    dataset = write_dataset(tmp_path / "a", documents, tokens_per_record=7)
+    found, rows = rows_of(dataset, "next_fit", 20, positions, max_segments=max_segments)
+    content = [(document.ids.tolist(), document.loss_mask.tolist()) for document in documents]
+    packed = packed_in_stored_order(content, 20, max_segments)
+    assert len(found) == len(rows) == len(packed)
+    for row, segments in zip(found, packed, strict=True):
+        expected = {"tokens": [], "segment_ids": [], "positions": [], "loss_mask": []}
+        for number, (tokens, mask) in enumerate(segments, 1):
+            first = 0 if positions == "reset" else len(expected["tokens"])
+            expected["positions"] += range(first, first + len(tokens))
+            expected["tokens"] += tokens
+            expected["segment_ids"] += [number] * len(tokens)
+            # What a position predicts is the next token of its own document.
+            expected["loss_mask"] += [*mask[1:], False]
+        used = len(expected["tokens"])
+        for name, values in expected.items():
+            assert row[name][:used].tolist() == values, name
+        assert not row["segment_ids"][used:].any()
+        assert not row["loss_mask"][used:].any()
+    kept = sum(row["segment_ids"].astype(bool).sum() for row in found)
+    assert kept == dataset.num_tokens - cut_documents(dataset, 20).num_tokens
+
+
 @given(
     lengths=st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(any),
     seq_len=st.integers(2, 20),
@@ -178,6 +238,8 @@ def test_a_corpus_that_fills_no_row_is_refused(tmp_path, make_documents, write_d
 
 
 def test_packing_refuses_what_it_does_not_know():
+    with pytest.raises(InputError, match="`max_segments`: expected at least 1, got 0"):
+        Packing("next_fit", max_segments=0)
     with pytest.raises(InputError, match="`max_segments`: expected at least 1, got 0"):
         Packing("best_fit", max_segments=0)
 

@@ -1,11 +1,13 @@
 """Documents to rows of fixed length, with segment ids, positions and loss mask.
 
-Two ways to fill a row, both random access: row ``i`` is read without reading the rows before it.
+Three ways to fill a row, all random access: row ``i`` is read without reading the rows before it.
 
 - ``windows``: all documents of a corpus, end to end, are cut into windows of ``seq_len`` tokens; the tail that fills
-  no window is dropped. No padding. This is how the study trains.
+  no window is dropped. No padding. This is how the study pretrains.
 - ``best_fit``: whole documents share a row, each a segment of its own, under one fixed plan for the corpus. Rows are
   padded.
+- ``next_fit``: whole documents share a row in stored order: the next row begins where a document does not fit any more.
+  Of a document longer than a row only the first row is read. Rows are padded. This is how the study fine-tunes.
 
 A row in which a quarantined document lies is all padding: no token of it counts, and every other row is what it was.
 """
@@ -31,21 +33,21 @@ class Packing:
     """How documents fill rows.
 
     Attributes:
-        kind: ``"windows"`` or ``"best_fit"``, see the module.
+        kind: ``"windows"``, ``"best_fit"`` or ``"next_fit"``, see the module.
         positions: ``"continue"`` counts positions through the row, as the study does; ``"reset"`` starts at 0 in each
             segment.
-        max_segments: Most documents in one row of ``best_fit``.
+        max_segments: Most documents in one row of ``best_fit`` and ``next_fit``.
 
     Raises:
         InputError: An unknown name, or no segment at all.
     """
 
-    kind: Literal["windows", "best_fit"] = "windows"
+    kind: Literal["windows", "best_fit", "next_fit"] = "windows"
     positions: Literal["continue", "reset"] = "continue"
     max_segments: int = 64
 
     def __post_init__(self):
-        for name, allowed in (("kind", ("windows", "best_fit")), ("positions", ("continue", "reset"))):
+        for name, allowed in (("kind", ("windows", "best_fit", "next_fit")), ("positions", ("continue", "reset"))):
             if getattr(self, name) not in allowed:
                 raise InputError(f"packing `{name}`: expected one of {allowed!r}, got {getattr(self, name)!r}")
         if self.max_segments < 1:
@@ -58,7 +60,8 @@ class CutDocuments:
 
     Attributes:
         num_documents: How many.
-        num_tokens: Their tokens beyond the first row, which are read without the beginning of their document.
+        num_tokens: Their tokens beyond the first row, which are read without the beginning of their document; with
+            ``next_fit`` they are not read.
         audio_seconds: Audio in these tokens, if all tokens of the corpus last equally long.
     """
 
@@ -133,7 +136,7 @@ def make_rows(dataset: TokenDataset, packing: Packing, seq_len: int, seed: int) 
         dataset: The corpus.
         packing: How documents fill rows.
         seq_len: Tokens in a row, at least 2.
-        seed: Drives the plan of ``best_fit``; ``windows`` ignores it.
+        seed: Drives the plan of ``best_fit``; the others ignore it.
 
     Raises:
         InputError: The corpus does not fill one row.
@@ -148,7 +151,10 @@ def make_rows(dataset: TokenDataset, packing: Packing, seq_len: int, seed: int) 
         )
     if packing.kind == "windows":
         return Windows(dataset, seq_len, reset_positions=packing.positions == "reset")
-    plan = plan_best_fit(dataset.token_offsets, seq_len, packing.max_segments, seed)
+    if packing.kind == "next_fit":
+        plan = plan_next_fit(dataset.token_offsets, seq_len, packing.max_segments)
+    else:
+        plan = plan_best_fit(dataset.token_offsets, seq_len, packing.max_segments, seed)
     return PackedRows(dataset, seq_len, plan, reset_positions=packing.positions == "reset")
 
 
@@ -198,7 +204,7 @@ class Windows(AbstractRows):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BestFitPlan:
+class PackingPlan:
     """Which parts of the token stream share a row.
 
     Attributes:
@@ -215,8 +221,7 @@ class BestFitPlan:
 class PackedRows(AbstractRows):
     """Rows that whole documents share.
 
-    Each document is a segment; predictions across segments and in padding do not count. A document longer than a row is
-    cut into parts of a row each, and its rest is packed like a document.
+    Each part of the plan is a segment; predictions across segments and in padding do not count.
 
     Args:
         dataset: The corpus.
@@ -225,7 +230,7 @@ class PackedRows(AbstractRows):
         reset_positions: Whether positions start again in each segment.
     """
 
-    def __init__(self, dataset: TokenDataset, seq_len: int, plan: BestFitPlan, *, reset_positions: bool):
+    def __init__(self, dataset: TokenDataset, seq_len: int, plan: PackingPlan, *, reset_positions: bool):
         parts = np.flatnonzero(np.isin(dataset.documents_of(plan.starts), dataset.quarantined))
         super().__init__(dataset, seq_len, (np.searchsorted(plan.row_offsets, parts, "right") - 1).tolist())
         self._plan = plan
@@ -259,11 +264,12 @@ class PackedRows(AbstractRows):
 
 def plan_best_fit(
     token_offsets: Int64[np.ndarray, " offsets"], seq_len: int, max_segments: int, seed: int
-) -> BestFitPlan:
+) -> PackingPlan:
     """Packs documents into rows: longest first, each into the fullest row that still has room.
 
-    A pure function of its arguments. Documents of equal length are placed, and the parts of a row ordered, at random.
-    Empty documents are in no row; no token is lost or doubled.
+    A pure function of its arguments. A document longer than a row is cut into parts of a row each, and its rest is
+    packed like a document. Documents of equal length are placed, and the parts of a row ordered, at random. Empty
+    documents are in no row; no token is lost or doubled.
 
     Args:
         token_offsets: Where each document begins in the stream, and where the last ends.
@@ -282,7 +288,30 @@ def plan_best_fit(
     row_of[order] = _best_fit(lengths[order], seq_len, max_segments)
     by_row = np.lexsort((keys[1], row_of))
     num_parts = np.bincount(row_of)
-    return BestFitPlan(np.concatenate([[0], np.cumsum(num_parts)]), starts[by_row], lengths[by_row])
+    return PackingPlan(np.concatenate([[0], np.cumsum(num_parts)]), starts[by_row], lengths[by_row])
+
+
+def plan_next_fit(token_offsets: Int64[np.ndarray, " offsets"], seq_len: int, max_segments: int) -> PackingPlan:
+    """Packs documents into rows in stored order: each into the row of the one before it, or else into the next row.
+
+    A document longer than a row is cut to its first `seq_len` tokens, which fill a row. Empty documents are in no row.
+
+    Args:
+        token_offsets: Where each document begins in the stream, and where the last ends.
+        seq_len: Tokens in a row.
+        max_segments: Most documents in a row.
+
+    Source: Levanter `GreedyPrepackedDataset` (`data/packing.py`) with `slice_strategy="left"`.
+    """
+    kept = np.minimum(np.diff(token_offsets), seq_len)
+    documents = np.flatnonzero(kept)
+    lengths = kept[documents]
+    ends = np.cumsum(lengths)
+    rows = [0]
+    while (first := rows[-1]) < lengths.size:
+        fitting = np.searchsorted(ends, ends[first] - lengths[first] + seq_len, "right")
+        rows.append(min(int(fitting), first + max_segments))
+    return PackingPlan(np.array(rows), token_offsets[documents], lengths)
 
 
 def _cut(token_offsets: np.ndarray, seq_len: int) -> tuple[Int64[np.ndarray, " parts"], Int64[np.ndarray, " parts"]]:

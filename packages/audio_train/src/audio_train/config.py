@@ -123,7 +123,8 @@ class DataSpec:
         seq_len: tokens in a row.
         batch_size: rows in a step, over all devices.
         packing: `"windows"` cuts the concatenated stream of a corpus into rows as the study does; `"best_fit"` packs
-            whole documents into rows and pads the rest.
+            whole documents into rows and pads the rest; `"next_fit"` packs them in stored order and keeps the first row
+            of a longer one, as the study's fine-tuning does.
         positions: whether positions run on through a row (`"continue"`, as in the study) or restart with each document.
         max_segments: most documents in one packed row.
         block: rows over which the mixture's shares are exact.
@@ -135,7 +136,7 @@ class DataSpec:
     mixture: tuple[MixtureStage, ...]
     seq_len: int
     batch_size: int
-    packing: Literal["windows", "best_fit"] = "windows"
+    packing: Literal["windows", "best_fit", "next_fit"] = "windows"
     positions: Literal["continue", "reset"] = "continue"
     max_segments: int = 64
     block: int = 2048

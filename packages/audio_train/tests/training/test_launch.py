@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -391,13 +392,26 @@ def test_damaged_documents_are_left_out_within_a_budget(
     assert losses(tmp_path / "some") != losses(undisturbed)
 
 
+@pytest.mark.parametrize(
+    ("packing", "fate"),
+    [("best_fit", "learned from without the beginning of their document"), ("next_fit", "dropped")],
+)
 def test_documents_that_rows_cut_are_counted_before_training_starts(
-    varied, toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device, capfd: pytest.CaptureFixture[str]
+    varied,
+    toy: ResolvedRun,
+    data_root: Path,
+    tmp_path: Path,
+    one_device,
+    capfd: pytest.CaptureFixture[str],
+    packing: Literal["best_fit", "next_fit"],
+    fate: str,
 ):
     """Of `long` each of 40 documents has 26 tokens and 0.72 s, of which a row takes 16; `short` fits."""
-    run(varied(data=replace(toy.run.data, seq_len=16), steps=1), data_root, tmp_path, placement=one_device)
+    data = replace(toy.run.data, seq_len=16, packing=packing)
+    run(varied(data=data, steps=1), data_root, tmp_path, placement=one_device)
     said = capfd.readouterr().err.splitlines()
     cut = "corpus `long`: 40 of 40 documents are longer than a row of 16 tokens and are cut; 400 tokens, about 11 s of"
     (place,) = (number for number, line in enumerate(said) if "longer than a row" in line)
     assert said[place].startswith(cut)
+    assert f" of audio, are {fate}; a larger data.seq_len keeps them whole" in said[place]
     assert any("compiled in" in line for line in said[place + 1 :])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--windows", "seq_len", type=int, metavar="SEQ_LEN", help="Show windows of this many tokens instead of documents."
 )
-@click.option("--packing", type=click.Choice(["windows", "best_fit"]), default="windows", show_default=True)
+@click.option("--packing", type=click.Choice(["windows", "best_fit", "next_fit"]), default="windows", show_default=True)
 @click.option("--positions", type=click.Choice(["continue", "reset"]), default="continue", show_default=True)
 @click.option("--tokenizer", type=PATH, help="tokenizer.json or .model; else from the vocabulary folder beside DATA.")
 @json_option

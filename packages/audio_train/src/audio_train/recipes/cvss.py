@@ -17,6 +17,7 @@ from audio_train.recipes.catalogue import (
 )
 from audio_train.recipes.checkpoints import CHECKPOINTS, PUBLISHED_WEIGHTS_CHOICES
 from audio_train.recipes.study import Study, family
+from audio_train.recipes.tokenization import CHAT_DOCUMENTS, MARIN_DOCUMENTS, QWEN3X_DOCUMENTS
 
 _STARTS = ("soda-600m", "soda-p", "soda-600m-warm", "qwen3x-0.6b")
 _SCRATCH = "scratch"
@@ -53,7 +54,7 @@ _DOCUMENTS = TrainRun(
 _INSTRUCTIONS = replace(
     _DOCUMENTS,
     name="sft-cvss",
-    data=replace(_DOCUMENTS.data, packing="best_fit", max_segments=64),
+    data=replace(_DOCUMENTS.data, packing="next_fit", max_segments=64),
     schedule=replace(_DOCUMENTS.schedule, min_ratio=0.1),
     steps=_steps(750e6),
 )
@@ -105,8 +106,10 @@ SFT = Study(
     vocabularies={run.name: CHECKPOINTS[start].vocabulary for (_, start), run in _SFT.items() if start in CHECKPOINTS},
     choices={
         **_COMMON_CHOICES,
-        "data.packing": "whole documents packed, at most 64 a row; loss on the response only, as the data say",
-        "data.mixture": "what instruction and response hold is inferred for method 1, our own for method 2",
+        "data.packing": "documents in stored order, at most 64 a row; of one longer than a row the first row is kept "
+        "(Levanter's GreedyPrepackedDataset, slice_strategy='left'); loss on the response only, as the data say",
+        "data.mixture": "what instruction and response hold is inferred for method 1, our own for method 2; "
+        f"{CHAT_DOCUMENTS}",
         "start.source": "the warm-started model takes data in its own vocabulary; the source's call, which is not "
         "started, gives it the other",
     },
@@ -122,5 +125,8 @@ FINETUNE = Study(
     runs=family(*_RAW.values()),
     vocabulary=MARIN_MIMI,
     vocabularies={run.name: CHECKPOINTS[start].vocabulary for start, run in _RAW.items() if start in CHECKPOINTS},
-    choices=_COMMON_CHOICES,
+    choices={
+        **_COMMON_CHOICES,
+        "data.mixture": f"{MARIN_DOCUMENTS}; from the models of the Qwen3x vocabulary, {QWEN3X_DOCUMENTS}",
+    },
 )

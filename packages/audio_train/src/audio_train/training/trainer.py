@@ -240,14 +240,16 @@ def cut_document_lines(resolved: ResolvedRun, datasets: Mapping[str, TokenDatase
         datasets: its datasets, by corpus.
     """
     seq_len, lines = resolved.run.data.seq_len, []
+    dropped = resolved.packing.kind == "next_fit"
+    fate = "dropped" if dropped else "learned from without the beginning of their document"
     for name in resolved.mixture.corpora:
         cut = cut_documents(datasets[name], seq_len)
         if cut.num_documents:
             audio = f", about {cut.audio_seconds:,.0f} s of audio," if cut.audio_seconds else ""
             lines.append(
                 f"corpus `{name}`: {cut.num_documents:,} of {len(datasets[name]):,} documents are longer than a row of "
-                f"{seq_len:,} tokens and are cut; {cut.num_tokens:,} tokens{audio} are learned from without the "
-                "beginning of their document; a larger data.seq_len keeps them whole"
+                f"{seq_len:,} tokens and are cut; {cut.num_tokens:,} tokens{audio} are {fate}; "
+                "a larger data.seq_len keeps them whole"
             )
     return lines
 
