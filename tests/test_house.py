@@ -85,3 +85,9 @@ def test_the_readme_shows_a_real_run() -> None:
     assert len(lines) == 1
     result = json.loads(lines[0])
     assert result["asr_wer"] < result["asr_wer_other_utterance"] < 1.2
+
+
+def test_types_are_checked_in_every_package() -> None:
+    """pyright expands no `*` in front of a name, checks nothing then, and exits with 0."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
+    assert sorted(settings["include"]) == sorted(f"packages/{package}/src" for package in PACKAGES)
