@@ -50,6 +50,7 @@ def test_a_list_of_an_older_version_is_compared_too(folder):
 def test_a_list_that_lacks_a_block_is_damage(folder):
     listing = json.loads((folder / "checksums.json").read_text())
     listing["files"]["inner/more"]["xxh3_128"].pop()
+    del listing["files_xxh3_128"]
     (folder / "checksums.json").write_text(json.dumps(listing))
     assert find_damage(folder) == f"`inner/more` holds other bytes than were written, from byte {1 << 13} on"
 
@@ -80,6 +81,12 @@ def test_files_that_are_not_listed(folder):
     (folder / "notes.txt").write_text("mine")
     assert find_damage(folder) == "`notes.txt` was not written with it"
     assert find_damage(folder, allow_others=True) is None
+
+
+def test_a_digit_of_the_list_is_damage_of_the_list(folder):
+    content = (folder / "checksums.json").read_text()
+    (folder / "checksums.json").write_text(content.replace("99aa06d3014798d86001c324468d497f", "9" * 32))
+    assert "checksums.json` must list sizes and checksums" in (find_damage(folder) or "")
 
 
 @pytest.mark.parametrize(

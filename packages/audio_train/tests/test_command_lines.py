@@ -9,6 +9,12 @@ import pytest
 
 from audio_train.command_lines import Command, run_command, without_option
 
+# JAX warns of a fork where it was imported by a test of another file; `audio-train` forks before it imports it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 # Neither runs a handler of its own: one computes without letting Python go on, the other is stopped.
 BUSY = "import ctypes; ctypes.PyDLL(None).sleep(600)"
 STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"

@@ -7,6 +7,7 @@ most one block is what `xxhsum -H2` prints.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ BLOCK_BYTES = 1 << 24
 """Bytes hashed at a time by one thread; part of the format."""
 
 _ALGORITHM = "xxh3_128"
+_OWN = "files_xxh3_128"
 # What older folders list as well.
 _ALGORITHMS = {_ALGORITHM: xxhash.xxh3_128, "sha256": hashlib.sha256}
 _BUFFER_BYTES = 1 << 18
@@ -64,7 +66,7 @@ def write_checksums(folder: Path) -> None:
         for _ in flushed:  # raises what one of them raised
             pass
     files = {name: {"bytes": size, _ALGORITHM: hashes[name]} for name, size in sizes.items()}
-    write_json(folder / CHECKSUMS_FILE, {"block_bytes": BLOCK_BYTES, "files": files})
+    write_json(folder / CHECKSUMS_FILE, {"block_bytes": BLOCK_BYTES, "files": files, _OWN: _own_checksum(files)})
 
 
 def read_checksums(folder: Path) -> dict[str, FileChecksum]:
@@ -82,7 +84,9 @@ def read_checksums(folder: Path) -> dict[str, FileChecksum]:
     path = folder / CHECKSUMS_FILE
     listing = read_json(path)
     block_bytes, files = listing.get("block_bytes"), listing.get("files")
-    if block_bytes == BLOCK_BYTES and isinstance(files, dict):
+    # Older lists have no checksum of their own.
+    is_whole = isinstance(files, dict) and (_OWN not in listing or listing[_OWN] == _own_checksum(files))
+    if block_bytes == BLOCK_BYTES and isinstance(files, dict) and is_whole:
         found = {name: checksum for name, file in files.items() if (checksum := _checksum(file)) is not None}
         if len(found) == len(files):
             return found
@@ -90,6 +94,11 @@ def read_checksums(folder: Path) -> dict[str, FileChecksum]:
         f"`{path}` must list sizes and checksums of files in blocks of {BLOCK_BYTES}, got {listing!r:.80}: "
         "copy the folder again"
     )
+
+
+def _own_checksum(files: Mapping[str, object]) -> str:
+    """The hash of a list, by which a damaged list does not accuse the files."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(files, sort_keys=True).encode())
 
 
 def _checksum(file: object) -> FileChecksum | None:
