@@ -199,26 +199,31 @@ def _fails(tests: list[str], source: Path) -> bool:
 @click.option("--mutants", default=100, show_default=True, help="How many to draw.")
 @click.option("--seed", default=0, show_default=True, help="Drives which.")
 @click.option("--package", "packages", multiple=True, help="Only modules of this package; repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the counts and the survivors.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file of the verdicts; a run that stopped goes on.")
 def main(mutants: int, seed: int, packages: tuple[str, ...], out: Path | None) -> None:
     """Run it."""
-    rng, survivors, num_killed = random.Random(seed), [], 0
-    with tempfile.TemporaryDirectory(prefix="audio-mutants-") as name:
-        while num_killed + len(survivors) < mutants:
-            mutant = draw(rng)
-            if packages and mutant.package not in packages:
+    rng = random.Random(seed)
+    known = json.loads(out.read_text()) if out is not None and out.exists() else {"seed": seed}
+    if known["seed"] != seed:
+        raise click.UsageError(f"`{out}` has verdicts of seed {known['seed']}; give another --out")
+    verdicts: dict[str, bool] = known.get("killed", {})
+    drawn: dict[str, Mutant] = {}
+    while len(drawn) < mutants:
+        mutant = draw(rng)
+        if not packages or mutant.package in packages:
+            drawn[mutant.name] = mutant
+    with tempfile.TemporaryDirectory(prefix="audio-mutants-") as folder:
+        for name, mutant in drawn.items():
+            if name in verdicts:
                 continue
-            if is_killed(mutant, Path(name) / "src"):
-                num_killed += 1
-            else:
-                survivors.append(mutant.name)
-                click.echo(f"survived: {mutant.name}")
-            if (num_killed + len(survivors)) % 10 == 0:
-                click.echo(f"{num_killed} killed, {len(survivors)} survived", err=True)
-    if out is not None:
-        document = {"mutants": mutants, "seed": seed, "killed": num_killed, "survivors": survivors}
-        out.write_text(json.dumps(document, indent=1) + "\n")
-    click.echo(f"{num_killed} of {mutants} killed")
+            verdicts[name] = is_killed(mutant, Path(folder) / "src")
+            if not verdicts[name]:
+                click.echo(f"survived: {name}")
+            if out is not None:
+                out.write_text(json.dumps({"seed": seed, "killed": verdicts}, indent=1, ensure_ascii=False) + "\n")
+            if len(verdicts) % 10 == 0:
+                click.echo(f"{sum(verdicts.values())} of {len(verdicts)} killed", err=True)
+    click.echo(f"{sum(verdicts[name] for name in drawn)} of {len(drawn)} killed")
 
 
 if __name__ == "__main__":

@@ -110,8 +110,9 @@ def _mutants(folder: Path) -> str:
     found: Mapping[str, Any] | None = _read(folder, "mutants")
     body = ""
     if found is not None:
-        share = found["killed"] / found["mutants"]
-        body = f"{found['killed']} of {found['mutants']} mutants of the core modules are killed ({share:.0%}).\n"
+        killed, drawn = sum(found["killed"].values()), len(found["killed"])
+        found = {**found, "mutants": drawn}
+        body = f"{killed} of {drawn} mutants of the core modules are killed ({killed / drawn:.1%}).\n"
     return _section("Tests that would notice", _command("mutants", "mutants", found, 100), found, body)
 
 
