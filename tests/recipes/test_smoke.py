@@ -84,10 +84,8 @@ def published_folder(folder: Path, shape: ModelShape, vocab_size: int) -> None:
     assert len(list(folder.glob("model-*-of-*.safetensors"))) > 1
 
 
-@pytest.mark.parametrize(
-    ("name", "theta"),
-    [("exp2.2-0.6b", 5e5), pytest.param("exp2.2-weights-function-0.6b", 1e6, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "theta"), [("exp2.2-0.6b", 5e5), ("exp2.2-weights-function-0.6b", 1e6)])
 def test_a_warm_start_begins_with_a_folder_as_published(name: str, theta: float, root: Path, tmp_path: Path):
     audio_train("smoke-data", "--out", str(root), "--for", "exp1.4-text-5")
     vocabulary = Vocabulary.read(root / "vocabulary" / "vocabulary.json")

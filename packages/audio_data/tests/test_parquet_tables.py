@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from audio_data import InputError, parquet_tables
+from audio_data import InputError, column_chunks, parquet_tables
 from audio_data.parquet_tables import rows_at_once, table_batches
 
 LONG = "long " * 2_000
@@ -71,5 +71,6 @@ def test_a_text_that_grows_in_a_list_of_differences_is_refused(tmp_path, limit):
 def test_ordinary_tables_are_read_in_whole_batches(tmp_path):
     table = pa.table({"text": [f"text {number}" * 20 for number in range(10_000)], "ids": [[1, 2]] * 10_000})
     parquet.write_table(table, tmp_path / "a.parquet")
-    assert rows_at_once(parquet.ParquetFile(tmp_path / "a.parquet"), ["text", "ids"], 256) == 256
+    chunks = column_chunks(tmp_path / "a.parquet", parquet.ParquetFile(tmp_path / "a.parquet").schema)
+    assert rows_at_once(chunks, ["text", "ids"], 256) == 256
     assert [batch.num_rows for batch in table_batches(tmp_path / "a.parquet", 256)] == [256] * 39 + [16]

@@ -31,6 +31,8 @@ from .outputs import check_output as check_output
 from .outputs import check_replaceable as check_replaceable
 from .outputs import replace_folder as replace_folder
 from .outputs import write_output as write_output
+from .parquet_footer import ColumnChunk as ColumnChunk
+from .parquet_footer import column_chunks as column_chunks
 from .parquet_tables import rows_at_once as rows_at_once
 from .parquet_tables import table_batches as table_batches
 from .progress import Progress as Progress

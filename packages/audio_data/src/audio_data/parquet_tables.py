@@ -5,22 +5,21 @@ that is in memory is known only when the numbers are looked up, so rows are read
 are looked up only where they fit.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_data.errors import InputError
+from audio_data.parquet_footer import ColumnChunk, column_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow import parquet
 
 MAX_ROWS_BYTES = 2**31
 """What rows that are read together may unpack to: 2 GiB."""
 # Values of rows that mean something take at least a byte each; what is packed much denser says the same all over.
 _MAX_EXPANSION = 64
 _BYTES_PER_VALUE = 8
-_TEXTS = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 
 
 def table_batches(path: Path, most_rows: int) -> Iterator["pa.RecordBatch | InputError"]:
@@ -32,17 +31,18 @@ def table_batches(path: Path, most_rows: int) -> Iterator["pa.RecordBatch | Inpu
 
     Raises:
         InputError: A column of a row group unpacks to more than `MAX_ROWS_BYTES` and to much more than audio or text
-            does; the message says nothing of the file.
+            does, or the footer is damaged; the message says nothing of the file.
         pyarrow.ArrowException: The file is damaged.
+        UnicodeDecodeError: It is damaged where names of columns should be.
         OSError: It cannot be read.
     """
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as table:
-        check_row_groups(table)
-        rows = rows_at_once(table, table.schema_arrow.names, most_rows)
-        columns = [table.schema.column(index) for index in range(len(table.schema))]
-        listed = [column.path for column in columns if _is_text_in_list(column)]
+        chunks = column_chunks(path, table.schema)
+        check_row_groups(chunks)
+        rows = rows_at_once(chunks, table.schema_arrow.names, most_rows)
+    listed = sorted({chunk.path for chunk in chunks if chunk.is_text and chunk.is_in_list})
     # One thread, because a build is no faster with more and its CPU time would not be told from its wall time.
     with parquet.ParquetFile(path, read_dictionary=listed) as table:
         for batch in table.iter_batches(rows, use_threads=False):
@@ -55,54 +55,39 @@ def table_batches(path: Path, most_rows: int) -> Iterator["pa.RecordBatch | Inpu
                 yield row if size <= MAX_ROWS_BYTES else InputError(limit)
 
 
-def check_row_groups(table: "parquet.ParquetFile") -> None:
+def check_row_groups(chunks: Iterable[ColumnChunk]) -> None:
     """Refuses a table of which a few bytes unpack to more than memory holds.
 
     Args:
-        table: The table, opened.
+        chunks: The table's columns.
 
     Raises:
         InputError: A column of a row group does; the message says nothing of the file.
     """
-    for place, _, column in _column_chunks(table):
-        unpacked = max(column.num_values * _BYTES_PER_VALUE, column.total_uncompressed_size)
-        if _is_text_in_list(table.schema.column(place)) and "DELTA_BYTE_ARRAY" in column.encodings:
-            unpacked *= column.num_values
-        if unpacked > max(MAX_ROWS_BYTES, _MAX_EXPANSION * column.total_compressed_size):
+    for chunk in chunks:
+        unpacked = max(chunk.num_values * _BYTES_PER_VALUE, chunk.uncompressed_bytes)
+        if chunk.is_text and chunk.is_in_list and chunk.is_delta_encoded:
+            unpacked *= chunk.num_values
+        if unpacked > max(MAX_ROWS_BYTES, _MAX_EXPANSION * chunk.compressed_bytes):
             raise InputError(
                 f"expected row groups that unpack to at most {MAX_ROWS_BYTES:,} bytes a column, got {unpacked:,} in "
-                f"`{column.path_in_schema}`; write it with smaller row groups"
+                f"`{chunk.path}`; write it with smaller row groups"
             )
 
 
-def rows_at_once(table: "parquet.ParquetFile", columns: Sequence[str], most_rows: int) -> int:
+def rows_at_once(chunks: Iterable[ColumnChunk], columns: Sequence[str], most_rows: int) -> int:
     """How many rows may be read together: in each, a text may be as long as its column unpacks to.
 
     Args:
-        table: The table, opened.
+        chunks: The table's columns.
         columns: Those that are read.
         most_rows: How many at most.
 
     Returns:
         1 .. `most_rows`.
     """
-    sizes = [
-        column.total_uncompressed_size
-        for _, name, column in _column_chunks(table)
-        if name in columns and column.physical_type in _TEXTS
-    ]
+    sizes = [chunk.uncompressed_bytes for chunk in chunks if chunk.is_text and chunk.column in columns]
     return max(1, min(most_rows, MAX_ROWS_BYTES // max([1, *sizes])))
-
-
-def _column_chunks(table: "parquet.ParquetFile") -> Iterator[tuple[int, str, Any]]:
-    """Each column of each row group: its number, the name of the column it is a part of, its metadata."""
-    for group in map(table.metadata.row_group, range(table.metadata.num_row_groups)):
-        for place, column in enumerate(map(group.column, range(group.num_columns))):
-            yield place, column.path_in_schema.partition(".")[0], column
-
-
-def _is_text_in_list(column: Any) -> bool:
-    return column.max_repetition_level > 0 and column.physical_type in _TEXTS
 
 
 def _unpacked_bytes(part: Any) -> int:

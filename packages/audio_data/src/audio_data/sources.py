@@ -314,7 +314,7 @@ def _read_parquet(file: StoragePath, vocabulary: Vocabulary, ids_column: str) ->
                 row += 1
     except InputError as error:
         raise InputError(f"`{file}`: {error.message}") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"`{file}` cannot be read ({error}); expected a parquet file") from error
 
 

@@ -1,44 +1,39 @@
 """Cells of parquet tables as Python values, one at a time, with bounds on what they unpack to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from audio_data import InputError
+from audio_data import ColumnChunk, InputError
 from audio_tokenize.corpora.record_rules import size_problem
 
 # Text packs to a tenth of its size, digital silence to a hundredth. A page holds 2 GiB at most and is unpacked whole.
 _MAX_RATIO = 200
 
 
-def require_size(path: Path, table: pq.ParquetFile, columns: Sequence[str], max_bytes: int) -> None:
+def require_size(path: Path, chunks: Iterable[ColumnChunk], columns: Sequence[str], max_bytes: int) -> None:
     """Refuses a table that unpacks to far more than audio or text can.
 
     Args:
         path: The file, for the message.
-        table: The same, opened.
+        chunks: Its columns, as `column_chunks` reads them.
         columns: Those that are to be read.
         max_bytes: Columns of a row group up to this size are read, however well they are packed.
 
     Raises:
         InputError: If a column of a row group is larger and 200 times as large as in the file.
     """
-    for group in range(table.num_row_groups):
-        facts = table.metadata.row_group(group)
-        for index in range(facts.num_columns):
-            column = facts.column(index)
-            unpacked, packed = column.total_uncompressed_size, max(column.total_compressed_size, 1)
-            is_read = column.path_in_schema.partition(".")[0] in columns
-            if is_read and table.schema.column(index).max_repetition_level and column.physical_type == "BYTE_ARRAY":
-                # Each value of a list may be a text that the column holds once.
-                unpacked *= column.num_values
-            if is_read and unpacked > max_bytes and unpacked > _MAX_RATIO * packed:
-                raise InputError(
-                    f"`{path}`, row group {group}: expected columns that unpack to at most {_MAX_RATIO} times their "
-                    f"size, got {unpacked:,} bytes of {packed:,} in `{column.path_in_schema}`; this is no audio or text"
-                )
+    for chunk in chunks:
+        unpacked, packed = chunk.uncompressed_bytes, max(chunk.compressed_bytes, 1)
+        if chunk.is_text and chunk.is_in_list:
+            # Each value of a list may be a text that the column holds once.
+            unpacked *= chunk.num_values
+        if chunk.column in columns and unpacked > max_bytes and unpacked > _MAX_RATIO * packed:
+            raise InputError(
+                f"`{path}`, row group {chunk.group}: expected columns that unpack to at most {_MAX_RATIO} times their "
+                f"size, got {unpacked:,} bytes of {packed:,} in `{chunk.path}`; this is no audio or text"
+            )
 
 
 def cell(column: pa.Array, row: int, max_bytes: int) -> object:

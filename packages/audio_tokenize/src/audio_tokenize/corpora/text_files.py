@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audio_data import InputError, rows_at_once
+from audio_data import InputError, column_chunks, file_errors, rows_at_once
 from audio_tokenize.corpora.parquet_cells import cell, require_size
 from audio_tokenize.corpora.record_rules import (
     MAX_DOCUMENT_BYTES,
@@ -119,13 +119,15 @@ def _read_parquet(path: Path, name: str, fields: TextFields) -> Iterator[TextDoc
         # Published files are one row group of gigabytes: without a buffer pyarrow holds all of it.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK_BYTES) as table:
             columns = _columns(path, table, fields)
-            require_size(path, table, columns, MAX_TABLE_BYTES)
-            rows = rows_at_once(table, columns, _PARQUET_ROWS)
+            with file_errors(path, _DAMAGED):
+                chunks = column_chunks(path, table.schema)
+            require_size(path, chunks, columns, MAX_TABLE_BYTES)
+            rows = rows_at_once(chunks, columns, _PARQUET_ROWS)
             for batch in table.iter_batches(rows, columns=columns, use_threads=False):
                 for row in range(batch.num_rows):
                     yield _parquet_document(batch, row, f"`{path}`, row {number}", f"{name}:{number}", fields)
                     number += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"`{path}`, row {number} or soon after: {error}; {_DAMAGED}") from error
 
 

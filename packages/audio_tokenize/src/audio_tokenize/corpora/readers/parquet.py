@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audio_data import InputError
+from audio_data import InputError, column_chunks, file_errors
 from audio_tokenize.corpora.entries import Entry
 from audio_tokenize.corpora.parquet_cells import cell, require_size
 from audio_tokenize.corpora.readers.base import ShardFiles
@@ -45,7 +45,7 @@ def _open(path: Path) -> pq.ParquetFile:
         raise InputError(f"`{path}`: expected a parquet file, got no such file; download it or correct the path")
     try:
         return pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"`{path}`: expected a whole parquet file, got {str(error)!r}; {_ADVICE}") from error
 
 
@@ -84,14 +84,15 @@ def rows(
         _require_columns(path, found, (("audio",), *required))
         wanted = {*columns, *(time_keys(found) if has_times else ())} - {"audio"}
         chosen = ["audio", *(name for name in dict.fromkeys(found) if name in wanted)]
-        require_size(path, table, chosen, MAX_AUDIO_BYTES)
+        with file_errors(path, _ADVICE):
+            require_size(path, column_chunks(path, table.schema), chosen, MAX_AUDIO_BYTES)
         batches = table.iter_batches(batch_size=1, columns=chosen, use_threads=False)
         place = 0
         while True:
             where = f"`{path}`, row {place}"
             try:
                 batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise InputError(f"{where}: expected a whole parquet file, got {str(error)!r}; {_ADVICE}") from error
             if batch is None:
                 return
