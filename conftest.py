@@ -1,6 +1,7 @@
 """What the tests of all packages share: how programs are compiled."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[_CACHE] = folder.name
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault(_QUICKLY, "1")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background, which processes inherit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)
