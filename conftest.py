@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -12,14 +11,13 @@ _CACHE, _QUICKLY = "JAX_COMPILATION_CACHE_DIR", "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile quickly, and each program once: both workers and the processes that tests start share a folder.
+    """Compile quickly, and each program once: workers, the processes that tests start and later runs share a folder.
 
-    Compiling takes most of the time of many tests. `JAX_COMPILATION_CACHE_DIR` names a folder that is kept.
+    Compiling takes most of the time of many tests. `JAX_COMPILATION_CACHE_DIR` names another folder than pytest's own.
     """
-    if _CACHE not in os.environ:
-        folder = tempfile.TemporaryDirectory(prefix="audio-compiled-")
-        config.add_cleanup(folder.cleanup)
-        os.environ[_CACHE] = folder.name
+    cache = getattr(config, "cache", None)
+    if _CACHE not in os.environ and cache is not None:
+        os.environ[_CACHE] = str(cache.mkdir("compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault(_QUICKLY, "1")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background, which processes inherit

@@ -64,6 +64,7 @@ def test_rematerialisation_trades_memory_for_nothing_else(rng):
         np.testing.assert_allclose(dots, none, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_block_inputs_can_wait_in_host_memory(rng):
     config = Qwen3xConfig(vocab_size=11, embed=64, mlp=96, layers=3, heads=2, kv_heads=2, head_dim=32, remat="full")
     inputs = _row(rng, 16, vocab=11)

@@ -223,7 +223,7 @@ def start_server():
     return Server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(speaker, tmp_path_factory):
     """A server by the command that people type, ended by an interrupt."""
     server = Server(tmp_path_factory.mktemp("server"), COMMAND, "demo", speaker, "--port", "0", "--max-seconds", "4")
@@ -236,7 +236,7 @@ def server(speaker, tmp_path_factory):
     assert list(server.folder.iterdir()) == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(server):
     """Where the page is served."""
     return server.address

@@ -68,6 +68,7 @@ def open_tab(browser, title):
     browser.click("#to-tab")
 
 
+@pytest.mark.slow
 @needs_gradio
 def test_a_click_translates_what_was_uploaded(address, browser, speaker, recording):
     browser.open(address)

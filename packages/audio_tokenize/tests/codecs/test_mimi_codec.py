@@ -56,6 +56,7 @@ def test_memory_does_not_grow_with_the_signal(mimi):
     assert len(set(held)) == 1
 
 
+@pytest.mark.slow
 def test_without_a_window_memory_and_compiled_functions_double_seldom(unbounded):
     """At 16 and 32 blocks of 1.28 s."""
     encode_block.clear_cache()

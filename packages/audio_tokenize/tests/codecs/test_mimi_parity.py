@@ -150,6 +150,7 @@ def test_a_checkpoint_of_transformers_and_its_state_are_the_same_codec(theirs, o
         np.testing.assert_array_equal(loaded.encode(noise(RATE)), ours.encode(noise(RATE)))
 
 
+@pytest.mark.slow
 def test_full_size_is_transformers(torch, load_theirs, tmp_path):
     """The published size, but for the codebooks that are not in use."""
     write_random_mimi(tmp_path, replace(MimiConfig(), num_quantizers=8))

@@ -111,6 +111,7 @@ print(num_killed, sum("part-" in name and name[0] != "." for name in seen), numb
 """
 
 
+@pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path):
     """Kills by the clock, so that reading, encoding, writing and renaming are all hit."""
     command = [sys.executable, "-W", "ignore", "-c", KILLED_AT_RANDOM, str(tmp_path)]

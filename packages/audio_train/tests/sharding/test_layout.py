@@ -65,8 +65,8 @@ def uneven(state: TrainState) -> Qwen3x:
 @pytest.mark.parametrize(
     ("placement", "remat", "kind"),
     [
-        (Placement(data=1, microbatches=4), "dots", "full"),
-        (Placement(data=1, fsdp=8), "none", "full"),
+        pytest.param(Placement(data=1, microbatches=4), "dots", "full", marks=pytest.mark.slow),
+        pytest.param(Placement(data=1, fsdp=8), "none", "full", marks=pytest.mark.slow),
         (Placement(data=2, fsdp=2, tensor=2), "dots", "grammar"),
         (Placement(replica=2, data=1, fsdp=2, tensor=2, microbatches=2), "full", "full"),
     ],
@@ -89,7 +89,7 @@ def test_gradients_do_not_depend_on_the_placement(
         np.testing.assert_allclose(found, ours, atol=2e-5 * scale, err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.parametrize("num_devices", [2, 8])
+@pytest.mark.parametrize("num_devices", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_step_moves_no_more_than_cut_weights_have_to(
     num_devices: int, cut: ResolvedRun, fresh_state, vocabulary: Vocabulary
 ):

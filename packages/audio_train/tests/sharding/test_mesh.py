@@ -24,7 +24,9 @@ def losses_on(
     return losses, state
 
 
-@pytest.mark.parametrize("placement", [Placement(), Placement(data=2, fsdp=2, tensor=2)])
+@pytest.mark.parametrize(
+    "placement", [pytest.param(Placement(), marks=pytest.mark.slow), Placement(data=2, fsdp=2, tensor=2)]
+)
 def test_losses_do_not_depend_on_the_placement(placement: Placement, varied, data_root, one_device):
     resolved = varied(
         optimizer=OptimizerSpec("cautious_adamc", 1e-2, weight_decay=0.1),

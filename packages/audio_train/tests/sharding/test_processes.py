@@ -80,6 +80,7 @@ def test_two_processes_train_as_one_and_go_on_where_a_signal_stopped_them(start,
     assert (launch["devices"]["processes"], launch["devices"]["count"]) == (2, 4)
 
 
+@pytest.mark.slow
 def test_processes_of_a_run_end_with_the_one_that_started_them(start, tmp_path: Path, wait_for_end):
     """One of them waits in a collective for the other, which is stopped: neither could run a handler."""
     launcher = start(tmp_path / "run", 2, 1, "--mesh", "data=2", "--set", "steps=100000")

@@ -77,7 +77,7 @@ def assert_same_state(found: TrainState, expected: TrainState) -> None:
         np.testing.assert_array_equal(flat_paths(found)[name], leaf, err_msg=name)
 
 
-@pytest.mark.parametrize("rule", ["cautious_adamc", "muon"])
+@pytest.mark.parametrize("rule", ["cautious_adamc", pytest.param("muon", marks=pytest.mark.slow)])
 def test_it_is_the_run_in_one_piece(rule: str, bases, continued, data_root: Path, tmp_path: Path):
     """Under the same rule, schedule and stages of the mixture; the second of these begins with the fourth step."""
     resolved = continued(optimizer=RULES[rule], steps=LAST - FIRST)
@@ -91,7 +91,10 @@ def test_it_is_the_run_in_one_piece(rule: str, bases, continued, data_root: Path
     assert_same_state(state_at(tmp_path, LAST, like), state_at(bases(rule), LAST, like))
 
 
-@pytest.mark.parametrize(("before", "after"), [("cautious_adamc", "adamw"), ("adamw", "cautious_adamc")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("cautious_adamc", "adamw"), pytest.param("adamw", "cautious_adamc", marks=pytest.mark.slow)],
+)
 def test_a_rule_goes_on_with_the_moments_of_another_at_that_batch_of_new_data(
     before: str, after: str, bases, continued, data_root: Path, tmp_path: Path
 ):

@@ -129,6 +129,7 @@ def test_a_run_goes_on_with_fewer_devices_each_time(varied, data_root: Path, tmp
     np.testing.assert_allclose(ours, theirs, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_microbatches_train_as_the_whole_batch_does(varied, data_root: Path, tmp_path: Path):
     steady = varied(optimizer=replace(varied().run.optimizer, name="adamw"))
     for parts in (1, 4):
