@@ -54,8 +54,8 @@ from audio_train import (
     ResolvedRun,
     Trainer,
     TrainRun,
+    find_experiment,
     find_recipe,
-    find_study,
     override,
     resolve,
 )
@@ -259,7 +259,7 @@ PEER_RATIOS = (
 
 def peer_run(root: Path, loss: str, precision: str, steps: int) -> ResolvedRun:
     """The model, batch and constants of `training_step.py` as a run, on windows of which 95 % are audio."""
-    vocabulary = find_study("exp2.1").vocabulary
+    vocabulary = find_experiment("exp2.1").vocabulary
     assert vocabulary is not None
     assert vocabulary.size == training_step.VOCABULARY
     rng = np.random.default_rng(0)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from audio_train import STUDIES, find_recipe, resolve
+from audio_train import experiments, find_recipe, resolve
 
 MARIN, QWEN3X = 128_256 + 4 + 8 * 2048, 151_669 + 2 + 4 + 8 * 2048
 PUBLISHED = {
     name: study
-    for study in STUDIES
+    for study in experiments().values()
     if study.vocabulary is not None and not study.source.startswith("this project's own")
     for name in study.runs
 }
@@ -137,7 +137,7 @@ YODAS = {
     "yodas2/hi": 0.000784368275,
     "yodas2/zh": 0.00050167398,
 }
-MIXES = {
+MIXTURES = {
     "mix2-v1": named({"e": 0.5, **split(0.5, ey=73, y=131)}),
     "mix2-v2": named({"m": THIRD, "e": THIRD, "ey": THIRD}, fix=True),
     "mix2-v3": named({"e": THIRD, **split(THIRD, ey=73, ya=65)}, fix=True),
@@ -266,11 +266,11 @@ SIZES = {"": S150, "-75m": S75, "-50m": S50, "-30m": S30}
 SMALL: dict[str, Any] = {"shape": S150, "batch": 128, "peak": 0.003 * ROOT_HALF * math.sqrt(512 / 1024)}
 TABLE: dict[str, Row] = {
     "exp1.1": BLUEBERRY_RUN,
-    **{f"exp1.2-{name}": Row(**SMALL, steps=steps_of(3e9, 128), mixture=mix) for name, mix in MIXES.items()},
+    **{f"exp1.2-{name}": Row(**SMALL, steps=steps_of(3e9, 128), mixture=mix) for name, mix in MIXTURES.items()},
     **{
         f"exp1.2-{name}-3b": Row(**SMALL, steps=steps_of(3e9, 128), mixture=mix)
         for name, mix in {
-            **{name: MIXES[name] for name in ("yodas2-en", "emilia-english", "mls-en")},
+            **{name: MIXTURES[name] for name in ("yodas2-en", "emilia-english", "mls-en")},
             **{name: {corpus: 1.0} for name, corpus in SINGLE.items()},
         }.items()
     },
@@ -279,7 +279,7 @@ TABLE: dict[str, Row] = {
         for weight in (1.5, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
     },
     **{
-        f"exp1.3-{name}": annealed("exp1.1", BLUEBERRY, MIXES[name])
+        f"exp1.3-{name}": annealed("exp1.1", BLUEBERRY, MIXTURES[name])
         for name in ("mls-en", "emilia-english", "yodas2-en", "mix3-v1", "mix2-v1")
     },
     **{
@@ -323,8 +323,8 @@ TABLE: dict[str, Row] = {
     **{
         f"exp2.1-135m-anneal-{name}": annealed("exp2.1-135m", SODA["135m"], with_text(mix))
         for name, mix in {
-            "mix3-v3": MIXES["mix3-v3"],
-            "mix2-v2": MIXES["mix2-v2"],
+            "mix3-v3": MIXTURES["mix3-v3"],
+            "mix2-v2": MIXTURES["mix2-v2"],
             "mix3-v5-w0.05": mix3_v5(0.05, THIRD),
         }.items()
     },

@@ -10,29 +10,29 @@ from typing import Any
 
 import pytest
 
-from audio_data import MIXES, Vocabulary, from_json, to_json
-from audio_train import STUDIES, ResolvedRun, Study, TrainRun, resolve
-from audio_train.recipes.study import mixture_name
-from audio_train.recipes.tokenization import produced_by
-from audio_train.studies import recipe_table
-from audio_train.studies.named_run import run_at_scale
+from audio_data import Vocabulary, from_json, to_json
+from audio_train import Experiment, ResolvedRun, TrainRun, experiments, resolve
+from audio_train.recipes.targets import find_target
+from audio_train.soda import page
+from audio_train.soda.mixtures import MIXTURES, mixture_name
+from audio_train.soda.tokenization import produced_by
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "recipes"
 PAGE = GOLDEN.parent.parent.parent / "docs" / "study.md"
 COMPACT = Vocabulary.compact("compact", 384, "embedded-v1", num_codebooks=8, codebook_size=2048, text_tokenizer="x")
-STUDY_BY_NAME = {study.name: study for study in STUDIES}
-PUBLISHED = [study for study in STUDIES if study.vocabulary is not None and not study.miniature]
-NAMES = [(study.name, name) for study in STUDIES for name in study.runs]
+STUDY_BY_NAME = {study.name: study for study in experiments().values()}
+PUBLISHED = [study for study in experiments().values() if study.vocabulary is not None and not study.fixed_size]
+NAMES = [(study.name, name) for study in experiments().values() for name in study.runs]
 
 
-def resolved_as_published(study: Study, name: str) -> ResolvedRun:
+def resolved_as_published(study: Experiment, name: str) -> ResolvedRun:
     return resolve(study.runs[name], study.vocabulary_of(name) or COMPACT)
 
 
-def recorded(study: Study, name: str) -> dict[str, Any]:
+def recorded(study: Experiment, name: str) -> dict[str, Any]:
     """What the golden file holds of a run: given and derived numbers, and those of its miniature."""
     whole = resolved_as_published(study, name).to_json()
-    small = resolve(run_at_scale(name, "smoke"), COMPACT).to_json()
+    small = resolve(find_target(name).at_scale("smoke"), COMPACT).to_json()
     derived = {key: small["derived"][key] for key in ("num_parameters", "num_steps", "peak_learning_rate")}
     return {
         "vocabulary": whole["vocabulary"]["name"],
@@ -44,12 +44,12 @@ def recorded(study: Study, name: str) -> dict[str, Any]:
     }
 
 
-def golden_file(study: Study) -> Path:
+def golden_file(study: Experiment) -> Path:
     return GOLDEN / f"{study.name}.json"
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
-def test_recipes_equal_their_golden_files(study: Study):
+@pytest.mark.parametrize("study", experiments().values(), ids=lambda study: study.name)
+def test_recipes_equal_their_golden_files(study: Experiment):
     found = {name: json.loads(json.dumps(recorded(study, name))) for name in study.runs}
     path = golden_file(study)
     if os.environ.get("UPDATE_GOLDEN"):
@@ -61,7 +61,7 @@ def test_recipes_equal_their_golden_files(study: Study):
 
 
 def test_there_is_no_other_golden_file():
-    assert {path.name for path in GOLDEN.iterdir()} == {f"{study.name}.json" for study in STUDIES}
+    assert {path.name for path in GOLDEN.iterdir()} == {f"{study.name}.json" for study in experiments().values()}
 
 
 def test_names_are_unique_and_follow_the_rule():
@@ -75,7 +75,7 @@ def test_names_are_unique_and_follow_the_rule():
 
 
 def test_what_a_study_says_of_its_runs_is_of_its_runs():
-    for study in STUDIES:
+    for study in experiments().values():
         for names in (study.reported, study.aliases, study.vocabularies, study.inactive):
             assert set(names) <= set(study.runs), study.name
         for path in (*study.choices, *study.derived):
@@ -90,7 +90,7 @@ def test_every_mixture_is_of_the_study_and_something_makes_each_of_its_corpora()
     for study in PUBLISHED:
         for run in study.runs.values():
             for stage in run.data.mixture:
-                assert mixture_name(stage.weights) in {*MIXES, *stage.weights}
+                assert mixture_name(stage.weights) in {*MIXTURES, *stage.weights}
                 for corpus in stage.weights:
                     assert corpus in produced_by(corpus).produces
             assert run.cadence.evaluation is not None
@@ -100,10 +100,10 @@ def test_every_mixture_is_of_the_study_and_something_makes_each_of_its_corpora()
 
 def test_every_mixture_of_the_study_but_the_unused_is_in_a_recipe():
     used = {mixture_name(s.weights) for study in PUBLISHED for run in study.runs.values() for s in run.data.mixture}
-    assert set(MIXES) - used == {"emilia_all", "soda_extension"}
+    assert set(MIXTURES) - used == {"emilia_all", "soda_extension"}
 
 
 def test_the_page_in_the_docs_is_the_one_that_recipes_give():
     if os.environ.get("UPDATE_GOLDEN"):
-        PAGE.write_text(recipe_table.page(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == recipe_table.page()
+        PAGE.write_text(page.page(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == page.page()

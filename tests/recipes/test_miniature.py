@@ -1,7 +1,7 @@
 """The page of what the miniature shows is the one that its numbers give, and the sweep behind it can be run again.
 
 `uv run pytest -m slow tests/recipes/test_miniature.py` trains the sweep; SMOKE_DATA names a folder to keep the data in.
-`audio-train miniature --data DATA --out RUNS --docs docs` trains everything and writes the page anew.
+`audio-train soda miniature --data DATA --out RUNS --docs docs` trains everything and writes the page anew.
 """
 
 import json
@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from audio_data import Vocabulary
-from audio_train import find_study
-from audio_train.recipes.catalogue import SMALL
-from audio_train.studies.comparisons import COMPARISONS
-from audio_train.studies.miniature import SWEEP, fit_lines
-from audio_train.studies.miniature_page import figures, page, sweep_fit
+from audio_train import find_experiment
+from audio_train.soda.catalogue import SMALL
+from audio_train.soda.comparisons import COMPARISONS
+from audio_train.soda.miniature import SWEEP, fit_lines
+from audio_train.soda.miniature_page import figures, page, sweep_fit
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 RESULTS = json.loads((DOCS / "miniature" / "results.json").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def test_the_numbers_are_of_the_runs_that_are_compared_now():
         assert len(seeds) == 1, name
         for row in rows.values():
             assert set(row["scores"]) == {column.label for column in compared[name].columns}
-    assert len(RESULTS["sweep"]) == len(find_study(SWEEP).runs)
+    assert len(RESULTS["sweep"]) == len(find_experiment(SWEEP).runs)
 
 
 def test_every_budget_of_the_sweep_has_its_minimum_inside():
@@ -59,8 +59,8 @@ def test_every_budget_of_the_sweep_has_its_minimum_inside():
 def test_the_sweep_runs_again_and_goes_on_where_it_was(tmp_path: Path):
     """Train it in two goes, and fit its losses by the commands of the page."""
     data = Path(os.environ.get("SMOKE_DATA", tmp_path / "data"))
-    start, runs = time.monotonic(), list(find_study(SWEEP).runs)
-    study = ("study", SWEEP, "--data", str(data), "--out", str(tmp_path / "sweep"))
+    start, runs = time.monotonic(), list(find_experiment(SWEEP).runs)
+    study = ("soda", "run", SWEEP, "--data", str(data), "--out", str(tmp_path / "sweep"))
     _run(*study, "--only", runs[0])
     assert f"{SWEEP}: 1 of {len(runs)} runs are finished" in _run(*study).stderr
     assert time.monotonic() - start < SECONDS

@@ -29,7 +29,7 @@ from audio_tokenize import DocumentTranscoder, VocabularyFolder
 from audio_tokenize.cli import main as audio_tokenize
 from audio_tokenize.codecs.mimi import MimiConfig, write_random_mimi
 from audio_train.cli import main as audio_train
-from audio_train.recipes.tokenization import TOKENIZATIONS
+from audio_train.soda.tokenization import TOKENIZATIONS
 
 RATE_HZ = 24_000
 LONG_SECONDS = 61.0

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from audio_train import STUDIES, Study, provenance, resolve
+from audio_train import Experiment, experiments, resolve
 from audio_train.cli import main
+from audio_train.recipes import provenance
 
-RECIPES = [(study, name) for study in STUDIES if study.vocabulary is not None for name in study.runs]
+RECIPES = [(study, name) for study in experiments().values() if study.vocabulary is not None for name in study.runs]
 
 
 def answer(*words: str) -> dict[str, Any]:
@@ -17,15 +18,15 @@ def answer(*words: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("study", "name"), RECIPES, ids=[name for _, name in RECIPES])
-def test_every_recipe_is_shown_and_priced(study: Study, name: str):
+def test_every_recipe_is_shown_and_priced(study: Experiment, name: str):
     vocabulary = study.vocabulary_of(name)
     assert vocabulary is not None
     resolved = resolve(study.runs[name], vocabulary)
     shown = answer("show", name)
     assert shown["fingerprint"] == resolved.fingerprint
-    assert shown["study"]["reported"] == study.reported_of(name)
+    assert shown["experiment"]["reported"] == study.reported_of(name)
     assert all(provenance.origin_of(path, shown["origins"]) for path, _ in provenance.leaves(shown["run"], "run"))
-    priced = answer("plan", name, "--slice", "h100-1" if study.miniature else "v5p-16", "--no-compile")
+    priced = answer("plan", name, "--slice", "h100-1" if study.fixed_size else "v5p-16", "--no-compile")
     assert priced["fingerprint"] == resolved.fingerprint
     assert priced["training_flops"]["full_attention"] == resolved.training_flops
     assert priced["estimated_seconds"] > 0

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from audio_data import Vocabulary
-from audio_train import STUDIES, ModelShape
-from audio_train.studies.named_run import run_at_scale
+from audio_train import ModelShape, experiments
+from audio_train.recipes.targets import find_target
 
 pytestmark = pytest.mark.optimized
 
 PROGRAM = str(Path(sys.executable).with_name("audio-train"))
-NAMES = [name for study in STUDIES if study.vocabulary is not None for name in study.runs]
+NAMES = [name for study in experiments().values() if study.vocabulary is not None for name in study.runs]
 SECONDS = 180
 
 
@@ -38,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_smoke(name: str, root: Path, out: Path) -> float:
     """Make the data, run the recipe; returns the seconds of the run."""
-    audio_train("smoke-data", "--out", str(root), "--for", name)
+    audio_train("soda", "make-smoke-data", "--out", str(root), "--for", name)
     start = time.monotonic()
     audio_train("run", name, "--scale", "smoke", "--data", str(root), "--out", str(out))
     return time.monotonic() - start
@@ -87,9 +87,9 @@ def published_folder(folder: Path, shape: ModelShape, vocab_size: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "theta"), [("exp2.2-0.6b", 5e5), ("exp2.2-weights-function-0.6b", 1e6)])
 def test_a_warm_start_begins_with_a_folder_as_published(name: str, theta: float, root: Path, tmp_path: Path):
-    audio_train("smoke-data", "--out", str(root), "--for", "exp1.4-text-5")
+    audio_train("soda", "make-smoke-data", "--out", str(root), "--for", "exp1.4-text-5")
     vocabulary = Vocabulary.read(root / "vocabulary" / "vocabulary.json")
-    shape = run_at_scale(name, "smoke").model
+    shape = find_target(name).at_scale("smoke").model
     assert isinstance(shape, ModelShape)
     published_folder(tmp_path / "hub", shape, vocabulary.size)
     weights = {"yodas2/en": 0.95, "nemotron_cc/hq_actual": 0.05}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 
 from audio_data import Vocabulary
-from audio_train import STUDIES, Placement, ResolvedRun, resolve
+from audio_train import Placement, ResolvedRun, experiments, resolve
 from audio_train.sharding.mesh import make_mesh
 from audio_train.training.state import abstract_state
 from audio_train.training.step import Batch, objective
@@ -29,7 +29,7 @@ def distinct_steps() -> dict[str, ResolvedRun]:
     No shape of a model depends on the batch.
     """
     found: dict[str, ResolvedRun] = {}
-    for study in (study for study in STUDIES if not study.miniature):
+    for study in (study for study in experiments().values() if not study.fixed_size):
         for name, recipe in study.runs.items():
             run = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, batch_size=1))
             resolved = resolve(run, study.vocabulary_of(name) or COMPACT)

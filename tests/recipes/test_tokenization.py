@@ -2,13 +2,13 @@
 
 import pytest
 
-from audio_data import MIXES
 from audio_tokenize import STUDY_DATASETS
 from audio_tokenize.cli import main as audio_tokenize
 from audio_tokenize.corpora.cards import card
 from audio_tokenize.vocabularies.published import PUBLISHED
-from audio_train.recipes.catalogue import MARIN_MIMI, QWEN3X_MIMI
-from audio_train.recipes.tokenization import TOKENIZATIONS, Tokenization, produced_by
+from audio_train.soda.catalogue import MARIN_MIMI, QWEN3X_MIMI
+from audio_train.soda.mixtures import MIXTURES
+from audio_train.soda.tokenization import TOKENIZATIONS, Tokenization, produced_by
 
 RECIPES = list(TOKENIZATIONS.values())
 SPEECH = [recipe for recipe in RECIPES if recipe.codec is not None]
@@ -51,7 +51,7 @@ def test_every_published_dataset_but_evaluation_sets_is_made():
 
 
 def test_every_corpus_of_every_mixture_is_made():
-    for mix in MIXES.values():
+    for mix in MIXTURES.values():
         for corpus in mix.weights:
             assert corpus in produced_by(corpus).produces
 

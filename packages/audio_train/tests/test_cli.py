@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from audio_data import to_json
-from audio_train import STUDIES, Placement, Trainer, TrainRun, read_metrics
+from audio_train import Placement, Trainer, TrainRun, experiments, read_metrics
 from audio_train.cli import main
 from audio_train.training import launch
 
@@ -46,13 +46,17 @@ def test_help_imports_no_jax():
 def test_recipes_are_listed(invoke):
     listed = json.loads(invoke("recipes", "--json").stdout)
     by_name = {row["name"]: row for row in listed["recipes"]}
-    assert set(by_name) == {name for study in STUDIES for name in study.runs}
+    assert set(by_name) == {name for study in experiments().values() for name in study.runs}
     cold = by_name["exp2.1-4b"]
     assert (cold["num_parameters"], cold["num_steps"], cold["mixture"]) == (4_374_089_216, 238_419, "soda")
-    assert {c["name"]: c["revision"] for c in listed["checkpoints"]}["soda-p"] == "9dc7905"
-    assert [export["step"] for export in listed["exports"]] == [10_000, 210_000, 220_000, 230_000]
     (line,) = (line for line in invoke("recipes").stdout.splitlines() if line.split()[:1] == ["exp2.1-4b"])
     assert line.split()[1:] == ["4.37B", "parameters", "500B", "tokens", "1.57e22", "FLOPs"]
+
+
+def test_checkpoints_of_the_study_are_listed(invoke):
+    listed = json.loads(invoke("soda", "checkpoints", "--json").stdout)
+    assert {c["name"]: c["revision"] for c in listed["checkpoints"]}["soda-p"] == "9dc7905"
+    assert [export["step"] for export in listed["exports"]] == [10_000, 210_000, 220_000, 230_000]
 
 
 def test_show_prints_every_number_and_its_overrides(invoke):
@@ -72,7 +76,7 @@ def test_show_prints_every_number_and_its_overrides(invoke):
         (["show", "exp1.6-9e18-d512", "--set", "data.batch_size=32"], "follows from the budget and the width"),
         (["show", "exp1.3-mls-en", "--set", "steps=1000"], "`steps` of `exp1.3-mls-en` follows from where the anneal"),
         (["isoflop", "fit", "nowhere.csv"], "is no file of losses"),
-        (["tokenization", "tokenize-emilia-fixed"], "did you mean tokenize-emilia-fix"),
+        (["soda", "tokenization", "tokenize-emilia-fixed"], "did you mean tokenize-emilia-fix"),
         (["show", "quickstart"], "takes its vocabulary from the data; give --data"),
         (["resume", "nowhere"], "holds no run"),
         (["export", "nowhere"], "holds no run"),

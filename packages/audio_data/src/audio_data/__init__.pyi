@@ -21,12 +21,10 @@ from .loader import RowOrigin as RowOrigin
 from .loader import TokenBatch as TokenBatch
 from .manifest import Manifest as Manifest
 from .manifest import ShardInfo as ShardInfo
-from .mixes import MIXES as MIXES
-from .mixes import Mix as Mix
-from .mixes import named_mixture as named_mixture
 from .mixture import Mixture as Mixture
 from .mixture import MixtureIndex as MixtureIndex
 from .mixture import Stage as Stage
+from .mixture import parse_weights as parse_weights
 from .outputs import check_output as check_output
 from .outputs import check_replaceable as check_replaceable
 from .outputs import replace_folder as replace_folder

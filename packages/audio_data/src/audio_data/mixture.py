@@ -248,3 +248,27 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
     """
     digest = hashlib.sha256("\0".join(map(str, (seed, *purpose))).encode()).digest()
     return int.from_bytes(digest[:4], "little")
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Mixture weights from `NAME=WEIGHT,...`, as `--mixture` takes them.
+
+    Args:
+        text: Datasets and their weights, which need not sum to 1, such as ``"asr=1,tts=0.5"``.
+
+    Raises:
+        InputError: An entry has no weight, a weight is not a positive number, or a dataset is named twice.
+    """
+    weights: dict[str, float] = {}
+    for entry in text.split(","):
+        name, _, number = (part.strip() for part in entry.rpartition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = 0.0
+        if not name or name in weights or not 0 < weight < math.inf:
+            raise InputError(
+                f"`--mixture` must be NAME=WEIGHT,... with each dataset once and weights above 0, got {text!r}"
+            )
+        weights[name] = weight
+    return weights

@@ -10,7 +10,7 @@ from audio_data import read_bytes, storage_path, write_bytes
 def test_help_names_the_commands_and_needs_no_library():
     program = "import sys; from audio_data.cli import main; sys.argv = ['audio-data', '--help']; main()"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    for command in ("build", "inspect", "verify", "stats", "mixes"):
+    for command in ("build", "inspect", "verify", "stats"):
         assert command in result.stdout
     imported = "import sys, audio_data.cli; print(sorted({'numpy', 'grain', 'jax', 'rich'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True).stdout == "[]\n"

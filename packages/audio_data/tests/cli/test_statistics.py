@@ -3,8 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from audio_data import Document, Mix
-from audio_data.mixes import MIXES
+from audio_data import Document
 
 
 def test_stats_counts_and_prices(built, run):
@@ -13,24 +12,22 @@ def test_stats_counts_and_prices(built, run):
     assert report["total"] == {"num_documents": 2, "num_tokens": 6, "audio_seconds": 1.5}
     assert report["corpora"]["a"]["tokens_by_kind"]["special"] == 3
     assert "text                        3  50.00%" in run("stats", data).stdout
-    assert "corpus `yodas2/en` is not among the data" in run("stats", data, "--mixture", "text_5", status=2).stderr
+    assert (
+        "corpus `yodas2/en` is not among the data"
+        in run("stats", data, "--mixture", "yodas2/en=0.95,a=0.05", status=2).stderr
+    )
 
 
-@pytest.fixture
-def mixture_of_a(monkeypatch):
-    monkeypatch.setitem(MIXES, "only_a", Mix("only_a", {"a": 1}, "nowhere.py", "a test"))
-
-
-def test_stats_prices_a_run(built, run, mixture_of_a):
+def test_stats_prices_a_run(built, run):
     data, _ = built
-    report = json.loads(run("stats", data, "--mixture", "only_a", "--tokens", "600", "--json").stdout)
+    report = json.loads(run("stats", data, "--mixture", "a=1", "--tokens", "600", "--json").stdout)
     assert report["corpora"]["a"]["epochs"] == 100
-    assert "weight 1.0000, 100 epochs" in run("stats", data, "--mixture", "only_a", "--tokens", "600").stdout
+    assert "weight 1.0000, 100 epochs" in run("stats", data, "--mixture", "a=1", "--tokens", "600").stdout
 
 
 @pytest.mark.parametrize("tokens", ["0", "-5", "nan", "inf"])
 def test_stats_refuses_a_run_without_tokens(built, run, tokens):
-    message = run("stats", built[0], "--mixture", "soda", "--tokens", tokens, status=2).stderr
+    message = run("stats", built[0], "--mixture", "a=1", "--tokens", tokens, status=2).stderr
     assert "`--tokens`: expected a number above 0, such as 500e9" in message
 
 
@@ -47,11 +44,11 @@ def test_tokens_of_a_run_need_its_mixture(built, run):
     assert "give `--mixture` too" in run("stats", built[0], "--tokens", "500e9", status=2).stderr
 
 
-def test_a_corpus_of_empty_documents_is_counted_but_not_priced(tmp_path, run, write_dataset, mixture_of_a):
+def test_a_corpus_of_empty_documents_is_counted_but_not_priced(tmp_path, run, write_dataset):
     write_dataset(tmp_path / "d" / "a", [Document(np.zeros(0, np.int32))] * 3)
     page = tmp_path / "stats.html"
     assert "a: 3 documents, 0 tokens" in run("stats", tmp_path / "d", "--html", page).stdout
     assert "<svg" in page.read_text()
-    message = run("stats", tmp_path / "d", "--mixture", "only_a", "--tokens", 1, status=2).stderr
+    message = run("stats", tmp_path / "d", "--mixture", "a=1", "--tokens", 1, status=2).stderr
     assert "corpus `a` in" in message
     assert "expected at least 1 token to read, got 3 empty documents" in message

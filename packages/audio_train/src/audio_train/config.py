@@ -40,14 +40,14 @@ def _check_function(model: "NamedModel | ModelShape") -> None:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model of the study, by name.
+    """A model by the name of its size; `audio-model describe` lists them.
 
     Attributes:
         size: a name that `audio_model.named_size` knows.
         tied: whether the output matrix is the embedding matrix.
         max_seq_len: longest sequence, in tokens, the exported model declares.
         rope_theta: base of the rotary frequencies; weights that others trained bring theirs.
-        rope_scaling: `"llama3"` stretches long wavelengths as Llama-3 and the study do, `"none"` leaves them.
+        rope_scaling: `"llama3"` stretches long wavelengths as Llama-3 does, `"none"` leaves them.
         rms_epsilon: added to the mean square in every norm.
     """
 
@@ -75,7 +75,7 @@ class ModelShape:
         head_dim: width of one head; even.
         tied: whether the output matrix is the embedding matrix.
         rope_theta: base of the rotary frequencies.
-        rope_scaling: `"llama3"` stretches long wavelengths as Llama-3 and the study do, `"none"` leaves them.
+        rope_scaling: `"llama3"` stretches long wavelengths as Llama-3 does, `"none"` leaves them.
         max_seq_len: longest sequence, in tokens, the exported model declares.
         rms_epsilon: added to the mean square in every norm.
     """
@@ -96,6 +96,10 @@ class ModelShape:
         _check_function(self)
 
 
+ALL_DATASETS = "*"
+"""Stands for the datasets of the data folder in `MixtureStage.weights`."""
+
+
 @dataclass(frozen=True)
 class MixtureStage:
     """Mixture weights from a point of the run on.
@@ -103,7 +107,8 @@ class MixtureStage:
     Attributes:
         start_fraction: where the stage begins, as a fraction in [0, 1) of the run's steps, those of a run that it
             continues included.
-        weights: weight of each corpus among the rows, of any sum.
+        weights: weight of each dataset among the rows, of any sum. `ALL_DATASETS` in place of a name stands for every
+            dataset of the data folder whose name does not begin with `heldout`, weighted by its tokens.
     """
 
     start_fraction: float
@@ -122,15 +127,15 @@ class DataSpec:
         mixture: the stages of the run in order; the first starts at fraction 0.
         seq_len: tokens in a row.
         batch_size: rows in a step, over all devices.
-        packing: `"windows"` cuts the concatenated stream of a corpus into rows as the study does; `"best_fit"` packs
+        packing: `"windows"` cuts the concatenated stream of a corpus into rows; `"best_fit"` packs
             whole documents into rows and pads the rest; `"next_fit"` packs them in stored order and keeps the first row
-            of a longer one, as the study's fine-tuning does.
-        positions: whether positions run on through a row (`"continue"`, as in the study) or restart with each document.
+            of a longer one.
+        positions: whether positions run on through a row (`"continue"`) or restart with each document.
         max_segments: most documents in one packed row.
         block: rows over which the mixture's shares are exact.
-        permutation: `"epoch"` reads a corpus in a new order each time, `"fixed"` in the same one, as in the study.
+        permutation: `"epoch"` reads a corpus in a new order each time, `"fixed"` in the same one.
         remainder: who gets the rows of a block that are left once each corpus has the whole part of its share: those
-            with the `"largest_fraction"` of a row one each, or the `"largest_corpus"` all of them, as in the study.
+            with the `"largest_fraction"` of a row one each, or the `"largest_corpus"` all of them, as Levanter does.
     """
 
     mixture: tuple[MixtureStage, ...]
@@ -189,7 +194,7 @@ class OptimizerSpec:
         weight_decay: coefficient of the decay of matrices; embeddings and norms do not decay.
         max_grad_norm: global gradient norm above which gradients are scaled down to it.
         cautious_mean: over what the cautious mask is averaged: each layer's own array (`"layer"`, what new recipes take
-            where they say nothing) or the array in which all layers are stacked (`"stacked"`, the study's).
+            where they say nothing) or the array in which all layers are stacked (`"stacked"`, as Levanter does).
         muon_learning_rate_scale: learning rate of the Muon part over that of the AdamW part.
         muon_momentum: momentum of the Muon part.
     """
@@ -229,8 +234,7 @@ class ScheduleSpec:
         decay: length of the decay at the end of the run; None for everything after the warm-up.
         min_ratio: learning rate at the end over the peak.
         overlap: what happens where warm-up and decay together exceed the run: `"shorten_decay"` (corrected) lets the
-            decay begin when the warm-up ends; `"skip_warmup"` lets the decay win, which is what the study's
-            fine-tuning configuration does.
+            decay begin when the warm-up ends; `"skip_warmup"` lets the decay win, as Levanter does.
     """
 
     shape: Literal["linear", "cosine"] = "linear"
@@ -283,18 +287,18 @@ class StartSpec:
             not be this one's (annealing).
         audio_rows: how embedding rows of audio ids begin: `"random"` as all others, or from the codec's own
             `"codebooks"`, read from `DATA/vocabulary/codebooks.safetensors`. Only from scratch.
-        initialization: how the vocabulary matrices begin; see `audio_model.initialize`. `"haliax"` is the study's,
-            `"unit_logits"` what new recipes take where they say nothing. Only from scratch.
+        initialization: how the vocabulary matrices begin; see `audio_model.initialize`. `"haliax"` is that of
+            Levanter's models, `"unit_logits"` what new recipes take where they say nothing. Only from scratch.
         source: what the weights are called: a model's name on the hub, or a run's with the steps taken, such as
             `exp1.1@190000` (without them, its newest checkpoint). Where it is a path that exists, nothing need be
             given at launch.
         revision: commit of the published weights, where it is known.
         state: what else is taken from a checkpoint: nothing (`"fresh"`: zero moments, step 0, the first batch), or
             the whole training state (`"continue"`: moments, update count and step). A run that continues goes on at
-            the checkpoint's step of its own schedule and at that batch of its own mixture, as the study anneals. Its
+            the checkpoint's step of its own schedule and at that batch of its own mixture. Its
             update rule may be another with the same moments (`cautious_adamc` and `adamw`).
         function: whose rotary base, rotary scaling and norm epsilon hold, which change no shape and yet what weights
-            compute. `"run"`: those of the run's `model`, whatever the weights were trained with, as in the study;
+            compute. `"run"`: those of the run's `model`, whatever the weights were trained with;
             `"weights"`: those of the weights, which the run's `model` has to state. Where nothing is said (None) and
             the two differ, the start is refused.
     """

@@ -1,4 +1,4 @@
-"""The miniature of everything: from recordings to a trained model and a report, as the commands a user would type.
+"""The quickstart: from recordings to a trained model and a report, as the commands a user would type.
 
 Nothing here computes. `commands` is the list of command lines, a pure function of the options; `main` prints each one
 and runs it in a process of its own, so that what is shown is what happens. Every command goes on where it was stopped
@@ -230,4 +230,4 @@ Try next:
   audio-eval demo {out / "run"}                       talk to it in a browser (`pip install 'audio-eval[demo]'`)
   audio-tokenize inspect {out / "data" / "asr"}              what a document looks like
   audio-train show quickstart --data {out / "data"}      every number of the run
-  audio-train recipes                                  the study's experiments"""
+  audio-train recipes                                  every named training run"""

@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from audio_data import InputError
-from audio_train import Measurement, fit_isoflop, fit_parametric, isoflop_grid
+from audio_train import Measurement, fit_isoflop, fit_parametric
 from audio_train.cli import main
 from audio_train.isoflop.report import read_measurements
+from audio_train.soda.isoflop_grid import isoflop_grid
 
 VOCAB = 144_644
 FLOOR, A, ALPHA, B, BETA = 1.7, 400.0, 0.34, 410.0, 0.28
@@ -133,7 +134,8 @@ def write_losses(path: Path, measurements: list[Measurement]) -> Path:
 def test_the_command_fits_predicts_and_draws(tmp_path: Path):
     losses = write_losses(tmp_path / "losses.csv", drawn(0.003))
     assert read_measurements(losses) == drawn(0.003)
-    words = ["isoflop", "fit", str(losses), "--predict", "1e21", "--figures", str(tmp_path / "figures")]
+    words = ["isoflop", "fit", str(losses), "--predict", "1e21", "--vocab-size", "144644"]
+    words += ["--figures", str(tmp_path / "figures")]
     said = CliRunner().invoke(main, words, catch_exceptions=False)
     assert "num_parameters = " in said.stdout
     assert "for 1e+21 FLOPs:" in said.stdout
@@ -146,6 +148,13 @@ def test_the_command_fits_predicts_and_draws(tmp_path: Path):
     assert curves.count("★") == 7
     assert curves.count("<circle") == 66 + 7  # runs and legend
     assert f"tokens ~ C^{found['laws']['num_tokens']['exponent']:.3f}" in laws
+
+
+def test_a_prediction_needs_the_size_of_the_vocabulary(tmp_path: Path):
+    losses = write_losses(tmp_path / "losses.csv", drawn(0.003))
+    result = CliRunner().invoke(main, ["isoflop", "fit", str(losses), "--predict", "1e21"])
+    assert result.exit_code == 2
+    assert "--predict needs --vocab-size N" in result.stderr
 
 
 def test_a_file_of_losses_may_come_from_a_spreadsheet(tmp_path: Path):

@@ -48,7 +48,7 @@ def cosine(elapsed: float, low: float = 0.0) -> float:
     return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * elapsed))
 
 
-STUDY = OptimizerSpec("cautious_adamc", PEAK, 0.98, 0.98, 1e-16, weight_decay=0.5)
+EXPERIMENT = OptimizerSpec("cautious_adamc", PEAK, 0.98, 0.98, 1e-16, weight_decay=0.5)
 PLAIN = OptimizerSpec("adamw", PEAK, weight_decay=0.1, max_grad_norm=5.0)
 LINEAR = ScheduleSpec(warmup=0.25, decay=0.5)
 LINEAR_RATE = [PEAK * t / 3 for t in range(3)] + [PEAK] * 3 + [PEAK * (1 - t / 6) for t in range(6)]
@@ -57,11 +57,11 @@ COSINE_RATE = LINEAR_RATE[:6] + [PEAK * cosine(t / 6, 0.1) for t in range(6)]
 TUNING = ScheduleSpec(shape="cosine", warmup=0.25, decay=1.0)
 
 CASES = {
-    "cautious_adamc, mean of a layer, linear": Case(STUDY, LINEAR, LINEAR_RATE.__getitem__),
+    "cautious_adamc, mean of a layer, linear": Case(EXPERIMENT, LINEAR, LINEAR_RATE.__getitem__),
     "cautious_adamc, mean of all layers, linear": Case(
-        replace(STUDY, cautious_mean="stacked"), LINEAR, LINEAR_RATE.__getitem__
+        replace(EXPERIMENT, cautious_mean="stacked"), LINEAR, LINEAR_RATE.__getitem__
     ),
-    "cautious_adamc, mean of a layer, cosine": Case(STUDY, COSINE, COSINE_RATE.__getitem__),
+    "cautious_adamc, mean of a layer, cosine": Case(EXPERIMENT, COSINE, COSINE_RATE.__getitem__),
     "adamw, linear": Case(PLAIN, LINEAR, LINEAR_RATE.__getitem__),
     "adamw, cosine": Case(PLAIN, COSINE, COSINE_RATE.__getitem__),
     # A run of 48 updates and this one's 12 are 60: a warm-up of 3, which lies behind, and 57 of decay.

@@ -9,7 +9,7 @@ from audio_train import LossSpec, Placement, plan_run
 from audio_train.planning.hardware import ACCELERATORS
 from audio_train.planning.plan import Compiled
 from audio_train.planning.step_time import BlockCost, step_time
-from audio_train.studies.named_run import named_run
+from audio_train.recipes.targets import named_run
 
 V5P, PEAK = ACCELERATORS["v5p"], 459e12
 TOKENS, SEQ = 512 * 4096 / 128, 4096

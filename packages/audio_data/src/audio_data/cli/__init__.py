@@ -1,10 +1,9 @@
-"""The command line: `audio-data build | inspect | verify | stats | mixes`."""
+"""The command line: `audio-data build | inspect | verify | stats`."""
 
 import click
 
 from audio_data.cli.building import build
 from audio_data.cli.inspection import inspect
-from audio_data.cli.mixtures import mixes
 from audio_data.cli.statistics import stats
 from audio_data.cli.verification import verify
 
@@ -15,5 +14,5 @@ def main() -> None:
     """Token datasets: build, look into, count and check them. Paths are local, gs:// or s3://."""
 
 
-for _command in (build, inspect, verify, stats, mixes):
+for _command in (build, inspect, verify, stats):
     main.add_command(_command)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @data_argument
-@click.option("--mixture", help="Show what this mixture of the study draws from each corpus.")
+@click.option("--mixture", metavar="NAME=WEIGHT,...", help="Show what this mixture draws from each dataset.")
 @click.option("--tokens", type=float, help="Tokens of a run, e.g. 500e9: show how often it reads each corpus.")
 @click.option("--html", "page", type=PATH, help="Also write a page with a figure to this file.")
 @json_option
@@ -21,16 +21,15 @@ def stats(
     data: "StoragePath", mixture: str | None, tokens: float | None, page: "StoragePath | None", as_json: bool
 ) -> None:
     """Count documents, tokens by kind and hours of every dataset below DATA."""
-    from audio_data import InputError, check_output, open_root, write_output
+    from audio_data import InputError, Mixture, check_output, open_root, parse_weights, write_output
     from audio_data.describe import dataset_lines, describe_datasets
     from audio_data.figures import GENERATOR, statistics_page
-    from audio_data.mixes import named_mixture
 
     if tokens is not None and mixture is None:
         raise InputError("`--tokens` says how often a mixture reads each corpus: give `--mixture` too, or leave it out")
     if tokens is not None and not (math.isfinite(tokens) and tokens > 0):
         raise InputError(f"`--tokens`: expected a number above 0, such as 500e9, got {tokens!r}")
-    chosen = None if mixture is None else named_mixture(mixture)
+    chosen = None if mixture is None else Mixture.constant("mixture", parse_weights(mixture))
     if page is not None:
         check_output(page, GENERATOR.encode())
     datasets = open_root(data)

@@ -10,26 +10,7 @@ from audio_train.cli.options import JSON_OPTION
 
 @click.group()
 def isoflop() -> None:
-    """The isoFLOP grid, and scaling laws from losses at equal compute."""
-
-
-@isoflop.command()
-@JSON_OPTION
-def grid(as_json: bool) -> None:
-    """List the models of every budget: the sweep and the targets."""
-    from audio_train.isoflop.report import grid_rows
-
-    rows = grid_rows()
-    if as_json:
-        click.echo(json.dumps(rows))
-        return
-    for row in rows:
-        click.echo(
-            f"{row['recipe']:<22} {row['kind']:<6} {row['budget_forward_flops']:.0e} forward, "
-            f"{row['budget_training_flops']:.2g} in all: {row['layers']:>2} layers, batch {row['batch_size']:>3}, "
-            f"{row['steps']:>6} steps, learning rate {row['learning_rate']:.6f}, beta2 {row['beta2']:.5f}, "
-            f"{row['num_parameters'] / 1e6:>6.1f}M, {row['num_tokens'] / 1e9:>7.3f}B tokens, {row['tpu']}"
-        )
+    """Scaling laws from losses at equal compute."""
 
 
 @isoflop.command()
@@ -49,22 +30,30 @@ def losses(runs: tuple[Path, ...], out: Path) -> None:
 @click.option(
     "--predict", "budgets", type=float, multiple=True, help="Predict the best model of this budget, in FLOPs."
 )
+@click.option("--vocab-size", type=click.IntRange(min=1), help="Number of token ids of the predicted models.")
 @click.option("--parametric/--no-parametric", default=True, help="Fit L(N, D) to all runs too.  [default: on]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @JSON_OPTION
 def fit(
-    losses: Path, figures: Path | None, budgets: tuple[float, ...], parametric: bool, seed: int, as_json: bool
+    losses: Path,
+    figures: Path | None,
+    budgets: tuple[float, ...],
+    vocab_size: int | None,
+    parametric: bool,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Fit power laws to LOSSES, a CSV file with the columns budget_flops, num_parameters, num_tokens and loss."""
     from audio_train.isoflop import report as report
     from audio_train.isoflop.fit import fit_isoflop
     from audio_train.isoflop.parametric import fit_parametric
-    from audio_train.recipes.catalogue import MARIN_MIMI
 
+    if budgets and vocab_size is None:
+        raise click.UsageError("--predict needs --vocab-size N, which decides how many parameters a width has")
     measurements = report.read_measurements(losses)
     found = fit_isoflop(measurements, seed=seed)
     formula = fit_parametric(measurements, seed=seed) if parametric else None
-    predictions = [found.predict(budget, MARIN_MIMI.size) for budget in budgets]
+    predictions = [found.predict(budget, vocab_size or 0) for budget in budgets]
     drawn = report.write_figures(found, figures) if figures else []
     if as_json:
         click.echo(json.dumps({**report.fit_json(found, formula, predictions), "figures": list(map(str, drawn))}))

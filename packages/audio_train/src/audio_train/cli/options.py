@@ -10,11 +10,15 @@ DATA_OPTION = click.option(
 SET_OPTION = click.option(
     "--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Change a field, such as optimizer.beta2=0.98."
 )
+TARGET_ARGUMENT = click.argument("target", metavar="TARGET")
+MIXTURE_OPTION = click.option(
+    "--mixture", metavar="NAME=WEIGHT,...", help="Datasets to train on, such as asr=1,tts=1, instead of the recipe's."
+)
 SCALE_OPTION = click.option(
     "--scale",
     type=click.Choice(["published", "smoke"]),
     default="published",
     show_default=True,
-    help="As published, or a miniature that two CPU cores train in minutes.",
+    help="As published, or shrunk so that two CPU cores train it in minutes.",
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audio_train.cli.options import DATA_OPTION, JSON_OPTION, SCALE_OPTION, SET_OPTION
+from audio_train.cli.options import DATA_OPTION, JSON_OPTION, MIXTURE_OPTION, SCALE_OPTION, SET_OPTION, TARGET_ARGUMENT
 
 if TYPE_CHECKING:
-    from audio_train.studies.scale import Scale
-    from audio_train.training.launch import Outcome
+    from audio_train.recipes.smoke_scale import Scale
+    from audio_train.training.launch import RunResult
 
 MESH_OPTION = click.option("--mesh", metavar="AXIS=N,...", help="Devices along fsdp, tensor, data and replica.")
 MICROBATCHES_OPTION = click.option(
@@ -41,9 +41,10 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("recipe")
+@TARGET_ARGUMENT
 @click.option("--data", "data_root", type=click.Path(path_type=Path), required=True, help="Folder of the datasets.")
 @click.option("--out", "out_dir", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@MIXTURE_OPTION
 @SCALE_OPTION
 @SET_OPTION
 @click.option(
@@ -59,9 +60,10 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @launched
 def run(
-    recipe: str,
+    target: str,
     data_root: Path,
     out_dir: Path,
+    mixture: str | None,
     scale: "Scale",
     assignments: tuple[str, ...],
     minutes: float | None,
@@ -69,16 +71,21 @@ def run(
     start: Path | None,
     **how: Any,
 ) -> None:
-    """Train RECIPE, or go on with it where it stopped, and export the model to OUT/export."""
+    """Train a recipe, or resume it where it stopped, and export the model to OUT/export.
+
+    TARGET is a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json.
+    """
     options = _options(**how)
-    from audio_train.studies.named_run import named_run
-    from audio_train.studies.smoke_data import start_folder
+    from audio_data import parse_weights
+    from audio_train.recipes.smoke_scale import start_folder
+    from audio_train.recipes.targets import named_run
     from audio_train.training import launch
 
-    resolved = named_run(recipe, data_root, assignments, scale, options["max_quarantined"]).resolved
+    weights = None if mixture is None else parse_weights(mixture)
+    named = named_run(target, data_root, assignments, scale, options["max_quarantined"], weights)
     if start is None and scale == "smoke":
-        start = start_folder(resolved.run, data_root)
-    _report(launch.run(resolved, data_root, out_dir, resume=resume, minutes=minutes, start=start, **options))
+        start = start_folder(named.resolved.run, named.target.experiment, data_root)
+    _report(launch.run(named.resolved, data_root, out_dir, resume=resume, minutes=minutes, start=start, **options))
 
 
 @click.command()
@@ -110,9 +117,10 @@ def export(run_dir: Path, data_root: Path | None, out_dir: Path | None, step: in
 
 
 @click.command()
-@click.argument("recipe")
+@TARGET_ARGUMENT
 @click.option("--slice", "slice_name", required=True, metavar="NAME", help="Devices, such as v5p-128 or h100-8.")
 @DATA_OPTION
+@MIXTURE_OPTION
 @SET_OPTION
 @MESH_OPTION
 @MICROBATCHES_OPTION
@@ -127,9 +135,10 @@ def export(run_dir: Path, data_root: Path | None, out_dir: Path | None, step: in
 @click.option("--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds to compile.")
 @JSON_OPTION
 def plan(
-    recipe: str,
+    target: str,
     slice_name: str,
     data_root: Path | None,
+    mixture: str | None,
     assignments: tuple[str, ...],
     mesh: str | None,
     microbatches: int,
@@ -138,17 +147,20 @@ def plan(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Estimate FLOPs, memory and time of RECIPE on a slice; exits 2 if it does not fit.
+    """Estimate FLOPs, memory and time of a recipe on a TPU or GPU slice; exits 2 if it does not fit.
 
-    With --data it also counts the documents that are longer than a row.
+    TARGET is a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json. With --data it also counts the documents
+    that are longer than a row.
     """
     from audio_train.planning.hardware import COMPILER_ENVIRONMENT
 
     os.environ.update(COMPILER_ENVIRONMENT)  # nothing is computed here, so that no device need be waited for
+    from audio_data import parse_weights
     from audio_train.planning import plan as planning
-    from audio_train.studies.named_run import named_run
+    from audio_train.recipes.targets import named_run
 
-    named = named_run(recipe, data_root, assignments, "published")
+    weights = None if mixture is None else parse_weights(mixture)
+    named = named_run(target, data_root, assignments, mixture=weights)
     estimate = planning.plan_run(named.resolved, slice_name, mesh=mesh, microbatches=microbatches, mfu=mfu)
     if data_root is not None:
         from audio_data import open_root
@@ -196,7 +208,7 @@ def _options(
     }
 
 
-def _report(outcome: "Outcome") -> None:
+def _report(outcome: "RunResult") -> None:
     """Say how a run ended, once; a run stopped by Ctrl-C exits 130, by SIGTERM 0."""
     from audio_train.sharding.processes import is_first
 

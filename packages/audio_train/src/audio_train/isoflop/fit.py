@@ -8,7 +8,7 @@ Straight lines through these minima, both axes logarithmic, are the power laws
 of parameters, tokens and loss over the budget C. Intervals come from a bootstrap over residuals: those of the parabolas
 and those of the lines.
 
-Source: the second approach of Hoffmann et al. (arXiv 2203.15556), which the study follows (its section 5.2). Changed:
+Source: the second approach of Hoffmann et al. (arXiv 2203.15556). Changed:
 tokens at the minimum come from a parabola through the runs' own tokens instead of C / 6N, as 6N counts no attention.
 """
 

@@ -1,4 +1,4 @@
-"""The grid as rows, losses from files, and the figures of a fit."""
+"""Losses from files, and the tables and figures of a fit."""
 
 import csv
 import io
@@ -13,41 +13,8 @@ from audio_data import InputError, read_bytes, write_output
 from audio_train.figures import SVG_MARK, Series, line_figure
 from audio_train.isoflop.fit import IsoflopFit, Measurement, Prediction
 from audio_train.isoflop.parametric import ParametricFit
-from audio_train.optimization.scaling import GRID_SEQ_LEN, IsoflopPoint, isoflop_grid
-from audio_train.recipes.catalogue import MARIN_MIMI, run_name
 
 COLUMNS = ("budget_flops", "num_parameters", "num_tokens", "loss")
-
-
-def grid_rows(vocab_size: int = MARIN_MIMI.size) -> list[dict[str, Any]]:
-    """Every point of the grid with its numbers, budgets in both conventions.
-
-    Args:
-        vocab_size: number of token ids; by default that of the study.
-    """
-    return [_row(point) for point in isoflop_grid(vocab_size)]
-
-
-def _row(point: IsoflopPoint) -> dict[str, Any]:
-    model = point.model
-    return {
-        "recipe": run_name("exp1.6", point.label),
-        "budget_forward_flops": point.budget_flops,
-        "budget_training_flops": point.training_budget_flops,
-        "kind": "target" if point.is_target else "sweep",
-        "embed": model.embed,
-        "layers": model.layers,
-        "heads": model.heads,
-        "batch_size": point.batch_size,
-        "steps": point.steps,
-        "learning_rate": point.learning_rate,
-        "beta2": point.beta2,
-        "num_parameters": model.num_parameters,
-        "num_body_parameters": model.body_parameters,
-        "num_tokens": point.tokens,
-        "spent_forward_flops": model.forward_flops_per_token(GRID_SEQ_LEN) * point.tokens,
-        "tpu": f"v5p-{point.v5p_cores}",
-    }
 
 
 def read_measurements(path: Path) -> list[Measurement]:
@@ -179,13 +146,13 @@ def measurement_of(run_dir: Path) -> Measurement:
         InputError: the folder holds no run, or the run evaluated nothing.
     """
     from audio_train.run_folder.folder import require_run
-    from audio_train.studies.study_run import outcome_of
+    from audio_train.run_folder.summary import summarize_run
 
-    resolved, outcome = require_run(run_dir), outcome_of(run_dir, run_dir.name)
-    if "all" not in outcome.nll:
+    resolved, summary = require_run(run_dir), summarize_run(run_dir, run_dir.name)
+    if "all" not in summary.nll:
         raise InputError(f"run `{run_dir}` has no held-out loss; give it `cadence.evaluation`, or let it finish.")
     budget = float(f"{resolved.training_flops:.2g}")
-    return Measurement(budget, float(outcome.num_parameters), float(outcome.num_tokens), outcome.nll["all"])
+    return Measurement(budget, float(summary.num_parameters), float(summary.num_tokens), summary.nll["all"])
 
 
 def write_measurements(path: Path, measurements: Mapping[str, Measurement]) -> None:

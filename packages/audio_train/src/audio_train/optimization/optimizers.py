@@ -32,7 +32,7 @@ def parameter_kinds(params: PyTree) -> PyTree[str]:
 def decay_mask(params: PyTree) -> PyTree[bool]:
     """True for the parameters that decay: matrices of layers and an untied head.
 
-    Source: the study's mask (Levanter `optim/config.py`, `build_weight_decay_mask`): no decay for norms, embeddings and
+    Source: Levanter's mask ( `optim/config.py`, `build_weight_decay_mask`): no decay for norms, embeddings and
     biases, decay for everything else, `lm_head` included.
     """
     return jax.tree.map(lambda kind: kind in ("matrix", "head"), parameter_kinds(params))
@@ -56,7 +56,7 @@ def cautious(
     Returns:
         The transformation; its state is that of `inner`.
 
-    Source: Liang et al., Cautious Optimizers, arXiv 2411.16085; the study's form adds epsilon to the mean instead of
+    Source: Liang et al., Cautious Optimizers, arXiv 2411.16085; Levanter's form adds epsilon to the mean instead of
     clipping it, and its means are `"stacked"`.
     """
 
@@ -87,7 +87,7 @@ def add_adamc_decay(weight_decay: float, learning_rate: WarmupStableDecay) -> op
     Returns:
         The transformation, to be masked by `decay_mask` and followed by the learning rate.
 
-    Source: Defazio, arXiv 2506.02285, as the study applies it.
+    Source: Defazio, arXiv 2506.02285, as Levanter applies it.
     """
 
     def init(params):

@@ -31,7 +31,7 @@ class WarmupStableDecay(eqx.Module):
         min_ratio: final learning rate over `peak`.
         shape: of the decay, `"linear"` or `"cosine"`.
 
-    Source: the study's learning-rate schedule (Levanter `optim/config.py`, `lr_scheduler`): warm-up, constant and decay
+    Source: Levanter's learning-rate schedule ( `optim/config.py`, `lr_scheduler`): warm-up, constant and decay
     joined at step boundaries, where the last piece whose boundary has been reached applies.
     """
 

@@ -1,66 +1,85 @@
-"""Every run that has a name. A recipe is a value: looking one up reads no file and touches no device."""
+"""Recipes: named training runs. A recipe is a value, so looking one up reads no data and touches no device.
+
+An installed package adds its recipes through the entry-point group `audio_train.recipes`: each entry point is an
+iterable of `Experiment`. The recipes of this package are registered in the same way.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import cast
 
 from audio_data import InputError, nearest
 from audio_train.config import TrainRun
-from audio_train.recipes import (
-    cooldown,
-    cvss,
-    exp1_1,
-    exp1_2,
-    exp1_4,
-    exp1_6,
-    exp1_7,
-    exp2_1,
-    grammar_loss,
-    initialization,
-    isoflop_miniature,
-    quickstart,
-)
-from audio_train.recipes.study import Study as Study
+from audio_train.recipes.experiment import Experiment as Experiment
 
-STUDIES: tuple[Study, ...] = (
-    quickstart.STUDY,
-    exp1_1.STUDY,
-    exp1_2.STUDY,
-    exp1_2.SWEEP,
-    exp1_1.ANNEALS,
-    exp1_4.STUDY,
-    exp1_6.STUDY,
-    exp1_7.STUDY,
-    exp1_4.PILOT,
-    exp2_1.STUDY,
-    exp2_1.ANNEALS,
-    exp2_1.WARM,
-    exp2_1.WARM_KEPT,
-    cvss.SFT,
-    cvss.FINETUNE,
-    cooldown.STUDY,
-    isoflop_miniature.STUDY,
-    grammar_loss.STUDY,
-    initialization.STUDY,
-)
-"""All studies, in the order of the experiments."""
+ENTRY_POINT_GROUP = "audio_train.recipes"
 
 
-def find_recipe(name: str) -> tuple[Study, TrainRun]:
-    """A run by its name, with the study it belongs to.
+@cache
+def experiments() -> Mapping[str, Experiment]:
+    """Every registered experiment by name: those of this package first, then in the order of the entry points' names.
 
     Raises:
-        InputError: there is no such run; the nearest names are given.
+        InputError: An entry point cannot be loaded, holds something else, or two experiments or runs share a name.
     """
-    by_name = {run_name: (study, run) for study in STUDIES for run_name, run in study.runs.items()}
+    points = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (not _is_ours(point), point.name))
+    found: dict[str, Experiment] = {}
+    owners: dict[str, str] = {}
+    for point in points:
+        for experiment in _load(point):
+            for name in (experiment.name, *(run for run in experiment.runs if run != experiment.name)):
+                if name in owners:
+                    raise InputError(
+                        f"recipe or experiment `{name}` must have one owner, got the entry points {owners[name]} and "
+                        f"{point.value}; uninstall one of the two packages"
+                    )
+                owners[name] = point.value
+            found[experiment.name] = experiment
+    return MappingProxyType(found)
+
+
+def _is_ours(point: EntryPoint) -> bool:
+    return point.module.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _load(point: EntryPoint) -> tuple[Experiment, ...]:
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"entry point `{point.name}` of {ENTRY_POINT_GROUP} ({point.value}) cannot be loaded: {error}; reinstall "
+            "or uninstall the package that declares it"
+        ) from error
+    found = tuple(cast(Iterable[object], loaded)) if isinstance(loaded, Iterable) else (loaded,)
+    for item in found:
+        if not isinstance(item, Experiment):
+            raise InputError(
+                f"entry point `{point.name}` of {ENTRY_POINT_GROUP} must be an iterable of `audio_train.Experiment`, "
+                f"got {type(item).__name__}; correct {point.value}"
+            )
+    return cast(tuple[Experiment, ...], found)
+
+
+def find_recipe(name: str) -> tuple[Experiment, TrainRun]:
+    """A registered run by its name, and the experiment it belongs to.
+
+    Raises:
+        InputError: There is no such run; the message has the nearest names.
+    """
+    by_name = {run_name: (e, run) for e in experiments().values() for run_name, run in e.runs.items()}
     if name not in by_name:
         raise InputError(f"there is no recipe `{name}`; {nearest(name, by_name)}")
     return by_name[name]
 
 
-def find_study(name: str) -> Study:
-    """A study by its name.
+def find_experiment(name: str) -> Experiment:
+    """A registered experiment by its name.
 
     Raises:
-        InputError: there is no such study; the nearest names are given.
+        InputError: There is no such experiment; the message has the nearest names.
     """
-    by_name = {study.name: study for study in STUDIES}
-    if name not in by_name:
-        raise InputError(f"there is no study `{name}`; {nearest(name, by_name)}")
-    return by_name[name]
+    if name not in experiments():
+        raise InputError(f"there is no experiment `{name}`; {nearest(name, experiments())}")
+    return experiments()[name]

@@ -1,11 +1,9 @@
 """The quickstart's run: a 5M-parameter model that learns to recognise and to speak in minutes on two CPU cores.
 
-Each choice below differs from the study's recipe because it learns faster at this size: word pieces weighted against
-the many audio tokens around each of them, documents that hold only the first two codebooks before those that hold all
+Each choice below differs from common recipes because it learns faster at this size: word pieces weighted against the
+many audio tokens around each of them, documents that hold only the first two codebooks before those that hold all
 eight, a softmax inside the ids the grammar allows, Muon, and packed whole documents.
 """
-
-from types import MappingProxyType
 
 from audio_train.config import (
     Cadence,
@@ -18,7 +16,7 @@ from audio_train.config import (
     StartSpec,
     TrainRun,
 )
-from audio_train.recipes.study import Study
+from audio_train.recipes.experiment import Experiment, runs_by_name
 
 # Recognition of all voices and synthesis of one learn from as many rows each.
 ASR_SHARE = 0.5
@@ -64,9 +62,11 @@ RUN = TrainRun(
     cadence=Cadence(checkpoint_seconds=60.0, keep_last=2),
 )
 
-STUDY = Study(
-    name="quickstart",
-    question="What does a model learn to hear and to say in a few minutes on two CPU cores?",
-    source="this project's own miniature",
-    runs=MappingProxyType({RUN.name: RUN}),
+EXPERIMENTS = (
+    Experiment(
+        name="quickstart",
+        question="What does a model learn to hear and to say in a few minutes on two CPU cores?",
+        source="audio_train.recipes.quickstart",
+        runs=runs_by_name(RUN),
+    ),
 )

@@ -10,6 +10,8 @@ import click
 import jax
 
 from audio_data import Budget, InputError, Progress, check_replaceable, open_root, sole_writer
+from audio_train.config import TrainRun
+from audio_train.recipes.targets import resolved_for
 from audio_train.resolved import ResolvedRun
 from audio_train.run_folder.checkpoint import Checkpoints
 from audio_train.run_folder.folder import (
@@ -48,7 +50,7 @@ CheckpointPath = tuple[Path, int]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """How a run ended.
 
     Attributes:
@@ -76,28 +78,28 @@ class Outcome:
 
 
 def run(
-    resolved: ResolvedRun,
-    data_root: Path,
-    out_dir: Path,
+    recipe: ResolvedRun | TrainRun | str,
+    data: str | Path,
+    out: str | Path,
     *,
     resume: str = "auto",
     minutes: float | None = None,
     placement: Placement | None = None,
     microbatches: int = 1,
-    start: Path | None = None,
+    start: str | Path | None = None,
     max_quarantined: Budget | None = None,
     trackers: Sequence[str] = (),
     profile: tuple[int, int] | None = None,
-) -> Outcome:
+) -> RunResult:
     """Train a run to its end and export it, or until SIGTERM or Ctrl-C asks to stop; the state reached is saved.
 
     Args:
-        resolved: the run.
-        data_root: folder of its datasets.
-        out_dir: folder of the run; created where it is not there.
+        recipe: The run: a value, or a `TARGET` of `audio-train run` such as a recipe's name or `FILE.py:NAME`.
+        data: Folder of its datasets.
+        out: Folder of the run; created where it is not there.
         resume: `"auto"` goes on from the newest checkpoint of the same run; `"never"` refuses a folder in which the run
             has got anywhere; a path is a checkpoint of this run (`RUN/checkpoints/STEP`) to go on from, and gives up
-            the later ones of `out_dir`.
+            the later ones of `out`.
         minutes: choose the number of steps so that they take about this long on this machine. It is measured once, at
             the first start, and becomes the run's `steps`, so that a resumed run keeps it.
         placement: devices along each mesh axis; None for as many as share the batch evenly, the weights cut among them.
@@ -121,6 +123,8 @@ def run(
         DivergenceError: loss or gradient were not finite for too many steps in a row.
     """
     check_trackers(trackers)
+    data_root, out_dir, start = Path(data), Path(out), None if start is None else Path(start)
+    resolved = recipe if isinstance(recipe, ResolvedRun) else resolved_for(recipe, data_root, max_quarantined)
     with _held(out_dir), StopRequest() as stop:
         saved = saved_run(out_dir)
         if saved is not None and minutes is not None:
@@ -129,7 +133,7 @@ def run(
         check_claim(out_dir, resolved, saved)
         if resume == "auto" and _is_exported(out_dir, resolved):
             check_datasets(resolved, open_root(data_root, max_quarantined=max_quarantined))
-            return Outcome(out_dir, resolved.last_step, resolved.last_step, resolved.first_step)
+            return RunResult(out_dir, resolved.last_step, resolved.last_step, resolved.first_step)
         point = resume_point(out_dir, resolved, resume)
         check_replaceable(out_dir / EXPORT_FOLDER, foreign_file)  # before days of training, not after
         beginning = find_start(resolved, start) if point is None else None
@@ -278,7 +282,7 @@ def _train(
     options: Options,
     stop: StopRequest,
     compile_seconds: float,
-) -> Outcome:
+) -> RunResult:
     resolved, last_step, out_dir = trainer.resolved, trainer.resolved.last_step, options.out_dir
     state, taken = _start(trainer, checkpoints, point)
     if is_first():
@@ -328,7 +332,7 @@ def _train(
     if taken == last_step:
         _export(trainer, state, taken, out_dir / EXPORT_FOLDER)
     stopped_by = stop.signal.name if stop.signal is not None and taken < last_step else None
-    return Outcome(out_dir, taken, last_step, resolved.first_step, stopped_by, compile_seconds, seconds)
+    return RunResult(out_dir, taken, last_step, resolved.first_step, stopped_by, compile_seconds, seconds)
 
 
 def _metrics(

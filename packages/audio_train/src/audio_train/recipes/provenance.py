@@ -1,0 +1,137 @@
+"""Where each number of a resolved run comes from, for people who read `audio-train show`."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from audio_data import to_json
+from audio_train.config import LearningRateRule, TrainRun
+from audio_train.recipes.experiment import Experiment
+from audio_train.recipes.smoke_scale import Scale
+from audio_train.recipes.targets import NamedRun
+from audio_train.resolved import ResolvedRun
+
+_RULES = {
+    "wider_smaller": "{base} sqrt({batch}/256) sqrt(1024/{width})",
+    "wider_larger": "{base} sqrt({batch}/256) sqrt({width}/1024)",
+    "batch": "{base} sqrt({batch}/256)",
+    "isoflop": "{base} sqrt({batch}) / {width}",
+}
+
+
+def origins(named: NamedRun, *, scale: Scale = "published", assignments: tuple[str, ...]) -> dict[str, str]:
+    """Where the numbers of a run come from.
+
+    Args:
+        named: The run with every derived number, and its recipe.
+        scale: Scale that it was resolved at.
+        assignments: `path=value` of each field set by the user.
+
+    Returns:
+        A short text by path: for each given field below `run`, whether it is the recipe's, a default, the scale's or
+        the user's; for each derived number its formula with the numbers put in. A path stands for all below it.
+    """
+    target = named.target
+    given = _given(named.resolved, target.recipe, target.experiment, scale, assignments)
+    return {**given, **_derived(named.resolved)}
+
+
+def _given(
+    resolved: ResolvedRun, recipe: TrainRun, experiment: Experiment, scale: Scale, assignments: tuple[str, ...]
+) -> dict[str, str]:
+    published, defaults = dict(leaves(to_json(recipe))), _defaults()
+    user = {assignment.partition("=")[0] for assignment in assignments}
+    found: dict[str, str] = {}
+    for path, value in leaves(to_json(resolved.run)):
+        if any(path == name or path.startswith(f"{name}.") for name in user):
+            origin = "--set"
+        elif published.get(path, ...) != value:
+            origin = f"scale {scale}" if scale != "published" else "the scale"
+        elif defaults.get(path, ...) == value and not _chosen(experiment.choices, path):
+            origin = "default"
+        else:
+            origin = "recipe"
+        choice = _chosen(experiment.choices, path) if origin == "recipe" else None
+        found[f"run.{path}"] = f"{origin}: {choice}" if choice else origin
+    name = experiment.mixture_name(resolved.run.data.mixture[0].weights)
+    if name is not None:
+        found["run.data.mixture"] = f"mixture {name}"
+    return found
+
+
+def _chosen(choices: Mapping[str, str], path: str) -> str | None:
+    """Why the source's ambiguity at a path, or above it, is settled as it is."""
+    return next((why for name, why in choices.items() if path == name or path.startswith(f"{name}.")), None)
+
+
+def _defaults() -> dict[str, Any]:
+    """The default of every field that has one, by path."""
+    found: dict[str, Any] = {}
+
+    def visit(cls: type, prefix: str) -> None:
+        hints = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            if field.default is not dataclasses.MISSING:
+                found.update({f"{prefix}{field.name}{path}": v for path, v in _dotted(to_json(field.default))})
+            elif dataclasses.is_dataclass(hints[field.name]):
+                visit(typing.cast(type, hints[field.name]), f"{prefix}{field.name}.")
+
+    visit(TrainRun, "")
+    return found
+
+
+def _dotted(value: Any) -> list[tuple[str, Any]]:
+    return [(f".{path}" if path else "", leaf) for path, leaf in leaves(value)]
+
+
+def _derived(resolved: ResolvedRun) -> dict[str, str]:
+    run, data, model = resolved.run, resolved.run.data, resolved.model
+    flops_per_token = model.forward_flops_per_token(data.seq_len)
+    steps = f"{run.tokens:,.0f} tokens / {data.tokens_per_step:,} a step, rounded up" if run.tokens else "as given"
+    first = resolved.first_step
+    length = f"{resolved.num_steps:,}" if not first else f"({first:,} + {resolved.num_steps:,})"
+    decay = "all after the warm-up" if run.schedule.decay is None else f"{run.schedule.decay:g} of {length} steps"
+    embeddings = 1 if model.tied else 2
+    return {
+        "derived.model": "run.model, over the vocabulary",
+        "derived.num_parameters": f"{model.body_parameters:,} in the body + {embeddings} x {model.vocab_size:,} x "
+        f"{model.embed:,} in the vocabulary",
+        "derived.num_steps": steps,
+        "derived.first_step": "that of the checkpoint which the run continues" if first else "from the beginning",
+        "derived.num_tokens": f"{resolved.num_steps:,} steps x {data.tokens_per_step:,} tokens",
+        "derived.tokens_per_step": f"{data.batch_size} rows x {data.seq_len} tokens",
+        "derived.peak_learning_rate": _learning_rate(resolved),
+        "derived.warmup_steps": f"{run.schedule.warmup:g} of {length} steps, truncated",
+        "derived.decay_start_step": "all steps less the decay",
+        "derived.decay_steps": decay,
+        "derived.mixture": "weights over their sum",
+        "derived.loss_weights": "run.loss.kind_weights; 1 where nothing is said",
+        "derived.forward_flops_per_token": "counting full attention: see Qwen3xConfig.forward_flops_per_token",
+        "derived.training_flops": f"3 x {flops_per_token:,.0f} a token x {resolved.num_tokens:,} tokens",
+    }
+
+
+def _learning_rate(resolved: ResolvedRun) -> str:
+    rule = resolved.run.optimizer.learning_rate
+    if not isinstance(rule, LearningRateRule):
+        return "as given"
+    width = rule.width or resolved.model.embed
+    formula = _RULES[rule.rule].format(base=f"{rule.base:g}", batch=resolved.run.data.batch_size, width=width)
+    return f"rule {rule.rule}: {formula}"
+
+
+def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Every number, string and empty container below a JSON value, with its path of names joined by dots."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    pairs = [pair for key, child in children for pair in leaves(child, f"{path}.{key}" if path else str(key))]
+    return pairs or [(path, value)]
+
+
+def origin_of(path: str, known: Mapping[str, str]) -> str | None:
+    """The origin of a path: its own, or that of the nearest path above it."""
+    while path:
+        if path in known:
+            return known[path]
+        path = path.rpartition(".")[0]
+    return None

@@ -1,0 +1,171 @@
+"""The scales of a recipe: as published, and smoke scale, which two CPU cores train in minutes.
+
+At smoke scale a run keeps its mixture with the name of every corpus, its packing, optimizer, loss, the shape of its
+schedule, its rotary base, scaling and epsilon, and whether and where it starts from other weights. Shrunk are, by these
+rules alone:
+
+| what | published | smoke |
+|---|---|---|
+| width | `embed` | 16 for each 256, from 32 to 128 |
+| heads | `heads`, `kv_heads`, `head_dim` | one for each 16 of the width, with the same sharing of keys, of width 16 |
+| feed-forward | `mlp` | in the same proportion to the width |
+| layers | `layers` | one for each 9, from 2 to 4 |
+| row | `seq_len` | 512 tokens |
+| batch | `batch_size` | 2 rows |
+| steps | n | the square root of n |
+| kept checkpoints, and where an anneal begins | step k of n | the same fraction of the smaller run |
+| learning rate | by a rule | 0.01, or for an anneal the peak of a line that passes it where the anneal begins |
+| learning rate | a number, as in fine-tuning | 0.001 |
+| precision | bfloat16 | float32, which CPUs compute |
+
+The vocabulary is that of the data, as always. The learning rate is set because the published rules extrapolate from
+batches of millions of tokens; the root keeps long runs longer than short ones.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from audio_data import InputError
+from audio_model import named_size
+from audio_train.config import Cadence, Evaluation, LearningRateRule, ModelShape, NamedModel, StartSpec, TrainRun
+from audio_train.optimization.schedules import anneal_peak
+from audio_train.recipes.experiment import Experiment
+
+Scale = Literal["published", "smoke"]
+
+ROW_TOKENS = 512
+BATCH_ROWS = 2
+PRETRAINING_LEARNING_RATE = 1e-2
+TUNING_LEARNING_RATE = 1e-3
+HEAD_DIM = 16
+HELDOUT_FOLDER = "heldout"
+STARTS_FOLDER = "starts"
+EVALUATION_BATCHES = 4
+
+
+def at_scale(run: TrainRun, scale: Scale, find: Callable[[str], TrainRun]) -> TrainRun:
+    """A recipe at a scale.
+
+    Args:
+        run: the recipe as published.
+        scale: `"published"` leaves it alone.
+        find: a recipe by its name: an anneal shrinks with the run that it begins with.
+
+    Raises:
+        InputError: an anneal begins at a step of which the run before keeps no checkpoint.
+    """
+    return run if scale == "published" else _smoke(run, find)
+
+
+def num_steps(run: TrainRun) -> int:
+    """Updates of a run as published."""
+    return run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
+
+
+def smoke_steps(run: TrainRun) -> int:
+    """Updates of a run at smoke scale."""
+    return round(math.sqrt(num_steps(run)))
+
+
+def smoke_model(model: NamedModel | ModelShape) -> ModelShape:
+    """A model at smoke scale."""
+    shape = named_size(model.size) if isinstance(model, NamedModel) else model
+    heads = min(max(round(shape.embed / 256), 2), 8)
+    return ModelShape(
+        embed=heads * HEAD_DIM,
+        mlp=round(heads * HEAD_DIM * shape.mlp / shape.embed),
+        layers=min(max(round(shape.layers / 9), 2), 4),
+        heads=heads,
+        kv_heads=_key_heads(heads, shape.heads // shape.kv_heads),
+        head_dim=HEAD_DIM,
+        tied=model.tied,
+        rope_theta=model.rope_theta,
+        rope_scaling=model.rope_scaling,
+        rms_epsilon=model.rms_epsilon,
+    )
+
+
+def _key_heads(heads: int, queries_per_key: int) -> int:
+    """As many key heads as are shared by so many queries each, or fewer where that is no whole number."""
+    return max(n for n in range(1, heads + 1) if heads % n == 0 and n * queries_per_key <= max(heads, queries_per_key))
+
+
+def _smoke(run: TrainRun, find: Callable[[str], TrainRun]) -> TrainRun:
+    steps = smoke_steps(run)
+    start = _smoke_checkpoint(run.start, find) if run.start.kind == "checkpoint" else run.start
+    by_rule = isinstance(run.optimizer.learning_rate, LearningRateRule)
+    peak = PRETRAINING_LEARNING_RATE if by_rule else TUNING_LEARNING_RATE
+    return replace(
+        run,
+        model=smoke_model(run.model),
+        data=replace(run.data, seq_len=ROW_TOKENS, batch_size=BATCH_ROWS),
+        optimizer=replace(run.optimizer, learning_rate=anneal_peak(peak, first_step=start.first_step, num_steps=steps)),
+        steps=steps,
+        tokens=None,
+        start=start,
+        precision="float32",
+        remat="dots",
+        cadence=Cadence(
+            checkpoint_seconds=60.0,
+            keep_every_steps=_kept_every(run),
+            evaluation=Evaluation(_heldout(run), every_steps=steps, num_batches=EVALUATION_BATCHES),
+        ),
+    )
+
+
+def _kept_every(run: TrainRun) -> int | None:
+    """Steps between kept checkpoints at smoke scale, in proportion."""
+    every = run.cadence.keep_every_steps
+    return None if every is None else max(1, round(every * smoke_steps(run) / num_steps(run)))
+
+
+def _smoke_checkpoint(start: StartSpec, find: Callable[[str], TrainRun]) -> StartSpec:
+    """The checkpoint that a run at smoke scale keeps in place of a published one."""
+    name, step = (start.source or "").partition("@")[0], start.step
+    base = find(name)
+    every, kept = base.cadence.keep_every_steps, _kept_every(base)
+    if step is None or every is None or kept is None or step % every:
+        raise InputError(
+            f"`start.source` {start.source!r} names no checkpoint that recipe `{name}` keeps, so there is none at "
+            "smoke scale; name a step that it keeps"
+        )
+    return replace(start, source=f"{name}@{step // every * kept}")
+
+
+def heldout_of(corpus: str) -> str:
+    """The corpus of unseen documents, laid out alike, that stands beside a corpus of the generated data."""
+    return f"{HELDOUT_FOLDER}/{corpus}"
+
+
+def _heldout(run: TrainRun) -> tuple[str, ...]:
+    corpora = {corpus for stage in run.data.mixture for corpus, weight in stage.weights.items()}
+    return tuple(map(heldout_of, sorted(corpora)))
+
+
+def start_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path | None:
+    """The folder of the weights that a run at smoke scale begins with: `DATA/starts/NAME`; None from scratch.
+
+    Args:
+        run: The run at smoke scale.
+        experiment: The experiment that its recipe belongs to.
+        data_root: Folder of the datasets.
+
+    Raises:
+        InputError: The folder does not exist.
+    """
+    start = run.start
+    if start.kind == "scratch":
+        return None
+    source = start.source or ""
+    folder = data_root / STARTS_FOLDER / experiment.smoke_starts.get(source, source.partition("@")[0])
+    path = folder / "export" if start.kind == "model" else folder / "checkpoints" / str(start.step)
+    if not path.is_dir():
+        command = experiment.smoke_data.format(data=data_root, name=run.name)
+        raise InputError(
+            f"`{run.name}` at smoke scale begins with the weights in `{path}`, which is no folder; "
+            + (f"make them with `{command}`" if command else "give --start")
+        )
+    return path

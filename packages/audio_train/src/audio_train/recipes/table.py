@@ -1,0 +1,90 @@
+"""Every recipe with its size and cost, as rows for `audio-train recipes`."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from audio_train.config import NamedModel
+from audio_train.recipes.experiment import Experiment
+from audio_train.resolved import resolve
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe as published.
+
+    Attributes:
+        name: of the recipe.
+        experiment: of the experiment it belongs to.
+        question: that experiment's.
+        source: where it is described, and what it is called there.
+        reported: published result, or "unknown".
+        model: name of its size, or width and layers.
+        num_parameters: all parameters; None where the vocabulary is that of the user's data.
+        mixture: name of the mixture, or of its only corpus; None for stages.
+        num_steps: updates.
+        num_tokens: tokens read.
+        training_flops: floating-point operations of forward and backward pass.
+        start: what it begins with.
+        active: whether the source starts the run, and not only defines it.
+    """
+
+    name: str
+    experiment: str
+    question: str
+    source: str
+    reported: str
+    model: str
+    num_parameters: int | None
+    mixture: str | None
+    num_steps: int | None
+    num_tokens: int | None
+    training_flops: float | None
+    start: str
+    active: bool
+
+
+def rows(experiments: Iterable[Experiment]) -> Iterator[Row]:
+    """The rows of experiments, in their order."""
+    for experiment in experiments:
+        for name, run in experiment.runs.items():
+            vocabulary = experiment.vocabulary_of(name)
+            resolved = None if vocabulary is None else resolve(run, vocabulary)
+            model = run.model
+            yield Row(
+                name=name,
+                experiment=experiment.name,
+                question=experiment.question,
+                source=experiment.source_of(name),
+                reported=experiment.reported_of(name),
+                model=model.size if isinstance(model, NamedModel) else f"d{model.embed}-L{model.layers}",
+                num_parameters=resolved and resolved.model.num_parameters,
+                mixture=experiment.mixture_name(run.data.mixture[0].weights) if len(run.data.mixture) == 1 else None,
+                num_steps=resolved.num_steps if resolved else run.steps,
+                num_tokens=resolved and resolved.num_tokens,
+                training_flops=resolved and resolved.training_flops,
+                start=run.start.source or run.start.kind,
+                active=name not in experiment.inactive,
+            )
+
+
+def count(number: int | float | None) -> str:
+    """A number of parameters, tokens or operations in three digits, such as "737M", "500B" or "5.84e20"."""
+    if number is None:
+        return "-"
+    if number >= 1e15:
+        return f"{number:.2e}".replace("e+", "e")
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:g}"
+
+
+def lines(experiments: Iterable[Experiment]) -> Iterator[str]:
+    """The table for a terminal."""
+    for experiment in experiments:
+        yield f"{experiment.name}: {experiment.question}"
+        for row in rows([experiment]):
+            size, tokens, flops = map(count, (row.num_parameters, row.num_tokens, row.training_flops))
+            mark = "" if row.active else " (defined, not started by the source)"
+            yield f"  {row.name:<36} {size:>6} parameters {tokens:>6} tokens {flops:>8} FLOPs{mark}"
+            yield f"      reported: {row.reported}"

@@ -1,0 +1,225 @@
+"""A run by the words of a command line: its recipe, scale, mixture, changed fields, and the datasets at hand.
+
+`TARGET` names a recipe in one of four forms: a registered name, `FILE.py:NAME`, `MODULE:NAME`, or the `resolved.json`
+of another run.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+
+from audio_data import Budget, InputError, Manifest, Vocabulary, nearest, open_root, read_json
+from audio_train.config import ALL_DATASETS, MixtureStage, TrainRun
+from audio_train.overrides import override
+from audio_train.recipes import find_recipe
+from audio_train.recipes.experiment import Experiment
+from audio_train.recipes.smoke_scale import HELDOUT_FOLDER, Scale, at_scale
+from audio_train.resolved import ResolvedRun, resolve
+
+# A run at smoke scale derives only where an anneal begins; its other fields follow from the rules of the scale.
+_SMOKE_DERIVED = {"start.source"}
+_REMEDY = "give a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json; `audio-train recipes` lists the names"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A recipe and what is known of it.
+
+    Attributes:
+        name: `TARGET`, as given.
+        experiment: The experiment that the recipe belongs to. A recipe from a file is the only run of its own.
+        recipe: The recipe as published.
+    """
+
+    name: str
+    experiment: Experiment
+    recipe: TrainRun
+
+    def at_scale(self, scale: Scale) -> TrainRun:
+        """The recipe at a scale. Runs of an experiment of fixed size have one scale only."""
+        if self.experiment.fixed_size:
+            return self.recipe
+        return at_scale(self.recipe, scale, lambda other: find_recipe(other)[1])
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """A resolved run and what it was made of.
+
+    Attributes:
+        target: The recipe as published, and the experiment it belongs to.
+        resolved: The run at its scale, with its fields changed.
+    """
+
+    target: Target
+    resolved: ResolvedRun
+
+
+def find_target(name: str) -> Target:
+    """The recipe that a command line names.
+
+    Args:
+        name: `TARGET`, see the module.
+
+    Raises:
+        InputError: There is no such recipe, file, module or object, the object is not a `TrainRun`, or the file has a
+            syntax error.
+    """
+    if name.endswith(".json"):
+        saved = ResolvedRun.from_json(read_json(Path(name), remedy=_REMEDY))
+        return _own(name, saved.run, saved.vocabulary)
+    path, colon, attribute = name.rpartition(":")
+    if not colon and name.endswith(".py"):
+        path, attribute = name, ""
+    if path:
+        module = _load_file(Path(path)) if path.endswith(".py") else _load_module(path)
+        return _own(name, _run_in(module, path, attribute))
+    experiment, recipe = find_recipe(name)
+    return Target(name, experiment, recipe)
+
+
+def _own(name: str, run: TrainRun, vocabulary: Vocabulary | None = None) -> Target:
+    runs = MappingProxyType({name: run})
+    return Target(name, Experiment(run.name, "", name, runs, vocabulary=vocabulary), run)
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f"recipe file `{path}` does not exist; {_REMEDY}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, so that a recipe can import its neighbours
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise InputError(f"recipe file `{error.filename}` line {error.lineno}: {error.msg}; correct it") from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module was found and imports something else that is missing
+        raise InputError(f"module `{name}` cannot be imported: {error}; install it, or {_REMEDY}") from error
+
+
+def _run_in(module: ModuleType, path: str, attribute: str) -> TrainRun:
+    known = {name: value for name, value in vars(module).items() if isinstance(value, TrainRun)}
+    if not known:
+        raise InputError(f"`{path}` must define an audio_train.TrainRun, got none; `audio-train new` writes an example")
+    if not attribute and len(known) == 1:
+        return next(iter(known.values()))
+    if attribute not in known:
+        problem = f"has no TrainRun `{attribute}`; {nearest(attribute, known)}" if attribute else "defines several."
+        raise InputError(f"`{path}` {problem} Name one as {path}:NAME, NAME being one of {', '.join(sorted(known))}.")
+    return known[attribute]
+
+
+def named_run(
+    name: str,
+    data_root: Path | None = None,
+    assignments: tuple[str, ...] = (),
+    scale: Scale = "published",
+    max_quarantined: Budget | None = None,
+    mixture: Mapping[str, float] | None = None,
+) -> NamedRun:
+    """Resolve a recipe.
+
+    Args:
+        name: `TARGET`, see the module.
+        data_root: Folder of datasets, whose vocabulary and fingerprints count; None for the published vocabulary.
+        assignments: `path=value` of each field to change, after the scale.
+        scale: Scale of the run.
+        max_quarantined: As in `launch.run`.
+        mixture: Weight of each dataset, in place of the recipe's mixture; None for that.
+
+    Raises:
+        InputError: There is no such recipe or field, a field that follows from others is set, the recipe takes its
+            vocabulary from data and none are given, or the mixture names a dataset that is not there.
+    """
+    target = find_target(name)
+    experiment, run = target.experiment, target.at_scale(scale)
+    derived = experiment.derived
+    kept = derived if run is target.recipe else {path: derived[path] for path in _SMOKE_DERIVED & set(derived)}
+    _check_derived(kept, name, assignments)
+    if mixture is not None:
+        run = replace(run, data=replace(run.data, mixture=(MixtureStage(0.0, mixture),)))
+    run = override(run, *assignments) if assignments else run
+    if data_root is not None:
+        return NamedRun(target, resolved_for(run, data_root, max_quarantined))
+    vocabulary = experiment.vocabulary_of(name)
+    if vocabulary is None:
+        raise InputError(f"recipe `{name}` takes its vocabulary from the data; give --data DATA.")
+    return NamedRun(target, resolve(run, vocabulary))
+
+
+def resolved_for(run: TrainRun | str, data_root: Path, max_quarantined: Budget | None = None) -> ResolvedRun:
+    """Resolve a run for the datasets in a folder.
+
+    Args:
+        run: The run, or `TARGET` of it.
+        data_root: Folder of the datasets.
+        max_quarantined: As in `launch.run`.
+
+    Raises:
+        InputError: The run reads a dataset that is not there, or the datasets do not fit it.
+    """
+    run = find_target(run).recipe if isinstance(run, str) else run
+    datasets = open_root(data_root, max_quarantined=max_quarantined)
+    manifests = {name: dataset.manifest for name, dataset in datasets.items()}
+    vocabulary = next(iter(manifests.values())).vocabulary
+    return resolve(with_datasets(run, manifests), vocabulary, manifests)
+
+
+def with_datasets(run: TrainRun, manifests: Mapping[str, Manifest]) -> TrainRun:
+    """The run with `ALL_DATASETS` of its mixture replaced by the datasets there are, weighted by their tokens.
+
+    Datasets whose name begins with `heldout` are left out.
+
+    Args:
+        run: The run.
+        manifests: Manifest of each dataset, by name.
+
+    Raises:
+        InputError: The run names a dataset that is not there, or takes all of a folder that holds none to train on.
+    """
+    mixture = tuple(replace(stage, weights=_expanded(stage.weights, manifests)) for stage in run.data.mixture)
+    missing = sorted({name for stage in mixture for name in stage.weights} - set(manifests))
+    if missing:
+        raise InputError(
+            f"recipe `{run.name}` reads dataset `{missing[0]}`, which is not below the data folder; it has "
+            f"{', '.join(sorted(manifests))}. Choose among them with --mixture {'=1,'.join(_trainable(manifests))}=1"
+        )
+    return replace(run, data=replace(run.data, mixture=mixture))
+
+
+def _expanded(weights: Mapping[str, float], manifests: Mapping[str, Manifest]) -> Mapping[str, float]:
+    if ALL_DATASETS not in weights:
+        return weights
+    names = _trainable(manifests)
+    total = sum(manifests[name].num_tokens for name in names)
+    return {name: manifests[name].num_tokens / total for name in names}
+
+
+def _trainable(manifests: Mapping[str, Manifest]) -> list[str]:
+    names = [name for name in sorted(manifests) if not name.startswith(HELDOUT_FOLDER)]
+    return names or sorted(manifests)
+
+
+def _check_derived(rules: Mapping[str, str], name: str, assignments: tuple[str, ...]) -> None:
+    """Refuse to set a field that was computed from others; `rules` has the rule by the field's path."""
+    for path in (assignment.partition("=")[0] for assignment in assignments):
+        for derived, rule in rules.items():
+            if path == derived or path.startswith(f"{derived}."):
+                raise InputError(f"`{path}` of `{name}` follows from {rule}.")

@@ -1,0 +1,233 @@
+"""Vocabularies, data, update rules and schedules that several studies share, each written once.
+
+Names of runs follow one rule: the experiment's number, then what tells the run from its siblings, joined by hyphens, in
+lower case, with the names of sizes, mixtures and corpora as they are elsewhere (`_` and `/` become `-`).
+"""
+
+import math
+import re
+from dataclasses import replace
+
+from audio_data import Vocabulary
+from audio_train.config import (
+    Cadence,
+    DataSpec,
+    Evaluation,
+    LearningRateRule,
+    LossSpec,
+    MixtureStage,
+    ModelShape,
+    NamedModel,
+    OptimizerSpec,
+    ScheduleSpec,
+    StartSpec,
+    TrainRun,
+)
+from audio_train.optimization.schedules import anneal_peak
+from audio_train.soda.mixtures import MIXTURES
+from audio_train.soda.tokenization import MARIN_DOCUMENTS
+
+MARIN_MIMI = Vocabulary(
+    name="marin-mimi-8cb-16k",
+    num_text=128_256,
+    begin_of_text=128_000,
+    end_of_text=128_001,
+    text_start=128_256,
+    text_end=128_257,
+    audio_start=128_258,
+    audio_end=128_259,
+    audio_base=128_260,
+    num_codebooks=8,
+    codebook_size=2048,
+    codec_id="mimi",
+    text_tokenizer="marin-community/marin-tokenizer",
+)
+"""Llama-3 text ids, four more specials, eight Mimi codebooks: 144,644 ids."""
+
+QWEN3X_MIMI = Vocabulary(
+    name="qwen3x-mimi-8cb-16k",
+    num_text=151_669,
+    begin_of_text=151_670,
+    end_of_text=151_643,
+    text_start=151_671,
+    text_end=151_672,
+    audio_start=151_673,
+    audio_end=151_674,
+    audio_base=151_675,
+    num_codebooks=8,
+    codebook_size=2048,
+    codec_id="mimi",
+    text_tokenizer="potsawee/qwen3x-tokenizer",
+)
+"""Qwen-3 text ids, with another begin of text and four more specials, eight Mimi codebooks: 168,059 ids."""
+
+SMALL = Vocabulary.compact(
+    "compact", 385, "embedded-v1", num_codebooks=8, codebook_size=2048, text_tokenizer="sentencepiece"
+)
+"""What is learned from the sample recordings: 129 text pieces and 256 bytes, and eight codebooks: 16,775 ids."""
+
+WARMUP_STABLE_DECAY = ScheduleSpec(shape="linear", warmup=0.1, decay=0.2, min_ratio=0.0)
+"""10 % warm-up, 70 % constant, 20 % linear decay to zero."""
+
+Z_LOSS = LossSpec(kind="full", z_loss_weight=1e-4)
+"""The whole softmax, with the study's weight on its log-partition term."""
+
+BASE_LEARNING_RATE = 0.003
+
+FROM_SCRATCH = StartSpec(initialization="haliax")
+"""As the study's models begin."""
+
+CHOICES: dict[str, str] = {
+    "data.mixture": MARIN_DOCUMENTS,
+    "data.remainder": "rows that the whole part of weight x 2,048 leaves over all go to the largest corpus (Levanter "
+    "`data/mixture.py`); a new recipe's go to the largest fractions",
+    "cadence.evaluation": "LibriSpeech dev-clean, whose losses the paper reports, stands in for the source's text sets "
+    "(Marin `default_train`: Paloma and uncheatable evaluations every 1,000 steps; no held-out speech)",
+    "cadence.max_bad_steps": "a step whose loss or gradient is not finite changes nothing here; the source takes it",
+}
+"""What every run of the study has in common, and where the source has it or this project differs from it."""
+CAUTIOUS_CHOICES: dict[str, str] = {
+    "optimizer.cautious_mean": "over the array in which all layers of a kind of weight are stacked (Levanter "
+    "`optim/cautious.py`, `scan_layers=True`); a new recipe averages over each layer by itself",
+}
+"""Of runs with the cautious update rule."""
+SCRATCH_CHOICES: dict[str, str] = {
+    "start.initialization": "haliax's (`nn/embedding.py`, `nn/linear.py`): embedding of deviation 1/width, an untied "
+    "head of the same draw times the root of the width; a new recipe's is `unit_logits`",
+}
+"""Of runs from scratch."""
+PRETRAINING_CHOICES = CHOICES | CAUTIOUS_CHOICES | SCRATCH_CHOICES
+
+HELDOUT = "heldout/librispeech/dev-clean"
+"""What the study's recipes are evaluated on."""
+_HELDOUT_ROWS = 512
+
+
+def run_name(experiment: str, *parts: str | int) -> str:
+    """The name of a run: its experiment and what tells it from its siblings, as the rule of this module says."""
+    return "-".join([experiment, *(re.sub(r"[_/]+", "-", str(part)).lower() for part in parts)])
+
+
+def mixture(name: str) -> tuple[MixtureStage, ...]:
+    """The stages of a run that reads one mixture from beginning to end.
+
+    Args:
+        name: a key of `MIXTURES`, or one corpus.
+    """
+    weights = MIXTURES[name].weights if name in MIXTURES else {name: 1.0}
+    return (MixtureStage(0.0, weights),)
+
+
+def cadence(batch_size: int) -> Cadence:
+    """As the study keeps, exports and evaluates: anneals begin with kept checkpoints.
+
+    Args:
+        batch_size: rows in a step. An evaluation reads `HELDOUT` once, which is about 490 rows of 4,096 tokens.
+    """
+    num_batches = math.ceil(_HELDOUT_ROWS / batch_size)
+    return Cadence(
+        keep_every_steps=10_000,
+        export_every_steps=10_000,
+        evaluation=Evaluation((HELDOUT,), every_steps=1000, num_batches=num_batches),
+    )
+
+
+def windows(mixture_name: str, batch_size: int) -> DataSpec:
+    """The study's rows: the stream of each corpus cut every 4,096 tokens, positions running on, one order for ever."""
+    return DataSpec(
+        mixture=mixture(mixture_name),
+        seq_len=4096,
+        batch_size=batch_size,
+        packing="windows",
+        positions="continue",
+        permutation="fixed",
+        remainder="largest_corpus",
+    )
+
+
+def cautious_adamc(learning_rate: float | LearningRateRule) -> OptimizerSpec:
+    """The study's optimizer outside the isoFLOP sweep and fine-tuning."""
+    return OptimizerSpec(
+        name="cautious_adamc",
+        learning_rate=learning_rate,
+        beta1=0.98,
+        beta2=0.98,
+        epsilon=1e-16,
+        weight_decay=0.033,
+        max_grad_norm=1.0,
+        cautious_mean="stacked",
+    )
+
+
+def pretraining(
+    name: str, model: NamedModel | ModelShape, data: DataSpec, learning_rate: LearningRateRule, tokens: float
+) -> TrainRun:
+    """A run as all of the study's pretraining outside the isoFLOP sweep."""
+    return TrainRun(
+        name=name,
+        model=model,
+        data=data,
+        optimizer=cautious_adamc(learning_rate),
+        schedule=WARMUP_STABLE_DECAY,
+        loss=Z_LOSS,
+        tokens=tokens,
+        start=FROM_SCRATCH,
+        precision="bfloat16",
+        remat="offload",
+        cadence=cadence(data.batch_size),
+    )
+
+
+def annealed(name: str, run: TrainRun, *, mixture_name: str, step: int, steps: int) -> TrainRun:
+    """The training state that a run had after some steps, trained on to a learning rate of zero on another mixture.
+
+    Step, moments and update count are the first run's, and the mixture is read from batch `step` on. The learning rate
+    is that of a run of `step + steps` steps that falls in a line from its peak to zero, entered at `step`, and the peak
+    is chosen so that the line passes the first run's learning rate there.
+
+    Args:
+        name: name of the anneal.
+        run: the run that it starts from.
+        mixture_name: a key of `MIXTURES`, or one corpus.
+        step: updates of `run` before.
+        steps: updates of the anneal.
+    """
+    rule = run.optimizer.learning_rate
+    assert isinstance(rule, LearningRateRule)
+    return replace(
+        run,
+        name=name,
+        data=replace(run.data, mixture=mixture(mixture_name)),
+        optimizer=OptimizerSpec(
+            name="adamw",
+            learning_rate=replace(rule, base=anneal_peak(rule.base, first_step=step, num_steps=steps)),
+            beta1=0.9,
+            beta2=0.95,
+            weight_decay=0.033,
+        ),
+        schedule=ScheduleSpec(shape="linear", warmup=0.01, decay=None, min_ratio=0.0),
+        loss=LossSpec(kind="full"),
+        steps=steps,
+        tokens=None,
+        start=StartSpec(kind="checkpoint", source=f"{run.name}@{step}", state="continue"),
+    )
+
+
+ANNEAL_DERIVED: dict[str, str] = dict.fromkeys(
+    ("steps", "start.source"),
+    "where the anneal begins and ends, as does its peak learning rate; set that too, in a recipe of your own",
+)
+"""What of an anneal follows from what."""
+
+ANNEAL_CHOICES = {
+    **CHOICES,
+    "optimizer.learning_rate": "the first run's, times all steps over those of the anneal, so that a line to zero over "
+    "all of them passes it where the anneal begins (but for the 1 % of warm-up, which makes it 1 % higher)",
+    "optimizer.name": "plain AdamW: the source's helper for anneals passes no optimizer on",
+    "loss.z_loss_weight": "the source's helper leaves it out",
+    "start.state": "the whole training state, as the source's trainer loads it (Levanter `main/train_lm.py`, "
+    "`load_checkpoint(state, initialize_from_checkpoint_path)`): moments, update count and step go on, and the new "
+    "mixture is read from the batch of that step on, which older and newer versions of that file read from its first; "
+    "plain and cautious AdamW have the same moments",
+}
+"""Why anneals are as they are."""

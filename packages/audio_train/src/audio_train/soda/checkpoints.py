@@ -1,0 +1,133 @@
+"""Weights that runs of the study begin with, and checkpoints that it exported, each written once."""
+
+from dataclasses import dataclass
+
+from audio_data import Vocabulary
+from audio_train.config import NamedModel, StartSpec
+from audio_train.soda.catalogue import MARIN_MIMI, QWEN3X_MIMI
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published model folder.
+
+    Attributes:
+        name: what recipes call it.
+        repository: on the Hugging Face hub.
+        revision: commit of the repository.
+        model: its shape, with the rotary base, scaling and epsilon that its weights were trained with.
+        vocabulary: what its ids mean.
+        recipe: the recipe that makes it, or None where it is no training run of the study.
+        note: what it is.
+    """
+
+    name: str
+    repository: str
+    revision: str
+    model: NamedModel
+    vocabulary: Vocabulary
+    recipe: str | None
+    note: str
+
+    @property
+    def start(self) -> StartSpec:
+        """Beginning with these weights, which compute what the run's model says."""
+        return StartSpec(kind="model", source=self.repository, revision=self.revision, function="run")
+
+    @property
+    def run_model(self) -> NamedModel:
+        """The model of the study's runs that begin with these weights: their shape, with the study's own function."""
+        return NamedModel(self.model.size, tied=self.model.tied)
+
+
+_0_6B = NamedModel("0.6b", tied=False)
+
+
+def _qwen3(size: str) -> NamedModel:
+    """A model as Qwen3's base models are trained: their `config.json` on the hub."""
+    return NamedModel(size, tied=False, rope_theta=1e6, rope_scaling="none", rms_epsilon=1e-6)
+
+
+CHECKPOINTS = {
+    checkpoint.name: checkpoint
+    for checkpoint in (
+        Checkpoint(
+            "qwen3x-0.6b",
+            "potsawee/qwen3x-0.6B-base",
+            "1a84125",
+            _qwen3("0.6b"),
+            QWEN3X_MIMI,
+            None,
+            "Qwen3-0.6B-Base with rows for audio: the mean of all others and noise of 0.02",
+        ),
+        Checkpoint(
+            "qwen3x-1.7b",
+            "potsawee/qwen3x-1.7B-base",
+            "14cd3a1",
+            _qwen3("1.7b"),
+            QWEN3X_MIMI,
+            None,
+            "Qwen3-1.7B-Base, extended alike",
+        ),
+        Checkpoint(
+            "soda-600m",
+            "potsawee/soda-600m-base",
+            "86c9e30",
+            _0_6B,
+            MARIN_MIMI,
+            "exp2.1-0.6b",
+            "SODA-600M: cold start, English",
+        ),
+        Checkpoint(
+            "soda-600m-warm",
+            "potsawee/soda-600m-warmstart",
+            "df960e9",
+            _0_6B,
+            QWEN3X_MIMI,
+            "exp2.2-0.6b",
+            "SODA-600M from Qwen3x-0.6B",
+        ),
+        Checkpoint(
+            "soda-p",
+            "WillHeld/blueberry",
+            "9dc7905",
+            NamedModel("0.6b-hd64", tied=False),
+            MARIN_MIMI,
+            "exp1.1",
+            "the preliminary model (`blueberry`): eight languages of YODAS2",
+        ),
+    )
+}
+"""Models that runs begin with, by name."""
+
+PUBLISHED_WEIGHTS_CHOICES: dict[str, str] = {
+    "start.kind": "published weights are read as they are stored; the source reads them through bfloat16",
+    "start.function": "the run's: the source's trainer loads weights into the run's own configuration (Levanter "
+    "`main/train_lm.py`, `use_hf_model_config` False): rotary base 5e5, Llama-3 scaling, epsilon 1e-5. Qwen3x was "
+    "trained with base 1e6, no scaling and 1e-6, which `exp2.2-weights-function` keeps",
+}
+"""Of runs that begin with published weights."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A checkpoint of a run that is written as a model folder.
+
+    Attributes:
+        recipe: the run.
+        step: updates before it.
+        alias: what the source calls it.
+    """
+
+    recipe: str
+    step: int
+    alias: str
+
+    @property
+    def command(self) -> str:
+        """The command line that writes it from the run's folder."""
+        return f"audio-train export {self.recipe} --step {self.step} --out exports/{self.recipe}-step{self.step}"
+
+
+EXPORTS = tuple(Export("exp1.1", step, f"marin-yodas2-step-{step}") for step in (10_000, 210_000, 220_000, 230_000))
+"""Checkpoints of the first run that the study converted. The run keeps one every 10,000 steps."""

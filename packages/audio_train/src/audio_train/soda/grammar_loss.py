@@ -1,0 +1,63 @@
+"""What a softmax over the ids that the grammar allows costs and saves, trained beside one over all ids.
+
+The source of the study has no such loss; this is a question of this project's own, answered at the size of a miniature.
+All three runs see the same tokens under one schedule. The last takes the factored run up where its learning rate begins
+to fall, and spends the fall, a fifth of the run, on the whole vocabulary.
+"""
+
+from dataclasses import replace
+
+from audio_train.config import (
+    Cadence,
+    DataSpec,
+    Evaluation,
+    LossSpec,
+    ModelShape,
+    OptimizerSpec,
+    ScheduleSpec,
+    StartSpec,
+    TrainRun,
+)
+from audio_train.recipes.experiment import Experiment, runs_by_name
+from audio_train.soda.catalogue import SMALL, mixture, run_name
+
+_STEPS, _FINISH = 400, 320
+
+FULL = TrainRun(
+    name=run_name("grammar-loss", "full"),
+    model=ModelShape(embed=64, mlp=192, layers=3, heads=4, kv_heads=2, head_dim=16, tied=False),
+    data=DataSpec(mixture=mixture("yodas2/en"), seq_len=512, batch_size=2),
+    optimizer=OptimizerSpec(
+        name="cautious_adamc", learning_rate=0.01, beta1=0.95, beta2=0.98, epsilon=1e-15, weight_decay=0.033
+    ),
+    schedule=ScheduleSpec(shape="linear", warmup=0.1, decay=0.2),
+    loss=LossSpec(kind="full"),
+    steps=_STEPS,
+    cadence=Cadence(
+        checkpoint_seconds=60.0, evaluation=Evaluation(("heldout/yodas2/en",), every_steps=_STEPS, num_batches=8)
+    ),
+)
+"""The run over all ids: the smallest setting in which this project trains on all codebooks."""
+
+_FACTORED = replace(
+    FULL,
+    name=run_name("grammar-loss", "factored"),
+    loss=LossSpec(kind="grammar"),
+    cadence=replace(FULL.cadence, keep_every_steps=_FINISH),
+)
+_FINISHED = replace(
+    FULL,
+    name=run_name("grammar-loss", "finish"),
+    steps=_STEPS - _FINISH,
+    start=StartSpec(kind="checkpoint", source=f"{_FACTORED.name}@{_FINISH}", state="continue"),
+)
+
+EXPERIMENT = Experiment(
+    name="grammar-loss",
+    question="Does a softmax over the allowed ids alone learn as much, and what becomes of the ids it never compares?",
+    source="this project's own miniature",
+    runs=runs_by_name(FULL, _FACTORED, _FINISHED),
+    vocabulary=SMALL,
+    fixed_size=True,
+    derived={"start.source": "the step at which the learning rate of the factored run begins to fall"},
+)

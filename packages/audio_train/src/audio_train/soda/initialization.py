@@ -1,0 +1,55 @@
+"""Two ways to draw the vocabulary matrices of a new model, each trained in three settings.
+
+The study begins as haliax does, with embeddings so small that the first norm works inside its epsilon; new recipes of
+this project say nothing and begin with logits near unit deviation. Which of the two new recipes should begin with is a
+question of measurement, asked at the size of a miniature: with an untied head, with a tied one, and in the quickstart's
+setting, on the same speech.
+"""
+
+from dataclasses import replace
+
+from audio_train.config import Cadence, Evaluation, StartSpec, TrainRun
+from audio_train.recipes.experiment import Experiment, runs_by_name
+from audio_train.recipes.quickstart import RUN as QUICKSTART
+from audio_train.soda.catalogue import SMALL, mixture, run_name
+from audio_train.soda.grammar_loss import FULL
+
+_STEPS = 300
+_CORPUS = "yodas2/en"
+
+_UNTIED = replace(FULL, steps=_STEPS, optimizer=replace(FULL.optimizer, cautious_mean="stacked"))
+_SETTINGS = {
+    "untied": _UNTIED,
+    "tied": replace(_UNTIED, model=replace(FULL.model, tied=True)),
+    "quickstart": replace(QUICKSTART, steps=_STEPS, data=replace(QUICKSTART.data, mixture=mixture(_CORPUS))),
+}
+_CADENCE = Cadence(
+    checkpoint_seconds=60.0, evaluation=Evaluation((f"heldout/{_CORPUS}",), every_steps=_STEPS, num_batches=8)
+)
+
+
+def _run(setting: str, start: StartSpec, scheme: str) -> TrainRun:
+    name = run_name("initialization", setting, scheme)
+    return replace(_SETTINGS[setting], name=name, start=start, cadence=_CADENCE)
+
+
+def _runs(setting: str) -> tuple[TrainRun, ...]:
+    start = _SETTINGS[setting].start
+    return (
+        _run(setting, replace(start, initialization="unit_logits"), "unit_logits"),
+        _run(setting, replace(start, initialization="haliax"), "haliax"),
+    )
+
+
+EXPERIMENT = Experiment(
+    name="initialization",
+    question="How should the vocabulary matrices of a new recipe begin?",
+    source="this project's own miniature",
+    runs=runs_by_name(*(run for setting in _SETTINGS for run in _runs(setting))),
+    vocabulary=SMALL,
+    fixed_size=True,
+    choices={
+        "steps": "short: how a model begins tells most at the beginning",
+        "data.mixture": "one corpus for all settings, so that the quickstart's reads no curriculum of fewer codebooks",
+    },
+)

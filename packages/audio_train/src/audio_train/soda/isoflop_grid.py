@@ -1,0 +1,175 @@
+"""The study's isoFLOP grid: model, batch, steps and learning rate of every width under every compute budget.
+
+Source: `isoflop_audio_sweep.py` and `isoflop_audio_target.py` of Marin's audio experiments.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from audio_model import Qwen3xConfig, grid_config
+from audio_train.config import LearningRateRule
+from audio_train.optimization.scaling import learning_rate
+
+GRID_SEQ_LEN = 4096
+MAX_GRID_LEARNING_RATE = 0.01
+MAX_GRID_STEPS = 400_000
+MIN_GRID_BATCH = 8
+
+BUDGETS_FLOPS = (1e18, 3e18, 6e18, 1e19, 3e19, 6e19, 1e20)
+"""Budgets of the sweep, counting the forward pass only; the paper labels them with three times as much."""
+TARGET_WIDTHS = {3e19: (2048,), 6e19: (2048, 2304), 1e20: (2048, 2304, 2816, 3072)}
+"""Widths beyond the sweep that were trained too, by budget counting the forward pass only."""
+ISOFLOP_RULE = LearningRateRule("isoflop", 0.33)
+
+V5P_CORES = (8, 16, 32, 128, 256, 512)
+V5P_CHIP_BYTES = 95 * 2**30
+V5P_CORES_PER_CHIP = 2
+
+
+@dataclass(frozen=True)
+class IsoflopPoint:
+    """One model of an isoFLOP budget.
+
+    Attributes:
+        budget_flops: the budget, counting the forward pass only.
+        model: the model's configuration.
+        batch_size: rows of 4,096 tokens in a step.
+        steps: steps that spend the budget.
+        learning_rate: peak learning rate.
+        beta2: decay of the second moment.
+        is_target: whether it is one of the targets, which lie beyond the sweep.
+    """
+
+    budget_flops: float
+    model: Qwen3xConfig
+    batch_size: int
+    steps: int
+    learning_rate: float
+    beta2: float
+    is_target: bool = False
+
+    @property
+    def label(self) -> str:
+        """Budget, as the paper labels it, and width, such as "1.8e19-d512"."""
+        return f"{self.training_budget_flops:.2g}-d{self.model.embed}".replace("e+", "e")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens the run reads."""
+        return self.steps * self.batch_size * GRID_SEQ_LEN
+
+    @property
+    def training_budget_flops(self) -> float:
+        """The budget with the backward pass counted as twice the forward, as the paper labels it."""
+        return 3 * self.budget_flops
+
+    @property
+    def v5p_cores(self) -> int:
+        """Cores of the smallest TPU v5p slice that the sweep's formula for memory finds large enough.
+
+        Twice the sum of 12 bytes a parameter and, for each token of a batch, `embed * layers + 2 * vocab_size` bytes.
+
+        Source: `pick_v5p_type` of `isoflop_audio_sweep.py`. Changed: parameters are counted exactly.
+        """
+        model = self.model
+        activations = self.batch_size * GRID_SEQ_LEN * (model.embed * model.layers + 2 * model.vocab_size)
+        num_chips = math.ceil(2 * (12 * model.num_parameters + activations) / V5P_CHIP_BYTES)
+        return next(cores for cores in V5P_CORES if cores >= num_chips * V5P_CORES_PER_CHIP)
+
+    @property
+    def in_sweep(self) -> bool:
+        """Whether the sweep keeps the point: batch, steps and the budget actually spent are within its limits."""
+        spent = self.steps * self.batch_size * GRID_SEQ_LEN * self.model.forward_flops_per_token(GRID_SEQ_LEN)
+        close = abs(spent - self.budget_flops) <= 0.01 * self.budget_flops
+        return self.batch_size >= MIN_GRID_BATCH and self.steps < MAX_GRID_STEPS and close
+
+
+def isoflop_point(budget_flops: float, embed: int, vocab_size: int) -> IsoflopPoint:
+    """Batch, steps, learning rate and beta2 of a width under a budget.
+
+    The batch is the power of two at or above budget / (F S 2^16), F being forward FLOPs a token and S the row length,
+    halved until the learning rate is at most 0.01.
+
+    Args:
+        budget_flops: forward FLOPs to spend.
+        embed: width of the model, a multiple of 128.
+        vocab_size: number of token ids.
+
+    Returns:
+        The point, whether or not the sweep keeps it.
+
+    Source: `isoflop_audio_sweep.py` of Marin's audio experiments. Its budgets leave out the backward pass.
+    """
+    model = grid_config(embed, vocab_size)
+    flops_per_row = model.forward_flops_per_token(GRID_SEQ_LEN) * GRID_SEQ_LEN
+    batch_size = 2 ** math.ceil(math.log2(budget_flops / (flops_per_row * 65536)))
+    while learning_rate(ISOFLOP_RULE, batch_size=batch_size, width=embed) > MAX_GRID_LEARNING_RATE:
+        batch_size //= 2
+    return IsoflopPoint(
+        budget_flops=budget_flops,
+        model=model,
+        batch_size=batch_size,
+        steps=round(budget_flops / (flops_per_row * batch_size)) if batch_size else 0,
+        learning_rate=learning_rate(ISOFLOP_RULE, batch_size=batch_size, width=embed),
+        beta2=0.98 ** (batch_size / 128),
+    )
+
+
+def isoflop_sweep(budget_flops: float, vocab_size: int) -> list[IsoflopPoint]:
+    """Every point the sweep keeps under a budget: widths 128 to 2,048, by 128 up to 9e18 forward FLOPs, else by 256.
+
+    Args:
+        budget_flops: forward FLOPs to spend.
+        vocab_size: number of token ids.
+
+    Returns:
+        The kept points, narrowest first.
+    """
+    widths = range(128, 2049, 128 if budget_flops <= 9e18 else 256)
+    points = [isoflop_point(budget_flops, width, vocab_size) for width in widths]
+    return [point for point in points if point.in_sweep]
+
+
+def isoflop_grid(vocab_size: int) -> list[IsoflopPoint]:
+    """The whole grid: the sweep of every budget and the targets, by budget and then width.
+
+    Args:
+        vocab_size: number of token ids.
+    """
+    points: list[IsoflopPoint] = []
+    for budget in BUDGETS_FLOPS:
+        targets = (isoflop_point(budget, width, vocab_size) for width in TARGET_WIDTHS.get(budget, ()))
+        points += [*isoflop_sweep(budget, vocab_size), *(replace(point, is_target=True) for point in targets)]
+    return points
+
+
+def grid_rows(vocab_size: int) -> list[dict[str, Any]]:
+    """Every point of the grid with its numbers, budgets in both conventions.
+
+    Args:
+        vocab_size: Number of token ids.
+    """
+    return [_row(point) for point in isoflop_grid(vocab_size)]
+
+
+def _row(point: IsoflopPoint) -> dict[str, Any]:
+    model = point.model
+    return {
+        "recipe": f"exp1.6-{point.label}",
+        "budget_forward_flops": point.budget_flops,
+        "budget_training_flops": point.training_budget_flops,
+        "kind": "target" if point.is_target else "sweep",
+        "embed": model.embed,
+        "layers": model.layers,
+        "heads": model.heads,
+        "batch_size": point.batch_size,
+        "steps": point.steps,
+        "learning_rate": point.learning_rate,
+        "beta2": point.beta2,
+        "num_parameters": model.num_parameters,
+        "num_body_parameters": model.body_parameters,
+        "num_tokens": point.tokens,
+        "spent_forward_flops": model.forward_flops_per_token(GRID_SEQ_LEN) * point.tokens,
+        "tpu": f"v5p-{point.v5p_cores}",
+    }

@@ -1,0 +1,198 @@
+"""A small corpus for every corpus name of a mixture, made of the sample recordings by the commands of `audio-tokenize`.
+
+Each corpus is laid out as its tokenization recipe says: the same layouts, transcripts and grouping, but for groupings
+that go by what the samples do not state, in place of which stands `recording`. Which voices it holds differs from
+corpus to corpus, so that a mixture is one. Beside each stands `heldout/<corpus>`, of sentences no other has.
+
+    ROOT/codes/<sample>          codes of the sample recordings
+    ROOT/vocabulary              one vocabulary, learned from the transcripts
+    ROOT/<corpus>                a dataset
+    ROOT/heldout/<corpus>        its held-out sibling
+    ROOT/starts/<name>           a run whose weights another begins with
+
+What is there is not made again.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from audio_data import InputError, to_json
+from audio_train.command_lines import Command, find_programs, run_command
+from audio_train.config import StartSpec, TrainRun
+from audio_train.recipes import experiments, find_recipe
+from audio_train.recipes.smoke_scale import STARTS_FOLDER, heldout_of, smoke_model
+from audio_train.soda.checkpoints import CHECKPOINTS, Checkpoint
+from audio_train.soda.tokenization import Tokenization, produced_by
+
+SAMPLES = ("sample", "sample-multilingual", "sample-parallel")
+SAMPLE_LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "th", "zh")
+STATED_GROUPINGS = ("utterance", "recording", "pair")
+TEXT_PIECES = 128
+
+# Voices of the English sample; a corpus that is not named holds all of them.
+VOICES = {
+    "emilia": ("slt", "en-us-f3"),
+    "emilia-yodas": ("rms", "en-us-m3"),
+    "mls-en": ("kal16",),
+    "peoples-speech-clean": ("en-us",),
+    "common-voice-17-en": ("en-us-m3",),
+    "librispeech": ("rms",),
+    "libritts-r": ("slt",),
+}
+TEXT_RECIPE = "exp1.4-text-100"
+"""What stands in for a published text model: this run, at the model's shape."""
+
+
+def corpora_of(names: Iterable[str]) -> list[str]:
+    """Every corpus that recipes read, in alphabetical order.
+
+    Args:
+        names: of recipes, or of experiments for all of their recipes.
+    """
+    runs = [run for name in names for run in runs_of(name)]
+    return sorted({corpus for run in runs for stage in run.data.mixture for corpus in stage.weights})
+
+
+def runs_of(name: str) -> list[TrainRun]:
+    """The runs that the name of a recipe or an experiment stands for."""
+    known = experiments()
+    return list(known[name].runs.values()) if name in known else [find_recipe(name)[1]]
+
+
+def data_commands(root: Path, corpora: Iterable[str]) -> Iterator[Command]:
+    """The command lines that make corpora, without those whose work is done.
+
+    Args:
+        root: where everything goes.
+        corpora: names of corpora.
+
+    Raises:
+        InputError: no sample has the language of a corpus, or nothing makes the corpus.
+    """
+    recipes = {corpus: produced_by(corpus) for corpus in corpora}
+    sources = {corpus: _sample_of(corpus, recipe) for corpus, recipe in recipes.items()}
+    codes, vocabulary = root / "codes", root / "vocabulary"
+    # All samples, whichever are asked for, so that the vocabulary never changes.
+    for sample in SAMPLES:
+        if not (codes / sample / "codes.json").exists():
+            yield Command(f"Codes of {sample}", ("audio-tokenize", "encode", sample, "--out", str(codes / sample)))
+    if not (vocabulary / "vocabulary.json").exists():
+        words = (*(str(codes / sample) for sample in SAMPLES), "--out", str(vocabulary), "--pieces", str(TEXT_PIECES))
+        yield Command("One vocabulary for all", ("audio-tokenize", "vocabulary", *words))
+    for corpus, recipe in recipes.items():
+        for name, split in ((corpus, "train"), (heldout_of(corpus), "heldout")):
+            if not (root / name / "manifest.json").exists():
+                options = ("--vocabulary", str(vocabulary), "--out", str(root / name), "--split", split)
+                words = (str(codes / sources[corpus]), *options, *_document_words(corpus, recipe))
+                yield Command(f"Documents of {name}", ("audio-tokenize", "build", *words))
+
+
+def _sample_of(corpus: str, recipe: Tokenization) -> str:
+    """The sample that stands for a corpus."""
+    if recipe.grouping == "pair":
+        return "sample-parallel"
+    language = _language(corpus)
+    if language == "en":
+        return "sample"
+    if language not in SAMPLE_LANGUAGES:
+        raise InputError(f"corpus `{corpus}`: the samples are in {', '.join(SAMPLE_LANGUAGES)}, got {language!r}.")
+    return "sample-multilingual"
+
+
+def _language(corpus: str) -> str:
+    last = corpus.rpartition("/")[2]
+    return last if len(last) == 2 else "en"
+
+
+def _document_words(corpus: str, recipe: Tokenization) -> tuple[str, ...]:
+    """Layouts, grouping and choice of utterances, as options of `audio-tokenize build`."""
+    grouping = recipe.grouping if recipe.grouping in STATED_GROUPINGS else "recording"
+    chosen = () if recipe.grouping == "pair" else ("--language", _language(corpus))
+    return (
+        *(word for layout in recipe.layouts for word in ("--layout", layout)),
+        *("--grouping", grouping, "--transcript", recipe.transcript),
+        *chosen,
+        *(word for voice in VOICES.get(recipe.corpus, ()) for word in ("--speaker", voice)),
+    )
+
+
+def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
+    """The command lines that make the weights a run's miniature begins with, and those they begin with in turn."""
+    if run.start.kind == "scratch":
+        return
+    name, recipe, settings = _maker(run.start)
+    yield from start_commands(root, find_recipe(recipe)[1])
+    out = root / STARTS_FOLDER / name
+    model = out / "export" / "config.json"
+    if not model.exists():
+        words = ("run", recipe, "--scale", "smoke", "--data", str(root), "--out", str(out), *settings)
+        yield Command(f"Weights to begin with: {name}", ("audio-train", *words), makes=model)
+
+
+def _maker(start: StartSpec) -> tuple[str, str, tuple[str, ...]]:
+    """Folder of a start, the recipe whose miniature makes it, and that recipe's settings."""
+    if start.kind == "checkpoint":
+        return base_of(start), base_of(start), ()
+    checkpoint = _checkpoint(start)
+    if checkpoint.recipe is not None:
+        return checkpoint.recipe, checkpoint.recipe, ()
+    model = json.dumps(to_json(smoke_model(checkpoint.model)))
+    return checkpoint.name, TEXT_RECIPE, ("--set", f"model={model}")
+
+
+def base_of(start: StartSpec) -> str:
+    """The recipe whose checkpoint a run begins with; "" where it begins with none."""
+    return (start.source or "").partition("@")[0] if start.kind == "checkpoint" else ""
+
+
+def _checkpoint(start: StartSpec) -> Checkpoint:
+    named = (start.source, start.revision)
+    return next(known for known in CHECKPOINTS.values() if (known.repository, known.revision) == named)
+
+
+def generate(root: Path, names: Iterable[str], *, at_hand: Collection[str] = (), to_stderr: bool = False) -> int:
+    """Make whatever recipes need to run at smoke scale: data, and weights to begin with.
+
+    Args:
+        root: where everything goes.
+        names: of recipes or experiments.
+        at_hand: recipes whose checkpoints lie elsewhere or will, so that none are made to begin with.
+        to_stderr: send all messages to standard error.
+
+    Returns:
+        How many commands it took.
+
+    Raises:
+        InputError: a name is unknown, or a package is not installed.
+    """
+    names = list(names)
+    corpora = corpora_of([*names, *_makers(names)])
+    programs = find_programs(("audio-tokenize", "audio-train"))
+    num_commands = 0
+    for command in data_commands(root, corpora):
+        num_commands += _run(command, programs, to_stderr)
+    for run in (run for name in names for run in runs_of(name) if base_of(run.start) not in at_hand):
+        for command in start_commands(root, run):
+            num_commands += _run(command, programs, to_stderr)
+    return num_commands
+
+
+def _makers(names: Iterable[str]) -> set[str]:
+    """Recipes that make the weights which others begin with."""
+    found: set[str] = set()
+    pending = [run for name in names for run in runs_of(name)]
+    while pending:
+        start = pending.pop().start
+        if start.kind != "scratch" and (recipe := _maker(start)[1]) not in found:
+            found.add(recipe)
+            pending.append(find_recipe(recipe)[1])
+    return found
+
+
+def _run(command: Command, programs: dict[str, str], to_stderr: bool) -> int:
+    click.secho(f"{command.purpose}\n$ {command}", fg="cyan", err=to_stderr)
+    run_command(command, programs[command.words[0]], to_stderr=to_stderr, name="make-smoke-data")
+    return 1
