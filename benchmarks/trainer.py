@@ -61,12 +61,13 @@ from audio_train import (
 )
 from audio_train.sharding.collectives import fsdp_bytes, moved_bytes
 from audio_train.sharding.mesh import batch_sharding, make_mesh, replicated
+from audio_train.state import TrainState, abstract_state
 from audio_train.tracking.metrics import JsonLines
-from audio_train.tracking.spikes import SpikeWatch
-from audio_train.training.loop import Loop, StopRequest
-from audio_train.training.state import TrainState, abstract_state
-from audio_train.training.step import Batch, objective
-from audio_train.training.trainer import StepProgram
+from audio_train.training.loop import train
+from audio_train.training.recorder import RunRecorder
+from audio_train.training.signals import StopRequest
+from audio_train.training.step import Batch, StepMetrics, objective
+from audio_train.training.trainer import jit_functions
 
 ALONE = Placement(data=1)
 VOCABULARY = Vocabulary.compact("drawn", 512, "drawn", num_codebooks=8, codebook_size=256, text_tokenizer="drawn")
@@ -116,30 +117,13 @@ def loop(steps: int, rounds: int) -> dict[str, float]:
     }
 
 
-def _loop_step(
-    trainer: Trainer, root: Path, steps: int, step: Callable[..., object] | None = None
-) -> tuple[float, float]:
-    resolved, state = trainer.resolved, trainer.initial_state()
+def _loop_step(trainer: Trainer, root: Path, steps: int) -> tuple[float, float]:
+    state = trainer.initial_state()
     with JsonLines(root / "metrics.jsonl", 0) as metrics, StopRequest() as stop:
-        running = Loop(
-            step=step or trainer.step,
-            batches=trainer.batches(0),
-            evaluate=None,
-            describe=trainer.loader.describe,
-            checkpoints=Unsaved(),
-            metrics=metrics,
-            progress=Progress("train", total=steps, unit="steps"),
-            cadence=resolved.run.cadence,
-            kinds=resolved.vocabulary.kinds,
-            last_step=steps,
-            tokens_per_step=resolved.run.data.tokens_per_step,
-            stop=stop,
-            utilisation=trainer.utilisation,
-            spikes=SpikeWatch(8.0),
-            export=lambda state, step: None,
-        )
+        progress = Progress("train", total=steps, unit="steps")
+        recorder = RunRecorder(trainer, root, Unsaved(), metrics, progress)
         wall, cpu = time.monotonic(), time.process_time()
-        running.run(state, 0)
+        train(trainer, recorder, state, 0, stop)
         return (time.monotonic() - wall) / steps, (time.process_time() - cpu) / steps
 
 
@@ -245,7 +229,7 @@ def _compiled(resolved: ResolvedRun, placement: Placement) -> str:
     kinds = (jnp.int32, jnp.int32, jnp.int32, jnp.bool_)
     batch = Batch(*(jax.ShapeDtypeStruct(shape, kind, sharding=rows) for kind in kinds))
     constants = jax.device_put((objective(resolved), resolved.learning_rate), replicated(mesh))
-    return StepProgram(resolved, mesh, placement, state).train.lower(state, batch, *constants).compile().as_text()
+    return jit_functions(resolved, mesh, placement, state).train.lower(state, batch, *constants).compile().as_text()
 
 
 PEER_VARIANTS = ("hf-f32", "hf-bf16", "full-f32", "full-bf16", "grammar-f32", "grammar-bf16")
@@ -281,6 +265,15 @@ def peer_run(root: Path, loss: str, precision: str, steps: int) -> ResolvedRun:
     return resolve(run, vocabulary, {name: dataset.manifest for name, dataset in open_root(root).items()})
 
 
+class TimedTrainer(Trainer):
+    """A trainer that notes the processor time at which each step begins."""
+
+    def step(self, state: TrainState, batch: Batch, request: int = 0) -> tuple[TrainState, StepMetrics]:
+        """Take a step."""
+        self.begun = [*getattr(self, "begun", []), time.process_time()]
+        return super().step(state, batch, request)
+
+
 def peer(variant: str, steps: int) -> dict[str, object]:
     """One variant, in this process."""
     kind, precision = variant.split("-")
@@ -293,15 +286,10 @@ def peer(variant: str, steps: int) -> dict[str, object]:
     else:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            trainer = Trainer(peer_run(root / "data", kind, precision, steps), root / "data", ALONE)
+            trainer = TimedTrainer(peer_run(root / "data", kind, precision, steps), root / "data", ALONE)
             trainer.compile()
-            begun = []
-
-            def marked_step(state: TrainState, batch: Batch, request: int = 0) -> object:
-                begun.append(time.process_time())
-                return trainer.step(state, batch, request)
-
-            _loop_step(trainer, root, steps + 2, marked_step)
+            _loop_step(trainer, root, steps + 2)
+            begun = trainer.begun
     # From a step's begin to the next one's. The first, in fresh memory, is counted for neither side.
     cpu = statistics.median(np.diff(begun)[1:])
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

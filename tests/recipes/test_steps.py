@@ -16,9 +16,9 @@ import pytest
 from audio_data import Vocabulary
 from audio_train import Placement, ResolvedRun, experiments, resolve
 from audio_train.sharding.mesh import make_mesh
-from audio_train.training.state import abstract_state
+from audio_train.state import abstract_state
 from audio_train.training.step import Batch, objective
-from audio_train.training.trainer import StepProgram
+from audio_train.training.trainer import jit_functions
 
 COMPACT = Vocabulary.compact("compact", 384, "embedded-v1", num_codebooks=8, codebook_size=2048, text_tokenizer="x")
 
@@ -56,7 +56,7 @@ def test_the_step_of_every_distinct_model_is_traced_and_lowered(name: str):
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.model)) == resolved.model.num_parameters
     row = (1, resolved.run.data.seq_len)
     batch = Batch(*(jax.ShapeDtypeStruct(row, dtype) for dtype in (jnp.int32, jnp.int32, jnp.int32, jnp.bool_)))
-    program = StepProgram(resolved, mesh, one, state)
+    program = jit_functions(resolved, mesh, one, state)
     lowered = program.train.lower(state, batch, objective(resolved), resolved.learning_rate, None)
     after, _ = lowered.out_info
     assert jax.tree.map(lambda leaf: leaf.shape, after.model) == jax.tree.map(lambda leaf: leaf.shape, state.model)

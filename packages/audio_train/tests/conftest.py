@@ -31,7 +31,7 @@ from audio_train import (
     resolve,
 )
 from audio_train.sharding.mesh import make_mesh
-from audio_train.training.state import TrainState, abstract_state, initial_state
+from audio_train.state import TrainState, abstract_state, initial_state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

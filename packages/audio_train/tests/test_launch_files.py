@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from audio_train.cli import main
-from audio_train.planning.hardware import parse_slice
+from audio_train.hardware import parse_slice
 
 ROOT = Path(__file__).resolve().parents[3]
 LAUNCH = ROOT / "examples" / "launch"

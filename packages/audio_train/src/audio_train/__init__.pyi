@@ -39,7 +39,7 @@ from .tracking.metrics import read_metrics as read_metrics
 from .training.launch import RunResult as RunResult
 from .training.launch import export as export
 from .training.launch import run as run
-from .training.loop import DivergenceError as DivergenceError
+from .training.recorder import DivergenceError as DivergenceError
 from .training.step import Objective as Objective
 from .training.step import objective as objective
 from .training.step import train_step as train_step

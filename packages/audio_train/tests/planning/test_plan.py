@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from audio_data import InputError
 from audio_train import Placement, ResolvedRun, plan_run
 from audio_train.cli import main
-from audio_train.planning.hardware import parse_slice
+from audio_train.hardware import parse_slice
 from audio_train.planning.plan import Compiled, bytes_per_device, with_compiled
 from audio_train.sharding.mesh import make_mesh
-from audio_train.training.state import abstract_state, initial_state
+from audio_train.state import abstract_state, initial_state
 
 
 @pytest.fixture

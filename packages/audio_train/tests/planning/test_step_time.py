@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from audio_train import LossSpec, Placement, plan_run
-from audio_train.planning.hardware import ACCELERATORS
+from audio_train.hardware import ACCELERATORS
 from audio_train.planning.plan import Compiled
 from audio_train.planning.step_time import BlockCost, step_time
 from audio_train.recipes.targets import named_run

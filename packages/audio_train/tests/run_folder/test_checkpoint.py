@@ -13,7 +13,7 @@ import pytest
 from audio_data import InputError
 from audio_train import Checkpoints, ResolvedRun
 from audio_train.run_folder.checkpoint import flat_paths
-from audio_train.training.state import TrainState
+from audio_train.state import TrainState
 
 
 @pytest.fixture

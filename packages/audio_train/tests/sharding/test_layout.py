@@ -15,7 +15,7 @@ from audio_train import LossSpec, Placement, ResolvedRun, objective
 from audio_train.sharding.collectives import fsdp_bytes, moved_bytes
 from audio_train.sharding.layout import layout_of, on_mesh
 from audio_train.sharding.mesh import batch_sharding, make_mesh, model_sharding, replicated
-from audio_train.training.state import TrainState
+from audio_train.state import TrainState
 from audio_train.training.step import Batch, loss_and_gradient
 from audio_train.training.step import objective as objective_of
 

@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec
 from audio_data import InputError
 from audio_train import OptimizerSpec, Placement, ResolvedRun, Trainer
 from audio_train.sharding.mesh import batch_sharding, make_mesh, model_sharding
-from audio_train.training.state import TrainState
+from audio_train.state import TrainState
 
 
 def losses_on(

@@ -28,8 +28,8 @@ from audio_train import (
 )
 from audio_train.optimization.optimizers import decay_mask
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
+from audio_train.state import TrainState
 from audio_train.training.starts import find_start
-from audio_train.training.state import TrainState
 from audio_train.training.step import Batch, loss_and_gradient, objective
 
 ALONE = Placement(data=1)

@@ -14,7 +14,8 @@ import pytest
 from audio_data import InputError
 from audio_train import Cadence, DivergenceError, read_metrics, run
 from audio_train.training import launch, trainer
-from audio_train.training.loop import StopRequest, parse_profile
+from audio_train.training.recorder import parse_profile
+from audio_train.training.signals import StopRequest
 
 
 def test_a_run_that_cannot_go_on_names_the_step_and_its_records(
@@ -49,7 +50,7 @@ def test_the_first_signal_asks_and_the_second_is_left_to_the_system(capfd: pytes
 
 COMPILING = """
 import ctypes, sys
-from audio_train.training.loop import StopRequest
+from audio_train.training.signals import StopRequest
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
 libc.pthread_mutex_lock(mutex)
 with StopRequest() as stop:
@@ -155,7 +156,7 @@ def test_processes_do_together_what_one_of_them_asks_for(
         seconds: after which this process asks to save.
         saved: the steps at which all save; the last is the end.
     """
-    take, loop = trainer.Trainer.step, launch.Loop
+    take, train = trainer.Trainer.step, launch.train
 
     def step(self, state, batch, request=NOTHING):
         state, metrics = take(self, state, batch, request)
@@ -166,7 +167,7 @@ def test_processes_do_together_what_one_of_them_asks_for(
         return state, metrics._replace(request=np.int32(max([request, *others])))
 
     monkeypatch.setattr(trainer.Trainer, "step", step)
-    monkeypatch.setattr(launch, "Loop", lambda **options: loop(**{**options, "alone": False}))
+    monkeypatch.setattr(launch, "train", lambda *words, single_process: train(*words, single_process=False))
     resolved = varied(cadence=Cadence(checkpoint_steps=None, checkpoint_seconds=seconds, keep_last=9), steps=7)
     outcome = run(resolved, data_root, tmp_path, placement=one_device)
     assert launch.checkpoint_steps(tmp_path, resolved) == saved

@@ -13,7 +13,7 @@ from audio_data import Vocabulary
 from audio_model import TokenSets
 from audio_train import LossSpec, Objective, OptimizerSpec, ResolvedRun, objective, train_step
 from audio_train.run_folder.checkpoint import flat_paths
-from audio_train.training.state import TrainState
+from audio_train.state import TrainState
 from audio_train.training.step import Batch
 
 # One rule for all tests that take steps, so that it is compiled once.

@@ -152,7 +152,7 @@ def plan(
     TARGET is a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json. With --data it also counts the documents
     that are longer than a row.
     """
-    from audio_train.planning.hardware import COMPILER_ENVIRONMENT
+    from audio_train.hardware import COMPILER_ENVIRONMENT
 
     os.environ.update(COMPILER_ENVIRONMENT)  # nothing is computed here, so that no device need be waited for
     from audio_data import parse_weights
@@ -197,7 +197,7 @@ def _options(
         join(distributed)
     from audio_data import parse_budget
     from audio_train.sharding.mesh import Placement
-    from audio_train.training.loop import parse_profile
+    from audio_train.training.recorder import parse_profile
 
     return {
         "placement": Placement.parse(mesh, microbatches=microbatches) if mesh else None,

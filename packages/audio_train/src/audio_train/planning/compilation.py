@@ -22,9 +22,9 @@ from jaxtyping import Array
 from audio_model import Qwen3x, initialize
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.mesh import Placement, batch_sharding, make_mesh, replicated
-from audio_train.training.state import abstract_state
+from audio_train.state import abstract_state
 from audio_train.training.step import Batch, objective
-from audio_train.training.trainer import StepProgram
+from audio_train.training.trainer import jit_functions
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def compile_step(resolved: ResolvedRun, placement: Placement, topology: str) -> 
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = make_mesh(placement, devices)
     state = abstract_state(resolved, mesh, placement)
-    program = StepProgram(resolved, mesh, placement, state)
+    program = jit_functions(resolved, mesh, placement, state)
     data = resolved.run.data
     rows = batch_sharding(mesh, data.batch_size, placement.microbatches)
     shape = (data.batch_size, data.seq_len)

@@ -25,11 +25,11 @@ from jaxtyping import PyTree
 
 from audio_data import InputError
 from audio_model import Qwen3xConfig
-from audio_train.planning.hardware import COMPILER_ENVIRONMENT, Slice, parse_slice
+from audio_train.hardware import COMPILER_ENVIRONMENT, Slice, parse_slice
 from audio_train.planning.step_time import BlockCost, StepTime, step_time
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.mesh import AXES, BATCH_AXES, Placement, batch_sharding
-from audio_train.training.state import abstract_state
+from audio_train.state import abstract_state
 
 DEFAULT_MFU = 0.4
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audio_model import Qwen3xConfig
-from audio_train.planning.hardware import Accelerator
+from audio_train.hardware import Accelerator
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.collectives import fsdp_bytes
 from audio_train.sharding.mesh import Placement

@@ -30,8 +30,8 @@ from audio_data import InputError, check_utf8, file_errors, flush, from_json, re
 from audio_model import CHECKSUMS_FILE, find_damage, write_checksums
 from audio_train.run_folder.folder import CHECKPOINTS_FOLDER
 from audio_train.sharding.processes import is_first, wait_for_all
+from audio_train.state import TrainState
 from audio_train.tracking.metrics import MetricsState
-from audio_train.training.state import TrainState
 
 _TEMPORARY = ".orbax-checkpoint-tmp"
 """What the names of Orbax's temporary folders end with; it removes such folders at the next start."""

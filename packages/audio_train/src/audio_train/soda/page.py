@@ -41,9 +41,9 @@ Of all runs but those of this project, `optimizer.cautious_mean` where the rule 
 `--scale smoke` runs any recipe in minutes on two CPU cores:
 
 ```
-audio-train soda make-smoke-data --out DATA --for exp1.4    the datasets, and weights to begin with
+audio-train soda make-smoke-data --out DATA --for exp1.4    # the datasets, and weights to begin with
 audio-train run exp1.4-text-5 --scale smoke --data DATA --out RUN
-audio-train soda run exp1.4 --scale smoke --data DATA --out OUT    every run of an experiment, and one report
+audio-train soda run exp1.4 --scale smoke --data DATA --out OUT    # every run of an experiment, and one report
 ```
 
 What comparisons of miniatures show is in [miniature.md](miniature.md). `isoflop-miniature`, `grammar-loss` and

@@ -17,7 +17,6 @@ from audio_train.run_folder.checkpoint import Checkpoints
 from audio_train.run_folder.folder import (
     CHECKPOINTS_FOLDER,
     EXPORT_FOLDER,
-    EXPORTS_FOLDER,
     METRICS_FILE,
     PROFILE_FOLDER,
     check_claim,
@@ -36,13 +35,14 @@ from audio_train.run_folder.model_folder import (
     read_provenance,
 )
 from audio_train.sharding.mesh import Placement, make_mesh
-from audio_train.sharding.processes import first_says, is_first, on_host, wait_for_all
-from audio_train.tracking.metrics import JsonLines, MetricsState, Tracker, read_metrics
-from audio_train.tracking.spikes import SpikeWatch
+from audio_train.sharding.processes import first_says, is_first, wait_for_all
+from audio_train.state import TrainState, abstract_state
+from audio_train.tracking.metrics import JsonLines, Tracker, read_metrics
 from audio_train.tracking.trackers import Several, check_trackers, open_trackers
-from audio_train.training.loop import Loop, Profile, StopRequest, Unseen
+from audio_train.training.loop import train
+from audio_train.training.recorder import Profile, RunRecorder
+from audio_train.training.signals import StopRequest
 from audio_train.training.starts import find_start
-from audio_train.training.state import TrainState, abstract_state
 from audio_train.training.trainer import Trainer, check_datasets, cut_document_lines
 
 CheckpointPath = tuple[Path, int]
@@ -159,8 +159,7 @@ def run(
         with Checkpoints(
             out_dir, trainer.resolved.fingerprint, cadence.keep_last, cadence.keep_every_steps
         ) as checkpoints:
-            options = Options(out_dir, tuple(trackers), profile)
-            return _train(trainer, checkpoints, point, options, stop, compile_seconds)
+            return _train(trainer, checkpoints, point, out_dir, trackers, profile, stop, compile_seconds)
 
 
 @contextlib.contextmanager
@@ -260,30 +259,17 @@ def export(
     return folder
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a start of a run says besides the run.
-
-    Attributes:
-        out_dir: folder of the run.
-        trackers: as in `run`.
-        profile: as in `run`.
-    """
-
-    out_dir: Path
-    trackers: tuple[str, ...] = ()
-    profile: tuple[int, int] | None = None
-
-
 def _train(
     trainer: Trainer,
     checkpoints: Checkpoints,
     point: CheckpointPath | None,
-    options: Options,
+    out_dir: Path,
+    trackers: Sequence[str],
+    profile: tuple[int, int] | None,
     stop: StopRequest,
     compile_seconds: float,
 ) -> RunResult:
-    resolved, last_step, out_dir = trainer.resolved, trainer.resolved.last_step, options.out_dir
+    resolved, last_step = trainer.resolved, trainer.resolved.last_step
     state, taken = _start(trainer, checkpoints, point)
     if is_first():
         start = trainer.start.to_json() if trainer.start else None
@@ -302,71 +288,46 @@ def _train(
         )
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        expected = checkpoints.metrics_at(taken) if point is not None and point[0] == out_dir else None
-        history, metrics = _metrics(stack, options, resolved, taken, expected, checkpoints)
-        label = f"train {resolved.run.name}"
-        progress = Progress(label, total=last_step, unit="steps", done=taken)
+        history, metrics = _metrics(stack, out_dir, trackers, resolved, taken, checkpoints, point)
+        progress = Progress(f"train {resolved.run.name}", total=last_step, unit="steps", done=taken)
         if is_first():
             stack.enter_context(progress)
-        loop = Loop(
-            step=trainer.step,
-            batches=trainer.batches(taken),
-            evaluate=trainer.evaluation(),
-            describe=trainer.loader.describe,
-            checkpoints=checkpoints,
-            metrics=metrics,
-            progress=progress if is_first() else Unseen(),
-            cadence=resolved.run.cadence,
-            kinds=resolved.vocabulary.kinds,
-            last_step=last_step,
-            tokens_per_step=resolved.run.data.tokens_per_step,
-            stop=stop,
-            utilisation=trainer.utilisation,
-            spikes=SpikeWatch(resolved.run.cadence.spike_deviations, history),
-            export=lambda state, step: _export(trainer, state, step, out_dir / EXPORTS_FOLDER / str(step)),
-            profile=Profile(*options.profile, out_dir / PROFILE_FOLDER) if options.profile else None,
-            alone=jax.process_count() == 1,
+        recorder = RunRecorder(
+            trainer,
+            out_dir,
+            checkpoints,
+            metrics,
+            progress=progress if is_first() else None,
+            losses_before=history,
+            profile=Profile(*profile, out_dir / PROFILE_FOLDER) if profile else None,
         )
-        state, taken = loop.run(state, taken)
+        state, taken = train(trainer, recorder, state, taken, stop, single_process=jax.process_count() == 1)
     seconds = time.monotonic() - began
     if taken == last_step:
-        _export(trainer, state, taken, out_dir / EXPORT_FOLDER)
+        recorder.export(state, taken, out_dir / EXPORT_FOLDER)
     stopped_by = stop.signal.name if stop.signal is not None and taken < last_step else None
     return RunResult(out_dir, taken, last_step, resolved.first_step, stopped_by, compile_seconds, seconds)
 
 
 def _metrics(
     stack: contextlib.ExitStack,
-    options: Options,
+    out_dir: Path,
+    trackers: Sequence[str],
     resolved: ResolvedRun,
     taken: int,
-    expected: MetricsState | None,
     checkpoints: Checkpoints,
+    point: CheckpointPath | None,
 ) -> tuple[list[float | None], Tracker]:
     """The losses of the steps before, and where the next go; only the first process writes any."""
     if not is_first():
         return [], Several(())
-    lines = stack.enter_context(JsonLines(options.out_dir / METRICS_FILE, taken, expected))
+    expected = checkpoints.metrics_at(taken) if point is not None and point[0] == out_dir else None
+    lines = stack.enter_context(JsonLines(out_dir / METRICS_FILE, taken, expected))
     checkpoints.metrics = lines.state
-    others = open_trackers(options.trackers, options.out_dir, resolved, taken)
+    others = open_trackers(trackers, out_dir, resolved, taken)
     for tracker in others:
         stack.callback(tracker.close)
     return [line["loss"] for line in read_metrics(lines.path) if "loss" in line], Several((lines, *others))
-
-
-def _export(trainer: Trainer, state: TrainState, step: int, folder: Path) -> None:
-    """Write a model folder; every process takes part in gathering the weights, the first writes them."""
-    model = on_host(state.model)
-    if is_first():
-        export_model(
-            folder,
-            model,
-            trainer.resolved,
-            step=step,
-            vocabulary_folder=trainer.data_root / VOCABULARY_FOLDER,
-            codec=trainer.datasets[trainer.resolved.mixture.corpora[0]].manifest.codec,
-        )
-    wait_for_all(f"export of step {step}")
 
 
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:

@@ -16,7 +16,7 @@ from audio_train.resolved import ResolvedRun
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
 from audio_train.run_folder.folder import CHECKPOINTS_FOLDER, saved_run
 from audio_train.run_folder.model_folder import VOCABULARY_FOLDER
-from audio_train.training.state import TrainState, initial_state, read_codebooks, state_shapes
+from audio_train.state import TrainState, initial_state, read_codebooks, state_shapes
 
 _COUNTERS = (optax.ScaleByScheduleState, DecayState)
 """States that hold nothing but the number of updates made, which one update rule needs here and another there."""

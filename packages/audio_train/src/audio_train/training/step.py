@@ -16,7 +16,7 @@ from audio_train.optimization.optimizers import update
 from audio_train.optimization.schedules import WarmupStableDecay
 from audio_train.resolved import ResolvedRun, token_kinds
 from audio_train.sharding.layout import Whole
-from audio_train.training.state import TrainState
+from audio_train.state import TrainState
 
 T = TypeVar("T")
 

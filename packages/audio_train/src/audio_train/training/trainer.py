@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, TokenDataset, cut_documents, open_root
 from audio_train.config import Evaluation
-from audio_train.planning.hardware import peak_flops
+from audio_train.hardware import peak_flops
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.layout import layout_of, on_mesh
 from audio_train.sharding.mesh import (
@@ -26,8 +26,8 @@ from audio_train.sharding.mesh import (
     model_sharding,
     replicated,
 )
+from audio_train.state import TrainState, abstract_state
 from audio_train.training.starts import Start, begin
-from audio_train.training.state import TrainState, abstract_state
 from audio_train.training.step import (
     Batch,
     LossSums,
@@ -82,7 +82,7 @@ class Trainer:
         batch_size = resolved.run.data.batch_size
         self._batch_sharding = batch_sharding(self._mesh, batch_size, placement.microbatches)
         self._share = batch_share(self._batch_sharding, batch_size, jax.process_index())
-        self._program = StepProgram(resolved, self._mesh, placement, self.abstract_state)
+        self._functions = jit_functions(resolved, self._mesh, placement, self.abstract_state)
         # Simulated devices share one pool of threads, in which two steps that wait in collectives can stand still.
         self._one_at_a_time = self._mesh.size > 1 and self._mesh.devices.flat[0].platform == "cpu"
         self._objective = place_everywhere(objective(resolved), self._mesh)
@@ -123,7 +123,7 @@ class Trainer:
         """Compile the step for the shapes of the run; returns the seconds it took."""
         start = time.monotonic()
         arguments = (self.abstract_state, self._place(self.loader.batch(0)), self._objective, self._schedule)
-        self._compiled = self._program.train.lower(*arguments, self._requests(0)).compile()
+        self._compiled = self._functions.train.lower(*arguments, self._requests(0)).compile()
         return time.monotonic() - start
 
     def step(self, state: TrainState, batch: Batch, request: int = 0) -> tuple[TrainState, StepMetrics]:
@@ -150,7 +150,7 @@ class Trainer:
             return None
         loader = self._loader(held_out(spec))
         batches = [self._place(loader.batch(index)) for index in range(spec.num_batches)]
-        one_batch = self._program.evaluate
+        one_batch = self._functions.evaluate
 
         def evaluate(state: TrainState) -> LossSums:
             sums = jax.device_get([one_batch(state.model, batch, self._objective) for batch in batches])
@@ -205,31 +205,39 @@ class Trainer:
         return jax.make_array_from_callback(shape, sharding, lambda _: np.full(1, request, np.int32))
 
 
-class StepProgram:
-    """A run's step and evaluation as functions of whole arrays, laid out over a mesh.
-
-    Args:
-        resolved: the run.
-        mesh: the devices, which may be those of a machine that is not here.
-        placement: what the mesh was made of.
-        state: shapes and places of the state, as `abstract_state` gives them.
+class CompiledFunctions(NamedTuple):
+    """A run's step and evaluation as jitted functions of whole arrays, laid out over a mesh.
 
     Attributes:
-        train: `(state, batch, objective, schedule, requests) -> (state, metrics)`, jitted; the state is donated.
-        evaluate: `(model, batch, objective) -> sums`, jitted.
+        train: `(state, batch, objective, schedule, requests) -> (state, metrics)`; the state is donated.
+        evaluate: `(model, batch, objective) -> sums`.
     """
 
-    def __init__(self, resolved: ResolvedRun, mesh: Mesh, placement: Placement, state: TrainState):
-        layout = layout_of(resolved.model, mesh, placement.rules)
-        model = model_sharding(resolved.model, mesh, placement.rules)
-        whole = replicated(mesh)
-        arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, placement.microbatches), whole)
-        gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
-        differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model, whole))
-        step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
-        places = jax.tree.map(lambda leaf: leaf.sharding, state)
-        self.train = jax.jit(step, donate_argnums=0, out_shardings=(places, whole))
-        self.evaluate = jax.jit(on_mesh(partial(evaluation_step, layout=layout), layout, mesh, arguments, whole))
+    train: Any
+    evaluate: Any
+
+
+def jit_functions(resolved: ResolvedRun, mesh: Mesh, placement: Placement, state: TrainState) -> CompiledFunctions:
+    """The step and the evaluation of a run, for a mesh whose devices need not be of this machine.
+
+    Args:
+        resolved: The run.
+        mesh: The devices.
+        placement: What the mesh was made of.
+        state: Shapes and places of the state, as `abstract_state` gives them.
+    """
+    layout = layout_of(resolved.model, mesh, placement.rules)
+    model = model_sharding(resolved.model, mesh, placement.rules)
+    whole = replicated(mesh)
+    arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, placement.microbatches), whole)
+    gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
+    differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model, whole))
+    step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return CompiledFunctions(
+        train=jax.jit(step, donate_argnums=0, out_shardings=(places, whole)),
+        evaluate=jax.jit(on_mesh(partial(evaluation_step, layout=layout), layout, mesh, arguments, whole)),
+    )
 
 
 def cut_document_lines(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> list[str]:

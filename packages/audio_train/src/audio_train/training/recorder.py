@@ -1,0 +1,282 @@
+"""What a run writes while it trains: metrics, progress, checkpoints, evaluations, exports and a profiler's trace."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+
+from audio_data import InputError, Progress
+from audio_train.run_folder.checkpoint import Checkpoints
+from audio_train.run_folder.folder import EXPORTS_FOLDER
+from audio_train.run_folder.model_folder import VOCABULARY_FOLDER, export_model
+from audio_train.sharding.processes import is_first, on_host, wait_for_all
+from audio_train.state import TrainState
+from audio_train.tracking.metrics import Tracker
+from audio_train.tracking.spikes import SpikeWatch, records
+from audio_train.training.step import Batch, LossSums, StepMetrics
+from audio_train.training.trainer import Trainer
+
+
+class DivergenceError(click.ClickException, ArithmeticError):
+    """The loss or the gradient was not finite for too many steps in a row."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Steps to trace with JAX's profiler.
+
+    Attributes:
+        first: First step to trace, counted from 1.
+        last: Last one.
+        folder: Folder of the trace.
+    """
+
+    first: int
+    last: int
+    folder: Path
+
+
+def parse_profile(text: str) -> tuple[int, int]:
+    """First and last step of a trace, from `FIRST:LAST`.
+
+    Raises:
+        InputError: The text is of another form.
+    """
+    first, _, last = text.partition(":")
+    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
+        raise InputError(f"`--profile` takes FIRST:LAST, counted from 1, such as 10:12, got {text!r}.")
+    return int(first), int(last)
+
+
+@dataclass
+class Timing:
+    """Time since the last line of metrics.
+
+    Attributes:
+        start_seconds: Time of that line, on the monotonic clock.
+        wait_seconds: Time spent waiting for batches, which costs speed only where it exceeds the device's work.
+        steps: Steps taken.
+    """
+
+    start_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    steps: int = 0
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.start_seconds, self.wait_seconds, self.steps = time.monotonic(), 0.0, 0
+
+
+@dataclass
+class RunRecorder:
+    """Writes what a run comes to; `loop.train` tells it of every step.
+
+    Attributes:
+        trainer: The run, its model and its data.
+        folder: Folder of the run.
+        checkpoints: Where states are saved.
+        metrics: Where metrics go.
+        progress: Progress bar; None where nobody looks at this process.
+        losses_before: Loss of each step before the first one, which tell a usual loss from a spike.
+        profile: Steps to trace; None for none.
+    """
+
+    trainer: Trainer
+    folder: Path
+    checkpoints: Checkpoints
+    metrics: Tracker
+    progress: Progress | None = None
+    losses_before: Sequence[float | None] = ()
+    profile: Profile | None = None
+    _timing: Timing = field(init=False, default_factory=Timing)
+    _in_flight: tuple[int, StepMetrics] | None = field(init=False, default=None)
+    _saved_step: int = field(init=False, default=0)
+    _saved_seconds: float = field(init=False, default=0.0)
+    _tracing: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        run = self.trainer.resolved.run
+        self._cadence, self._last_step = run.cadence, self.trainer.resolved.last_step
+        self._tokens_per_step = run.data.tokens_per_step
+        self._evaluate = self.trainer.evaluation()
+        self._spikes = SpikeWatch(run.cadence.spike_deviations, self.losses_before)
+
+    def start(self, step: int) -> None:
+        """Begin with a state that has taken `step` steps and is saved."""
+        self._saved_step, self._saved_seconds = step, time.monotonic()
+        self._timing.reset()
+
+    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches, with the wait for each counted."""
+        while True:
+            start = time.monotonic()
+            batch = next(batches, None)
+            self._timing.wait_seconds += time.monotonic() - start
+            if batch is None:
+                return
+            yield batch
+
+    @property
+    def in_flight(self) -> StepMetrics | None:
+        """Metrics of the last step, which the device may not have finished; None where all steps are reported."""
+        return None if self._in_flight is None else self._in_flight[1]
+
+    def wants_to_save(self) -> bool:
+        """Whether the time between checkpoints is over."""
+        seconds = self._cadence.checkpoint_seconds
+        return seconds is not None and time.monotonic() - self._saved_seconds >= seconds
+
+    def record(self, state: TrainState, step: int, metrics: StepMetrics, *, save: bool, stop: bool) -> None:
+        """Take note of a step that is under way, report the one before, and save, evaluate and export what is due.
+
+        Args:
+            state: State after the step.
+            step: Steps taken.
+            metrics: Metrics of the step, on the device.
+            save: Whether all processes agreed to save.
+            stop: Whether this was the last step of this process.
+        """
+        evaluates, exports = self._evaluation_due(step), self._export_due(step)
+        saves = save or self._save_due(step)
+        pauses = evaluates or exports or saves or stop
+        self._report(timed_with_next=pauses)
+        self._in_flight = (step, metrics)
+        if not pauses:
+            return
+        self._report()
+        if evaluates and self._evaluate is not None:
+            self.metrics.log(step, {"evaluation": self._by_kind(jax.device_get(self._evaluate(state)))})
+        if saves:
+            self._save(state, step)
+        if exports:
+            self.export(state, step, self.folder / EXPORTS_FOLDER / str(step))
+        self._timing.reset()
+
+    def finish(self, state: TrainState, step: int) -> None:
+        """Report the last step, save its state if it is not saved, and wait until that is on disk."""
+        self._report()
+        self._end_trace()
+        if self._saved_step < step:
+            self._save(state, step)
+        self.checkpoints.wait()
+
+    def export(self, state: TrainState, step: int, folder: Path) -> None:
+        """Write a model folder. Every process takes part in gathering the weights, the first one writes them."""
+        trainer, model = self.trainer, on_host(state.model)
+        if is_first():
+            export_model(
+                folder,
+                model,
+                trainer.resolved,
+                step=step,
+                vocabulary_folder=trainer.data_root / VOCABULARY_FOLDER,
+                codec=trainer.datasets[trainer.resolved.mixture.corpora[0]].manifest.codec,
+            )
+        wait_for_all(f"export of step {step}")
+
+    def trace(self, step: int) -> None:
+        """Begin or end the profiler's trace before a step."""
+        if self.profile is not None and step == self.profile.first:
+            self.profile.folder.mkdir(parents=True, exist_ok=True)
+            jax.profiler.start_trace(str(self.profile.folder))
+            self._tracing = True
+        if self.profile is not None and step == self.profile.last + 1:
+            self._end_trace()
+
+    def _end_trace(self) -> None:
+        if self._tracing:
+            jax.profiler.stop_trace()
+            self._tracing = False
+
+    def _export_due(self, step: int) -> bool:
+        every = self._cadence.export_every_steps
+        return every is not None and step % every == 0 and step < self._last_step
+
+    def _evaluation_due(self, step: int) -> bool:
+        evaluation = self._cadence.evaluation
+        return evaluation is not None and (step % evaluation.every_steps == 0 or step == self._last_step)
+
+    def _save_due(self, step: int) -> bool:
+        intervals = (self._cadence.checkpoint_steps, self._cadence.keep_every_steps)
+        return step == self._last_step or any(every and step % every == 0 for every in intervals)
+
+    def _save(self, state: TrainState, step: int) -> None:
+        # Metrics first: a checkpoint on disk promises that every line up to its step is there.
+        self.metrics.flush()
+        self.checkpoints.save(state, step)
+        self._saved_step, self._saved_seconds = step, time.monotonic()
+
+    def _report(self, *, timed_with_next: bool = False) -> None:
+        """Write and show the metrics of the step in flight; waits for the device to finish it.
+
+        Args:
+            timed_with_next: Whether the step after it is reported right after it. That one may have ended long before,
+                so that the time between the two reports says nothing of it: the rate it shows is that of both.
+        """
+        if self._in_flight is None:
+            return
+        (taken, on_device), self._in_flight = self._in_flight, None
+        self._timing.steps += 1
+        if taken % self._cadence.log_steps and taken != self._last_step:
+            jax.block_until_ready(on_device.loss)  # keeps Python one step ahead of the device, not thousands
+            self._show()
+            return
+        metrics: StepMetrics = jax.device_get(on_device)
+        seconds = max(time.monotonic() - self._timing.start_seconds, 1e-9)
+        tokens_per_second = self._timing.steps * self._tokens_per_step / seconds
+        utilisation = self.trainer.utilisation(tokens_per_second)
+        line = {
+            "tokens": taken * self._tokens_per_step,
+            "loss": metrics.loss,
+            "learning_rate": metrics.learning_rate,
+            "grad_norm": metrics.grad_norm,
+            **self._by_kind(metrics.sums),
+            "tokens_per_second": round(tokens_per_second, 1),
+            "data_wait_fraction": round(self._timing.wait_seconds / seconds, 4),
+            "remaining_seconds": round((self._last_step - taken) * seconds / self._timing.steps, 1),
+            **({} if utilisation is None else {"mfu": round(utilisation, 4)}),
+        }
+        self.metrics.log(taken, line | self._remarks(taken, metrics))
+        self._show(
+            loss=float(metrics.loss),
+            lr=float(metrics.learning_rate),
+            norm=float(metrics.grad_norm),
+            **{name: line[name] for name in ("tokens_per_second", "data_wait_fraction", "mfu") if name in line},
+        )
+        if not timed_with_next:
+            self._timing.reset()
+        if metrics.bad_run >= self._cadence.max_bad_steps:
+            raise self._diverged(taken, int(metrics.bad_run))
+
+    def _show(self, **fields: str | int | float) -> None:
+        if self.progress is not None:
+            self.progress.advance(1, **fields)
+
+    def _remarks(self, taken: int, metrics: StepMetrics) -> dict[str, Any]:
+        """What a reader should stop at: a skipped step, or a loss out of the ordinary, with the batch's records."""
+        if metrics.bad_run:
+            return {"skipped": True, "records": records(self.trainer.loader.describe(taken - 1))}
+        usual = self._spikes.check(float(metrics.loss))
+        if usual is None:
+            return {}
+        return {"spike": {"usual_loss": usual}, "records": records(self.trainer.loader.describe(taken - 1))}
+
+    def _by_kind(self, sums: LossSums) -> dict[str, dict[str, float]]:
+        """Mean loss and number of targets of every kind that occurred."""
+        present = [
+            (kind, i) for i, kind in enumerate(self.trainer.resolved.vocabulary.kinds) if sums.num_targets[i] > 0
+        ]
+        means = {kind: float(sums.nll[i] / sums.num_targets[i]) for kind, i in present}
+        return {"nll": means, "targets": {kind: int(sums.num_targets[i]) for kind, i in present}}
+
+    def _diverged(self, taken: int, bad_run: int) -> DivergenceError:
+        self.metrics.flush()
+        held = "; ".join(records(self.trainer.loader.describe(taken - 1)))
+        return DivergenceError(
+            f"step {taken}: the loss or its gradient was not finite for {bad_run} steps in a row, though each was "
+            f"skipped; the last batch held {held}. Look at these records, or lower the learning rate."
+        )

@@ -1,0 +1,74 @@
+"""What SIGTERM and Ctrl-C do to a run: the first one asks it to save and stop, the second one ends it at once."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+
+class StopRequest:
+    """Whether a signal asked the run to stop; a second one ends the process at once.
+
+    SIGTERM and SIGINT set `signal` and restore the default action, so that the same signal sent again is not handled at
+    all. Outside the main thread, where Python delivers no signals, nothing is installed.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.signal = signal.Signals(number)
+        for other in self._previous:
+            signal.signal(other, signal.SIG_DFL)
+        # `print` may hold the lock of the stream that the signal interrupted; a bare write does not.
+        os.write(2, f"\n{self.signal.name}: saving; send it again to quit at once\n".encode())
+
+    @contextlib.contextmanager
+    def ending_at_once(self) -> Iterator[None]:
+        """While there is nothing to save, SIGTERM and SIGINT end the process with one line.
+
+        A compilation takes minutes, in which the main thread runs no Python and therefore no handler. The signal's
+        number is written to a pipe, from which a thread reads it.
+        """
+        if not self._previous:
+            yield
+            return
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, lambda *_: None) for number in self._previous}
+        thread = threading.Thread(target=_end_at_signal, args=(reader,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before)
+            os.close(writer)
+            thread.join()
+            os.close(reader)
+
+
+def _end_at_signal(reader: int) -> None:
+    """End the process, as a kill would, when the number of a signal that asks for it comes out of a pipe."""
+    while number := os.read(reader, 1):
+        if number[0] in (signal.SIGTERM, signal.SIGINT):
+            name = signal.Signals(number[0]).name
+            os.write(2, f"\n{name}: stopped before a step was taken; run the same command again\n".encode())
+            os._exit(128 + signal.SIGINT if number[0] == signal.SIGINT else 0)
