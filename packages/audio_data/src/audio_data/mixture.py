@@ -57,10 +57,10 @@ class Mixture:
         stages: Weights by step. The first stage begins at step 0; a stage lasts until the next begins.
         block: Number of consecutive places in which each corpus has its exact share.
         permutation: ``"epoch"`` reads a corpus in a new random order each epoch, ``"fixed"`` in the same random order
-            every time, as the study did.
+            every time, as Levanter does.
         remainder: Once each corpus has the whole part of its due, ``"largest_fraction"`` gives the places that are left
             to the largest fractional parts, one each; ``"largest_corpus"`` gives them all to the corpus of the largest
-            weight, as the study did.
+            weight, as Levanter does.
 
     Raises:
         InputError: Stages out of order, unusable weights, or a weight so small that a block has no place for its

@@ -15,7 +15,7 @@ Layout, little-endian (schema version 1):
 | ceil(n / 8) | loss mask, one bit a token, most significant first, only where there is one |
 | m | metadata, UTF-8 JSON object |
 
-Two planes keep the ids of the study (18 bits) in three bytes, decode with two vector operations, and let any slice be
+Two planes keep ids of 18 bits in three bytes, decode with two vector operations, and let any slice be
 read without decoding the rest.
 """
 

@@ -1,8 +1,8 @@
 """The id ranges of text, special tokens and codebooks: the only place where a token id is computed.
 
 A vocabulary is three ranges of integers: text ids from 0, six special ids, and ``num_codebooks`` consecutive blocks of
-``codebook_size`` audio ids. The study's own is text 0..128255 (which contains its begin and end of text), four more
-specials, and audio from 128260: 144,644 ids in all.
+``codebook_size`` audio ids. The SODA models have text 0..128255
+(which contains its begin and end of text), four more specials, and audio from 128260: 144,644 ids in all.
 
 Source: SODA (arXiv 2602.16687); flattening is frame-major, all codebooks of a frame before the next frame.
 """

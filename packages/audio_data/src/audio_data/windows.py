@@ -3,11 +3,11 @@
 Three ways to fill a row, all random access: row ``i`` is read without reading the rows before it.
 
 - ``windows``: all documents of a corpus, end to end, are cut into windows of ``seq_len`` tokens; the tail that fills
-  no window is dropped. No padding. This is how the study pretrains.
+  no window is dropped. No padding. This is how Levanter pretrains.
 - ``best_fit``: whole documents share a row, each a segment of its own, under one fixed plan for the corpus. Rows are
   padded.
 - ``next_fit``: whole documents share a row in stored order: the next row begins where a document does not fit any more.
-  Of a document longer than a row only the first row is read. Rows are padded. This is how the study fine-tunes.
+  Of a document longer than a row only the first row is read. Rows are padded. This is how Levanter fine-tunes.
 
 A row in which a quarantined document lies is all padding: no token of it counts, and every other row is what it was.
 """
@@ -34,7 +34,7 @@ class Packing:
 
     Attributes:
         kind: ``"windows"``, ``"best_fit"`` or ``"next_fit"``, see the module.
-        positions: ``"continue"`` counts positions through the row, as the study does; ``"reset"`` starts at 0 in each
+        positions: ``"continue"`` counts positions through the row, as Levanter does; ``"reset"`` starts at 0 in each
             segment.
         max_segments: Most documents in one row of ``best_fit`` and ``next_fit``.
 

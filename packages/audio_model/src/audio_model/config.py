@@ -97,7 +97,7 @@ class Qwen3xConfig:
         remat: What the backward pass recomputes in each block. "dots" keeps the results of matrix products
             and of attention and recomputes norms, rotations and activations, which is also the fastest on a
             CPU (15 % faster than "none"); "none" keeps everything; "full" keeps only the block's input;
-            "offload" as "full", with the inputs waiting in the host's memory, as the study trained.
+            "offload" as "full", with the inputs waiting in the host's memory.
     """
 
     vocab_size: int
@@ -243,14 +243,14 @@ SIZES: dict[str, Size] = {
     "4b-hd80": Size(2560, 9728, 36, 32, 8, 80),
     "4b": Size(2560, 9728, 36, 32, 8, 128),
 }
-"""The study's sizes. A bare name is the one its headline runs trained; a suffix tells a variant's head width."""
+"""Named sizes, as SODA (arXiv 2602.16687) trained them. A suffix tells a variant's head width."""
 
 _OTHER_NAMES = {"600m": "0.6b"}
 """What the papers call a size that has another name in `SIZES`."""
 
 
 def named_size(size: str) -> Size:
-    """The shape of one of the study's sizes.
+    """The shape of a named size.
 
     Args:
         size: A key of `SIZES` or a name of the papers, such as "600m", in any case.
@@ -271,15 +271,15 @@ def named_size(size: str) -> Size:
 
 
 def named_config(size: str, vocab_size: int, *, tied: bool = False) -> Qwen3xConfig:
-    """The configuration of one of the study's sizes.
+    """The configuration of a named size.
 
     Args:
         size: A key of `SIZES` or a name of the papers, in any case, such as "135m".
         vocab_size: Number of token ids.
-        tied: Whether embedding and head are one matrix; the study's headline runs are untied.
+        tied: Whether embedding and head are one matrix.
 
     Returns:
-        The configuration, with the study's rotary embedding, epsilon and context of 4,096 tokens.
+        The configuration, with Llama-3's rotary embedding, epsilon 1e-5 and a context of 4,096 tokens.
 
     Raises:
         InputError: If there is no such size.

@@ -137,7 +137,7 @@ def extend(
         seed: Fixes the noise.
         revision: Branch, tag or commit of a hub id.
         download: Whether to fetch from the hub what is not here.
-        dtype: Type of the stored tensors; None keeps bfloat16 (the study's) and stores anything else as
+        dtype: Type of the stored tensors; None keeps bfloat16 and stores anything else as
             float32.
         max_shard_bytes: Most bytes of tensors in one file.
         progress: Called after each tensor.

@@ -27,7 +27,7 @@ def describe(
 
     Returns:
         A JSON-ready document: `config`, `parameters` (total; without one vocabulary matrix, which is
-        what the study's names count; without any), `forward_flops_per_token` under both conventions,
+        what the names of sizes count; without any), `forward_flops_per_token` under both conventions,
         `memory` as `memory()` counts it, and every array with its shape and logical axes.
 
     Raises:

@@ -13,7 +13,7 @@ from audio_model.errors import InputError
 from audio_model.qwen3x import Qwen3x
 
 DEVIATION = 0.02
-"""Standard deviation of the study's new rows around the mean of the copied ones."""
+"""Standard deviation of new rows around the mean of the copied ones, as in Qwen3x."""
 
 
 def extend_config(config: Qwen3xConfig, vocab_size: int) -> Qwen3xConfig:
@@ -33,7 +33,7 @@ def extend_config(config: Qwen3xConfig, vocab_size: int) -> Qwen3xConfig:
 def extend_vocabulary(
     model: Qwen3x, vocab_size: int, *, num_copied: int, key: PRNGKeyArray, deviation: float = DEVIATION
 ) -> Qwen3x:
-    """Give a text model rows for new ids, as the study's warm starts did.
+    """Give a text model rows for new ids, as Qwen3x was made of Qwen3.
 
     The first `num_copied` rows of the embedding and of the head are kept, whatever lies behind them
     (padding, in Qwen3) is dropped, and every new row is the mean of the kept ones plus normal noise.
@@ -54,7 +54,7 @@ def extend_vocabulary(
         InputError: If `num_copied` is not in 1..rows of the model, or exceeds `vocab_size`, or
             `deviation` is negative.
 
-    Source: the study's Qwen3x vocabulary (`codec-bpe/qwen3x.ipynb` of tokenize-audio), which adds
+    Source: the Qwen3x vocabulary (`codec-bpe/qwen3x.ipynb` of tokenize-audio), which adds
     16,390 rows and gets 784,652,288 parameters of 0.6B and 2,097,779,712 of 1.7B. Changed: embedding
     and head draw from keys of their own.
     """

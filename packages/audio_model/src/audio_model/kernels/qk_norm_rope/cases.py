@@ -13,7 +13,7 @@ class Case:
         seq: Tokens a row.
         heads: Heads.
         head_dim: Width of a head.
-        compiled: Whether it is a shape of the study, for the compilers, instead of one for values.
+        compiled: Whether it is a shape of a named size, for the compilers, instead of one for values.
     """
 
     reason: str
