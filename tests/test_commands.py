@@ -5,6 +5,8 @@
 
 import importlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +52,42 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         PAGE.write_text(page())
     assert PAGE.read_text() == page()
+
+
+def documented_commands() -> Iterator[tuple[str, list[str]]]:
+    """Where a command of ours stands in the documentation, and its words."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    pages += (ROOT / "packages").glob("*/README.md")
+    for page in pages:
+        blocks = re.findall(
+            r"```(?:console|text|bash|sh)?\n(.*?)```|((?:^    .+\n)+)",
+            page.read_text().replace("\\\n", " "),
+            re.M | re.S,
+        )
+        for line in "\n".join(a or b for a, b in blocks).splitlines():
+            found = re.match(r"\s*(?:\$ )?(?:uv run )?(audio-\w+ .+)", line)
+            if found and not re.search(r"[…|]|\.\.\.|\bRECIPE\b", found[1].partition("  #")[0]):
+                yield f"{page.relative_to(ROOT)}: {found[1]}", shlex.split(found[1], comments=True)
+
+
+@pytest.mark.parametrize(("where", "words"), list(documented_commands()), ids=lambda value: str(value)[:100])
+def test_commands_of_the_documentation_parse(where: str, words: list[str]) -> None:
+    """Every option exists and every argument that must be there is; nothing is run."""
+    if words[0] not in COMMANDS:
+        pytest.skip("no command of ours")
+    command: click.Command = importlib.import_module(f"{words[0].replace('-', '_')}.cli").main
+    context, rest = click.Context(command, info_name=words[0]), words[1:]
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        name, *rest = rest
+        found = command.get_command(context, name)
+        assert found is not None, where
+        command = found
+    if "--help" not in rest and "-h" not in rest:
+        try:
+            command.make_context(words[-1], list(rest), parent=context)
+        except click.BadParameter as error:
+            if "does not exist" not in error.message:  # a reader's own file
+                raise
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -15,7 +15,7 @@ HEAD = """# Reliability
 
 What happens when a process is killed, a disk is full, a file is damaged or an input is hostile. Every figure below was
 written by the command beside it; `uv run python -m tests.reliability.page` makes this page from their results in
-[docs/reliability](reliability). The default tests run a short form of each.
+`docs/reliability`. The default tests run a short form of each.
 
 **The rules.** An output is whole or absent: a marker such as a manifest is written last, and everything it speaks of
 has reached the disk before. Running the same command again goes on and ends in the same bytes. Damage is refused in one
