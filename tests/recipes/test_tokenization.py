@@ -2,13 +2,13 @@
 
 import pytest
 
-from audio_tokenize import STUDY_DATASETS
+from audio_tokenize import DATASET_PRESETS
 from audio_tokenize.cli import main as audio_tokenize
 from audio_tokenize.corpora.cards import card
 from audio_tokenize.vocabularies.published import PUBLISHED
 from audio_train.soda.catalogue import MARIN_MIMI, QWEN3X_MIMI
 from audio_train.soda.mixtures import MIXTURES
-from audio_train.soda.tokenization import TOKENIZATIONS, Tokenization, produced_by
+from audio_train.soda.tokenization import TEXT_TOKENIZERS, TOKENIZATIONS, Tokenization, produced_by
 
 RECIPES = list(TOKENIZATIONS.values())
 SPEECH = [recipe for recipe in RECIPES if recipe.codec is not None]
@@ -16,7 +16,7 @@ SPEECH = [recipe for recipe in RECIPES if recipe.codec is not None]
 
 @pytest.mark.parametrize("recipe", SPEECH, ids=lambda recipe: recipe.name)
 def test_rules_are_those_of_the_published_dataset(recipe: Tokenization):
-    dataset = STUDY_DATASETS[recipe.dataset]
+    dataset = DATASET_PRESETS[recipe.dataset]
     assert recipe.corpus in dataset.corpora
     assert recipe.layouts == dataset.rules.layouts
     assert recipe.grouping == dataset.rules.grouping
@@ -45,8 +45,8 @@ def test_what_stands_around_a_document_is_that_of_the_study(recipe: Tokenization
 
 def test_every_published_dataset_but_evaluation_sets_is_made():
     made = {recipe.dataset for recipe in RECIPES}
-    rest = {name for name in STUDY_DATASETS if name not in made}
-    evaluation = {name for name in STUDY_DATASETS if name.startswith("librispeech-mm-eval/")}
+    rest = {name for name in DATASET_PRESETS if name not in made}
+    evaluation = {name for name in DATASET_PRESETS if name.startswith("librispeech-mm-eval/")}
     assert rest == evaluation - {"librispeech-mm-eval/dev_clean_asr"} | {"libritts-r-mm-tts0"}
 
 
@@ -72,3 +72,4 @@ def test_vocabularies_have_the_published_ids(name: str, ours):
     assert ours.text_start == published.text_start
     assert ours.audio_start == published.text_start + 2
     assert ours.audio_base == published.text_start + 4
+    assert ours.text_tokenizer == published.text_tokenizer == TEXT_TOKENIZERS[name]

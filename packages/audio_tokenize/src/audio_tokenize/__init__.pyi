@@ -15,10 +15,10 @@ from .datasets.building import build_dataset as build_dataset
 from .datasets.groupings import GROUPINGS as GROUPINGS
 from .datasets.groupings import Group as Group
 from .datasets.groupings import Grouping as Grouping
+from .datasets.presets import DATASET_PRESETS as DATASET_PRESETS
+from .datasets.presets import DatasetPreset as DatasetPreset
+from .datasets.presets import DocumentRules as DocumentRules
 from .datasets.selections import Selection as Selection
-from .datasets.study import STUDY_DATASETS as STUDY_DATASETS
-from .datasets.study import DocumentRules as DocumentRules
-from .datasets.study import StudyDataset as StudyDataset
 from .datasets.text_building import build_text_dataset as build_text_dataset
 from .documents.layout import Layout as Layout
 from .documents.layout import Segment as Segment

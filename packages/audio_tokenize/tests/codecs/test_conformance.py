@@ -36,7 +36,7 @@ def sound(codec, whole) -> np.ndarray:
     return codec.decode(whole)
 
 
-def test_the_frame_rate_is_that_of_the_study(codec):
+def test_the_frame_rate_is_that_of_mimi(codec):
     assert (codec.sample_rate_hz, codec.samples_per_frame, codec.frame_rate_hz) == (24_000, FRAME, 12.5)
 
 

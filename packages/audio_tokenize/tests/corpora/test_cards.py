@@ -1,4 +1,6 @@
-"""What the cards say, against the facts of the study as typed here once more from its notes."""
+"""What the cards say, against published facts, typed here once more."""
+
+import re
 
 import pytest
 
@@ -38,19 +40,24 @@ SOURCES = {
 BILLIONS = {"yodas2-mm-pretrain": 131, "emilia-mm-pretrain": 37 + 73, "mls-en-mm-pretrain": 35, "yodas2-mm-asr": 65}
 
 
-def test_published_token_corpora_are_pinned_as_in_the_study():
+def test_published_token_corpora_are_pinned():
     documents = {card.repository: card.revision for card in CARDS if card.kind == "documents"}
     assert {name: documents.get(name) for name in REVISIONS} == REVISIONS
     assert set(documents) - set(REVISIONS) == {"soda-research/librispeech-mm-eval"}
 
 
-def test_what_the_study_does_not_pin_says_so():
+def test_every_card_cites_what_anyone_can_look_up():
+    cited = re.compile(r"arXiv \d{4}\.\d{5}\b|ICASSP \d{4}")
+    assert [card.name for card in CARDS if not cited.search(card.source)] == []
+
+
+def test_what_is_not_pinned_says_so():
     unpinned = {card.name for card in CARDS if card.revision == "main"}
-    assert {card.name for card in CARDS if card.revision_note == "not pinned by the study"} == unpinned
+    assert {card.name for card in CARDS if card.revision_note == "not pinned; the newest is read"} == unpinned
     assert {card.name for card in CARDS if card.kind in ("speech", "text")} <= unpinned
 
 
-def test_sources_sizes_and_languages_are_those_of_the_study():
+def test_sources_sizes_and_languages_are_the_published_ones():
     assert {name: card(name).repository for name in SOURCES} == SOURCES
     assert {name: card(name).num_tokens for name in BILLIONS} == {name: n * 10**9 for name, n in BILLIONS.items()}
     assert (card("mls-en").hours, card("emilia").hours) == (45_000, 101_000)
@@ -59,11 +66,11 @@ def test_sources_sizes_and_languages_are_those_of_the_study():
     assert card("emilia-mm-conversational").num_bytes == 114 * 10**9
     assert set(card("yodas2").languages) == {"en", "th", "ar", "de", "es", "fr", "hi", "zh"}
     assert set(card("emilia-yodas").languages) == {"en", "zh", "de", "fr", "ja", "ko"}
-    # The study's, without the regions of sv-SE and zh-CN.
+    # As published, without the regions of sv-SE and zh-CN.
     assert " ".join(card("cvss-t").languages) == "ar ca cy de es et fa fr id it ja lv mn nl pt ru sl sv ta tr zh"
 
 
-# Of the mixture of all languages of Emilia in the study: Emilia, then Emilia-YODAS.
+# Of the mixture of all languages of Emilia that SODA was trained on: Emilia, then Emilia-YODAS.
 EMILIA_WEIGHTS = {
     ("emilia", "en"): 0.217169374,
     ("emilia", "zh"): 0.231554524,
@@ -80,12 +87,12 @@ EMILIA_WEIGHTS = {
 }
 
 
-def test_hours_of_emilia_are_in_the_proportion_of_the_study_s_weights():
+def test_hours_of_emilia_are_in_the_proportion_of_the_weights_that_were_published():
     hours = {(name, language): card(name).hours_of(language) for name, language in EMILIA_WEIGHTS}
     total = sum(hours.values())
     assert {key: count / total for key, count in hours.items()} == pytest.approx(EMILIA_WEIGHTS, abs=1e-6)
     assert card("emilia-yodas").hours == sum(hours["emilia-yodas", lang] for lang in card("emilia-yodas").languages)
-    # The study used about 140,000 hours of English of both.
+    # SODA used about 140,000 hours of English of both.
     assert round(hours["emilia", "en"] + hours["emilia-yodas", "en"], -4) == 140_000
 
 
@@ -96,7 +103,7 @@ def test_hours_of_a_language_are_those_of_its_own():
         assert {language for language, _ in one.language_hours} <= set(one.languages), one.name
 
 
-def test_yodas_is_read_from_the_38_english_folders_of_the_study_and_no_other():
+def test_yodas_is_read_from_the_38_english_folders_that_were_tokenized_and_no_other():
     yodas = card("yodas2")
     folders = [f"en{number:03d}" for number in range(200)]
     read = [name for name in folders if matches(f"data/{name}/audio/00000000.tar.gz", yodas.files)]
@@ -120,7 +127,7 @@ def test_yodas_is_read_from_the_38_english_folders_of_the_study_and_no_other():
         ("yodas2", "♪ la\nla", "♪ la\nla"),
     ],
 )
-def test_transcripts_become_what_the_study_made_of_them(name: str, given: str, text: str):
+def test_transcripts_become_what_the_published_datasets_hold(name: str, given: str, text: str):
     assert transcript_rule(card(name).transcripts)(given) == text
 
 

@@ -36,7 +36,7 @@ def test_one_kind_can_be_listed():
 
 def test_one_corpus_is_described_with_the_way_to_get_it():
     described = json.loads(run("emilia", "--json"))
-    assert (described["licence"], described["revision_note"]) == ("CC-BY-NC-4.0", "not pinned by the study")
+    assert (described["licence"], described["revision_note"]) == ("CC-BY-NC-4.0", "not pinned; the newest is read")
     assert described["download"].startswith("hf download amphion/Emilia-Dataset --repo-type dataset --revision main ")
     assert "accept its terms" in run("emilia")
 

@@ -46,7 +46,7 @@ def nemotron(root):
 
 
 def nemotron_copy(root):
-    """As the study's own copy has it: `.jsonl.gz`, with `id`, and everything else in `metadata`."""
+    """As the copy that SODA's training read has it: `.jsonl.gz`, with `id`, and everything else in `metadata`."""
     folder = root / "quality=high/kind=actual/kind2=actual"
     folder.mkdir(parents=True)
     records = [

@@ -34,7 +34,7 @@ def spelled(document, vocabulary: Path) -> str:
 
 
 def test_a_published_dataset_is_built_by_name(codes, build):
-    documents = build(codes, "--like", "emilia-mm-pretrain")
+    documents = build(codes, "--preset", "emilia-mm-pretrain")
     assert [document.metadata["id"] for document in documents] == [
         "EN_S0:text_first",
         "EN_S0:audio_first",
@@ -74,8 +74,8 @@ def test_texts_are_handed_over(tmp_path: Path, build, mimi_vocabulary, codes):
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("codes", ["--like", "yodas2"], "`like` must be one of yodas2-mm-pretrain"),
-        ("codes", ["--like", "yodas2-mm-asr", "--codebooks", 2], "settles `num_codebooks`, got [2] beside it"),
+        ("codes", ["--preset", "yodas2"], "`preset` must be one of yodas2-mm-pretrain"),
+        ("codes", ["--preset", "yodas2-mm-asr", "--codebooks", 2], "sets `num_codebooks`, got [2] beside it"),
         ("codes", ["--layout", "document"], "`layout` must be one of audio_first"),
         ("codes", ["--codebooks", 0], "`codebooks` must be in 1..8"),
         ("codes", ["--root", "x"], "is read as codes, to which 'root' does not apply: drop it"),

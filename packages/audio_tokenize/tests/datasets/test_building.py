@@ -203,7 +203,7 @@ def test_both_orders_of_a_group_share_their_base_id(tmp_path: Path, codes, vocab
 
 def test_provenance_says_how_a_dataset_was_made(tmp_path: Path, codes, vocabulary):
     selection = Selection(splits=("train",), holdout_fraction=0.5)
-    named = build_dataset(codes, vocabulary, tmp_path / "named", like="librispeech-mm-pretrain", selection=selection)
+    named = build_dataset(codes, vocabulary, tmp_path / "named", preset="librispeech-mm-pretrain", selection=selection)
     spelled = build_dataset(
         codes,
         vocabulary,
@@ -234,8 +234,8 @@ def test_provenance_says_how_a_dataset_was_made(tmp_path: Path, codes, vocabular
         "lenient": False,
         "num_dropped": 0,
     }
-    with pytest.raises(InputError, match=r"`like` 'yodas2-mm-asr' settles `grouping`, got \['pair'\] beside it"):
-        build_dataset(codes, vocabulary, tmp_path / "x", like="yodas2-mm-asr", grouping="pair")
+    with pytest.raises(InputError, match=r"`preset` 'yodas2-mm-asr' sets `grouping`, got \['pair'\] beside it"):
+        build_dataset(codes, vocabulary, tmp_path / "x", preset="yodas2-mm-asr", grouping="pair")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def write_or_die(self, document):
     write(self, document)
 
 DatasetWriter.write = write_or_die
-build_dataset(codes, vocabulary, out, like="emilia-mm-pretrain", documents_per_shard=3)
+build_dataset(codes, vocabulary, out, preset="emilia-mm-pretrain", documents_per_shard=3)
 print(len(written))
 """
 
@@ -315,7 +315,9 @@ def test_a_killed_build_goes_on_and_ends_the_same(tmp_path: Path, write_codes, u
     assert last.returncode == 0, last.stderr
     # Ten documents; three were whole after the first kill, six after the second.
     assert int(last.stdout) == 4
-    whole = build_dataset(codes, mimi_vocabulary, tmp_path / "whole", like="emilia-mm-pretrain", documents_per_shard=3)
+    whole = build_dataset(
+        codes, mimi_vocabulary, tmp_path / "whole", preset="emilia-mm-pretrain", documents_per_shard=3
+    )
     assert TokenDataset.open(tmp_path / "killed").manifest.fingerprint == whole.fingerprint
 
 
@@ -328,7 +330,7 @@ def test_codes_vocabulary_and_dataset_may_lie_on_an_object_store(
     for folder, name in ((codes, "codes"), (mimi_vocabulary, "data/vocabulary")):
         for file in folder.iterdir():
             (store / name / file.name).write_bytes(file.read_bytes())
-    options = {"like": "emilia-mm-pretrain"}
+    options = {"preset": "emilia-mm-pretrain"}
     there = build_dataset(str(store / "codes"), str(store / "data/vocabulary"), str(store / "data/built"), **options)
     here = build_dataset(codes, mimi_vocabulary, tmp_path / "built", **options)
     assert there.fingerprint == here.fingerprint

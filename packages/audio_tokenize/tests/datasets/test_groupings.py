@@ -82,7 +82,7 @@ def test_utterances_of_a_clip_are_found_wherever_they_lie(data, tmp_path_factory
 
 
 def stretches(pieces):
-    """Of (original, begin, end, name): the definition of the study, file by file."""
+    """Of (original, begin, end, name): the definition of the published datasets, file by file."""
     for original in {piece[0] for piece in pieces}:
         of_it = sorted((piece for piece in pieces if piece[0] == original), key=lambda piece: piece[1])
         current = [of_it[0]]

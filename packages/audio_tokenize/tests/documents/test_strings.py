@@ -164,7 +164,7 @@ def test_ids_of_qwen3x_are_those_of_transformers(tmp_path):
         assert transcoder.decode(ids) == document.replace("e\u0301", "\u00e9")
 
 
-def test_a_published_document_begins_with_one_begin_of_text_or_as_the_study_with_two(marin):
+def test_a_published_document_begins_with_one_begin_of_text_or_as_marin_s_tokenizer_has_it_with_two(marin):
     assert DocumentTranscoder(marin).encode(DOCUMENT)[:2].tolist() == [128000, 128258]
     assert DocumentTranscoder(marin, begin_of_text="double").encode(DOCUMENT)[:3].tolist() == [128000, 128000, 128258]
 

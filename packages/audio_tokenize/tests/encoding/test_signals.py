@@ -68,7 +68,7 @@ def test_a_stream_has_the_level_asked_for(lecture, codec, tmp_path: Path, monkey
 
 
 def test_long_utterances_are_cut_and_stay_one(lecture, codec, tmp_path: Path):
-    """As the study did with 60 seconds: pieces encoded apart, each to whole frames, their codes one after the other."""
+    """As for `yodas2-mm-pretrain`: pieces are encoded apart, each to whole frames, and their codes joined."""
     manifest = encode_corpus(lecture, codec, tmp_path, max_clip_seconds=6.05)
     for encoded, utterance in zip(EncodedCorpus.open(tmp_path), lecture, strict=True):
         samples = load_audio(utterance.audio, 8000, utterance.start_seconds, utterance.end_seconds)

@@ -63,7 +63,7 @@ def test_every_document_holds_the_utterances_it_was_made_of(root, name, index, v
     assert excerpt.problem is None
     assert [p.text for p in excerpt.passages if p.kind == "text"] == [u.text for u in utterances]
     for passage, utterance in zip(excerpt.audio, utterances, strict=True):
-        # A string says nothing of the size of a codebook: the study's is taken, whose codes these happen to be.
+        # A string says nothing of the size of a codebook: Mimi's is taken, whose codes these happen to be.
         assert np.array_equal(passage.codes, utterance.codes)
 
 

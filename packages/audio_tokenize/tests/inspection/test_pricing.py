@@ -33,14 +33,14 @@ class Listed(AbstractCorpus):
             yield Utterance(f"{shard.name}-{i}", "one two three four", audio, shard.name, seconds=2.02)
 
 
-def test_the_study_s_figures_for_yodas_come_out():
+def test_published_figures_for_yodas_come_out():
     """165,000 h of English in both orders at 100 audio tokens a second are 119 billion."""
     price = price_corpus(card("yodas2"), language="en", words_per_second=2.5)
     both = price.layouts["audio_first + text_first"]
     assert both.audio == 165_000 * 3600 * 100 * 2 == 118_800_000_000
     assert round(both.audio / 1e9) == 119
     assert price.figures["hours"].origin == "published"
-    # With text and marks the study's caches hold 131 billion: less than that, and more than audio alone.
+    # With text and marks SODA's caches hold 131 billion: less than that, and more than audio alone.
     assert both.audio < both.total < 131e9
 
 
@@ -93,7 +93,7 @@ def test_a_language_is_priced_by_its_own_hours():
 def test_where_the_whole_is_not_known_the_known_languages_are_priced_and_the_others_named():
     price = price_corpus(card("yodas2"))
     assert price.figures["hours"].value == 165_000
-    assert price.figures["hours"].basis.startswith("of en alone; study")
+    assert price.figures["hours"].basis.startswith("of en alone; YODAS (arXiv 2406.00899)")
     assert price.missing[0] == (
         "hours of th, ar, de, es, fr, hi, zh: not published; price each with `language` and `hours` "
         "(`--language th --hours H`), or with `root`"

@@ -1,4 +1,4 @@
-"""The ids of study and model cards, and `transformers` on whole documents."""
+"""The ids of paper and model cards, and `transformers` on whole documents."""
 
 import warnings
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_marin_prepends_the_begin_of_text_and_qwen_does_not(loaded, folder):
     begin = folder.vocabulary.begin_of_text
     prepended = [begin] if folder.vocabulary.name == "marin-mimi" else []
     assert loaded("Hello")["input_ids"] == [*prepended, *folder.text.encode("Hello")]
-    assert loaded("<|begin_of_text|>")["input_ids"] == [*prepended, begin], "the study's double begin of text"
+    assert loaded("<|begin_of_text|>")["input_ids"] == [*prepended, begin], "the double begin of text of Marin"
     roles = (loaded.bos_token_id, loaded.eos_token_id, loaded.convert_tokens_to_ids(loaded.pad_token))
     padding = 128_009 if prepended else 151_643
     assert roles == (begin, folder.vocabulary.end_of_text, padding)
@@ -109,7 +109,7 @@ def test_marin_prepends_the_begin_of_text_and_qwen_does_not(loaded, folder):
 @example("Open the door.")
 @example(" it ends in space\n ")
 @example("a\u0301 \u00a0")
-def test_plain_texts_have_the_ids_of_the_study(loaded, folder, words):
+def test_plain_texts_have_the_ids_of_levanter(loaded, folder, words):
     """Levanter appends `" " + end_of_text`, and prepends `begin_of_text + " "` where the tokenizer does not."""
     prepends = loaded("Hello")["input_ids"][0] == loaded.bos_token_id
     whole = f"{'' if prepends else loaded.bos_token + ' '}{words} {loaded.eos_token}"

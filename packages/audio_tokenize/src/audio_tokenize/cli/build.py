@@ -6,7 +6,7 @@ import click
 from click.core import ParameterSource
 
 _SELECTED = {"splits", "speakers", "languages", "phases", "holdout_fraction", "heldout"}
-_OF_UTTERANCES = {"like", "grouping", "transcript", "splits", "speakers", "languages", "phases"}
+_OF_UTTERANCES = {"preset", "grouping", "transcript", "splits", "speakers", "languages", "phases"}
 _OF_TEXTS = {"root"}
 
 
@@ -14,7 +14,7 @@ _OF_TEXTS = {"root"}
 @click.argument("source")
 @click.option("--vocabulary", metavar="FOLDER", required=True, help="Vocabulary folder; copied beside the dataset.")
 @click.option("--out", metavar="FOLDER", required=True, help="Folder of the dataset, DATA/NAME.")
-@click.option("--like", metavar="NAME", help="Layouts, grouping, transcripts of a dataset of the study, as published.")
+@click.option("--preset", metavar="NAME", help="Use layouts, grouping and transcripts of a published dataset.")
 @click.option(
     "--layout", multiple=True, help="Document layout; give several to have each document in each. [audio_first]"
 )

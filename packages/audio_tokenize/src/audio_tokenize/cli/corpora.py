@@ -12,7 +12,7 @@ from audio_tokenize.cli.options import json_option
 @click.option("--kind", type=click.Choice(["speech", "text", "documents"]), help="List corpora of this kind only.")
 @json_option
 def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
-    """List the shipped corpora and those of the study, or describe CORPUS, one of them or your own."""
+    """List the shipped and the published corpora, or describe CORPUS, one of them or your own."""
     from audio_tokenize.corpora.listing import describe, list_corpora, one_line
 
     found = describe(corpus) if corpus is not None else list_corpora(kind)
@@ -55,7 +55,7 @@ def plan(
 ) -> None:
     """Price CORPUS, a name that `corpora` lists or your own, before it is encoded; every figure says where it is from.
 
-    A name without --root is priced by what its publisher and the study say, without any network.
+    A name without --root is priced by published figures, without any network.
     """
     from audio_tokenize import price_corpus
     from audio_tokenize.inspection.codec_speed import worker_speed

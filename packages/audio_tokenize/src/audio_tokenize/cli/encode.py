@@ -10,10 +10,8 @@ import click
 @click.option("--language", help="Encode this language only.")
 @click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
 @click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. as-published. [the corpus' own]")
-@click.option(
-    "--strict", is_flag=True, help="Stop at the first malformed utterance, as the study did, instead of skipping it."
-)
-@click.option("--corpus-revision", help="Revision of a corpus on the hub. [that of the study]")
+@click.option("--strict", is_flag=True, help="Fail on the first malformed utterance instead of skipping it.")
+@click.option("--corpus-revision", help="Revision of a corpus on the hub. [the card's]")
 @click.option("--codec", default="embedded", show_default=True, help="Which codec encodes: a name or a weights file.")
 @click.option("--weights", help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]")
 @click.option("--revision", help="Revision of the weights on the hub.")
@@ -30,7 +28,7 @@ import click
     "--speed-spread", default=0.0, show_default=True, help="Play later phases at speeds within 1 plus or minus this."
 )
 @click.option("--level", type=float, help="Bring each utterance to this RMS first, e.g. 0.07; as recorded by default.")
-@click.option("--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this; the study: 60.")
+@click.option("--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this length.")
 @click.option(
     "--shard", metavar="I/N", help="Do every N-th shard from the I-th on, and leave the others to other jobs."
 )

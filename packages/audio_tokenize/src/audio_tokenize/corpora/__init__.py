@@ -1,4 +1,4 @@
-"""Corpora: the shipped sample sets, those of the study, and every form in which people keep their own speech."""
+"""Corpora: the shipped sample sets, published ones, and every form in which people keep their own speech."""
 
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.cards import CARDS, card

@@ -6,7 +6,7 @@ from typing import Literal
 
 from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE
 
-NOT_PINNED = "not pinned by the study"
+NOT_PINNED = "not pinned; the newest is read"
 _SPLIT = re.compile(r"(?:^|[/._-])(train|validated|dev|validation|test)(?=[/._-])")
 _SPLITS = {"validated": "train", "validation": "dev"}
 # A glob's fixed beginning ends before the first folder that holds one of these.
@@ -27,15 +27,15 @@ class CorpusCard:
             `instructions` (parquet with instruction and response) for the others.
         licence: Terms as the publisher states them.
         languages: BCP 47 codes.
-        source: The row of the study, or where else the facts come from.
+        source: Where the facts come from: a paper, a dataset card, a program.
         needs: What it takes to get the files.
-        revision: Of the repository; `main` where the study does not pin one.
-        revision_note: Says so.
+        revision: Of the repository; `main` where none is pinned.
+        revision_note: Who pins it, or that nobody does.
         hours: Of audio in all languages, where known.
         language_hours: Of audio in one language alone, where known, as (language, hours).
-        num_tokens: Of the study's tokenisation, both orders together, where known.
+        num_tokens: In the vocabulary of SODA, both orders together, where known.
         num_bytes: Of the files, where known.
-        transcripts: Name of the transcript rule that the study used.
+        transcripts: Name of the transcript rule that its published token corpora were made with.
         language_pattern: Finds the language in a file's name, as group 1; none where all files have one language.
         id_field: Of `text` and `documents`: the column of ids.
         text_field: Of `text` and `documents`: the column of texts.
@@ -103,7 +103,7 @@ class CorpusCard:
     def split_of(self, file_name: str) -> str | None:
         """Split of a file where its name says it: `train`, `dev` or `test`.
 
-        Common Voice's `validated`, on which the study trained, counts as `train`.
+        Common Voice's `validated`, which `commonvoice17-mm-pretrain` was made of, counts as `train`.
         """
         match = _SPLIT.search(file_name)
         return _SPLITS.get(match[1], match[1]) if match else None

@@ -1,4 +1,4 @@
-"""Every corpus of the study by name."""
+"""Every published corpus by name."""
 
 import difflib
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ def card(name: str) -> CorpusCard:
     """
     found = {card.name: card for card in CARDS}
     if name not in found:
-        raise InputError(f"corpus {name!r}: expected one of the study's corpora; {nearest(name, found)}")
+        raise InputError(f"corpus {name!r}: expected a published corpus; {nearest(name, found)}")
     return found[name]
 
 

@@ -1,4 +1,4 @@
-"""The text corpora of the study and the token corpora that it published, as data."""
+"""Published text corpora and published corpora of token strings, as data."""
 
 from audio_tokenize.corpora.card import NOT_PINNED, CorpusCard
 
@@ -11,6 +11,7 @@ _CVSS_LANGUAGES = (
     *("lv", "mn", "nl", "pt", "ru", "sl", "sv", "ta", "tr", "zh"),
 )
 _PARQUET = ("**/*.parquet",)
+_PINNED = "pinned in experiments/audio of github.com/marin-community/marin"
 
 TEXT_CARDS = (
     CorpusCard(
@@ -22,10 +23,10 @@ TEXT_CARDS = (
         reader="jsonl",
         licence="Common Crawl terms of use",
         languages=("en",),
-        source="study 2, row Nemotron-CC, split hq_actual",
+        source="Nemotron-CC (arXiv 2412.02595); the split is that of SODA (arXiv 2602.16687)",
         needs="the files that data-jsonl.paths.gz of the repository lists below quality=high/kind=actual; no login",
         id_field="warc_record_id",
-        notes="published as .jsonl.zstd; the study read a copy in .jsonl.gz",
+        notes="published as .jsonl.zstd; copies in .jsonl.gz are read too",
     ),
     CorpusCard(
         name="dclm-baseline",
@@ -36,7 +37,7 @@ TEXT_CARDS = (
         reader="jsonl",
         licence="CC-BY-4.0",
         languages=("en",),
-        source="study 2, row DCLM-baseline (the unimodal pilot only)",
+        source="DataComp-LM (arXiv 2406.11794); size by the card of mlfoundations/dclm-baseline-1.0",
         needs=_HUB,
         num_tokens=3_800_000_000_000,
         id_field="",
@@ -49,7 +50,7 @@ def _documents(
     repository: str,
     description: str,
     revision: str | None,
-    row: str,
+    program: str | None,
     languages: tuple[str, ...] = ("en",),
     files: tuple[str, ...] = _PARQUET,
     num_tokens: int | None = None,
@@ -59,7 +60,7 @@ def _documents(
     language_pattern: str | None = None,
     notes: str = "",
 ) -> CorpusCard:
-    """A token corpus of the study: parquet with `id` and `text`, each text a whole document."""
+    """A published token corpus: parquet with `id` and `text`, each text a whole document."""
     return CorpusCard(
         name=repository.partition("/")[2].replace("_", "-"),
         kind="documents",
@@ -69,14 +70,15 @@ def _documents(
         reader=reader,
         licence=_AS_SOURCES,
         languages=languages,
-        source=f"study 1.4 and 2, row {row}",
+        source="SODA (arXiv 2602.16687), "
+        + ("program not published" if program is None else f"made by github.com/potsawee/tokenize-audio {program}"),
         needs=needs,
         num_tokens=num_tokens,
         num_bytes=num_bytes,
         language_pattern=language_pattern,
         notes=notes,
         revision=revision or "main",
-        revision_note=NOT_PINNED if revision is None else "pinned by the study",
+        revision_note=NOT_PINNED if revision is None else _PINNED,
     )
 
 
@@ -85,7 +87,7 @@ DOCUMENT_CARDS = (
         "potsawee/yodas2-mm-pretrain",
         "YODAS2, a document a video, in both orders",
         "8eda080a5fd6dfc070dd306c1e6446ab7c5b5f17",
-        "YODAS2",
+        "pretraining-data/prepare_pretraining_data.py",
         _YODAS_LANGUAGES,
         num_tokens=131_000_000_000,
         language_pattern=r"(?:^|/)([a-z]{2})(?:\d{3})?(?=/)",
@@ -95,26 +97,26 @@ DOCUMENT_CARDS = (
         "potsawee/yodas2-mm-asr",
         "YODAS2 English, audio first only",
         "ab549c2f0b27a767ec6fb59f66dd5f8932d1fb40",
-        "YODAS2 ASR-only en",
+        "yodas2-mimi/build_yodas2_mm_asr.py",
         num_tokens=65_000_000_000,
     ),
     _documents(
         "potsawee/yodas2-mm-acoustic",
         "YODAS2 English without text, 8 codebooks",
         "a92603918d6e858ffa4e6ad7581199828f63c286",
-        "YODAS2 acoustic en",
+        "yodas2-mimi/build_yodas2_mm_acoustic.py",
     ),
     _documents(
         "potsawee/yodas2-mm-semantic",
         "YODAS2 English without text, codebook 0 alone",
         "9912c02b9804c525e88c4cdd77cd5674d117f11f",
-        "YODAS2 semantic en",
+        "yodas2-mimi/build_yodas2_mm_semantic.py",
     ),
     _documents(
         "potsawee/emilia-mm-pretrain",
         "Emilia and Emilia-YODAS, a document a speaker, in both orders, with the stray space",
         "e41392e668b273145344fda2f737cd75a6ebb558",
-        "Emilia / Emilia-YODAS",
+        "emilia-mimi/process_shard.py",
         _EMILIA_LANGUAGES,
         ("Emilia/*/*.parquet", "Emilia-YODAS/*/*.parquet"),
         num_tokens=110_000_000_000,
@@ -125,7 +127,7 @@ DOCUMENT_CARDS = (
         "potsawee/emilia-mm-pretrain-fix",
         "the same without the stray space",
         "bf009b3b14d29e7fe4d3967900b79d652473e786",
-        "Emilia fixed",
+        "emilia-mimi/process_shard_fix.py",
         _EMILIA_LANGUAGES,
         ("Emilia/*/*.parquet", "Emilia-YODAS/*/*.parquet"),
         num_tokens=110_000_000_000,
@@ -136,53 +138,53 @@ DOCUMENT_CARDS = (
         "potsawee/emilia-mm-conversational",
         "Emilia-YODAS English, text first, speakers numbered in the order of their appearance",
         "d459c985b7f354e9d17e1fc4aa19423a0f081612",
-        "Emilia conversational",
+        "emilia-mimi/process_shard_conversational.py",
         num_bytes=114_000_000_000,
     ),
     _documents(
         "potsawee/mls-en-mm-pretrain",
         "MLS English, a document a stretch without a gap over 0.2 s, in both orders",
         "69f96d72f6a46df18a3f91b72e3e0b42ff771460",
-        "MLS English",
+        "mls-en-mimi-pretrain/stage2/merge_and_upload.py",
         num_tokens=35_000_000_000,
     ),
     _documents(
         "potsawee/mls-en-mm-tts0",
         "MLS English, text first, [0] before each text",
         "66768dda6f495fd731ad2c79ee00363e2d81ddaf",
-        "MLS TTS0",
+        "mls-en-mimi-pretrain/build_mls_en_mm_tts0.py",
         num_bytes=51_000_000_000,
     ),
     _documents(
         "potsawee/peoples-speech-mm-pretrain",
         "People's Speech clean, a document an utterance, in both orders",
         "b3cdef3771a994bb09f38a14c42354f480c1f0ac",
-        "People's Speech clean",
+        "peoples-speech-mimi/process_peoples_speech.py",
     ),
     _documents(
         "potsawee/commonvoice17-mm-pretrain",
         "Common Voice 17 English, a document an utterance, in both orders",
         "c30dfc4fb604fa9bdc90db470ce510e0ec2fa4a4",
-        "CommonVoice 17 en",
+        "common-voice-mimi/process_common_voice.py",
     ),
     _documents(
         "potsawee/librispeech-mm-pretrain",
         "LibriSpeech train, a document an utterance, in both orders, lower case",
         "f9a47e5e725ae3298bb4e8f1e8979d068044e3ab",
-        "LibriSpeech train",
+        "librispeech-mimi/process_librispeech_train.py",
         notes="the program that made it names the column of ids `file_id`",
     ),
     _documents(
         "potsawee/libritts-r-mm-pretrain",
         "LibriTTS-R, a document an utterance, in both orders",
         "ca8b1c7022f3783ec41e11f5a96ac448dc36d2a2",
-        "LibriTTS-R",
+        "libritts-r-mimi/process_libritts_r.py",
     ),
     _documents(
         "potsawee/cvss-mm-method1",
         "CVSS: source audio, source text, English text, English audio",
         "90ca2216540ca74d97f49b68a2cc83b76cf3e296",
-        "CVSS",
+        "cvss-mimi/combine_cvss_mimi.py",
         _CVSS_LANGUAGES,
         num_tokens=700_000_000,
     ),
@@ -190,7 +192,7 @@ DOCUMENT_CARDS = (
         "rma9248/cvss_method1",
         "the same cut into instruction and response for fine-tuning",
         "fc5e8f53dbb6aa870e3a8cd0153706b4247eb786",
-        "CVSS, SFT form",
+        None,
         _CVSS_LANGUAGES,
         num_tokens=750_000_000,
         reader="instructions",
@@ -200,7 +202,7 @@ DOCUMENT_CARDS = (
         "rma9248/cvss_method2",
         "another form of CVSS for fine-tuning",
         "6c24a365d28fe1abd87979fd32c998042e9ee454",
-        "CVSS, SFT form",
+        None,
         _CVSS_LANGUAGES,
         reader="instructions",
         notes="columns instruction and response instead of text; its template is not published",
@@ -209,7 +211,7 @@ DOCUMENT_CARDS = (
         "soda-research/librispeech-mm-eval",
         "LibriSpeech dev and test, an utterance each, once audio first (_asr) and once text first (_tts)",
         None,
-        "Eval: dev_clean_asr (2,703 documents, 19,498 s, 243,729 frames, 59,826 text tokens)",
+        "librispeech-mimi/process_librispeech_dev-test.py",
         needs=f"{_HUB}; gated: accept its terms on the hub, then `hf auth login`",
     ),
 )

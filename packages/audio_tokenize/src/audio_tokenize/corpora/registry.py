@@ -209,7 +209,7 @@ def open_corpus(
     strict: bool = False,
     revision: str | None = None,
 ) -> AbstractCorpus:
-    """Opens a corpus: a shipped one, one of the study's, or your own.
+    """Opens a corpus: a shipped one, a published one, or your own.
 
     - `sample`, `sample-multilingual`, `sample-parallel` are shipped.
     - A name of `CARDS`, such as `yodas2`, is read from `root`, the folder with its files as published, or from the hub
@@ -224,8 +224,8 @@ def open_corpus(
         root: Where the files lie, for a name: a path or a URL (`gs://`, `s3://`).
         language: BCP 47 code of the only language to read; None reads all.
         split: The only split to read, or several; None reads all.
-        transcripts: Name of a transcript rule (`corpora.transcripts`); by default the study's for its corpora, and
-            `stripped`. Emilia's stray space is kept by `as-published`.
+        transcripts: Name of a transcript rule (`corpora.transcripts`); by default that of the corpus' card, and
+            `stripped` for your own. Emilia's stray space is kept by `as-published`.
         strict: Whether the first utterance that cannot be used is an error; otherwise it is skipped with its reason.
         revision: Of the repository on the hub, instead of the card's.
 

@@ -1,4 +1,4 @@
-"""The speech corpora of the study, as data."""
+"""Published speech corpora, as data."""
 
 from audio_tokenize.corpora.card import CorpusCard
 
@@ -9,9 +9,9 @@ _YODAS_FOLDERS = (
 )
 _EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
 _EMILIA_NEEDS = f"{_HUB}; gated: accept its terms on the hub, then `hf auth login`"
-_EMILIA_HOURS = "hours of each language by the README of the repository; the study's weights are in their proportion"
+_EMILIA_HOURS = "hours of each language by the README of amphion/Emilia-Dataset"
 _EMILIA_NOTES = (
-    "its transcripts begin with a space; `one-space` takes it away, as the study's corrected edition does, "
+    "its transcripts begin with a space; `one-space` takes it away, as `emilia-mm-pretrain-fix` does, "
     "`as-published` keeps it, as the released SODA models were trained"
 )
 
@@ -19,18 +19,18 @@ SPEECH_CARDS = (
     CorpusCard(
         name="yodas2",
         kind="speech",
-        description="captioned YouTube videos, whole, in 8 of over 100 languages; the 38 English shards of the study",
+        description="captioned YouTube videos, whole, in 8 of over 100 languages; 38 of its English shards",
         repository="espnet/yodas2",
         files=tuple(f"data/{folder}/{file}" for folder in _YODAS_FOLDERS for file in ("audio/*.tar.gz", "text/*.json")),
         reader="yodas",
         licence="CC-BY-3.0",
         languages=("en", "th", "ar", "de", "es", "fr", "hi", "zh"),
-        source="study 1.3 and 2, rows YODAS2; English about 165,000 h of over 500,000 h in all languages",
+        source="YODAS (arXiv 2406.00899), over 500,000 h in all; shards, English hours: SODA (arXiv 2602.16687)",
         needs=f"{_HUB}; a shard is up to 1 GB",
         language_hours=(("en", 165_000),),
         transcripts="as-published",
         language_pattern=r"data/([a-z]{2})\d{3}/",
-        notes="the study cut captions over 60 s into pieces (`encode --max-clip-seconds 60`)",
+        notes="captions over 60 s were encoded in pieces for `yodas2-mm-pretrain` (`encode --max-clip-seconds 60`)",
     ),
     CorpusCard(
         name="emilia",
@@ -41,7 +41,7 @@ SPEECH_CARDS = (
         reader="emilia",
         licence="CC-BY-NC-4.0",
         languages=_EMILIA_LANGUAGES,
-        source=f"study 1.3 and 2, row Emilia / Emilia-YODAS; {_EMILIA_HOURS}",
+        source=f"Emilia (arXiv 2407.05361); {_EMILIA_HOURS}",
         needs=_EMILIA_NEEDS,
         hours=101_000,
         language_hours=(("en", 46_800), ("zh", 49_900), ("de", 1_600), ("fr", 1_400), ("ja", 1_700), ("ko", 200)),
@@ -58,7 +58,7 @@ SPEECH_CARDS = (
         reader="emilia",
         licence="CC-BY-4.0",
         languages=_EMILIA_LANGUAGES,
-        source=f"study 1.3 and 2, row Emilia / Emilia-YODAS; {_EMILIA_HOURS}",
+        source=f"Emilia, extended (arXiv 2501.15907); {_EMILIA_HOURS}",
         needs=_EMILIA_NEEDS,
         hours=113_900,
         language_hours=(("en", 92_200), ("zh", 300), ("de", 5_600), ("fr", 7_400), ("ja", 1_100), ("ko", 7_300)),
@@ -75,7 +75,7 @@ SPEECH_CARDS = (
         reader="mls",
         licence="CC-BY-4.0",
         languages=("en",),
-        source="study 1.3, 1.4 and 2, row MLS English: 1,416 train files",
+        source="MLS (arXiv 2012.03411); the files by the card of parler-tts/mls_eng: 1,416 of train",
         needs=_HUB,
         hours=45_000,
         transcripts="stripped",
@@ -89,7 +89,7 @@ SPEECH_CARDS = (
         reader="librispeech",
         licence="CC-BY-4.0",
         languages=("en",),
-        source="study 1.4 and 2, row LibriSpeech train; hours of its train subsets by openslr.org/12",
+        source="LibriSpeech (Panayotov et al., ICASSP 2015); hours of its train subsets by openslr.org/12",
         needs="the .tar.gz of each subset from openslr.org/12, packed or unpacked; no login",
         hours=960,
         transcripts="lower-case",
@@ -104,10 +104,10 @@ SPEECH_CARDS = (
         reader="libritts-r",
         licence="CC-BY-4.0",
         languages=("en",),
-        source="study 1.4 and 2, row LibriTTS-R; hours of LibriTTS, before the filter, by its paper (arXiv 1904.02882)",
+        source="LibriTTS-R (arXiv 2305.18802); hours of LibriTTS, before the filter, by its paper (arXiv 1904.02882)",
         needs=_HUB,
         hours=585,
-        notes="text is `text_normalized`; the study's pairs (TTS0) take the quotation marks off: `unquoted`",
+        notes="text is `text_normalized`; `libritts-r-mm-tts0` has it without outer quotation marks: `unquoted`",
     ),
     CorpusCard(
         name="common-voice-17-en",
@@ -119,7 +119,7 @@ SPEECH_CARDS = (
         licence="CC0-1.0",
         languages=("en",),
         source=(
-            "study 1.4 and 2, row CommonVoice 17 en; `validated`, 138 files, by potsawee/tokenize-audio; hours of "
+            "Common Voice (arXiv 1912.06670); `validated`, 138 files, by github.com/potsawee/tokenize-audio; hours of "
             "validated English by cv-corpus-17.0-2024-03-15.json of common-voice/cv-dataset"
         ),
         needs=f"{_HUB}; later revisions of the repository moved the files into folders",
@@ -134,7 +134,7 @@ SPEECH_CARDS = (
         reader="peoples-speech",
         licence="CC-BY-4.0 (clean), CC-BY-SA-4.0 (clean_sa)",
         languages=("en",),
-        source="study 1.4 and 2, row People's Speech clean; potsawee/tokenize-audio took clean and clean_sa",
+        source="The People's Speech (arXiv 2111.09344); clean and clean_sa as in github.com/potsawee/tokenize-audio",
         needs=_HUB,
         notes="hours of these subsets are not published: `audio-tokenize plan peoples-speech-clean --hours H`",
     ),
@@ -150,7 +150,7 @@ SPEECH_CARDS = (
             *("ar", "ca", "cy", "de", "es", "et", "fa", "fr", "id", "it", "ja"),
             *("lv", "mn", "nl", "pt", "ru", "sl", "sv", "ta", "tr", "zh"),
         ),
-        source="study 1.4 and 2, row CVSS; hours of both sides by the README of google-research-datasets/cvss",
+        source="CVSS (arXiv 2201.03713); hours of both sides by the README of github.com/google-research-datasets/cvss",
         needs=(
             "cvss_t_XX_en_v1.0.tar.gz from the README of the repository and Common Voice 4 of language XX from "
             "commonvoice.mozilla.org (login), both unpacked: DIR/cvss_t_XX_en_v1.0/train.tsv, DIR/XX/validated.tsv"
@@ -159,8 +159,8 @@ SPEECH_CARDS = (
         transcripts="stripped",
         language_pattern=r"cvss_[ct]_([a-z]{2})_en",
         notes=(
-            "the study read rma9248/converted_cvss: codes already, in columns id, original_text, original_audio_str, "
-            "translated_text, translated_audio_str; how those were made is not published"
+            "`cvss-mm-method1` was made of rma9248/converted_cvss: codes already, in columns id, original_text, "
+            "original_audio_str, translated_text, translated_audio_str; how those were made is not published"
         ),
     ),
 )

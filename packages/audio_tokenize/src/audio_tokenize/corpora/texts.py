@@ -1,8 +1,8 @@
 """Corpora of text and of published document strings: files that are listed as shards and streamed.
 
-Nemotron-CC is JSON lines in `.jsonl.zstd` with `warc_record_id`, `url`, `language` and `text`; the copy that the study
-read is `.jsonl.gz` with `id` and `text`. DCLM-baseline is `.jsonl.zst` with `text` and `url` and no id. The token
-corpora of the study are parquet with `id` and `text`, a whole document string each, the evaluation sets with `file_id`.
+Nemotron-CC is JSON lines in `.jsonl.zstd` with `warc_record_id`, `url`, `language` and `text`; the copy that SODA's
+training read is `.jsonl.gz` with `id` and `text`. DCLM-baseline is `.jsonl.zst` with `text` and `url` and no id. Token
+corpora are parquet with `id` and `text`, a whole document string each, the evaluation sets with `file_id`.
 """
 
 import hashlib

@@ -40,11 +40,11 @@ TRANSCRIPT_RULES: Mapping[str, TranscriptRule] = {
 - `as-published`: every character. Emilia's transcripts begin with a space, which the released SODA models were trained
   on.
 - `stripped`: no white space at either end.
-- `one-space`: one space less at either end, where there is one: Emilia as corrected by the study.
+- `one-space`: one space less at either end, where there is one: as in the published `emilia-mm-pretrain-fix`.
 - `leading-space`: a space at the beginning, where there is none: Emilia as the released SODA models were trained on it,
   from codes whose transcripts were read without the space.
 - `lower-case`: stripped and lower-cased, for the capitals of LibriSpeech.
-- `unquoted`: stripped, then without the quotation marks at either end: the study's pairs of LibriTTS-R.
+- `unquoted`: stripped, then without the quotation marks at either end: as in the published `libritts-r-mm-tts0`.
 """
 
 

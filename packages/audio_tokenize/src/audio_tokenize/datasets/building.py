@@ -25,8 +25,8 @@ from audio_data import (
 )
 from audio_tokenize.corpora.transcripts import TranscriptRule, transcript_rule
 from audio_tokenize.datasets.groupings import Group, Grouping, grouping_rule
+from audio_tokenize.datasets.presets import DocumentRules, dataset_preset
 from audio_tokenize.datasets.selections import Selection
-from audio_tokenize.datasets.study import DocumentRules, study_dataset
 from audio_tokenize.documents.layout import BeginOfText, Layout, Segment, check_beginning
 from audio_tokenize.documents.layouts import TextSpaces, plain_text
 from audio_tokenize.documents.layouts import layout as find_layout
@@ -42,7 +42,7 @@ def build_dataset(
     vocabulary: str | StoragePath,
     out: str | StoragePath,
     *,
-    like: str | None = None,
+    preset: str | None = None,
     layout: str | Sequence[str] | None = None,
     grouping: str | None = None,
     transcript: str | None = None,
@@ -62,14 +62,14 @@ def build_dataset(
         codes: Folder that `encode` wrote.
         vocabulary: Vocabulary folder. A copy is put beside the dataset, as `vocabulary`, unless it is there already.
         out: Folder of the dataset; its name becomes the name of the corpus.
-        like: Name in `STUDY_DATASETS`, which settles layout, grouping, transcript and codebooks, and the splits where
+        preset: Name in `DATASET_PRESETS`, which sets layout, grouping, transcript and codebooks, and the splits where
             none are selected.
         layout: Name of a document layout, `audio_first` if `None`; or several, and every group becomes a document in
             each of them. Those share their `base_id`.
         grouping: Name in `GROUPINGS`, `utterance` if `None`.
         transcript: Name in `TRANSCRIPT_RULES`, `as-published` if `None`.
         num_codebooks: Leading codebooks to keep, 8 if `None`.
-        begin_of_text: `double` puts one more before each document, as the study's Marin tokenizer did.
+        begin_of_text: `double` puts one more before each document, as the Marin tokenizer does.
         text_spaces: Spaces around each text of layout `text`, see `layouts.plain_text`.
         selection: Which utterances; all of them if `None`.
         lenient: Leave out utterances without a usable transcript or audio, and pairs with one of
@@ -85,7 +85,7 @@ def build_dataset(
             laid out, the folder around `out` holds another vocabulary, `out` holds another dataset, or the disk
             refuses.
     """
-    rules, selection = _settle(like, layout, grouping, transcript, num_codebooks, selection or Selection())
+    rules, selection = _settle(preset, layout, grouping, transcript, num_codebooks, selection or Selection())
     rules = dataclasses.replace(rules, begin_of_text=begin_of_text, text_spaces=text_spaces)
     corpus, folder, out = EncodedCorpus.open(codes), VocabularyFolder.load(vocabulary), storage_path(out)
     builder = _Builder.choose(corpus, folder, rules, selection, lenient)
@@ -116,7 +116,7 @@ def build_dataset(
 
 
 def _settle(
-    like: str | None,
+    preset: str | None,
     layout: str | Sequence[str] | None,
     grouping: str | None,
     transcript: str | None,
@@ -127,13 +127,13 @@ def _settle(
     layouts = (layout,) if isinstance(layout, str) else layout and tuple(layout)
     asked = {"layouts": layouts, "grouping": grouping, "transcript": transcript, "num_codebooks": num_codebooks}
     given = {name: value for name, value in asked.items() if value is not None}
-    if like is None:
+    if preset is None:
         return DocumentRules(**given), selection
     if given:
         names = ", ".join(f"`{name}`" for name in given)
-        raise InputError(f"`like` {like!r} settles {names}, got {list(given.values())!r} beside it: give one or other")
-    dataset = study_dataset(like)
-    return dataset.rules, dataclasses.replace(selection, splits=selection.splits or dataset.splits)
+        raise InputError(f"`preset` {preset!r} sets {names}, got {list(given.values())!r} beside it: give one or other")
+    published = dataset_preset(preset)
+    return published.rules, dataclasses.replace(selection, splits=selection.splits or published.splits)
 
 
 class _Item(NamedTuple):

@@ -53,7 +53,7 @@ class Grouping:
     Attributes:
         name: As the command line and the dataset's provenance call it.
         summary: One line for people.
-        source: Which corpora of the study it is for.
+        source: Published datasets that are grouped by it.
         key: What the utterances of a group have in common.
         gather: Where they lie: each alone, side by side in the codes, anywhere in them, or at the `target` that the
             first of two names.

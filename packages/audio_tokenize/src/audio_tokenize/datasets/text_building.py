@@ -1,6 +1,6 @@
 """From texts and published document strings to token datasets.
 
-Form `text` lays a plain text out as `begin_of_text`, its ids, `end_of_text`: what the study calls text-only. Form
+Form `text` lays a plain text out as `begin_of_text`, its ids, `end_of_text`. Form
 `document` takes strings that are documents already, see `document_strings`.
 """
 
@@ -64,7 +64,7 @@ def build_text_dataset(
         out: Folder of the dataset; its name becomes the name of the corpus.
         form: `text` for plain texts, in which a marker is text like any other; `document` for document strings.
         root: Folder with the files of a named corpus.
-        begin_of_text: Of document strings; `double` puts one more before each, as the study's Marin tokenizer did.
+        begin_of_text: Of document strings; `double` puts one more before each, as the Marin tokenizer does.
         text_spaces: Of plain texts: spaces that are encoded with each, see `layouts.plain_text`.
         lenient: Drop what cannot be encoded and count it, instead of raising: documents with a fault, empty texts.
         num_codebooks: Codebooks of every frame of the document strings; `None` reads it off each document.

@@ -1,10 +1,9 @@
 """Every layout by name.
 
-`speech_translation` is what the study calls method 1 of its translation data. Of its method 2 no template is published;
-`direct_speech_translation` is this project's own: from speech to speech with no transcript between, told only which
-language to speak. The two layouts that end in fine-tuning mask the instruction out of the loss. That the instruction of
-the study's fine-tuning data is the source's audio, and the response all that follows, is inferred from what is said of
-it, not published.
+`speech_translation` is the template of the published `cvss-mm-method1`. That of `cvss_method2` is not published;
+`direct_speech_translation` is this project's own: from speech to speech without a transcript between, with the target
+language alone given. The two layouts for fine-tuning mask the prompt out of the loss. That the prompt of the published
+`cvss_method1` is the source's audio, and the response all that follows, is inferred, not published.
 """
 
 from dataclasses import replace

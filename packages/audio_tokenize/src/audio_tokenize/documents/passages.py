@@ -24,7 +24,7 @@ from audio_tokenize.inspection.code_counts import count_codebooks
 _SPECIALS = ("begin_of_text", "end_of_text", "text_start", "text_end", "audio_start", "audio_end")
 _WRITTEN = re.compile(rf"<\|({'|'.join(_SPECIALS)})\|>")
 _END = "end of document"
-# What may follow what. A begin of text may come twice, as in the study's own data; "plain text" stands without marks.
+# What may follow what. A begin of text may come twice, as in SODA's training data; "plain text" stands without marks.
 _FOLLOWERS: dict[str, tuple[str, ...]] = {
     "": ("begin_of_text", "audio_start", "text_start", "plain text"),
     "begin_of_text": ("begin_of_text", "audio_start", "text_start", "plain text", "end_of_text"),

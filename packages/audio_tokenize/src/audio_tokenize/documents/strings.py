@@ -59,8 +59,8 @@ class DocumentTranscoder:
     Args:
         folder: The vocabulary and its text tokenizer.
         begin_of_text: `single` gives the ids of the string, so that a published document begins with one
-            `begin_of_text`. `double` puts one more in front of every document, as the Marin tokenizer did with the
-            study's speech (128000, 128000).
+            `begin_of_text`. `double` puts one more in front of every document, as the Marin tokenizer does (128000,
+            128000).
         lenient: Drop a document with a fault and count it in `counts`, instead of raising. Nothing is mended: a
             document of which a span or a frame is missing would pair speech with other words.
         num_codebooks: Codebooks of every frame; `None` reads it off the first frame of each document.

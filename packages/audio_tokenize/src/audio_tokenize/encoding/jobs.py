@@ -80,7 +80,7 @@ def encode_corpus(
             recorded. The embedded codec expects speech near 0.07.
         splits: Splits to encode; none means all.
         max_clip_seconds: Utterances above this length are cut into pieces of it, which are encoded apart; their codes
-            one after the other are the utterance's. The study did so with 60. `None` encodes each in one.
+            one after the other are the utterance's. `yodas2-mm-pretrain` was made with 60. `None` encodes each in one.
         utterances_per_shard: Grain of a corpus that is listed in memory; published ones have shards of their own.
         seconds_per_part: Audio that a kill can cost, at most, but for one utterance.
         shard: `(i, n)`: do every n-th shard of the corpus from the i-th on, 0 <= i < n; others do the rest.

@@ -23,7 +23,7 @@ from audio_tokenize.documents.passages import Passage, Passages, read_ids, read_
 from audio_tokenize.encoding.encoded import MANIFEST_NAME, EncodedCorpus
 from audio_tokenize.vocabularies.folder import FOLDER_NAME, VOCABULARY_NAME, VocabularyFolder
 
-# Of sources that do not say; every codec of the study has it.
+# Of sources that do not say; Mimi and the codec that ships have it.
 FRAME_RATE_HZ = 12.5
 _NPY_MAGIC = b"\x93NUMPY"
 _BEGIN = "<|begin_of_text|>"

@@ -71,7 +71,7 @@ class CorpusPrice:
     Attributes:
         corpus: Its name.
         figures: By name: `hours`, `utterances` and what else is known.
-        layouts: Tokens of each layout that takes utterances one by one, and of the study's two orders together.
+        layouts: Tokens of each layout that takes utterances one by one, and of both orders of text and audio together.
         missing: What is not known, and how to have it.
     """
 
@@ -349,7 +349,7 @@ def _byte_figures(
     figures: Mapping[str, Figure], layouts: Mapping[str, LayoutTokens], num_codebooks: int
 ) -> dict[str, Figure]:
     utterances = figures["utterances"].value
-    # Ids beyond 65,535 take a third byte: the study's vocabularies have some, the small one of the quickstart has none.
+    # Ids beyond 65,535 take a third byte: published vocabularies have some, the small one of the quickstart has none.
     records = 3 * layouts["audio_first"].total + _BYTES_PER_DOCUMENT * utterances
     return {
         "code_bytes": Figure(

@@ -119,7 +119,7 @@ class VocabularyFolder:
         revision: str | None = None,
         codec: "audio_tokenize.codecs.base.AbstractCodec | None" = None,
     ) -> "VocabularyFolder":
-        """The 144,644 ids of the study's models: Llama 3's text, then Mimi's codes; see `published`."""
+        """The 144,644 ids of the released SODA models: Llama 3's text, then Mimi's codes; see `published`."""
         return cls.published("marin-mimi", source, revision=revision, codec=codec)
 
     @classmethod
@@ -130,7 +130,7 @@ class VocabularyFolder:
         revision: str | None = None,
         codec: "audio_tokenize.codecs.base.AbstractCodec | None" = None,
     ) -> "VocabularyFolder":
-        """The 168,059 ids of the study's warm-started models: Qwen 3's text, then Mimi's codes; see `published`."""
+        """The 168,059 ids of the SODA models started from Qwen 3: Qwen 3's text, then Mimi's codes; see `published`."""
         return cls.published("qwen3x-mimi", source, revision=revision, codec=codec)
 
     @classmethod

@@ -4,8 +4,8 @@ A *symbol* is a code with its codebook, `codebook_size * codebook + code`, as au
 span of audio is its symbols frame by frame. Merge i joins two symbols into the symbol `codebook_size * num_codebooks +
 i`. Merges are applied in the order in which they were learned, each from left to right, and never across spans.
 
-The study tried this and left it: 128,000 symbols of at most 2 frames made about 10 % fewer tokens. It is here to
-measure that on any codes.
+SODA's authors report that 128,000 symbols of at most 2 frames made about 10 % fewer tokens, and train without merges.
+This module measures that on any codes.
 
 Source: Sennrich, Haddow and Birch, 2016, over codes as in codec-bpe; the rule of two frames is SODA's
 (arXiv 2602.16687).

@@ -34,7 +34,8 @@ class PublishedVocabulary:
 
     Attributes:
         name: What it is called.
-        family: Its text tokenizer.
+        family: Tokens and word rules of its text tokenizer.
+        text_tokenizer: Repository of that tokenizer on the Hugging Face hub; `find_tokenizer` takes it.
         begin_of_text: Id that opens a document.
         end_of_text: Id that closes a document.
         text_start: Id that opens a transcript; the end of text, both of audio and the codes follow.
@@ -44,6 +45,7 @@ class PublishedVocabulary:
 
     name: str
     family: TextFamily
+    text_tokenizer: str
     begin_of_text: int
     end_of_text: int
     text_start: int
@@ -94,6 +96,7 @@ PUBLISHED = {
         PublishedVocabulary(
             name="marin-mimi",
             family=LLAMA3,
+            text_tokenizer="marin-community/marin-tokenizer",
             begin_of_text=128_000,
             end_of_text=128_001,
             text_start=128_256,
@@ -103,6 +106,7 @@ PUBLISHED = {
         PublishedVocabulary(
             name="qwen3x-mimi",
             family=QWEN3,
+            text_tokenizer="potsawee/qwen3x-tokenizer",
             begin_of_text=151_670,
             end_of_text=151_643,
             text_start=151_671,

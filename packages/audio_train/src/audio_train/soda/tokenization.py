@@ -14,10 +14,10 @@ from audio_data import InputError, nearest
 
 VocabularyName = Literal["marin-mimi", "qwen3x-mimi"]
 TEXT_TOKENIZERS: dict[VocabularyName, str] = {
-    "marin-mimi": "stanford-crfm/marin-tokenizer",
-    "qwen3x-mimi": "Qwen/Qwen3-0.6B-Base",
+    "marin-mimi": "marin-community/marin-tokenizer",
+    "qwen3x-mimi": "potsawee/qwen3x-tokenizer",
 }
-"""Where the text ids of a published vocabulary come from."""
+"""The text tokenizer of each published vocabulary, as `audio_tokenize` names it."""
 
 BOTH_ORDERS = ("text_first", "audio_first")
 CHOICES = {
@@ -76,7 +76,8 @@ class Tokenization:
 
     Attributes:
         name: name of the recipe.
-        dataset: name of the published dataset: the key of its rules in `audio_tokenize`; of a text corpus, its own.
+        dataset: name of the published dataset: a preset of `audio_tokenize`, which layouts, grouping and transcript
+            repeat; of a text corpus, its own.
         corpus: name of the corpus in `audio_tokenize`.
         produces: corpora of the study's mixtures that are made, each of one language or split.
         layouts: of its documents; each group of utterances is laid out in each.
@@ -132,7 +133,7 @@ class Tokenization:
         for corpus in self.produces:
             language = corpus.rpartition("/")[2]
             chosen = ("--language", language) if language in {*YODAS_LANGUAGES, *EMILIA_LANGUAGES} else ()
-            words = ("audio-tokenize", "build", codes, "--like", self.dataset, *self.document_words)
+            words = ("audio-tokenize", "build", codes, "--preset", self.dataset, *self.document_words)
             yield (*words, *chosen, *source, f"DATA/{corpus}")
 
 

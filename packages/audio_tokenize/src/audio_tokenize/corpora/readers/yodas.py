@@ -116,8 +116,8 @@ def read_yodas(shard: ShardFiles) -> Iterator[Entry | Skipped]:
     """Yields the captioned stretches of every video, video by video as they lie in the archive.
 
     The times are in the caption's id. A caption of no length or that ends before it starts is skipped, and so is one
-    that ends over half a second after its audio; the study cut the last kind off at the end of the audio, whatever
-    was missing. Videos without captions and captions without a video are skipped by name.
+    that ends over half a second after its audio; the program named below cuts the last kind off at the end of the
+    audio, whatever is missing. Videos without captions and captions without a video are skipped by name.
 
     Source: espnet/yodas2; times of potsawee/tokenize-audio, yodas2-mimi.
 

@@ -1,4 +1,4 @@
-"""Each dataset of the study against the strings of its template, written out as its own program wrote them."""
+"""Each published dataset against the strings of its template, written out as its own program wrote them."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from audio_data import InputError, TokenDataset
 from audio_tokenize.corpora.speech_cards import SPEECH_CARDS
 from audio_tokenize.datasets.building import build_dataset
-from audio_tokenize.datasets.study import STUDY_DATASETS, study_dataset
+from audio_tokenize.datasets.presets import DATASET_PRESETS, dataset_preset
 from audio_tokenize.documents.strings import DocumentTranscoder
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 
@@ -221,21 +221,21 @@ def ids_of(document: str, folder: VocabularyFolder) -> list[int]:
 
 
 def test_every_published_dataset_has_its_strings_and_its_corpora_here():
-    assert set(EXPECTED) == set(STUDY_DATASETS)
+    assert set(EXPECTED) == set(DATASET_PRESETS)
     known = {card.name for card in SPEECH_CARDS}
-    assert {corpus for dataset in STUDY_DATASETS.values() for corpus in dataset.corpora} == known
+    assert {corpus for dataset in DATASET_PRESETS.values() for corpus in dataset.corpora} == known
 
 
-@pytest.mark.parametrize("name", STUDY_DATASETS)
-def test_documents_are_those_of_the_study(tmp_path: Path, codes, utterances, mimi_vocabulary, name):
-    said = as_in(STUDY_DATASETS[name], utterances)
-    build_dataset(codes(said), mimi_vocabulary, tmp_path / "built", like=name)
+@pytest.mark.parametrize("name", DATASET_PRESETS)
+def test_documents_are_those_of_the_published_dataset(tmp_path: Path, codes, utterances, mimi_vocabulary, name):
+    said = as_in(DATASET_PRESETS[name], utterances)
+    build_dataset(codes(said), mimi_vocabulary, tmp_path / "built", preset=name)
     dataset, folder = TokenDataset.open(tmp_path / "built"), VocabularyFolder.load(tmp_path / "vocabulary")
     built = [dataset[i] for i in range(len(dataset))]
     expected = [ids_of(document, folder) for document in EXPECTED[name](said)]
     assert sorted(document.ids.tolist() for document in built) == sorted(expected)
     assert len({document.metadata["id"] for document in built}) == len(built)
-    if len(STUDY_DATASETS[name].rules.layouts) == 2:
+    if len(DATASET_PRESETS[name].rules.layouts) == 2:
         bases = [document.metadata["base_id"] for document in built]
         assert bases[0::2] == bases[1::2]
         assert [document.metadata["layout"] for document in built[:2]] == ["text_first", "audio_first"]
@@ -245,8 +245,8 @@ def test_documents_are_those_of_the_study(tmp_path: Path, codes, utterances, mim
 def test_a_second_begin_of_text_is_what_a_tokenizer_prepends_to_the_string(
     tmp_path: Path, codes, utterances, mimi_vocabulary, name
 ):
-    said = as_in(STUDY_DATASETS[name], utterances)
-    build_dataset(codes(said), mimi_vocabulary, tmp_path / "built", like=name, begin_of_text="double")
+    said = as_in(DATASET_PRESETS[name], utterances)
+    build_dataset(codes(said), mimi_vocabulary, tmp_path / "built", preset=name, begin_of_text="double")
     dataset, folder = TokenDataset.open(tmp_path / "built"), VocabularyFolder.load(tmp_path / "vocabulary")
     expected = [DocumentTranscoder(folder, begin_of_text="double").encode(s).tolist() for s in EXPECTED[name](said)]
     documents = [dataset[i] for i in range(len(dataset))]
@@ -262,14 +262,14 @@ def test_the_stray_space_is_put_back_where_it_was_not_read(tmp_path: Path, write
     for name, space in (("read", " "), ("not-read", "")):
         said = [replace(one, text=space + one.text.strip()) for one in utterances]
         write_codes(tmp_path / "codes" / name, said)
-        build_dataset(tmp_path / "codes" / name, mimi_vocabulary, tmp_path / name, like="emilia-mm-pretrain")
+        build_dataset(tmp_path / "codes" / name, mimi_vocabulary, tmp_path / name, preset="emilia-mm-pretrain")
         built.append([document.ids.tolist() for document in TokenDataset.open(tmp_path / name)])
     assert built[0] == built[1]
 
 
 @pytest.mark.parametrize("name", ["cvss_method1", "cvss_method2"])
 def test_fine_tuning_is_taught_the_response_only(tmp_path: Path, codes, utterances, mimi_vocabulary, name):
-    build_dataset(codes(utterances), mimi_vocabulary, tmp_path / "built", like=name)
+    build_dataset(codes(utterances), mimi_vocabulary, tmp_path / "built", preset=name)
     dataset = TokenDataset.open(tmp_path / "built")
     for i in range(len(dataset)):
         document, vocabulary = dataset[i], dataset.manifest.vocabulary
@@ -281,5 +281,5 @@ def test_fine_tuning_is_taught_the_response_only(tmp_path: Path, codes, utteranc
 
 
 def test_a_wrong_name_is_refused():
-    with pytest.raises(InputError, match=r"`like` must be one of yodas2-mm-pretrain, .*, got 'yodas'"):
-        study_dataset("yodas")
+    with pytest.raises(InputError, match=r"`preset` must be one of yodas2-mm-pretrain, .*, got 'yodas'"):
+        dataset_preset("yodas")

@@ -1,10 +1,10 @@
-"""How each dataset of the study was made of its codes, by the name it is published under.
+"""Published datasets of speech tokens by name: the corpora each was made of and the rules of its documents.
 
-`audio-tokenize build CODES --like NAME` builds a dataset of that template from any codes. Which corpus it was made of
-is said here; codes are encoded apart, with `audio-tokenize encode`.
+`audio-tokenize build CODES --preset NAME` builds a dataset by these rules from any codes. Where a dataset is published,
+and by which program it was made, is on its card (`corpora.document_cards`).
 
-Source: SODA (arXiv 2602.16687) and the programs that prepared its data; `cvss_method2` alone is not reproduced: nothing
-but its name is published, and what is built here is this project's own.
+Source: SODA (arXiv 2602.16687) and github.com/potsawee/tokenize-audio. The template of `cvss_method2` is not
+published; the one here is this project's own.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BOTH_ORDERS = ("text_first", "audio_first")
 _EVALUATION_SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other")
 _EMILIA = ("emilia", "emilia-yodas")
 _TRAIN = ("train",)
-# Common Voice's own names of two languages, which the study wrote into its documents.
+# Common Voice's own names of two languages, as the published CVSS documents have them.
 _COMMON_VOICE_LANGUAGES = (("sv", "sv-SE"), ("zh", "zh-CN"))
 
 
@@ -45,8 +45,8 @@ class DocumentRules:
 
 
 @dataclass(frozen=True)
-class StudyDataset:
-    """One published dataset.
+class DatasetPreset:
+    """A published dataset and how to make one like it.
 
     Attributes:
         name: As it is published.
@@ -63,10 +63,10 @@ class StudyDataset:
     note: str = ""
 
 
-def _librispeech_evaluation() -> tuple[StudyDataset, ...]:
+def _librispeech_evaluation() -> tuple[DatasetPreset, ...]:
     """A dataset for each subset and task; the published ones are the splits of `librispeech-mm-eval`."""
     return tuple(
-        StudyDataset(
+        DatasetPreset(
             f"librispeech-mm-eval/{subset.replace('-', '_')}_{task}",
             ("librispeech",),
             DocumentRules((f"{task}_evaluation",), transcript="lower-case"),
@@ -77,55 +77,55 @@ def _librispeech_evaluation() -> tuple[StudyDataset, ...]:
     )
 
 
-STUDY_DATASETS: dict[str, StudyDataset] = {
+DATASET_PRESETS: dict[str, DatasetPreset] = {
     dataset.name: dataset
     for dataset in (
-        StudyDataset("yodas2-mm-pretrain", ("yodas2",), DocumentRules(BOTH_ORDERS, "recording")),
-        StudyDataset("yodas2-mm-asr", ("yodas2",), DocumentRules(("audio_first",), "recording")),
-        StudyDataset(
+        DatasetPreset("yodas2-mm-pretrain", ("yodas2",), DocumentRules(BOTH_ORDERS, "recording")),
+        DatasetPreset("yodas2-mm-asr", ("yodas2",), DocumentRules(("audio_first",), "recording")),
+        DatasetPreset(
             "yodas2-mm-acoustic",
             ("yodas2",),
             DocumentRules(("acoustic",), "recording"),
             note="the published one was cut out of finished strings and may have kept transcripts with a newline",
         ),
-        StudyDataset("yodas2-mm-semantic", ("yodas2",), DocumentRules(("semantic",), "recording")),
-        StudyDataset(
+        DatasetPreset("yodas2-mm-semantic", ("yodas2",), DocumentRules(("semantic",), "recording")),
+        DatasetPreset(
             "emilia-mm-pretrain",
             _EMILIA,
             DocumentRules(BOTH_ORDERS, "prefix", "leading-space"),
             note="with the stray space that transcripts begin with; the released models were trained on it. A space at "
             "the end is there only if the codes were encoded with `as-published` transcripts",
         ),
-        StudyDataset("emilia-mm-pretrain-fix", _EMILIA, DocumentRules(BOTH_ORDERS, "prefix", "one-space")),
-        StudyDataset("emilia-mm-conversational", _EMILIA, DocumentRules(("conversational",), "prefix", "stripped")),
-        StudyDataset("mls-en-mm-pretrain", ("mls-en",), DocumentRules(BOTH_ORDERS, "gap", "stripped"), _TRAIN),
-        StudyDataset("mls-en-mm-tts0", ("mls-en",), DocumentRules(("tts0",), "gap", "stripped"), _TRAIN),
-        StudyDataset(
+        DatasetPreset("emilia-mm-pretrain-fix", _EMILIA, DocumentRules(BOTH_ORDERS, "prefix", "one-space")),
+        DatasetPreset("emilia-mm-conversational", _EMILIA, DocumentRules(("conversational",), "prefix", "stripped")),
+        DatasetPreset("mls-en-mm-pretrain", ("mls-en",), DocumentRules(BOTH_ORDERS, "gap", "stripped"), _TRAIN),
+        DatasetPreset("mls-en-mm-tts0", ("mls-en",), DocumentRules(("tts0",), "gap", "stripped"), _TRAIN),
+        DatasetPreset(
             "libritts-r-mm-tts0",
             ("libritts-r",),
             DocumentRules(("tts0",), "consecutive_pairs", "unquoted"),
             _TRAIN,
             note="the published one pairs within a file of the corpus; chapters that go on in the next are joined here",
         ),
-        StudyDataset("libritts-r-mm-pretrain", ("libritts-r",), DocumentRules(BOTH_ORDERS), _TRAIN),
-        StudyDataset(
+        DatasetPreset("libritts-r-mm-pretrain", ("libritts-r",), DocumentRules(BOTH_ORDERS), _TRAIN),
+        DatasetPreset(
             "librispeech-mm-pretrain", ("librispeech",), DocumentRules(BOTH_ORDERS, transcript="lower-case"), _TRAIN
         ),
-        StudyDataset("commonvoice17-mm-pretrain", ("common-voice-17-en",), DocumentRules(BOTH_ORDERS)),
-        StudyDataset("peoples-speech-mm-pretrain", ("peoples-speech-clean",), DocumentRules(BOTH_ORDERS)),
+        DatasetPreset("commonvoice17-mm-pretrain", ("common-voice-17-en",), DocumentRules(BOTH_ORDERS)),
+        DatasetPreset("peoples-speech-mm-pretrain", ("peoples-speech-clean",), DocumentRules(BOTH_ORDERS)),
         *_librispeech_evaluation(),
-        StudyDataset(
+        DatasetPreset(
             "cvss-mm-method1",
             ("cvss-t",),
             DocumentRules(("speech_translation",), "pair", language_names=_COMMON_VOICE_LANGUAGES),
         ),
-        StudyDataset(
+        DatasetPreset(
             "cvss_method1",
             ("cvss-t",),
             DocumentRules(("speech_translation_sft",), "pair", language_names=_COMMON_VOICE_LANGUAGES),
             note="that the source's audio is the instruction and the rest the response is inferred, not published",
         ),
-        StudyDataset(
+        DatasetPreset(
             "cvss_method2",
             ("cvss-t",),
             DocumentRules(("direct_speech_translation",), "pair", language_names=_COMMON_VOICE_LANGUAGES),
@@ -135,15 +135,15 @@ STUDY_DATASETS: dict[str, StudyDataset] = {
 }
 
 
-def study_dataset(name: str) -> StudyDataset:
-    """The dataset of that name.
+def dataset_preset(name: str) -> DatasetPreset:
+    """Return the preset of that name.
 
     Args:
-        name: A key of `STUDY_DATASETS`.
+        name: A key of `DATASET_PRESETS`.
 
     Raises:
-        InputError: No such dataset; the message lists them.
+        InputError: No such preset; the message lists them.
     """
-    if name not in STUDY_DATASETS:
-        raise InputError(f"`like` must be one of {', '.join(STUDY_DATASETS)}, got {name!r}")
-    return STUDY_DATASETS[name]
+    if name not in DATASET_PRESETS:
+        raise InputError(f"`preset` must be one of {', '.join(DATASET_PRESETS)}, got {name!r}")
+    return DATASET_PRESETS[name]
