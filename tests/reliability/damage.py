@@ -167,6 +167,9 @@ class Damager(Simulator):
         if status != 0:
             return what, "traceback", f"ended with {status}: {printed[-700:].strip()}"
         found = scenario.output(self.root)
+        if path.is_relative_to(self.root / scenario.out):  # an input in the output's folder that the command left alone
+            name = str(path.relative_to(self.root / scenario.out))
+            found[name] = expected.get(name, "")
         if found == expected or bytes(content) == before:
             return what, "no effect", ""
         changed = sorted(name for name in found | expected if found.get(name) != expected.get(name))
