@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_data import DatasetWriter, Document, Vocabulary, open_root
+from audio_data import DatasetWriter, Document, Vocabulary
 from audio_train import (
     DataSpec,
     MixtureStage,
@@ -20,7 +20,6 @@ from audio_train import (
     ScheduleSpec,
     TrainRun,
     read_metrics,
-    resolve,
     run,
 )
 
@@ -44,8 +43,7 @@ recipe = TrainRun(
     schedule=ScheduleSpec(warmup=0.1, decay=0.2),
     steps=150,
 )
-manifests = {name: dataset.manifest for name, dataset in open_root(out / "data").items()}
-outcome = run(resolve(recipe, vocabulary, manifests), out / "data", out / "run")
+outcome = run(recipe, out / "data", out / "run")
 
 losses = [line["nll"]["codebook_0"] for line in read_metrics(out / "run" / "metrics.jsonl")]
 print(f"{outcome.step} steps, codebook loss {losses[0]:.2f} -> {losses[-1]:.2f} nats (ln 32 = {np.log(32):.2f})")

@@ -31,6 +31,16 @@ def test_any_integers(tmp_path: Path) -> None:
     assert last < 1.0
 
 
+def test_load_batch_and_read_without_our_code(tmp_path: Path) -> None:
+    """The mixture is exact in a block, and foreign code counts as many tokens as the manifest."""
+    said = output_of("load_batch.py", str(tmp_path))
+    assert "rows: 6 short, 2 long" in said
+    tokens, stated = re.search(
+        r"(\d+) tokens; the manifest states (\d+)", output_of("read_without_our_code.py", str(tmp_path / "long"))
+    ).groups()
+    assert int(tokens) == int(stated) == 200 * 42
+
+
 def test_codec_round_trip(tmp_path: Path) -> None:
     wav = tmp_path / "decoded.wav"
     frames = int(re.search(r"-> (\d+) frames x 8 codebooks", output_of("codec_round_trip.py", str(wav))).group(1))
