@@ -47,10 +47,10 @@ from audio_train import (
     Checkpoints,
     DataSpec,
     LossSpec,
+    MeshConfig,
     MixtureStage,
     ModelShape,
     OptimizerSpec,
-    Placement,
     ResolvedRun,
     Trainer,
     TrainRun,
@@ -69,7 +69,7 @@ from audio_train.training.signals import StopRequest
 from audio_train.training.step import Batch, StepMetrics, objective
 from audio_train.training.trainer import jit_functions
 
-ALONE = Placement(data=1)
+ALONE = MeshConfig(data=1)
 VOCABULARY = Vocabulary.compact("drawn", 512, "drawn", num_codebooks=8, codebook_size=256, text_tokenizer="drawn")
 
 
@@ -215,21 +215,21 @@ def collectives() -> list[dict[str, float]]:
     resolved = resolve(run, VOCABULARY)
     rows = []
     for devices in (2, 4, 8):
-        module = _compiled(resolved, Placement(data=1, fsdp=devices))
+        module = _compiled(resolved, MeshConfig(data=1, fsdp=devices))
         moved, necessary = moved_bytes(module), fsdp_bytes(resolved.model, 4, devices)
         rows.append({"devices": devices, **moved, "necessary": necessary, "ratio": sum(moved.values()) / necessary})
     return rows
 
 
-def _compiled(resolved: ResolvedRun, placement: Placement) -> str:
-    mesh = make_mesh(placement)
-    state = abstract_state(resolved, mesh, placement)
+def _compiled(resolved: ResolvedRun, mesh_config: MeshConfig) -> str:
+    mesh = make_mesh(mesh_config)
+    state = abstract_state(resolved, mesh, mesh_config)
     rows, data = batch_sharding(mesh, resolved.run.data.batch_size), resolved.run.data
     shape = (data.batch_size, data.seq_len)
     kinds = (jnp.int32, jnp.int32, jnp.int32, jnp.bool_)
     batch = Batch(*(jax.ShapeDtypeStruct(shape, kind, sharding=rows) for kind in kinds))
     constants = jax.device_put((objective(resolved), resolved.learning_rate), replicated(mesh))
-    return jit_functions(resolved, mesh, placement, state).train.lower(state, batch, *constants).compile().as_text()
+    return jit_functions(resolved, mesh, mesh_config, state).train.lower(state, batch, *constants).compile().as_text()
 
 
 PEER_VARIANTS = ("hf-f32", "hf-bf16", "full-f32", "full-bf16", "grammar-f32", "grammar-bf16")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 
 from audio_data import Vocabulary
-from audio_train import Placement, ResolvedRun, experiments, resolve
+from audio_train import MeshConfig, ResolvedRun, experiments, resolve
 from audio_train.sharding.mesh import make_mesh
 from audio_train.state import abstract_state
 from audio_train.training.step import Batch, objective
@@ -50,7 +50,7 @@ def no_collection() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_the_step_of_every_distinct_model_is_traced_and_lowered(name: str):
-    resolved, one = STEPS[name], Placement(data=1)
+    resolved, one = STEPS[name], MeshConfig(data=1)
     mesh = make_mesh(one)
     state = abstract_state(resolved, mesh, one)
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.model)) == resolved.model.num_parameters

@@ -21,10 +21,10 @@ from audio_train import (
     Cadence,
     DataSpec,
     LossSpec,
+    MeshConfig,
     MixtureStage,
     ModelShape,
     OptimizerSpec,
-    Placement,
     ResolvedRun,
     ScheduleSpec,
     TrainRun,
@@ -63,9 +63,9 @@ def vocabulary() -> Vocabulary:
 
 
 @pytest.fixture(scope="session")
-def one_device() -> Placement:
+def one_device() -> MeshConfig:
     """All runs of a test on one of the simulated devices."""
-    return Placement(data=1)
+    return MeshConfig(data=1)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def wait_for_end() -> Callable[[Iterable[int]], None]:
 
 
 @pytest.fixture(scope="session")
-def fresh_state(one_device: Placement) -> Callable[[ResolvedRun], TrainState]:
+def fresh_state(one_device: MeshConfig) -> Callable[[ResolvedRun], TrainState]:
     """The state of a run before its first step, on one device."""
     return lambda resolved: initial_state(resolved, abstract_state(resolved, make_mesh(one_device), one_device), None)
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from audio_data import to_json
-from audio_train import Placement, Trainer, TrainRun, experiments, read_metrics
+from audio_train import MeshConfig, Trainer, TrainRun, experiments, read_metrics
 from audio_train.cli import main
 from audio_train.training import launch
 
@@ -100,7 +100,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         return take(self, *arguments)
 
     monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr(launch.Placement, "spread", lambda *_, **__: Placement(data=1))
+    monkeypatch.setattr(launch.MeshConfig, "spread", lambda *_, **__: MeshConfig(data=1))
     settings = toy_settings(toy_run)
     stopped = invoke("run", "quickstart", "--data", data_root, "--out", tmp_path / "run", *settings)
     assert stopped.exit_code == 130

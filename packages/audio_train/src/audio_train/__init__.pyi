@@ -34,7 +34,7 @@ from .recipes.smoke_scale import at_scale as at_scale
 from .resolved import ResolvedRun as ResolvedRun
 from .resolved import resolve as resolve
 from .run_folder.checkpoint import Checkpoints as Checkpoints
-from .sharding.mesh import Placement as Placement
+from .sharding.mesh import MeshConfig as MeshConfig
 from .tracking.metrics import read_metrics as read_metrics
 from .training.launch import RunResult as RunResult
 from .training.launch import export as export

@@ -15,7 +15,7 @@ from audio_data import InputError
 from audio_model import Qwen3x, initialize, initialize_audio_rows
 from audio_train.optimization.optimizers import initial_moments
 from audio_train.resolved import ResolvedRun
-from audio_train.sharding.mesh import Placement, like_parameters, model_sharding, replicated
+from audio_train.sharding.mesh import MeshConfig, like_parameters, model_sharding, replicated
 
 CODEBOOKS_FILE = "codebooks.safetensors"
 
@@ -38,13 +38,13 @@ class TrainState(eqx.Module):
     optimizer: PyTree
 
 
-def abstract_state(resolved: ResolvedRun, mesh: Mesh | AbstractMesh, placement: Placement) -> TrainState:
+def abstract_state(resolved: ResolvedRun, mesh: Mesh | AbstractMesh, mesh_config: MeshConfig) -> TrainState:
     """Shapes, dtypes and places of a run's state, at no cost in memory.
 
     Args:
         resolved: the run.
         mesh: the devices.
-        placement: whose rules say which axes of a parameter are cut.
+        mesh_config: whose rules say which axes of a parameter are cut.
 
     Returns:
         A state of `jax.ShapeDtypeStruct`s with shardings.
@@ -53,7 +53,7 @@ def abstract_state(resolved: ResolvedRun, mesh: Mesh | AbstractMesh, placement: 
         InputError: the model does not divide among the devices.
     """
     shapes = state_shapes(resolved)
-    shardings = model_sharding(resolved.model, mesh, placement.rules)
+    shardings = model_sharding(resolved.model, mesh, mesh_config.rules)
     places = like_parameters(shapes, shapes.model, shardings, replicated(mesh))
     return jax.tree.map(lambda shape, place: shape.update(sharding=place), shapes, places)
 

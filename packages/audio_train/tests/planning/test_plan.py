@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from audio_data import InputError
-from audio_train import Placement, ResolvedRun, plan_run
+from audio_train import MeshConfig, ResolvedRun, plan_run
 from audio_train.cli import main
 from audio_train.hardware import parse_slice
 from audio_train.planning.plan import Compiled, bytes_per_device, with_compiled
@@ -53,35 +53,35 @@ def test_a_slice_that_does_not_exist_is_refused(name: str, message: str):
 
 def test_weights_and_moments_take_what_their_arrays_take(varied):
     resolved = varied(model=replace(varied().run.model, kv_heads=2))
-    placement = Placement(data=1, fsdp=4, tensor=2)
-    state = initial_state(resolved, abstract_state(resolved, make_mesh(placement), placement), None)
+    mesh_config = MeshConfig(data=1, fsdp=4, tensor=2)
+    state = initial_state(resolved, abstract_state(resolved, make_mesh(mesh_config), mesh_config), None)
     device = jax.devices()[0]
 
     def held(tree) -> int:
         shards = [shard for leaf in jax.tree.leaves(tree) for shard in leaf.addressable_shards]
         return sum(shard.data.nbytes for shard in shards if shard.device == device)
 
-    priced = bytes_per_device(resolved, placement)
+    priced = bytes_per_device(resolved, mesh_config)
     assert (priced["parameters"], priced["moments"]) == (held(state.model), held(state.optimizer))
 
 
 def test_what_remat_keeps_is_what_the_backward_pass_reads(varied):
     """ "full" keeps a block's input; more is kept in the order of the policies' names, and microbatches share it."""
     by_policy = [
-        bytes_per_device(varied(remat=remat), Placement(data=2))["activations"]
+        bytes_per_device(varied(remat=remat), MeshConfig(data=2))["activations"]
         for remat in ("offload", "full", "dots", "none")
     ]
     run = varied().run
     assert by_policy[1] == 4 * run.model.layers * run.model.embed * (run.data.batch_size // 2) * run.data.seq_len
     assert by_policy == sorted(by_policy)
-    parts = bytes_per_device(varied(remat="full"), Placement(data=2, microbatches=4))["activations"]
+    parts = bytes_per_device(varied(remat="full"), MeshConfig(data=2, microbatches=4))["activations"]
     assert parts == by_policy[1] / 4
 
 
 def test_working_memory_is_that_of_one_block_or_of_both_ends(varied):
     """What a block computes again grows as less is kept; with few tokens the fetched embedding and head count."""
     alone = [
-        bytes_per_device(varied(remat=remat), Placement(data=2))["working"]
+        bytes_per_device(varied(remat=remat), MeshConfig(data=2))["working"]
         for remat in ("none", "dots", "full", "offload")
     ]
     assert alone == sorted(alone)
@@ -90,7 +90,7 @@ def test_working_memory_is_that_of_one_block_or_of_both_ends(varied):
     model, tokens = resolved.model, resolved.run.data.batch_size // 2 * resolved.run.data.seq_len
     assert alone[3] - alone[2] == 4 * model.embed * tokens  # the block's input, which "full" keeps
     wide = replace(resolved, model=replace(model, vocab_size=50_000))
-    cut = Placement(data=1, fsdp=8)
+    cut = MeshConfig(data=1, fsdp=8)
     assert bytes_per_device(wide, cut)["working"] == 4 * 4 * 50_000 * model.embed
     deep = replace(resolved, model=replace(model, mlp=10_000))
     more = bytes_per_device(deep, cut)["working"] - 12 * deep.model.layer_parameters

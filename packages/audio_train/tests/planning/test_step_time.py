@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from audio_train import LossSpec, Placement, plan_run
+from audio_train import LossSpec, MeshConfig, plan_run
 from audio_train.hardware import ACCELERATORS
 from audio_train.planning.plan import Compiled
 from audio_train.planning.step_time import BlockCost, step_time
@@ -23,7 +23,7 @@ def four_billion():
 
 
 def test_the_parts_of_a_step_of_the_4b_run(four_billion):
-    time = step_time(four_billion, Placement(data=1, fsdp=128), V5P, BLOCK)
+    time = step_time(four_billion, MeshConfig(data=1, fsdp=128), V5P, BLOCK)
     assert time is not None
     # A quarter more time for products at 80 % of the peak.
     assert time.blocks == pytest.approx(36 * (28.794e-3 + 0.25 * 9.939e12 / PEAK), rel=1e-6)
@@ -43,7 +43,7 @@ def test_the_parts_of_a_step_of_the_4b_run(four_billion):
 
 def test_a_step_waits_for_an_exchange_that_takes_longer(four_billion):
     slow = replace(V5P, exchange_bandwidth=1e9)
-    time = step_time(four_billion, Placement(data=1, fsdp=128), slow, BLOCK)
+    time = step_time(four_billion, MeshConfig(data=1, fsdp=128), slow, BLOCK)
     assert time is not None
     assert time.seconds == time.exchange > time.blocks + time.attention
 
@@ -51,7 +51,7 @@ def test_a_step_waits_for_an_exchange_that_takes_longer(four_billion):
 def test_attention_takes_longer_with_narrow_heads_and_where_it_is_computed_again(four_billion):
     def attention(**changes) -> float:
         resolved = replace(four_billion, model=replace(four_billion.model, **changes))
-        time = step_time(resolved, Placement(data=1, fsdp=128), V5P, BLOCK)
+        time = step_time(resolved, MeshConfig(data=1, fsdp=128), V5P, BLOCK)
         assert time is not None
         return time.attention
 
@@ -60,9 +60,9 @@ def test_attention_takes_longer_with_narrow_heads_and_where_it_is_computed_again
 
 
 def test_nothing_is_said_of_what_the_estimate_does_not_know(four_billion):
-    assert step_time(four_billion, Placement(data=1, fsdp=64, tensor=2), V5P, BLOCK) is None
+    assert step_time(four_billion, MeshConfig(data=1, fsdp=64, tensor=2), V5P, BLOCK) is None
     grammar = replace(four_billion, run=replace(four_billion.run, loss=LossSpec("grammar")))
-    assert step_time(grammar, Placement(data=1, fsdp=128), V5P, BLOCK) is None
+    assert step_time(grammar, MeshConfig(data=1, fsdp=128), V5P, BLOCK) is None
 
 
 def test_a_plan_takes_the_estimate_unless_told_another_share(four_billion):

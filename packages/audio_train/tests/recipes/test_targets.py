@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import audio_train
 from audio_data import InputError, parse_weights, to_json
-from audio_train import Experiment, Placement, experiments, find_experiment, find_recipe
+from audio_train import Experiment, MeshConfig, experiments, find_experiment, find_recipe
 from audio_train import recipes as registry
 from audio_train.cli import main
 from audio_train.recipes.quickstart import RUN as QUICKSTART
@@ -89,12 +89,14 @@ def test_a_module_that_misses_another_shows_where(tmp_path: Path, monkeypatch: p
 
 
 def test_a_recipe_from_a_file_trains_and_resumes_without_the_file(
-    toy: audio_train.ResolvedRun, data_root: Path, tmp_path: Path, one_device: Placement
+    toy: audio_train.ResolvedRun, data_root: Path, tmp_path: Path, one_device: MeshConfig
 ):
     content = json.dumps(json.dumps(to_json(toy.run)))
     lines = ("import json", "from audio_data import from_json", "from audio_train import TrainRun")
     (tmp_path / "mine.py").write_text("\n".join([*lines, f"RUN = from_json(TrainRun, json.loads({content}), 'run')"]))
-    ended = audio_train.run(f"{tmp_path / 'mine.py'}:RUN", str(data_root), str(tmp_path / "run"), placement=one_device)
+    ended = audio_train.run(
+        f"{tmp_path / 'mine.py'}:RUN", str(data_root), str(tmp_path / "run"), mesh_config=one_device
+    )
     assert ended.finished
     (tmp_path / "mine.py").unlink()
     again = CliRunner().invoke(main, ["resume", str(tmp_path / "run")], catch_exceptions=False)

@@ -11,7 +11,7 @@ import pytest
 
 from audio_data import Vocabulary
 from audio_model import Qwen3x, Qwen3xConfig
-from audio_train import LossSpec, Placement, ResolvedRun, objective
+from audio_train import LossSpec, MeshConfig, ResolvedRun, objective
 from audio_train.sharding.collectives import fsdp_bytes, moved_bytes
 from audio_train.sharding.layout import layout_of, on_mesh
 from audio_train.sharding.mesh import batch_sharding, make_mesh, model_sharding, replicated
@@ -41,13 +41,13 @@ def random_batch(vocabulary: Vocabulary) -> Batch:
     )
 
 
-def laid_out(resolved: ResolvedRun, placement: Placement) -> tuple[Callable, Callable]:
+def laid_out(resolved: ResolvedRun, mesh_config: MeshConfig) -> tuple[Callable, Callable]:
     """`loss_and_gradient` on a mesh, and what places its arguments there."""
-    mesh = make_mesh(placement)
-    layout = layout_of(resolved.model, mesh, placement.rules)
-    model, rows = model_sharding(resolved.model, mesh, placement.rules), batch_sharding(mesh, ROWS)
+    mesh = make_mesh(mesh_config)
+    layout = layout_of(resolved.model, mesh, mesh_config.rules)
+    model, rows = model_sharding(resolved.model, mesh, mesh_config.rules), batch_sharding(mesh, ROWS)
     whole = replicated(mesh)
-    gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
+    gradient = partial(loss_and_gradient, microbatches=mesh_config.microbatches, layout=layout)
     function = jax.jit(on_mesh(gradient, layout, mesh, (model, rows, whole), (whole, whole, model, whole)))
 
     def place(weights: Qwen3x, batch: Batch, loss) -> tuple:
@@ -63,22 +63,22 @@ def uneven(state: TrainState) -> Qwen3x:
 
 
 @pytest.mark.parametrize(
-    ("placement", "remat", "kind"),
+    ("mesh_config", "remat", "kind"),
     [
-        pytest.param(Placement(data=1, microbatches=4), "dots", "full", marks=pytest.mark.slow),
-        pytest.param(Placement(data=1, fsdp=8), "none", "full", marks=pytest.mark.slow),
-        (Placement(data=2, fsdp=2, tensor=2), "dots", "grammar"),
-        (Placement(replica=2, data=1, fsdp=2, tensor=2, microbatches=2), "full", "full"),
+        pytest.param(MeshConfig(data=1, microbatches=4), "dots", "full", marks=pytest.mark.slow),
+        pytest.param(MeshConfig(data=1, fsdp=8), "none", "full", marks=pytest.mark.slow),
+        (MeshConfig(data=2, fsdp=2, tensor=2), "dots", "grammar"),
+        (MeshConfig(replica=2, data=1, fsdp=2, tensor=2, microbatches=2), "full", "full"),
     ],
 )
 def test_gradients_do_not_depend_on_the_placement(
-    placement: Placement, remat: str, kind: str, cut: ResolvedRun, fresh_state, vocabulary: Vocabulary
+    mesh_config: MeshConfig, remat: str, kind: str, cut: ResolvedRun, fresh_state, vocabulary: Vocabulary
 ):
     resolved = replace(cut, run=replace(cut.run, loss=replace(cut.run.loss, kind=kind)))
     loss_of, batch, weights = objective(resolved), random_batch(vocabulary), uneven(fresh_state(resolved))
     loss, sums, gradient, weight = jax.jit(loss_and_gradient)(weights, batch, loss_of)
     again = replace(resolved, model=replace(resolved.model, remat=remat))
-    function, place = laid_out(again, placement)
+    function, place = laid_out(again, mesh_config)
     theirs = replace(weights, config=again.model)
     other_loss, other_sums, other, other_weight = function(*place(theirs, batch, loss_of))
     np.testing.assert_allclose(other_loss, loss, rtol=1e-6)
@@ -93,7 +93,7 @@ def test_gradients_do_not_depend_on_the_placement(
 def test_a_step_moves_no_more_than_cut_weights_have_to(
     num_devices: int, cut: ResolvedRun, fresh_state, vocabulary: Vocabulary
 ):
-    function, place = laid_out(cut, Placement(data=1, fsdp=num_devices))
+    function, place = laid_out(cut, MeshConfig(data=1, fsdp=num_devices))
     arguments = place(fresh_state(cut).model, random_batch(vocabulary), objective_of(cut))
     moved = moved_bytes(function.lower(*arguments).compile().as_text())
     necessary = fsdp_bytes(cut.model, itemsize=4, num_devices=num_devices)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audio_data import InputError
-from audio_train import Evaluation, Placement, ResolvedRun, find_experiment
+from audio_train import Evaluation, MeshConfig, ResolvedRun, find_experiment
 from audio_train.command_lines import Command
 from audio_train.isoflop.report import measurement_of, read_measurements, write_measurements
 from audio_train.run_folder.summary import mean_by_group, summarize_run
@@ -24,9 +24,9 @@ def test_losses_of_kinds_are_weighted_by_their_targets():
 
 
 @pytest.fixture
-def finished(toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: Placement) -> Path:
+def finished(toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: MeshConfig) -> Path:
     """A folder in which one run of a study is finished, under the name of one of its recipes."""
-    launch.run(toy, data_root, tmp_path / "runs" / "exp1.7-semantic", placement=one_device)
+    launch.run(toy, data_root, tmp_path / "runs" / "exp1.7-semantic", mesh_config=one_device)
     return tmp_path
 
 
@@ -42,9 +42,9 @@ def test_a_report_holds_every_run_with_what_it_came_to(finished: Path, toy: Reso
     assert "best on sBLIMP" in page
 
 
-def test_losses_of_runs_become_measurements(toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: Placement):
+def test_losses_of_runs_become_measurements(toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: MeshConfig):
     cadence = replace(toy.run.cadence, evaluation=Evaluation(("short",), every_steps=6, num_batches=2))
-    launch.run(replace(toy, run=replace(toy.run, cadence=cadence)), data_root, tmp_path / "run", placement=one_device)
+    launch.run(replace(toy, run=replace(toy.run, cadence=cadence)), data_root, tmp_path / "run", mesh_config=one_device)
     found = measurement_of(tmp_path / "run")
     assert found.budget_flops == pytest.approx(toy.training_flops, rel=0.05)
     assert found.num_tokens == toy.num_tokens

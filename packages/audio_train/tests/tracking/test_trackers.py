@@ -13,7 +13,7 @@ import pytest
 from audio_data import InputError
 from audio_train import ResolvedRun, run
 from audio_train.tracking.metrics import JsonLines, read_metrics
-from audio_train.tracking.trackers import Several, check_trackers, flat_numbers, open_trackers
+from audio_train.tracking.trackers import MultiTracker, check_trackers, flat_numbers, open_trackers
 
 
 def test_numbers_are_named_by_their_place():
@@ -40,7 +40,7 @@ def test_a_run_is_refused_before_it_compiles_where_its_tracker_is_absent(
 
 def test_several_trackers_hold_the_same_lines(tmp_path: Path):
     files = [JsonLines(tmp_path / f"{number}.jsonl", 0) for number in range(2)]
-    both = Several(files)
+    both = MultiTracker(files)
     both.log(1, {"loss": 2.0})
     both.flush()
     both.close()

@@ -16,9 +16,9 @@ import pytest
 from audio_data import BatchLoader, Mixture, open_root
 from audio_train import (
     Cadence,
+    MeshConfig,
     MixtureStage,
     OptimizerSpec,
-    Placement,
     ResolvedRun,
     ScheduleSpec,
     StartSpec,
@@ -32,7 +32,7 @@ from audio_train.state import TrainState
 from audio_train.training.starts import find_start
 from audio_train.training.step import Batch, loss_and_gradient, objective
 
-ALONE = Placement(data=1)
+ALONE = MeshConfig(data=1)
 FIRST, LAST = 3, 6
 RULES = {
     "cautious_adamc": OptimizerSpec("cautious_adamc", 1e-2, 0.95, 0.98, 1e-12, weight_decay=0.1),
@@ -52,7 +52,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             folders[rule] = tmp_path_factory.mktemp("runs") / rule
             cadence = Cadence(checkpoint_steps=FIRST, checkpoint_seconds=None, keep_last=3)
             whole = replace(toy, run=replace(toy.run, cadence=cadence, optimizer=RULES[rule])).with_steps(LAST)
-            assert run(whole, data_root, folders[rule], placement=ALONE).finished
+            assert run(whole, data_root, folders[rule], mesh_config=ALONE).finished
         return folders[rule]
 
     return base
@@ -81,7 +81,7 @@ def assert_same_state(found: TrainState, expected: TrainState) -> None:
 def test_it_is_the_run_in_one_piece(rule: str, bases, continued, data_root: Path, tmp_path: Path):
     """Under the same rule, schedule and stages of the mixture; the second of these begins with the fourth step."""
     resolved = continued(optimizer=RULES[rule], steps=LAST - FIRST)
-    run(resolved, data_root, tmp_path, placement=ALONE, start=bases(rule))
+    run(resolved, data_root, tmp_path, mesh_config=ALONE, start=bases(rule))
     ours, whole = (list(read_metrics(folder / "metrics.jsonl")) for folder in (tmp_path, bases(rule)))
     same = ("step", "tokens", "loss", "learning_rate", "grad_norm", "nll", "targets")
     assert [{name: line[name] for name in same} for line in ours] == [
@@ -107,7 +107,7 @@ def test_a_rule_goes_on_with_the_moments_of_another_at_that_batch_of_new_data(
         data=replace(continued().run.data, mixture=(MixtureStage(0.0, {"long": 1.0}),)),
         steps=steps,
     )
-    run(resolved, data_root, tmp_path, placement=ALONE, start=bases(before))
+    run(resolved, data_root, tmp_path, mesh_config=ALONE, start=bases(before))
     like = Trainer(resolved, data_root, ALONE).abstract_state
     # Adam's state lies at the same place under both rules; what else they hold counts updates.
     old = Trainer(continued(optimizer=RULES[before]), data_root, ALONE).abstract_state
@@ -190,7 +190,7 @@ def test_steps_that_were_skipped_are_no_updates(bases, continued, data_root: Pat
     assert len(counts) == 3
     assert set(counts.values()) == {6}
     assert (int(state.step), int(state.skipped)) == (7, 1)
-    run(resolved, data_root, tmp_path / "run", placement=ALONE, start=folder)
+    run(resolved, data_root, tmp_path / "run", mesh_config=ALONE, start=folder)
     (line,) = read_metrics(tmp_path / "run" / "metrics.jsonl")
     np.testing.assert_allclose(line["learning_rate"], 1e-2 * (1 - 6 / 8), rtol=1e-6)
 
@@ -199,13 +199,13 @@ def test_it_is_resumed_where_it_stopped(bases, continued, data_root: Path, tmp_p
     cadence = Cadence(checkpoint_steps=1, checkpoint_seconds=None, keep_last=3)
     resolved = continued(optimizer=RULES["adamw"], steps=LAST - FIRST, cadence=cadence)
     whole = tmp_path / "whole"
-    outcome = run(resolved, data_root, whole, placement=ALONE, start=bases("cautious_adamc"))
+    outcome = run(resolved, data_root, whole, mesh_config=ALONE, start=bases("cautious_adamc"))
     assert (outcome.first_step, outcome.step, outcome.last_step) == (FIRST, LAST, LAST)
     stopped = tmp_path / "stopped"
     shutil.copytree(whole, stopped)
     for gone in ("export", f"checkpoints/{LAST}", f"checkpoints/{LAST - 1}"):
         shutil.rmtree(stopped / gone)
-    assert run(resolved, data_root, stopped, placement=ALONE).finished
+    assert run(resolved, data_root, stopped, mesh_config=ALONE).finished
     like = Trainer(resolved, data_root, ALONE).abstract_state
     assert_same_state(state_at(stopped, LAST, like), state_at(whole, LAST, like))
     steps = [[line["step"] for line in read_metrics(folder / "metrics.jsonl")] for folder in (whole, stopped)]

@@ -17,7 +17,7 @@ from audio_train import (
     Cadence,
     Checkpoints,
     Evaluation,
-    Placement,
+    MeshConfig,
     ResolvedRun,
     StartSpec,
     Trainer,
@@ -34,7 +34,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
     """A run from start to end."""
     toy, data_root = request.getfixturevalue("toy"), request.getfixturevalue("data_root")
     folder = tmp_path_factory.mktemp("runs") / "undisturbed"
-    assert run(toy, data_root, folder, placement=Placement(data=1)).finished
+    assert run(toy, data_root, folder, mesh_config=MeshConfig(data=1)).finished
     return folder
 
 
@@ -89,7 +89,7 @@ def test_a_run_learns_and_leaves_a_complete_folder(toy: ResolvedRun, undisturbed
 def test_two_runs_with_one_seed_are_equal_bit_for_bit(
     toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device
 ):
-    run(toy, data_root, tmp_path / "again", placement=one_device)
+    run(toy, data_root, tmp_path / "again", mesh_config=one_device)
     assert_same_run(tmp_path / "again", undisturbed)
 
 
@@ -98,17 +98,17 @@ def test_a_run_that_stops_goes_on_bit_for_bit(
     stop_after: int, toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device, stopping_after
 ):
     stopping_after(stop_after)
-    stopped = run(toy, data_root, tmp_path, placement=one_device)
+    stopped = run(toy, data_root, tmp_path, mesh_config=one_device)
     assert (stopped.step, stopped.stopped_by) == (stop_after, "SIGTERM")
     assert not (tmp_path / "export").exists()
-    assert run(toy, data_root, tmp_path, placement=one_device).finished
+    assert run(toy, data_root, tmp_path, mesh_config=one_device).finished
     assert_same_run(tmp_path, undisturbed)
 
 
 def test_a_run_goes_on_from_an_earlier_checkpoint(toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
-    run(toy, data_root, tmp_path, placement=one_device)
+    run(toy, data_root, tmp_path, mesh_config=one_device)
     earlier = str(tmp_path / "checkpoints" / "10")
-    assert run(toy, data_root, tmp_path, resume=earlier, placement=one_device).finished
+    assert run(toy, data_root, tmp_path, resume=earlier, mesh_config=one_device).finished
     assert_same_run(tmp_path, undisturbed)
     launches = (tmp_path / "launches.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in launches] == [0, 10]
@@ -117,12 +117,12 @@ def test_a_run_goes_on_from_an_earlier_checkpoint(toy, data_root: Path, undistur
 def test_a_run_goes_on_with_fewer_devices_each_time(varied, data_root: Path, tmp_path: Path, stopping_after):
     """4 -> 2 -> 1 devices, cut otherwise each time: what differs is the order in which numbers are added."""
     steady = varied(optimizer=replace(varied().run.optimizer, name="adamw"))
-    assert run(steady, data_root, tmp_path / "four", placement=Placement(data=2, fsdp=2)).finished
+    assert run(steady, data_root, tmp_path / "four", mesh_config=MeshConfig(data=2, fsdp=2)).finished
     folder = tmp_path / "fewer"
-    for placement, stop in ((Placement(data=2, fsdp=2), 4), (Placement(data=1, fsdp=2), 5)):
+    for mesh_config, stop in ((MeshConfig(data=2, fsdp=2), 4), (MeshConfig(data=1, fsdp=2), 5)):
         stopping_after(stop)
-        assert not run(steady, data_root, folder, placement=placement).finished
-    assert run(steady, data_root, folder, placement=Placement(data=1)).finished
+        assert not run(steady, data_root, folder, mesh_config=mesh_config).finished
+    assert run(steady, data_root, folder, mesh_config=MeshConfig(data=1)).finished
     launches = [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
     assert [(launch["step"], launch["devices"]["count"]) for launch in launches] == [(0, 4), (4, 2), (9, 1)]
     ours, theirs = ([line["loss"] for line in losses(f)] for f in (folder, tmp_path / "four"))
@@ -133,7 +133,7 @@ def test_a_run_goes_on_with_fewer_devices_each_time(varied, data_root: Path, tmp
 def test_microbatches_train_as_the_whole_batch_does(varied, data_root: Path, tmp_path: Path):
     steady = varied(optimizer=replace(varied().run.optimizer, name="adamw"))
     for parts in (1, 4):
-        run(steady, data_root, tmp_path / str(parts), placement=Placement(data=1, microbatches=parts))
+        run(steady, data_root, tmp_path / str(parts), mesh_config=MeshConfig(data=1, microbatches=parts))
     ours, theirs = ([line["loss"] for line in losses(tmp_path / parts)] for parts in ("1", "4"))
     np.testing.assert_allclose(ours, theirs, rtol=2e-4)
 
@@ -141,7 +141,7 @@ def test_microbatches_train_as_the_whole_batch_does(varied, data_root: Path, tmp
 def test_checkpoints_and_exports_of_chosen_steps_are_kept(varied, data_root: Path, tmp_path: Path, one_device):
     cadence = Cadence(checkpoint_seconds=None, keep_last=1, keep_every_steps=4, export_every_steps=5)
     resolved = varied(cadence=cadence, steps=11)
-    run(resolved, data_root, tmp_path, placement=one_device, profile=(2, 3))
+    run(resolved, data_root, tmp_path, mesh_config=one_device, profile=(2, 3))
     with Checkpoints(tmp_path, resolved.fingerprint) as checkpoints:
         assert checkpoints.steps() == [4, 8, 11]
     steps = {path.name: json.loads((path / "provenance.json").read_text())["step"] for path in exports(tmp_path)}
@@ -155,7 +155,7 @@ def exports(folder: Path) -> list[Path]:
 
 def test_never_refuses_a_folder_with_progress(toy, data_root: Path, undisturbed: Path, one_device):
     with pytest.raises(InputError, match="holds step 12 of this run and `resume` is 'never'"):
-        run(toy, data_root, undisturbed, resume="never", placement=one_device)
+        run(toy, data_root, undisturbed, resume="never", mesh_config=one_device)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_checkpoints_none_of_which_is_whole_are_not_written_over(
     for step in (10, 12):
         (copied / "checkpoints" / str(step) / "state" / "manifest.ocdbt").unlink()
     with pytest.raises(InputError, match=r"no checkpoint in .* is whole \(12: parts are missing; 10: parts"):
-        run(toy, data_root, copied, placement=one_device)
+        run(toy, data_root, copied, mesh_config=one_device)
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["10", "12"]
 
 
@@ -204,7 +204,7 @@ def test_a_folder_of_another_run_is_refused_with_both_fingerprints(toy, varied, 
 
 def test_a_finished_run_is_left_as_it_is(toy, data_root: Path, undisturbed: Path, one_device):
     before = losses(undisturbed)
-    again = run(toy, data_root, undisturbed, placement=one_device)
+    again = run(toy, data_root, undisturbed, mesh_config=one_device)
     assert again.finished
     assert again.compile_seconds == 0
     assert losses(undisturbed) == before
@@ -215,16 +215,19 @@ def test_a_finished_run_is_not_said_to_be_one_of_other_data(
 ):
     for name in ("short", "long"):
         shutil.copytree(data_root / "long", tmp_path / name)
-    for other in (lambda: run(toy, tmp_path, undisturbed, placement=one_device), lambda: export(undisturbed, tmp_path)):
+    for other in (
+        lambda: run(toy, tmp_path, undisturbed, mesh_config=one_device),
+        lambda: export(undisturbed, tmp_path),
+    ):
         with pytest.raises(InputError, match=rf"`short` has fingerprint {toy.datasets['short'][:12]} in run `toy`"):
             other()
-    assert run(toy, data_root, undisturbed, placement=one_device).finished
+    assert run(toy, data_root, undisturbed, mesh_config=one_device).finished
 
 
 def test_an_export_that_a_kill_prevented_is_made_up_for(toy, data_root: Path, undisturbed: Path, tmp_path: Path):
     shutil.copytree(undisturbed, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "export")
-    assert run(toy, data_root, tmp_path / "run", placement=Placement(data=1)).finished
+    assert run(toy, data_root, tmp_path / "run", mesh_config=MeshConfig(data=1)).finished
     assert_same_run(tmp_path / "run", undisturbed)
 
 
@@ -244,7 +247,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_leads_to_the_same_r
     with pytest.raises(InputError, match=r"checkpoints/12` is damaged \(`.*` holds other bytes than were written"):
         export(copied, data_root, step=12)
     assert json.loads((export(copied, data_root) / "provenance.json").read_text())["step"] == 10
-    assert run(toy, data_root, copied, placement=one_device).finished
+    assert run(toy, data_root, copied, mesh_config=one_device).finished
     assert "checkpoints/12` is damaged" in capsys.readouterr().err
     assert_same_run(copied, undisturbed)
 
@@ -254,14 +257,14 @@ def test_a_damaged_export_is_not_called_finished(
 ):
     copied = Path(shutil.copytree(undisturbed, tmp_path / "run"))
     flip_a_bit(copied / "export")
-    assert run(toy, data_root, copied, placement=one_device).finished
+    assert run(toy, data_root, copied, mesh_config=one_device).finished
     assert "model.safetensors` holds other bytes than were written" in capsys.readouterr().err
     assert_same_run(copied, undisturbed)
     shutil.rmtree(copied / "checkpoints")
-    assert run(toy, data_root, copied, placement=one_device).finished
+    assert run(toy, data_root, copied, mesh_config=one_device).finished
     (copied / "export" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"`model\.safetensors` is missing\), and there is no checkpoint to export it"):
-        run(toy, data_root, copied, placement=one_device)
+        run(toy, data_root, copied, mesh_config=one_device)
 
 
 def test_lost_metrics_are_not_gone_on_with(toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
@@ -270,9 +273,9 @@ def test_lost_metrics_are_not_gone_on_with(toy, data_root: Path, undisturbed: Pa
     lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
     (copied / "metrics.jsonl").write_text("".join(lines[:3] + lines[4:]))
     with pytest.raises(InputError, match=r"metrics\.jsonl` lacks lines: when step 12 was saved"):
-        run(toy, data_root, copied, placement=one_device)
+        run(toy, data_root, copied, mesh_config=one_device)
     (copied / "metrics.jsonl").write_text("".join(lines))
-    assert run(toy, data_root, copied, placement=one_device).finished
+    assert run(toy, data_root, copied, mesh_config=one_device).finished
 
 
 def test_a_user_s_folder_in_the_place_of_the_export_is_refused_before_training(
@@ -282,7 +285,7 @@ def test_a_user_s_folder_in_the_place_of_the_export_is_refused_before_training(
     (tmp_path / "run" / "resolved.json").write_bytes((undisturbed / "resolved.json").read_bytes())
     (tmp_path / "run" / "export" / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="export` cannot be replaced"):
-        run(toy, data_root, tmp_path / "run", placement=one_device)
+        run(toy, data_root, tmp_path / "run", mesh_config=one_device)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     assert (tmp_path / "run" / "export" / "thesis.tex").read_text() == "mine"
 
@@ -304,9 +307,9 @@ def test_minutes_become_steps_that_a_resumed_run_keeps(
     toy, data_root: Path, tmp_path: Path, one_device, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(Trainer, "seconds_per_step", lambda self: 15.0)
-    assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).last_step == 8
+    assert run(toy, data_root, tmp_path, minutes=2.0, mesh_config=one_device).last_step == 8
     monkeypatch.setattr(Trainer, "seconds_per_step", lambda self: 1.0)
-    assert run(toy, data_root, tmp_path, minutes=2.0, placement=one_device).last_step == 8
+    assert run(toy, data_root, tmp_path, minutes=2.0, mesh_config=one_device).last_step == 8
     assert json.loads((tmp_path / "resolved.json").read_text())["run"]["steps"] == 8
 
 
@@ -319,7 +322,7 @@ def test_time_for_a_step_is_measured_on_every_stage(toy, data_root: Path, one_de
 def test_held_out_loss_is_logged_with_the_step_it_belongs_to(varied, data_root: Path, tmp_path: Path, one_device):
     evaluation = Evaluation(corpora=("long",), every_steps=2, num_batches=2)
     resolved = varied(cadence=Cadence(checkpoint_seconds=None, evaluation=evaluation), steps=3)
-    run(resolved, data_root, tmp_path, placement=one_device)
+    run(resolved, data_root, tmp_path, mesh_config=one_device)
     lines = list(read_metrics(tmp_path / "metrics.jsonl"))
     assert [(line["step"], "evaluation" in line) for line in lines] == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)]
     first, last = (line["evaluation"]["nll"]["special"] for line in lines if "evaluation" in line)
@@ -333,12 +336,12 @@ def test_held_out_data_that_are_not_there_are_missed_before_anything_starts(
     with pytest.raises(
         InputError, match="of run `toy` reads corpus `heldout`, which is not among the data, long, short"
     ):
-        run(varied(cadence=cadence), data_root, tmp_path, placement=one_device)
+        run(varied(cadence=cadence), data_root, tmp_path, mesh_config=one_device)
     assert not (tmp_path / "resolved.json").exists()
 
 
 def test_fewer_lines_hold_the_same_numbers(varied, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
-    run(varied(cadence=Cadence(log_steps=5)), data_root, tmp_path, placement=one_device)
+    run(varied(cadence=Cadence(log_steps=5)), data_root, tmp_path, mesh_config=one_device)
     assert losses(tmp_path) == [line for line in losses(undisturbed) if line["step"] in (5, 10, 12)]
 
 
@@ -373,7 +376,7 @@ def test_missing_centroids_are_named(varied, manifests, data_root: Path, tmp_pat
 
 
 def test_damaged_documents_are_left_out_within_a_budget(
-    toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: Placement, undisturbed: Path
+    toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: MeshConfig, undisturbed: Path
 ):
     root = tmp_path / "data"
     shutil.copytree(data_root, root)
@@ -382,12 +385,12 @@ def test_damaged_documents_are_left_out_within_a_budget(
     torn[len(torn) // 2] ^= 0xFF
     shard.write_bytes(bytes(torn))
     with pytest.raises(InputError, match="short"):
-        run(toy, root, tmp_path / "strict", placement=one_device)
+        run(toy, root, tmp_path / "strict", mesh_config=one_device)
     damaged, _ = quarantine_damage(root / "short", 60)
     assert 0 < len(damaged.documents) <= 60
     with pytest.raises(InputError, match="at most 0 unusable documents"):
-        run(toy, root, tmp_path / "none", placement=one_device, max_quarantined=0)
-    assert run(toy, root, tmp_path / "some", placement=one_device, max_quarantined=60).finished
+        run(toy, root, tmp_path / "none", mesh_config=one_device, max_quarantined=0)
+    assert run(toy, root, tmp_path / "some", mesh_config=one_device, max_quarantined=60).finished
     (launch,) = map(json.loads, (tmp_path / "some" / "launches.jsonl").read_text().splitlines())
     assert launch["quarantined"] == {"short": len(damaged.documents)}
     assert losses(tmp_path / "some") != losses(undisturbed)
@@ -409,7 +412,7 @@ def test_documents_that_rows_cut_are_counted_before_training_starts(
 ):
     """Of `long` each of 40 documents has 26 tokens and 0.72 s, of which a row takes 16; `short` fits."""
     data = replace(toy.run.data, seq_len=16, packing=packing)
-    run(varied(data=data, steps=1), data_root, tmp_path, placement=one_device)
+    run(varied(data=data, steps=1), data_root, tmp_path, mesh_config=one_device)
     said = capfd.readouterr().err.splitlines()
     cut = "corpus `long`: 40 of 40 documents are longer than a row of 16 tokens and are cut; 400 tokens, about 11 s of"
     (place,) = (number for number, line in enumerate(said) if "longer than a row" in line)

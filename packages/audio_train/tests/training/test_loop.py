@@ -25,7 +25,7 @@ def test_a_run_that_cannot_go_on_names_the_step_and_its_records(
     good = trainer.objective
     monkeypatch.setattr(trainer, "objective", lambda run: _infinite(good(run)))
     with pytest.raises(DivergenceError, match=r"step 8: .*not finite for 8 steps in a row.*utterance-\d+"):
-        run(resolved, data_root, tmp_path, placement=one_device)
+        run(resolved, data_root, tmp_path, mesh_config=one_device)
     lines = list(read_metrics(tmp_path / "metrics.jsonl"))
     assert [line["skipped"] for line in lines] == [True] * 8
     assert {line["loss"] for line in lines} == {None}
@@ -99,7 +99,7 @@ def test_a_pause_does_not_make_the_step_before_it_fast(
     monkeypatch.setattr(trainer.Trainer, "step", step)
     resolved = varied(cadence=Cadence(checkpoint_steps=4, checkpoint_seconds=None), steps=8)
     for reached in (7, 8):
-        assert run(resolved, data_root, tmp_path, placement=one_device).step == reached
+        assert run(resolved, data_root, tmp_path, mesh_config=one_device).step == reached
     rates = [line["tokens_per_second"] for line in read_metrics(tmp_path / "metrics.jsonl")]
     assert len(rates) == 8
     assert max(rates) <= 2 * resolved.run.data.tokens_per_step / seconds
@@ -116,7 +116,7 @@ def test_a_loss_out_of_the_ordinary_is_reported_with_its_records(
 
     monkeypatch.setattr(trainer.Trainer, "step", step)
     resolved = varied(steps=22, optimizer=replace(varied().run.optimizer, learning_rate=1e-6))
-    run(resolved, data_root, tmp_path, placement=one_device)
+    run(resolved, data_root, tmp_path, mesh_config=one_device)
     (spike,) = (line for line in read_metrics(tmp_path / "metrics.jsonl") if "spike" in line)
     assert spike["step"] == 20
     assert spike["loss"] - spike["spike"]["usual_loss"] == pytest.approx(5.0, abs=0.5)
@@ -169,7 +169,7 @@ def test_processes_do_together_what_one_of_them_asks_for(
     monkeypatch.setattr(trainer.Trainer, "step", step)
     monkeypatch.setattr(launch, "train", lambda *words, single_process: train(*words, single_process=False))
     resolved = varied(cadence=Cadence(checkpoint_steps=None, checkpoint_seconds=seconds, keep_last=9), steps=7)
-    outcome = run(resolved, data_root, tmp_path, placement=one_device)
+    outcome = run(resolved, data_root, tmp_path, mesh_config=one_device)
     assert launch.checkpoint_steps(tmp_path, resolved) == saved
     assert (outcome.step, outcome.finished) == (saved[-1], saved[-1] == 7)
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, saved[-1] + 1))

@@ -19,9 +19,9 @@ from audio_data import BatchLoader, InputError, TokenBatch, open_root
 from audio_train import (
     Cadence,
     LossSpec,
+    MeshConfig,
     ModelShape,
     OptimizerSpec,
-    Placement,
     ResolvedRun,
     StartSpec,
     read_metrics,
@@ -31,7 +31,7 @@ from audio_train import (
 from audio_train.overrides import override
 from audio_train.training.starts import find_start
 
-ALONE = Placement(data=1)
+ALONE = MeshConfig(data=1)
 SHAPE = ModelShape(embed=16, mlp=32, layers=2, heads=2, kv_heads=1, head_dim=8, tied=False, max_seq_len=64)
 OWN = replace(SHAPE, rope_theta=1e6, rope_scaling="none", rms_epsilon=1e-6)
 START = StartSpec(kind="model", source="qwen3x")
@@ -161,7 +161,7 @@ def transformers_loss(folder: Path, batch: TokenBatch, changes: Mapping[str, Any
 
 
 def first_loss(resolved: ResolvedRun, data_root: Path, folder: Path, start: Path) -> float:
-    run(resolved, data_root, folder, placement=ALONE, start=start)
+    run(resolved, data_root, folder, mesh_config=ALONE, start=start)
     return next(iter(read_metrics(folder / "metrics.jsonl")))["loss"]
 
 

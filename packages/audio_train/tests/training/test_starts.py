@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 from audio_data import DatasetWriter, Document, InputError, Vocabulary
 from audio_train import (
     Cadence,
+    MeshConfig,
     MixtureStage,
     OptimizerSpec,
-    Placement,
     ResolvedRun,
     ScheduleSpec,
     StartSpec,
@@ -30,7 +30,7 @@ from audio_train.optimization.schedules import anneal_peak
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
 from audio_train.training.starts import find_start
 
-ALONE = Placement(data=1)
+ALONE = MeshConfig(data=1)
 ADAMW = OptimizerSpec("adamw", 1e-3)
 
 
@@ -41,7 +41,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
     cadence = Cadence(checkpoint_steps=3, checkpoint_seconds=None, keep_last=3)
     resolved = replace(toy, run=replace(toy.run, cadence=cadence, optimizer=ADAMW)).with_steps(6)
     folder = tmp_path_factory.mktemp("runs") / "pretrained"
-    assert run(resolved, data_root, folder, placement=ALONE).finished
+    assert run(resolved, data_root, folder, mesh_config=ALONE).finished
     return folder
 
 
@@ -70,7 +70,7 @@ def test_a_checkpoint_gives_the_weights_and_nothing_else(varied, pretrained: Pat
         np.testing.assert_array_equal(leaf, saved[f"model.{name}"], err_msg=name)
     assert {float(np.abs(leaf).max()) for leaf in jax.tree.leaves(state.optimizer)} == {0.0}
     assert int(state.step) == 0
-    run(resolved, data_root, tmp_path, placement=ALONE, start=pretrained)
+    run(resolved, data_root, tmp_path, mesh_config=ALONE, start=pretrained)
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
     launch = json.loads((tmp_path / "launches.jsonl").read_text())
     assert (launch["start"]["step"], launch["start"]["path"]) == (3, str(pretrained))
@@ -90,10 +90,10 @@ def test_a_resumed_run_needs_no_start(varied, pretrained: Path, data_root: Path,
     resolved = varied(start=StartSpec(kind="model", source="toy-base"), steps=2)
     away = tmp_path / "away"
     shutil.copytree(pretrained / "export", away)
-    assert run(resolved, data_root, tmp_path / "run", placement=ALONE, start=away).finished
+    assert run(resolved, data_root, tmp_path / "run", mesh_config=ALONE, start=away).finished
     shutil.rmtree(away)
     shutil.rmtree(tmp_path / "run" / "export")
-    assert run(resolved, data_root, tmp_path / "run", placement=ALONE).finished
+    assert run(resolved, data_root, tmp_path / "run", mesh_config=ALONE).finished
 
 
 def test_a_run_from_scratch_begins_as_it_says(varied, fresh_state):
@@ -146,8 +146,8 @@ def test_weights_lie_where_the_mesh_wants_them(start: StartSpec, varied, pretrai
     resolved = varied(start=start, optimizer=ADAMW)
     path = pretrained / "export" if start.kind == "model" else pretrained
     alone, cut = (
-        Trainer(resolved, data_root, placement, find_start(resolved, path))
-        for placement in (ALONE, Placement(data=2, fsdp=2))
+        Trainer(resolved, data_root, mesh_config, find_start(resolved, path))
+        for mesh_config in (ALONE, MeshConfig(data=2, fsdp=2))
     )
     whole, state = alone.initial_state(), cut.initial_state()
     for name, wanted in flat_paths(cut.abstract_state).items():
@@ -191,7 +191,7 @@ def test_only_responses_are_learned_from_in_packed_windows(
     data = replace(toy_run.data, mixture=(MixtureStage(0.0, {"sft": 1.0}),), packing="best_fit", max_segments=64)
     tuned = replace(toy_run, name="sft", data=data, start=StartSpec(kind="model", source="toy-base"), steps=3)
     resolved = resolve(tuned, vocabulary)
-    run(resolved, tmp_path / "data", tmp_path / "run", placement=ALONE, start=pretrained / "export")
+    run(resolved, tmp_path / "data", tmp_path / "run", mesh_config=ALONE, start=pretrained / "export")
     lines = list(read_metrics(tmp_path / "run" / "metrics.jsonl"))
     assert all(set(line["targets"]) == {"codebook_0", "codebook_1"} for line in lines)
     # Rows of 32 tokens hold four documents of 8: eight rows, two frames each, every response token a target once.

@@ -196,11 +196,11 @@ def _options(
 
         join(distributed)
     from audio_data import parse_budget
-    from audio_train.sharding.mesh import Placement
+    from audio_train.sharding.mesh import MeshConfig
     from audio_train.training.recorder import parse_profile
 
     return {
-        "placement": Placement.parse(mesh, microbatches=microbatches) if mesh else None,
+        "mesh_config": MeshConfig.parse(mesh, microbatches=microbatches) if mesh else None,
         "microbatches": microbatches,
         "max_quarantined": parse_budget(max_quarantined) if max_quarantined else None,
         "trackers": trackers,

@@ -21,7 +21,7 @@ from jaxtyping import Array
 
 from audio_model import Qwen3x, initialize
 from audio_train.resolved import ResolvedRun
-from audio_train.sharding.mesh import Placement, batch_sharding, make_mesh, replicated
+from audio_train.sharding.mesh import MeshConfig, batch_sharding, make_mesh, replicated
 from audio_train.state import abstract_state
 from audio_train.training.step import Batch, objective
 from audio_train.training.trainer import jit_functions
@@ -31,23 +31,23 @@ T = TypeVar("T")
 BLOCK_TOKENS, BLOCK_VOCABULARY = 16_384, 256
 
 
-def compile_step(resolved: ResolvedRun, placement: Placement, topology: str) -> dict[str, Any]:
+def compile_step(resolved: ResolvedRun, mesh_config: MeshConfig, topology: str) -> dict[str, Any]:
     """Compile a run's step for a topology.
 
     Args:
         resolved: the run.
-        placement: with every axis given.
+        mesh_config: with every axis given.
         topology: such as `v5p:4x4x4`.
 
     Returns:
         The fields of `audio_train.planning.plan.Compiled`.
     """
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    mesh = make_mesh(placement, devices)
-    state = abstract_state(resolved, mesh, placement)
-    program = jit_functions(resolved, mesh, placement, state)
+    mesh = make_mesh(mesh_config, devices)
+    state = abstract_state(resolved, mesh, mesh_config)
+    program = jit_functions(resolved, mesh, mesh_config, state)
     data = resolved.run.data
-    rows = batch_sharding(mesh, data.batch_size, placement.microbatches)
+    rows = batch_sharding(mesh, data.batch_size, mesh_config.microbatches)
     shape = (data.batch_size, data.seq_len)
     ids, mask = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.bool_)
     batch = _shapes(Batch(ids, ids, ids, mask), rows)
@@ -110,9 +110,9 @@ def _shapes(tree: T, sharding: NamedSharding) -> T:
 
 def main(task: Mapping[str, Any]) -> None:
     """Compile what a task describes and print the result as one line of JSON."""
-    placement = Placement(**task["mesh"], microbatches=task["microbatches"])
+    mesh_config = MeshConfig(**task["mesh"], microbatches=task["microbatches"])
     resolved, topology = ResolvedRun.from_json(task["resolved"]), task["topology"]
-    print(json.dumps(compile_step(resolved, placement, topology) | {"block": compile_block(resolved, topology)}))
+    print(json.dumps(compile_step(resolved, mesh_config, topology) | {"block": compile_block(resolved, topology)}))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from audio_model import Qwen3xConfig
 from audio_train.hardware import COMPILER_ENVIRONMENT, Slice, parse_slice
 from audio_train.planning.step_time import BlockCost, StepTime, step_time
 from audio_train.resolved import ResolvedRun
-from audio_train.sharding.mesh import AXES, BATCH_AXES, Placement, batch_sharding
+from audio_train.sharding.mesh import AXES, BATCH_AXES, MeshConfig, batch_sharding
 from audio_train.state import abstract_state
 
 DEFAULT_MFU = 0.4
@@ -65,7 +65,7 @@ class Plan:
     Attributes:
         resolved: the run.
         where: the slice.
-        placement: devices along each mesh axis.
+        mesh_config: devices along each mesh axis.
         assumed_mfu: share of the peak that is assumed, causal attention, three forward passes a step; None for the
             estimate's, or `DEFAULT_MFU` where there is none.
         bytes_per_device: by class.
@@ -75,7 +75,7 @@ class Plan:
 
     resolved: ResolvedRun
     where: Slice
-    placement: Placement
+    mesh_config: MeshConfig
     assumed_mfu: float | None
     bytes_per_device: Mapping[str, float]
     compiled: Compiled | None = None
@@ -94,7 +94,7 @@ class Plan:
     def step_time(self) -> StepTime | None:
         """The estimated time of a step, where the compiler was asked about a block."""
         block = self.compiled.block if self.compiled else None
-        return step_time(self.resolved, self.placement, self.where.accelerator, block) if block else None
+        return step_time(self.resolved, self.mesh_config, self.where.accelerator, block) if block else None
 
     @property
     def mfu(self) -> float:
@@ -112,7 +112,7 @@ class Plan:
     @property
     def mesh(self) -> dict[str, int]:
         """Devices along each axis."""
-        return {axis: getattr(self.placement, axis) or 1 for axis in AXES}
+        return {axis: getattr(self.mesh_config, axis) or 1 for axis in AXES}
 
     @property
     def total_bytes(self) -> float:
@@ -153,7 +153,7 @@ class Plan:
             "slice": self.where.name,
             "num_devices": self.where.num_devices,
             "mesh": self.mesh,
-            "microbatches": self.placement.microbatches,
+            "microbatches": self.mesh_config.microbatches,
             "remat": model.remat,
             "precision": resolved.run.precision,
             "num_steps": resolved.num_steps,
@@ -187,7 +187,7 @@ class Plan:
         memory = [f"  {name:<22} {count / gib:8.2f} GiB" for name, count in self.bytes_per_device.items()]
         return [
             f"{numbers['run']} on {self.where.name}: {self.where.num_devices} devices, mesh {self.mesh}, "
-            f"{self.placement.microbatches} microbatches, remat {numbers['remat']}, {numbers['precision']}",
+            f"{self.mesh_config.microbatches} microbatches, remat {numbers['remat']}, {numbers['precision']}",
             f"steps                {numbers['num_steps']:,}",
             f"tokens               {numbers['num_tokens']:,}, a step {numbers['batch_size']} x {numbers['seq_len']}",
             f"peak learning rate   {numbers['peak_learning_rate']:.7g}",
@@ -226,7 +226,7 @@ def plan_run(
     Args:
         resolved: the run.
         slice_name: such as `v5p-128`.
-        mesh: as `Placement.parse` reads it; None for as many devices as share the batch, the weights cut among them.
+        mesh: as `MeshConfig.parse` reads it; None for as many devices as share the batch, the weights cut among them.
         microbatches: parts of a batch that pass one after another.
         mfu: share of the peak to assume; None for the estimate's, or 0.4 where there is none.
 
@@ -237,15 +237,15 @@ def plan_run(
         InputError: there is no such slice, or batch or model do not divide among its devices.
     """
     where = parse_slice(slice_name)
-    placement = (
-        Placement.parse(mesh, microbatches=microbatches)
+    mesh_config = (
+        MeshConfig.parse(mesh, microbatches=microbatches)
         if mesh
-        else Placement.spread(
+        else MeshConfig.spread(
             resolved.model, resolved.run.data.batch_size, where.num_devices, microbatches=microbatches
         )
     )
-    placement = _with_data(placement, where)
-    return Plan(resolved, where, placement, mfu, bytes_per_device(resolved, placement))
+    mesh_config = _with_data(mesh_config, where)
+    return Plan(resolved, where, mesh_config, mfu, bytes_per_device(resolved, mesh_config))
 
 
 def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
@@ -266,7 +266,7 @@ def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
         "resolved": estimate.resolved.to_json(),
         "topology": estimate.where.topology,
         "mesh": estimate.mesh,
-        "microbatches": estimate.placement.microbatches,
+        "microbatches": estimate.mesh_config.microbatches,
     }
     try:
         done = subprocess.run(
@@ -286,7 +286,7 @@ def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
     return replace(estimate, compiled=Compiled(**said | {"block": BlockCost(**said["block"])}))
 
 
-def bytes_per_device(resolved: ResolvedRun, placement: Placement) -> dict[str, float]:
+def bytes_per_device(resolved: ResolvedRun, mesh_config: MeshConfig) -> dict[str, float]:
     """Bytes on each device by class.
 
     `parameters` and `moments` are exact, `gradients` are as the parameters. `activations` is what the backward pass
@@ -297,28 +297,28 @@ def bytes_per_device(resolved: ResolvedRun, placement: Placement) -> dict[str, f
 
     Args:
         resolved: the run.
-        placement: with every axis given.
+        mesh_config: with every axis given.
 
     Raises:
         InputError: batch or model do not divide.
     """
-    sizes = tuple(getattr(placement, axis) or 1 for axis in AXES)
+    sizes = tuple(getattr(mesh_config, axis) or 1 for axis in AXES)
     mesh = AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
     batch = resolved.run.data.batch_size
-    batch_sharding(mesh, batch, placement.microbatches)
-    state = abstract_state(resolved, mesh, placement)
+    batch_sharding(mesh, batch, mesh_config.microbatches)
+    state = abstract_state(resolved, mesh, mesh_config)
     parameters = _held(state.model)
-    rows = batch // (math.prod(mesh.shape[axis] for axis in BATCH_AXES) * placement.microbatches)
+    rows = batch // (math.prod(mesh.shape[axis] for axis in BATCH_AXES) * mesh_config.microbatches)
     itemsize = jnp.dtype(resolved.run.precision).itemsize
     tokens = rows * resolved.run.data.seq_len
-    kept = kept_bytes_per_token(resolved.model, itemsize, placement.tensor)
-    cut = placement.fsdp * placement.tensor > 1
+    kept = kept_bytes_per_token(resolved.model, itemsize, mesh_config.tensor)
+    cut = mesh_config.fsdp * mesh_config.tensor > 1
     return {
         "parameters": parameters,
         "moments": _held(state.optimizer),
-        "gradients": parameters * (2 if placement.microbatches > 1 else 1),
+        "gradients": parameters * (2 if mesh_config.microbatches > 1 else 1),
         "activations": kept * tokens,
-        "working": _working(resolved.model, itemsize, placement.tensor, tokens, cut),
+        "working": _working(resolved.model, itemsize, mesh_config.tensor, tokens, cut),
     }
 
 
@@ -361,13 +361,13 @@ def _held(tree: PyTree) -> float:
     return float(sum(np.prod(shape) * leaf.dtype.itemsize for shape, leaf in zip(shapes, leaves, strict=True)))
 
 
-def _with_data(placement: Placement, where: Slice) -> Placement:
-    """The placement with `data` filled in, on no more devices than there are."""
-    others = placement.replica * placement.fsdp * placement.tensor
-    data = placement.data or where.num_devices // others
-    if data < 1 or (placement.data is None and where.num_devices % others) or data * others > where.num_devices:
+def _with_data(mesh_config: MeshConfig, where: Slice) -> MeshConfig:
+    """The mesh with `data` filled in, on no more devices than there are."""
+    others = mesh_config.replica * mesh_config.fsdp * mesh_config.tensor
+    data = mesh_config.data or where.num_devices // others
+    if data < 1 or (mesh_config.data is None and where.num_devices % others) or data * others > where.num_devices:
         raise InputError(
-            f"`--mesh` divides the {where.num_devices} devices of {where.name}, got replica {placement.replica} x data "
-            f"{placement.data} x fsdp {placement.fsdp} x tensor {placement.tensor}."
+            f"`--mesh` divides the {where.num_devices} devices of {where.name}, got replica {mesh_config.replica} x "
+            f"data {mesh_config.data} x fsdp {mesh_config.fsdp} x tensor {mesh_config.tensor}."
         )
-    return replace(placement, data=data)
+    return replace(mesh_config, data=data)

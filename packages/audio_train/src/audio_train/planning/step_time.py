@@ -13,7 +13,7 @@ from audio_model import Qwen3xConfig
 from audio_train.hardware import Accelerator
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.collectives import fsdp_bytes
-from audio_train.sharding.mesh import Placement
+from audio_train.sharding.mesh import MeshConfig
 
 PRODUCT_EFFICIENCY = 0.8
 """Share of the peak at which matrix products run."""
@@ -89,7 +89,7 @@ class StepTime:
 
 
 def step_time(
-    resolved: ResolvedRun, placement: Placement, accelerator: Accelerator, block: BlockCost
+    resolved: ResolvedRun, mesh_config: MeshConfig, accelerator: Accelerator, block: BlockCost
 ) -> StepTime | None:
     """Estimate the time of a run's step.
 
@@ -100,22 +100,22 @@ def step_time(
 
     Args:
         resolved: the run.
-        placement: with every axis given.
+        mesh_config: with every axis given.
         accelerator: the devices, TPUs.
         block: what the compiler says of a block.
 
     Returns:
         The estimate; None for what it knows nothing of: heads and features cut over `tensor`, and the grammar loss.
     """
-    if placement.tensor > 1 or resolved.token_sets is not None:
+    if mesh_config.tensor > 1 or resolved.token_sets is not None:
         return None
     model, data = resolved.model, resolved.run.data
-    devices = math.prod((placement.replica, placement.data or 1, placement.fsdp))
+    devices = math.prod((mesh_config.replica, mesh_config.data or 1, mesh_config.fsdp))
     tokens = data.tokens_per_step / devices
     peak, products = accelerator.peak_flops, PRODUCT_EFFICIENCY * accelerator.peak_flops
     one_block = block.seconds - block.flops / peak + block.flops / products
     filled = min(1.0, model.head_dim / accelerator.matrix_unit)  # narrower heads leave the rest of the unit idle
-    held = model.num_parameters / placement.fsdp
+    held = model.num_parameters / mesh_config.fsdp
     forward = {
         "full_attention": model.forward_flops_per_token(data.seq_len),
         "causal_attention": model.causal_forward_flops_per_token(data.seq_len),
@@ -125,7 +125,7 @@ def step_time(
         attention=model.layers * tokens * _attention_flops(model, data.seq_len) / (products * filled),
         head=tokens * 4 * 2 * model.embedding_parameters / products,
         update=10 * 4 * held / accelerator.memory_bandwidth,
-        exchange=fsdp_bytes(model, 2, placement.fsdp) * placement.microbatches / accelerator.exchange_bandwidth,
+        exchange=fsdp_bytes(model, 2, mesh_config.fsdp) * mesh_config.microbatches / accelerator.exchange_bandwidth,
         forward_seconds={name: 3 * flops * tokens / peak for name, flops in forward.items()},
     )
 

@@ -100,7 +100,7 @@ class Cut(Whole):
     Attributes:
         config: the whole model.
         sizes: devices along each mesh axis.
-        rules: as in `Placement`.
+        rules: as in `MeshConfig`.
         in_order: whether collectives that do not depend on one another are made to. XLA's CPU devices share a pool of
             threads and may begin those inside and outside a loop in different orders, and then wait for one another
             without end; real devices run theirs in the order of the program.

@@ -1,6 +1,6 @@
 """Where a run's arrays lie: a mesh of devices with axes `replica`, `data`, `fsdp` and `tensor`, and its rules.
 
-The placement is given at launch and is no part of the experiment: it changes how long a step takes and, by rounding
+The mesh is given at launch and is no part of the experiment: it changes how long a step takes and, by rounding
 only, its numbers.
 """
 
@@ -25,7 +25,7 @@ BATCH_AXES = ("replica", "data", "fsdp")
 
 
 @dataclass(frozen=True)
-class Placement:
+class MeshConfig:
     """How many devices each mesh axis takes, and how a batch passes through them.
 
     Attributes:
@@ -53,7 +53,7 @@ class Placement:
         for name in ("data", "fsdp", "tensor", "replica", "microbatches"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise InputError(f"`{name}` of a placement is at least 1, got {value!r}.")
+                raise InputError(f"`{name}` of a mesh must be at least 1, got {value!r}.")
         if self.rules.get("embed", "fsdp") != "fsdp" or self.rules.get("vocab", "tensor") != "tensor":
             raise InputError(f"`rules` cut `embed` by fsdp and `vocab` by tensor, or not at all, got {self.rules!r}.")
         if self.tensor > 1 and any(self.rules.get(axis) != "tensor" for axis in ("heads", "kv_heads", "mlp")):
@@ -63,8 +63,8 @@ class Placement:
             )
 
     @classmethod
-    def parse(cls, text: str, *, microbatches: int = 1) -> "Placement":
-        """The placement a command line names.
+    def parse(cls, text: str, *, microbatches: int = 1) -> "MeshConfig":
+        """Read the mesh that a command line names.
 
         Args:
             text: such as `fsdp=16,tensor=2`; axes that are not named take 1, `data` what is left.
@@ -84,7 +84,7 @@ class Placement:
         return cls(**sizes, microbatches=microbatches)
 
     @classmethod
-    def spread(cls, config: Qwen3xConfig, batch_size: int, num_devices: int, *, microbatches: int = 1) -> "Placement":
+    def spread(cls, config: Qwen3xConfig, batch_size: int, num_devices: int, *, microbatches: int = 1) -> "MeshConfig":
         """What is taken where nothing is said: as many devices as share the batch, the weights cut among them.
 
         Args:
@@ -99,13 +99,13 @@ class Placement:
         return cls(data=1, fsdp=share, microbatches=microbatches)
 
 
-def make_mesh(placement: Placement, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh of a placement, over the first devices it needs.
+def make_mesh(mesh_config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """Make the mesh, over the first devices it needs.
 
     On TPUs neighbours in the mesh are neighbours in the machine, and replicas are slices.
 
     Args:
-        placement: devices along each axis.
+        mesh_config: devices along each axis.
         devices: devices to choose from; None for all.
 
     Returns:
@@ -115,14 +115,14 @@ def make_mesh(placement: Placement, devices: Sequence[Any] | None = None) -> Mes
         InputError: there are fewer devices than the axes take, or the other axes do not divide them.
     """
     devices = list(jax.devices()) if devices is None else list(devices)
-    cut = placement.replica * placement.fsdp * placement.tensor
-    if placement.data is None and len(devices) % cut:
+    cut = mesh_config.replica * mesh_config.fsdp * mesh_config.tensor
+    if mesh_config.data is None and len(devices) % cut:
         raise InputError(
-            f"`replica` x `fsdp` x `tensor` divides the {len(devices)} devices, got {placement.replica} x "
-            f"{placement.fsdp} x {placement.tensor}; give `data` to use fewer."
+            f"`replica` x `fsdp` x `tensor` divides the {len(devices)} devices, got {mesh_config.replica} x "
+            f"{mesh_config.fsdp} x {mesh_config.tensor}; give `data` to use fewer."
         )
-    data = placement.data or len(devices) // cut
-    shape = (placement.replica, data, placement.fsdp, placement.tensor)
+    data = mesh_config.data or len(devices) // cut
+    shape = (mesh_config.replica, data, mesh_config.fsdp, mesh_config.tensor)
     needed = math.prod(shape)
     if needed > len(devices):
         raise InputError(
@@ -200,7 +200,7 @@ def model_sharding(config: Qwen3xConfig, mesh: Mesh | AbstractMesh, rules: Mappi
     Args:
         config: the model.
         mesh: the devices.
-        rules: as in `Placement`.
+        rules: as in `MeshConfig`.
 
     Returns:
         A model-shaped tree of shardings.
@@ -219,7 +219,7 @@ def model_sharding(config: Qwen3xConfig, mesh: Mesh | AbstractMesh, rules: Mappi
         if sizes[axis] % mesh.shape[mesh_axis]:
             raise InputError(
                 f"`{axis}` of the model is {sizes[axis]}, which the {mesh.shape[mesh_axis]} devices of mesh axis "
-                f"`{mesh_axis}` do not divide; choose another placement."
+                f"`{mesh_axis}` do not divide; choose another --mesh."
             )
 
     def place(axes: tuple[str, ...]) -> NamedSharding:

@@ -17,7 +17,7 @@ EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 """Trackers by name, with the package that each needs."""
 
 
-class Several:
+class MultiTracker:
     """Trackers as one; none is one that records nothing."""
 
     def __init__(self, trackers: Sequence[Tracker]):

@@ -34,11 +34,11 @@ from audio_train.run_folder.model_folder import (
     foreign_file,
     read_provenance,
 )
-from audio_train.sharding.mesh import Placement, make_mesh
+from audio_train.sharding.mesh import MeshConfig, make_mesh
 from audio_train.sharding.processes import first_says, is_first, wait_for_all
 from audio_train.state import TrainState, abstract_state
 from audio_train.tracking.metrics import JsonLines, Tracker, read_metrics
-from audio_train.tracking.trackers import Several, check_trackers, open_trackers
+from audio_train.tracking.trackers import MultiTracker, check_trackers, open_trackers
 from audio_train.training.loop import train
 from audio_train.training.recorder import Profile, RunRecorder
 from audio_train.training.signals import StopRequest
@@ -84,7 +84,7 @@ def run(
     *,
     resume: str = "auto",
     minutes: float | None = None,
-    placement: Placement | None = None,
+    mesh_config: MeshConfig | None = None,
     microbatches: int = 1,
     start: str | Path | None = None,
     max_quarantined: Budget | None = None,
@@ -102,8 +102,9 @@ def run(
             the later ones of `out`.
         minutes: choose the number of steps so that they take about this long on this machine. It is measured once, at
             the first start, and becomes the run's `steps`, so that a resumed run keeps it.
-        placement: devices along each mesh axis; None for as many as share the batch evenly, the weights cut among them.
-        microbatches: parts of a batch that pass one after another, where no placement is given.
+        mesh_config: Devices along each mesh axis; None for as many as share the batch evenly, with the weights cut
+            among them.
+        microbatches: parts of a batch that pass one after another, where no mesh is given.
         start: where the weights lie that the run begins with: a model folder, a run's folder or a checkpoint; None
             where it starts from scratch or names such a path itself. A resumed run does not need it any more.
         max_quarantined: most documents of a corpus, as a number or as a share of all, that `audio-data verify` may have
@@ -138,10 +139,10 @@ def run(
         check_replaceable(out_dir / EXPORT_FOLDER, foreign_file)  # before days of training, not after
         beginning = find_start(resolved, start) if point is None else None
         batch_size = resolved.run.data.batch_size
-        placement = placement or Placement.spread(
+        mesh_config = mesh_config or MeshConfig.spread(
             resolved.model, batch_size, jax.device_count(), microbatches=microbatches
         )
-        trainer = Trainer(resolved, data_root, placement, beginning, max_quarantined)
+        trainer = Trainer(resolved, data_root, mesh_config, beginning, max_quarantined)
         if is_first():
             told = [] if beginning is None else beginning.lines(resolved)
             for line in [*told, *cut_document_lines(resolved, trainer.datasets)]:
@@ -240,7 +241,7 @@ def export(
         InputError: the folder holds no run, or no such checkpoint, or the datasets are not those of the run.
     """
     resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
-    steps, alone = checkpoint_steps(run_dir, resolved), Placement(data=1)
+    steps, alone = checkpoint_steps(run_dir, resolved), MeshConfig(data=1)
     chosen = _newest_whole(run_dir, resolved) if step is None else step
     if chosen not in steps:
         raise InputError(
@@ -320,14 +321,14 @@ def _metrics(
 ) -> tuple[list[float | None], Tracker]:
     """The losses of the steps before, and where the next go; only the first process writes any."""
     if not is_first():
-        return [], Several(())
+        return [], MultiTracker(())
     expected = checkpoints.metrics_at(taken) if point is not None and point[0] == out_dir else None
     lines = stack.enter_context(JsonLines(out_dir / METRICS_FILE, taken, expected))
     checkpoints.metrics = lines.state
     others = open_trackers(trackers, out_dir, resolved, taken)
     for tracker in others:
         stack.callback(tracker.close)
-    return [line["loss"] for line in read_metrics(lines.path) if "loss" in line], Several((lines, *others))
+    return [line["loss"] for line in read_metrics(lines.path) if "loss" in line], MultiTracker((lines, *others))
 
 
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:

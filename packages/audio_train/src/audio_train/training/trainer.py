@@ -19,7 +19,7 @@ from audio_train.resolved import ResolvedRun
 from audio_train.sharding.layout import layout_of, on_mesh
 from audio_train.sharding.mesh import (
     AXES,
-    Placement,
+    MeshConfig,
     batch_sharding,
     batch_share,
     make_mesh,
@@ -49,7 +49,7 @@ class Trainer:
     Args:
         resolved: the run.
         data_root: folder of its datasets.
-        placement: devices along each mesh axis.
+        mesh_config: devices along each mesh axis.
         start: weights to begin with, where the run does not begin from scratch.
         max_quarantined: as in `launch.run`.
 
@@ -68,7 +68,7 @@ class Trainer:
         self,
         resolved: ResolvedRun,
         data_root: Path,
-        placement: Placement,
+        mesh_config: MeshConfig,
         start: Start | None = None,
         max_quarantined: Budget | None = None,
     ):
@@ -77,12 +77,12 @@ class Trainer:
         self.datasets = open_root(data_root, max_quarantined=max_quarantined)
         check_datasets(resolved, self.datasets)
         check_heldout(resolved, self.datasets)  # now, and not once the step is compiled
-        self._mesh = make_mesh(placement)
-        self.abstract_state = abstract_state(resolved, self._mesh, placement)
+        self._mesh = make_mesh(mesh_config)
+        self.abstract_state = abstract_state(resolved, self._mesh, mesh_config)
         batch_size = resolved.run.data.batch_size
-        self._batch_sharding = batch_sharding(self._mesh, batch_size, placement.microbatches)
+        self._batch_sharding = batch_sharding(self._mesh, batch_size, mesh_config.microbatches)
         self._share = batch_share(self._batch_sharding, batch_size, jax.process_index())
-        self._functions = jit_functions(resolved, self._mesh, placement, self.abstract_state)
+        self._functions = jit_functions(resolved, self._mesh, mesh_config, self.abstract_state)
         # Simulated devices share one pool of threads, in which two steps that wait in collectives can stand still.
         self._one_at_a_time = self._mesh.size > 1 and self._mesh.devices.flat[0].platform == "cpu"
         self._objective = place_everywhere(objective(resolved), self._mesh)
@@ -217,20 +217,20 @@ class CompiledFunctions(NamedTuple):
     evaluate: Any
 
 
-def jit_functions(resolved: ResolvedRun, mesh: Mesh, placement: Placement, state: TrainState) -> CompiledFunctions:
+def jit_functions(resolved: ResolvedRun, mesh: Mesh, mesh_config: MeshConfig, state: TrainState) -> CompiledFunctions:
     """The step and the evaluation of a run, for a mesh whose devices need not be of this machine.
 
     Args:
         resolved: The run.
         mesh: The devices.
-        placement: What the mesh was made of.
+        mesh_config: What the mesh was made of.
         state: Shapes and places of the state, as `abstract_state` gives them.
     """
-    layout = layout_of(resolved.model, mesh, placement.rules)
-    model = model_sharding(resolved.model, mesh, placement.rules)
+    layout = layout_of(resolved.model, mesh, mesh_config.rules)
+    model = model_sharding(resolved.model, mesh, mesh_config.rules)
     whole = replicated(mesh)
-    arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, placement.microbatches), whole)
-    gradient = partial(loss_and_gradient, microbatches=placement.microbatches, layout=layout)
+    arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, mesh_config.microbatches), whole)
+    gradient = partial(loss_and_gradient, microbatches=mesh_config.microbatches, layout=layout)
     differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model, whole))
     step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
