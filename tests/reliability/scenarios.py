@@ -274,7 +274,10 @@ def _stable(path: Path, root: Path) -> bytes:
         return content
     try:
         lines = content.splitlines() if path.suffix == ".jsonl" else [content]
-        return json.dumps([_without_times(json.loads(line)) for line in lines], sort_keys=True).encode()
+        values = [_without_times(json.loads(line)) for line in lines]
+        if path.name == "evaluation.json" and isinstance(values[0], dict):
+            values[0].pop("sha256", None)  # over all that stands beside it, times included
+        return json.dumps(values, sort_keys=True).encode()
     except (ValueError, RecursionError):  # damaged on purpose
         return content
 

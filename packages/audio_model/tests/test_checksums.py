@@ -89,6 +89,23 @@ def test_a_digit_of_the_list_is_damage_of_the_list(folder):
     assert "checksums.json` must list sizes and checksums" in (find_damage(folder) or "")
 
 
+def test_every_flipped_bit_of_the_list_is_damage(folder):
+    """Its keys included: where the key of the list's own checksum is another one, the list is not of an older version."""
+    path = folder / "checksums.json"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        if json_or_none(path.read_bytes()) != json.loads(whole):
+            assert find_damage(folder) is not None, place
+
+
+def json_or_none(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -26,6 +26,7 @@ BLOCK_BYTES = 1 << 24
 
 _ALGORITHM = "xxh3_128"
 _OWN = "files_xxh3_128"
+_KEYS = {"block_bytes", "files", _OWN}
 # What older folders list as well.
 _ALGORITHMS = {_ALGORITHM: xxhash.xxh3_128, "sha256": hashlib.sha256}
 _BUFFER_BYTES = 1 << 18
@@ -84,8 +85,8 @@ def read_checksums(folder: Path) -> dict[str, FileChecksum]:
     path = folder / CHECKSUMS_FILE
     listing = read_json(path)
     block_bytes, files = listing.get("block_bytes"), listing.get("files")
-    # Older lists have no checksum of their own.
-    is_whole = isinstance(files, dict) and (_OWN not in listing or listing[_OWN] == _own_checksum(files))
+    # Older lists have no checksum of their own; another key in its place is damage.
+    is_whole = isinstance(files, dict) and listing.get(_OWN) in (None, _own_checksum(files)) and set(listing) <= _KEYS
     if block_bytes == BLOCK_BYTES and isinstance(files, dict) and is_whole:
         found = {name: checksum for name, file in files.items() if (checksum := _checksum(file)) is not None}
         if len(found) == len(files):
