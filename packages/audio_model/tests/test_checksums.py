@@ -90,7 +90,7 @@ def test_a_digit_of_the_list_is_damage_of_the_list(folder):
 
 
 def test_every_flipped_bit_of_the_list_is_damage(folder):
-    """Its keys included: where the key of the list's own checksum is another one, the list is not of an older version."""
+    """Its keys included: a list with another key for its own checksum is not one of an older version."""
     path = folder / "checksums.json"
     whole = path.read_bytes()
     for place in range(len(whole)):
