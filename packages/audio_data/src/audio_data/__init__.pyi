@@ -4,6 +4,10 @@ from .dataset import TokenDataset as TokenDataset
 from .describe import describe_ids as describe_ids
 from .errors import InputError as InputError
 from .errors import Interrupted as Interrupted
+from .extensions import Extension as Extension
+from .extensions import load_object as load_object
+from .extensions import names_object as names_object
+from .extensions import registered_objects as registered_objects
 from .holdouts import Holdout as Holdout
 from .holdouts import holdout as holdout
 from .json_files import decode_json as decode_json

@@ -22,7 +22,13 @@ def main() -> None:
     metavar="NAME",
     help="Data set below DATA, repeatable. The first is the main one: controls and speech are measured on it.",
 )
-@click.option("--tasks", default="nll,asr,tts", show_default=True, help="What to measure, separated by commas.")
+@click.option(
+    "--tasks",
+    default="nll,asr,tts",
+    show_default=True,
+    metavar="TASK,...",
+    help="Tasks to run: registered names, FILE.py:NAME or MODULE:NAME, separated by commas.",
+)
 @click.option(
     "--limit", type=click.IntRange(min=1), help="At most this many documents of each data set, a fair sample."
 )

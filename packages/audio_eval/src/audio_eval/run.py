@@ -171,6 +171,7 @@ def _settings(task: Task, context: Context) -> dict[str, Any]:
     judge, speaker_judge = context.judge, context.speaker_judge
     return {
         **task.settings(),
+        **({"code_sha256": task.code_sha256} if task.code_sha256 else {}),
         "limit": context.limit,
         "seed": context.seed,
         "judge": None if isinstance(judge, Unavailable) else judge.judge_id,

@@ -46,7 +46,7 @@ def test_no_task_is_not_enough():
 
 
 def test_unknown_tasks_are_refused():
-    with pytest.raises(InputError, match=r"`tasks` must be of nll, asr, tts, .*got 'mmlu'"):
+    with pytest.raises(InputError, match=r"`tasks` must be registered names, .*, got 'mmlu'; it has asr, .*, twuggy"):
         make_tasks(["mmlu"])
 
 

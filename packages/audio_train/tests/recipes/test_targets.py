@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import replace
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from click.testing import CliRunner
 import audio_train
 from audio_data import InputError, parse_weights, to_json
 from audio_train import Experiment, MeshConfig, experiments, find_experiment, find_recipe
-from audio_train import recipes as registry
 from audio_train.cli import main
+from audio_train.recipes import ENTRY_POINT_GROUP
 from audio_train.recipes.quickstart import RUN as QUICKSTART
 from audio_train.recipes.targets import find_target, named_run, resolved_for
 
@@ -63,7 +63,11 @@ def test_a_resolved_run_names_its_recipe(tmp_path: Path):
     [
         (RECIPE, "mine.py:TWO", "has no TrainRun `TWO`; it has ONE"),
         (RECIPE + "TWO = ONE", "mine.py", "defines several. Name one as .*mine.py:NAME, NAME being one of ONE, TWO"),
-        ("x = 1", "mine.py:x", "must define an audio_train.TrainRun, got none; `audio-train new` writes an example"),
+        (
+            "x = 1",
+            "mine.py:x",
+            "must define an object of `audio_train.TrainRun`, got none; `audio-train new` writes an example",
+        ),
         ("def f(:", "mine.py:x", "mine.py` line 1: .*; correct it"),
         (RECIPE, "other.py:ONE", "other.py` does not exist; give a registered name, FILE.py:NAME"),
         (RECIPE, "other.json", "other.json` is missing"),
@@ -139,9 +143,9 @@ def installed(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
     """Another entry point beside those of this package."""
     module = type(sys)("other_package")
     monkeypatch.setitem(sys.modules, "other_package", module)
-    ours = registry.entry_points(group=registry.ENTRY_POINT_GROUP)
-    point = EntryPoint("other", "other_package:RECIPES", registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [*ours, point])
+    ours = entry_points(group=ENTRY_POINT_GROUP)
+    point = EntryPoint("other", "other_package:RECIPES", ENTRY_POINT_GROUP)
+    monkeypatch.setattr("audio_data.extensions.entry_points", lambda group: [*ours, point])
     experiments.cache_clear()
     yield module
     experiments.cache_clear()

@@ -1,101 +1,123 @@
-"""Tasks: each a frozen dataclass of settings that turns a checkpoint and held-out data into scores and items."""
+"""Tasks: each a frozen dataclass of settings that turns a checkpoint and held-out data into scores and items.
+
+An installed package adds its tasks through the entry-point group `audio_eval.tasks`: each entry point is a `Task`, or
+an iterable of them. The tasks of this package are registered in the same way.
+"""
 
 import dataclasses
+import functools
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
-from audio_data import InputError
-from audio_eval.tasks.asr import AsrTask as AsrTask
+from audio_data import Extension, InputError, hash_file, load_object, names_object, nearest, registered_objects
 from audio_eval.tasks.base import Context as Context
 from audio_eval.tasks.base import Findings as Findings
 from audio_eval.tasks.base import Task as Task
-from audio_eval.tasks.minimal_pairs import PairsTask as PairsTask
-from audio_eval.tasks.minimal_pairs import SalmonTask as SalmonTask
-from audio_eval.tasks.minimal_pairs import SblimpTask as SblimpTask
-from audio_eval.tasks.minimal_pairs import SwuggyTask as SwuggyTask
-from audio_eval.tasks.minimal_pairs import TblimpTask as TblimpTask
-from audio_eval.tasks.minimal_pairs import TwuggyTask as TwuggyTask
-from audio_eval.tasks.nll import NllTask as NllTask
-from audio_eval.tasks.seed_tts import SeedTtsTask as SeedTtsTask
-from audio_eval.tasks.speech_to_speech import ContinuationTask as ContinuationTask
-from audio_eval.tasks.speech_to_speech import SpeechTranslationTask as SpeechTranslationTask
-from audio_eval.tasks.speech_to_text import LibriSpeechTask as LibriSpeechTask
-from audio_eval.tasks.speech_to_text import TranslationTask as TranslationTask
-from audio_eval.tasks.story_cloze import StoryClozeTask as StoryClozeTask
-from audio_eval.tasks.story_cloze import TextStoryClozeTask as TextStoryClozeTask
-from audio_eval.tasks.story_cloze import TopicStoryClozeTask as TopicStoryClozeTask
-from audio_eval.tasks.tts import TtsTask as TtsTask
 
-_TASKS: tuple[type[Task], ...] = (
-    NllTask,
-    AsrTask,
-    TtsTask,
-    SwuggyTask,
-    SblimpTask,
-    SalmonTask,
-    TwuggyTask,
-    TblimpTask,
-    StoryClozeTask,
-    TopicStoryClozeTask,
-    TextStoryClozeTask,
-    LibriSpeechTask,
-    TranslationTask,
-    SeedTtsTask,
-    SpeechTranslationTask,
-    ContinuationTask,
-)
-TASKS: Mapping[str, type[Task]] = {task.name: task for task in _TASKS}
+ENTRY_POINT_GROUP = "audio_eval.tasks"
+
+
+@functools.cache
+def registered_tasks() -> Mapping[str, Task]:
+    """Every registered task by its name, with its default settings: those of this package first.
+
+    Raises:
+        InputError: An entry point cannot be loaded or holds something else, or two tasks share a name.
+    """
+    found: dict[str, Extension[Task]] = {}
+    for extension in registered_objects(ENTRY_POINT_GROUP, Task):
+        name = extension.value.name
+        if name in found:
+            raise InputError(
+                f"task `{name}` must have one owner, got the entry points {found[name].origin} and "
+                f"{extension.origin}; uninstall one of the two packages"
+            )
+        found[name] = extension
+    return MappingProxyType({name: _with_code(extension) for name, extension in found.items()})
+
+
+def find_task(target: str) -> Task:
+    """The task that a command line names, with its default settings.
+
+    Args:
+        target: A registered name, `FILE.py:NAME` or `MODULE:NAME`; `NAME` is a `Task`, or a class of one whose settings
+            all have defaults.
+
+    Raises:
+        InputError: There is no such task, file, module or object, or the file is not Python.
+    """
+    known = registered_tasks()
+    if names_object(target):
+        remedy = f"give FILE.py:NAME, MODULE:NAME or one of {', '.join(known)}"
+        return _with_code(load_object(target, Task, what="task", remedy=remedy))
+    if target not in known:
+        raise InputError(
+            f"`tasks` must be registered names, FILE.py:NAME or MODULE:NAME, got {target!r}; {nearest(target, known)}"
+        )
+    return known[target]
+
+
+def _with_code(extension: Extension[Task]) -> Task:
+    """The task with the hash of its source file, unless it is of this package, whose version is recorded."""
+    package = Path(__file__).resolve().parent.parent
+    if extension.file is None or extension.file.resolve().is_relative_to(package):
+        return extension.value
+    return dataclasses.replace(extension.value, code_sha256=hash_file(extension.file))
 
 
 def make_tasks(
-    names: Iterable[str],
+    targets: Iterable[str],
     overrides: Mapping[str, str] | None = None,
     *,
     test_sets: str | Path | None = None,
     compat: str | None = None,
 ) -> list[Task]:
-    """Makes tasks by name.
+    """Make tasks with their settings.
 
     Args:
-        names: Keys of `TASKS`, in the order they are to run.
+        targets: What `find_task` takes, in the order in which the tasks run.
         overrides: Settings as written on a command line, such as `{"tts.temperature": "0"}`; each value is read as the
             type of its field.
         test_sets: Folder with a folder for each test set, such as `swuggy`; a task's own setting `data` goes before it.
         compat: Value of the setting `compat` of all tasks that have one.
 
     Raises:
-        InputError: An unknown task or setting, or a value of the wrong type.
+        InputError: An unknown task or setting, two tasks of one name, or a value of the wrong type.
     """
-    names = list(dict.fromkeys(names))
-    if not names:
-        raise InputError(f"`tasks` must name at least one of {', '.join(TASKS)}, got none")
-    if unknown := [name for name in names if name not in TASKS]:
-        raise InputError(f"`tasks` must be of {', '.join(TASKS)}, got {unknown[0]!r}")
-    settings: dict[str, dict[str, Any]] = {name: _shared(TASKS[name], test_sets, compat) for name in names}
+    tasks: dict[str, Task] = {}
+    for target in dict.fromkeys(targets):
+        task = find_task(target)
+        if task.name in tasks:
+            raise InputError(f"`tasks` must have names of their own, got `{task.name}` again by {target!r}; rename one")
+        tasks[task.name] = task
+    if not tasks:
+        raise InputError(f"`tasks` must name at least one of {', '.join(registered_tasks())}, got none")
+    settings: dict[str, dict[str, Any]] = {name: _shared(task, test_sets, compat) for name, task in tasks.items()}
     for path, written in (overrides or {}).items():
-        task, _, field = path.partition(".")
-        if task not in settings:
-            raise InputError(f"`{path}` must begin with one of the tasks that run, {', '.join(names)}, got {task!r}")
-        settings[task][field] = _value(path, written, TASKS[task], field)
-    return [TASKS[name](**settings[name]) for name in names]
+        name, _, field = path.partition(".")
+        if name not in settings:
+            raise InputError(f"`{path}` must begin with one of the tasks that run, {', '.join(tasks)}, got {name!r}")
+        settings[name][field] = _value(path, written, tasks[name], field)
+    return [dataclasses.replace(task, **settings[name]) for name, task in tasks.items()]
 
 
-def _shared(task: type[Task], test_sets: str | Path | None, compat: str | None) -> dict[str, Any]:
-    fields = {field.name for field in dataclasses.fields(task)}
+def _shared(task: Task, test_sets: str | Path | None, compat: str | None) -> dict[str, Any]:
     found = {}
     if test_sets is not None and task.test_set:
         found["data"] = str(Path(test_sets) / task.test_set)
-    if compat is not None and "compat" in fields:
+    if compat is not None and "compat" in task.settings():
         found["compat"] = compat
     return found
 
 
-def _value(path: str, written: str, task: type, field: str) -> Any:
-    kinds = {setting.name: setting.type for setting in dataclasses.fields(task)}
-    if field not in kinds:
-        raise InputError(f"`{path}` must name a setting of the task: {', '.join(kinds)}, got {field!r}")
-    kind = kinds[field]
+def _value(path: str, written: str, task: Task, field: str) -> Any:
+    if field not in task.settings():
+        known = ", ".join(task.settings())
+        raise InputError(f"`{path}` must name a setting of the task: {known}, got {field!r}")
+    kind = typing.get_type_hints(type(task))[field]
     if written.lower() in ("none", "null") and kind in (int | None, float | None):
         return None
     if kind is bool:
@@ -104,6 +126,8 @@ def _value(path: str, written: str, task: type, field: str) -> Any:
         return written.lower() == "true"
     plain = {int | None: int, float | None: float, int | float: float}
     reader: type = plain.get(cast(Any, kind)) or cast(type, kind)
+    if reader not in (int, float, str):
+        raise InputError(f"`{path}` must be a number, text or true or false to be set here, got a field of {kind}")
     try:
         return reader(written)
     except ValueError as error:

@@ -24,6 +24,7 @@ AUDIO_FOLDER = "audio"
 # The least that settings of these names can be, in every task that has them.
 _LEAST = {"batch_size": 1, "tokens_per_batch": 1, "num_items": 1, "max_tokens": 1, "max_frames": 1, "min_frames": 0}
 _LEAST |= {"shots": 0, "num_kept_audio": 0}
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 NO_SPEAKER_JUDGE = Unavailable("no speaker judge was asked for (`--speaker-judge none`)")
 
 
@@ -101,7 +102,7 @@ class Context:
             InputError: There is no held-out data.
         """
         if not self.datasets:
-            raise InputError("tasks nll, asr and tts must have held-out data, got none: give `--data` and `--heldout`")
+            raise InputError("a task on held-out data must have some, got none: give `--data` and `--heldout`")
         return next(iter(self.datasets))
 
     @property
@@ -180,25 +181,32 @@ class Task(abc.ABC):
     """One evaluation. Its fields are its settings and go into its fingerprint.
 
     A task on a published test set has a setting `data`, its folder or hub id, and a `test_set`: the name of the folder
-    among several test sets, as `audio-eval testset` writes their twins.
+    among several test sets, as `audio-eval testset` writes their twins. One without a `test_set` reads held-out data.
+
+    Attributes:
+        code_sha256: SHA-256 of the source file of a task from outside this package, so that results of changed code
+            are measured again; not a setting.
     """
 
     name: ClassVar[str]
     test_set: ClassVar[str] = ""
+    code_sha256: str = dataclasses.field(default="", kw_only=True)
 
     def __post_init__(self):
-        """Refuses counts that mean nothing.
+        """Refuse names that are no file names, and counts that mean nothing.
 
         Raises:
-            InputError: One is below what it can be.
+            InputError: The name or a count is outside its range.
         """
+        if not _NAME.fullmatch(self.name):
+            raise InputError(f"`name` of a task must be of letters, digits, - and _, got {self.name!r}; rename it")
         for name, value in self.settings().items():
             if value is not None and name in _LEAST and value < _LEAST[name]:
                 raise InputError(f"`{self.name}.{name}` must be {_LEAST[name]} or more, got {value!r}")
 
     def settings(self) -> dict[str, Any]:
-        """Returns the fields by name."""
-        return dataclasses.asdict(self)
+        """Return the settings by name: all fields but the hash of the code."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "code_sha256"}
 
     def check(self, context: Context) -> None:
         """Refuses settings that mean nothing for what is evaluated; asked of all tasks before the first one runs.

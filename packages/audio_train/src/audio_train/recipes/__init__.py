@@ -4,13 +4,11 @@ An installed package adds its recipes through the entry-point group `audio_train
 iterable of `Experiment`. The recipes of this package are registered in the same way.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import cast
 
-from audio_data import InputError, nearest
+from audio_data import InputError, nearest, registered_objects
 from audio_train.config import TrainRun
 from audio_train.recipes.experiment import Experiment as Experiment
 
@@ -24,42 +22,19 @@ def experiments() -> Mapping[str, Experiment]:
     Raises:
         InputError: An entry point cannot be loaded, holds something else, or two experiments or runs share a name.
     """
-    points = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (not _is_ours(point), point.name))
     found: dict[str, Experiment] = {}
     owners: dict[str, str] = {}
-    for point in points:
-        for experiment in _load(point):
-            for name in (experiment.name, *(run for run in experiment.runs if run != experiment.name)):
-                if name in owners:
-                    raise InputError(
-                        f"recipe or experiment `{name}` must have one owner, got the entry points {owners[name]} and "
-                        f"{point.value}; uninstall one of the two packages"
-                    )
-                owners[name] = point.value
-            found[experiment.name] = experiment
+    for extension in registered_objects(ENTRY_POINT_GROUP, Experiment):
+        experiment = extension.value
+        for name in (experiment.name, *(run for run in experiment.runs if run != experiment.name)):
+            if name in owners:
+                raise InputError(
+                    f"recipe or experiment `{name}` must have one owner, got the entry points {owners[name]} and "
+                    f"{extension.origin}; uninstall one of the two packages"
+                )
+            owners[name] = extension.origin
+        found[experiment.name] = experiment
     return MappingProxyType(found)
-
-
-def _is_ours(point: EntryPoint) -> bool:
-    return point.module.partition(".")[0] == __name__.partition(".")[0]
-
-
-def _load(point: EntryPoint) -> tuple[Experiment, ...]:
-    try:
-        loaded = point.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"entry point `{point.name}` of {ENTRY_POINT_GROUP} ({point.value}) cannot be loaded: {error}; reinstall "
-            "or uninstall the package that declares it"
-        ) from error
-    found = tuple(cast(Iterable[object], loaded)) if isinstance(loaded, Iterable) else (loaded,)
-    for item in found:
-        if not isinstance(item, Experiment):
-            raise InputError(
-                f"entry point `{point.name}` of {ENTRY_POINT_GROUP} must be an iterable of `audio_train.Experiment`, "
-                f"got {type(item).__name__}; correct {point.value}"
-            )
-    return cast(tuple[Experiment, ...], found)
 
 
 def find_recipe(name: str) -> tuple[Experiment, TrainRun]:

@@ -4,15 +4,12 @@
 of another run.
 """
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 
-from audio_data import Budget, InputError, Manifest, Vocabulary, nearest, open_root, read_json
+from audio_data import Budget, InputError, Manifest, Vocabulary, load_object, names_object, open_root, read_json
 from audio_train.config import ALL_DATASETS, MixtureStage, TrainRun
 from audio_train.overrides import override
 from audio_train.recipes import find_recipe
@@ -23,6 +20,7 @@ from audio_train.resolved import ResolvedRun, resolve
 # A run at smoke scale derives only where an anneal begins; its other fields follow from the rules of the scale.
 _SMOKE_DERIVED = {"start.source"}
 _REMEDY = "give a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json; `audio-train recipes` lists the names"
+_EXAMPLE = "`audio-train new` writes an example"
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,8 @@ def find_target(name: str) -> Target:
     if name.endswith(".json"):
         saved = ResolvedRun.from_json(read_json(Path(name), remedy=_REMEDY))
         return _own(name, saved.run, saved.vocabulary)
-    path, colon, attribute = name.rpartition(":")
-    if not colon and name.endswith(".py"):
-        path, attribute = name, ""
-    if path:
-        module = _load_file(Path(path)) if path.endswith(".py") else _load_module(path)
-        return _own(name, _run_in(module, path, attribute))
+    if names_object(name):
+        return _own(name, load_object(name, TrainRun, what="recipe", remedy=_REMEDY, example=_EXAMPLE).value)
     experiment, recipe = find_recipe(name)
     return Target(name, experiment, recipe)
 
@@ -85,45 +79,6 @@ def find_target(name: str) -> Target:
 def _own(name: str, run: TrainRun, vocabulary: Vocabulary | None = None) -> Target:
     runs = MappingProxyType({name: run})
     return Target(name, Experiment(run.name, "", name, runs, vocabulary=vocabulary), run)
-
-
-def _load_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise InputError(f"recipe file `{path}` does not exist; {_REMEDY}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, so that a recipe can import its neighbours
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise InputError(f"recipe file `{error.filename}` line {error.lineno}: {error.msg}; correct it") from error
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
-    return module
-
-
-def _load_module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module was found and imports something else that is missing
-        raise InputError(f"module `{name}` cannot be imported: {error}; install it, or {_REMEDY}") from error
-
-
-def _run_in(module: ModuleType, path: str, attribute: str) -> TrainRun:
-    known = {name: value for name, value in vars(module).items() if isinstance(value, TrainRun)}
-    if not known:
-        raise InputError(f"`{path}` must define an audio_train.TrainRun, got none; `audio-train new` writes an example")
-    if not attribute and len(known) == 1:
-        return next(iter(known.values()))
-    if attribute not in known:
-        problem = f"has no TrainRun `{attribute}`; {nearest(attribute, known)}" if attribute else "defines several."
-        raise InputError(f"`{path}` {problem} Name one as {path}:NAME, NAME being one of {', '.join(sorted(known))}.")
-    return known[attribute]
 
 
 def named_run(
