@@ -148,7 +148,5 @@ def test_a_wrong_entry_point_is_named(installed):
 
 def test_metadata_of_an_older_install_are_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("audio_data.extensions.entry_points", lambda group: [])
-    with pytest.raises(
-        InputError, match=r"must register its own audio_own.fractions, got none: install it again"
-    ):
+    with pytest.raises(InputError, match=r"must register its own audio_own.fractions, got none: install it again"):
         registered_objects("audio_own.fractions", Fraction)
