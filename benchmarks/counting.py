@@ -33,14 +33,20 @@ CODEC = {"name": "mimi", "id": "mimi", "num_codebooks": 8, "codebook_size": 2048
 def write_codes(folder: Path, codes: list[np.ndarray]) -> Path:
     folder.mkdir()
     said = {"text": "what was said in so many words", "speaker": "ann", "language": "en", "split": "train"}
-    facts = {"seconds": 0.08 * FRAMES, "phase": 0, "num_phases": 1, "extra": {}}
+    facts = {"seconds": 0.08 * FRAMES, "frame_offset": 0, "num_frame_offsets": 1, "extra": {}}
     utterances = (
         EncodedUtterance(id=str(i), recording=str(i), codes=one.astype(np.uint16), **said, **facts)
         for i, one in enumerate(codes)
     )
     shard = write_shard(folder / "shard-00000.arrayrecord", utterances)
     counts = {name: getattr(shard, name) for name in ("num_utterances", "num_records", "num_frames", "seconds")}
-    settings = {"num_phases": 1, "speed_spread": 0.0, "level": None, "skipped": (), "shards": (shard,)}
+    settings = {
+        "num_frame_offsets": 1,
+        "speed_perturbation": 0.0,
+        "target_rms": None,
+        "skipped": (),
+        "shards": (shard,),
+    }
     manifest = EncodedManifest(schema_version=1, corpus="drawn", licence="none", codec=CODEC, **counts, **settings)
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest.to_json()))
     return folder

@@ -133,9 +133,9 @@ def write_codes():
             corpus="synthetic",
             licence="none",
             codec={"name": "mimi", "id": "mimi", "num_codebooks": 8, "codebook_size": 2048, "frame_rate_hz": 12.5},
-            num_phases=1,
-            speed_spread=0.0,
-            level=None,
+            num_frame_offsets=1,
+            speed_perturbation=0.0,
+            target_rms=None,
             num_utterances=sum(shard.num_utterances for shard in shards),
             num_records=len(utterances),
             num_frames=sum(len(utterance.codes) for utterance in utterances),
@@ -162,8 +162,8 @@ def utterance():
             "recording": id,
             "split": "train",
             "seconds": 0.08 * num_frames,
-            "phase": 0,
-            "num_phases": 1,
+            "frame_offset": 0,
+            "num_frame_offsets": 1,
             "extra": {},
         }
         return EncodedUtterance(id=id, text=text, codes=codes, **{**defaults, **fields})

@@ -28,11 +28,22 @@ def run(*arguments: object, exit_code: int = 0) -> str:
 def test_from_a_folder_of_speech_to_sound(tmp_path: Path, speech):
     """The commands a person types, one after the other."""
     codes, data = tmp_path / "codes", tmp_path / "data"
-    printed = run("encode", speech, "--out", codes, "--phases", 2)
+    printed = run("encode", speech, "--out", codes, "--frame-offsets", 2)
     assert f"{codes}: encoded: 13 records of 7 utterances of speech" in printed
-    assert "already encoded, nothing to do: 13 records" in run("encode", speech, "--out", codes, "--phases", 2)
+    assert "already encoded, nothing to do: 13 records" in run("encode", speech, "--out", codes, "--frame-offsets", 2)
     assert "of them text; fingerprint" in run("vocabulary", codes, "--out", data / "vocabulary", "--pieces", 64)
-    build = ["build", codes, "--vocabulary", data / "vocabulary", "--split", "train", "--phase", 0, "--speaker", "ann"]
+    build = [
+        "build",
+        codes,
+        "--vocabulary",
+        data / "vocabulary",
+        "--split",
+        "train",
+        "--frame-offset",
+        0,
+        "--speaker",
+        "ann",
+    ]
     assert "asr: 3 documents" in run(*build, "--out", data / "asr")
     assert "tts: 1 documents" in run(
         *build, "--out", data / "tts", "--layout", "text_first", "--codebooks", 2, "--grouping", "recording"
@@ -61,7 +72,10 @@ def test_a_mistake_is_one_line_and_exit_status_2(tmp_path: Path, speech):
     run("encode", speech, "--out", tmp_path / "codes")
     for arguments, message in [
         (["encode", tmp_path / "none", "--out", tmp_path / "x"], "got neither"),
-        (["encode", speech, "--out", tmp_path / "codes", "--phases", 3], "was begun with `num_phases` 1, now it is 3"),
+        (
+            ["encode", speech, "--out", tmp_path / "codes", "--frame-offsets", 3],
+            "was begun with `num_frame_offsets` 1, now it is 3",
+        ),
         (["encode", speech, "--out", tmp_path / "codes" / "codes.json" / "x"], "choose another folder"),
         (["vocabulary", tmp_path, "--out", tmp_path / "v"], "make them with `audio-tokenize encode`"),
         (["build", tmp_path / "codes", "--vocabulary", tmp_path, "--out", tmp_path / "d"], "no vocabulary at"),

@@ -29,7 +29,7 @@ from audio_tokenize.codecs.mimi import MimiConfig
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
 from audio_tokenize.encoding.plan import EncodePlan
-from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part
+from audio_tokenize.encoding.shard_files import Chunk, EncodedShardFiles
 from audio_tokenize.text.huggingface_text import HuggingFaceText
 from audio_tokenize.text.sentencepiece_text import SentencePieceText
 from audio_tokenize.vocabularies.folder import VocabularyFolder
@@ -76,7 +76,7 @@ def of_unfinished(root: Path) -> Any:
 
 
 def of_plan(root: Path) -> Any:
-    PLAN.agree(root / "planned")
+    PLAN.check_same_job(root / "planned")
     return read_json(root / "planned" / "plan.json", remedy="")
 
 
@@ -142,7 +142,7 @@ def root(tmp_path_factory, corpus, codec, tokenizer_file) -> Path:
     write_dataset(root, vocabulary)
     encode_corpus(corpus, codec, root / "codes", max_quarantined=1.0)
     (root / "planned").mkdir()
-    PLAN.agree(root / "planned")
+    PLAN.check_same_job(root / "planned")
     return root
 
 
@@ -296,11 +296,11 @@ def test_a_value_of_another_kind_is_named_also_where_the_checksum_is_right(case,
 
 def test_a_part_of_a_shard_that_says_nothing_of_itself_is_named(tmp_path, utterance):
     files = EncodedShardFiles(tmp_path, 0)
-    files.write_part(0, Part([utterance("a")], num_entries=1))
+    files.write_chunk(0, Chunk([utterance("a")], num_entries=1))
     content = (tmp_path / "shard-00000.part-00000.arrayrecord").read_bytes()
     (tmp_path / "shard-00000.part-00000.arrayrecord").write_bytes(content[:-40])
     with pytest.raises(InputError, match=r"shard-00000\.part-00000\.arrayrecord"):
-        files.parts()
+        files.chunks()
 
 
 def test_a_sound_folder_has_no_problems(root):

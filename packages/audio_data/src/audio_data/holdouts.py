@@ -21,8 +21,8 @@ _NUM_KEYS = 2**64
 def holdout(base_id: str, fraction: int | float) -> bool:
     """Whether an utterance is held out of training.
 
-    A pure function of its arguments, so every rendering of an utterance (both orders, every phase) falls on the same
-    side, now and in any later build.
+    A pure function of its arguments, so every rendering of an utterance (both orders, every frame offset) falls on
+    the same side, now and in any later build.
 
     Args:
         base_id: What all renderings of the utterance share.

@@ -50,7 +50,7 @@ class HeldoutUtterance:
 
 
 def read_documents(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> list[HeldoutDocument]:
-    """Reads the documents of a data set: each utterance once, whatever orders and phases it was built in.
+    """Reads the documents of a data set: each utterance once, whatever orders and frame offsets it was built in.
 
     Args:
         name: Name of the data set.

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from audio_tokenize.codecs.mimi import MimiCodec, MimiConfig, load_mimi, write_random_mimi
-from audio_tokenize.codecs.mimi.model import encode_block, in_lanes
+from audio_tokenize.codecs.mimi.model import batched, encode_block
 
 RATE = 24_000
 FRAME = 1920
@@ -48,7 +48,7 @@ def ours(mimi_folder) -> MimiCodec:
 def latents_of(codec: MimiCodec, samples: np.ndarray) -> np.ndarray:
     """The latents before quantisation, block by block."""
     num_positions = -(-len(samples) // BLOCK) * 32
-    state = in_lanes(codec.encoder.initial_state(codec.encoder.transformer.capacity(32, num_positions)), 1)
+    state = batched(codec.encoder.initial_state(codec.encoder.transformer.capacity(32, num_positions)), 1)
     blocks = []
     for index, start in enumerate(range(0, len(samples), BLOCK)):
         piece = samples[start : start + BLOCK]
@@ -70,8 +70,8 @@ def unexplained(codec: MimiCodec, ours: np.ndarray, theirs: np.ndarray, latents:
     count, first = 0, 0
     parts = [codec.quantizer.semantic, codec.quantizer.acoustic]
     for part in (part for part in parts if part is not None):
-        enter = np.asarray(part.enter, np.float64)
-        residual, error = latents @ enter, np.linalg.norm((latents - other) @ enter, axis=1)
+        input_proj = np.asarray(part.input_proj, np.float64)
+        residual, error = latents @ input_proj, np.linalg.norm((latents - other) @ input_proj, axis=1)
         agreeing = np.ones(len(latents), bool)
         for index, book in enumerate(np.asarray(book, np.float64) for book in part.codebooks):
             a, b = ours[:, first + index], theirs[:, first + index]

@@ -163,7 +163,7 @@ def test_an_unknown_language_names_the_nearest_or_all():
 
 
 def test_an_unknown_transcript_rule_lists_them():
-    with pytest.raises(InputError, match=r"as-published, stripped.*got 'upper'"):
+    with pytest.raises(InputError, match=r"verbatim, stripped.*got 'upper'"):
         open_corpus("emilia", transcripts="upper")
 
 

@@ -1,5 +1,6 @@
 """What single published layouts have that others have not: their times, groups, odd members and places."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -131,15 +132,21 @@ class TestEmilia:
 
     def test_the_stray_space_is_taken_away_or_kept_by_name(self, folder):
         (fixed,), _ = read(open_corpus("emilia", root=folder))
-        (released,), _ = read(open_corpus("emilia", root=folder, transcripts="as-published"))
+        (released,), _ = read(open_corpus("emilia", root=folder, transcripts="verbatim"))
         assert (fixed.text, released.text) == ("Hello there", " Hello there")
 
     def test_the_choice_of_transcripts_shows_in_the_fingerprint(self, folder):
-        fixed, released = (
-            open_corpus("emilia", root=folder, transcripts=t).shards()[0] for t in (None, "as-published")
-        )
+        fixed, released = (open_corpus("emilia", root=folder, transcripts=t).shards()[0] for t in (None, "verbatim"))
         assert fixed.name == released.name
         assert fixed.fingerprint != released.fingerprint
+
+    def test_a_rule_that_was_renamed_has_the_fingerprint_of_its_former_name(self, folder):
+        """Otherwise a folder of codes that was begun before could not be gone on with."""
+        (shard,) = open_corpus("emilia", root=folder, transcripts="verbatim").shards()
+        path = folder / shard.files[0]
+        digest = [[path.relative_to(folder).as_posix(), path.stat().st_size]]
+        content = json.dumps([digest, ["emilia", "as-published"]])
+        assert shard.fingerprint == hashlib.sha256(content.encode()).hexdigest()
 
     def test_a_recording_is_what_the_file_names_share(self, folder):
         (utterance,), _ = read(open_corpus("emilia", root=folder))

@@ -65,7 +65,7 @@ def test_a_form_may_be_named_and_its_place_given(spoken):
 def test_language_split_and_transcripts_can_be_chosen(spoken):
     assert [u.id for u in open_corpus(spoken, split="dev")] == ["3", "4"]
     assert [u.id for u in open_corpus(spoken, language="de")] == ["1"]
-    assert [u.text for u in open_corpus(spoken, transcripts="as-published", split="dev")] == [" word 3", " word 4"]
+    assert [u.text for u in open_corpus(spoken, transcripts="verbatim", split="dev")] == [" word 3", " word 4"]
     assert open_corpus("sample-parallel", language="fr").languages == ("fr",)
     with pytest.raises(InputError, match=r"'x'.*the text is empty"):
         open_corpus(spoken, strict=True)

@@ -28,7 +28,7 @@ def build(tmp_path: Path, mimi_vocabulary):
     return run
 
 
-def spelled(document, vocabulary: Path) -> str:
+def rendered(document, vocabulary: Path) -> str:
     folder = VocabularyFolder.load(vocabulary)
     return folder.text.decode([i for i in document.ids.tolist() if i < folder.vocabulary.num_text])
 
@@ -62,12 +62,12 @@ def test_texts_are_handed_over(tmp_path: Path, build, mimi_vocabulary, codes):
     vocabulary = VocabularyFolder.load(mimi_vocabulary).vocabulary
     assert document.ids[0] == vocabulary.begin_of_text
     assert document.ids[-1] == vocabulary.end_of_text
-    assert spelled(document, mimi_vocabulary) == "as it is"
+    assert rendered(document, mimi_vocabulary) == "as it is"
     # The same layout of codes holds their transcripts alone.
     documents = build(codes, "--layout", "text", "--text-spaces", "around", "--overwrite")
-    assert [spelled(document, mimi_vocabulary) for document in documents] == [f" Say {i} " for i in range(4)]
+    assert [rendered(document, mimi_vocabulary) for document in documents] == [f" Say {i} " for i in range(4)]
     documents = build(codes, "--layout", "text", "--overwrite")
-    assert [spelled(document, mimi_vocabulary) for document in documents] == [f"Say {i}" for i in range(4)]
+    assert [rendered(document, mimi_vocabulary) for document in documents] == [f"Say {i}" for i in range(4)]
     assert TokenDataset.open(tmp_path / "built").manifest.audio_seconds == 0
 
 

@@ -21,7 +21,7 @@ from audio_tokenize.vocabularies.folder import VocabularyFolder
 @pytest.fixture(scope="module")
 def codes(tmp_path_factory, corpus, codec) -> Path:
     folder = tmp_path_factory.mktemp("codes")
-    encode_corpus(corpus, codec, folder, codec_name="tiny", num_phases=2, utterances_per_shard=2)
+    encode_corpus(corpus, codec, folder, codec_name="tiny", num_frame_offsets=2, utterances_per_shard=2)
     return folder
 
 
@@ -55,7 +55,7 @@ def test_documents_parse_back_to_what_was_encoded(tmp_path: Path, codes, vocabul
             "layout": name,
             "split": utterance.split,
             "recording": utterance.recording,
-            "phase": utterance.phase,
+            "frame_offset": utterance.frame_offset,
             "num_codebooks": kept,
         }
     assert dataset.manifest.codec["id"] == "tiny-v1"
@@ -65,13 +65,15 @@ def test_documents_parse_back_to_what_was_encoded(tmp_path: Path, codes, vocabul
 def test_a_recording_is_one_document_a_phase_in_time_order(tmp_path: Path, codes, vocabulary):
     build_dataset(codes, vocabulary, tmp_path / "asr", grouping="recording", selection=Selection(splits=("train",)))
     dataset = TokenDataset.open(tmp_path / "asr")
-    assert [d.metadata["id"] for d in dataset] == [f"{d.metadata['base_id']}+{d.metadata['phase']}of2" for d in dataset]
+    assert [d.metadata["id"] for d in dataset] == [
+        f"{d.metadata['base_id']}+{d.metadata['frame_offset']}of2" for d in dataset
+    ]
     assert len(dataset) == 4
     for document in dataset:
         assert document.metadata["text"] == "open the red door open the blue door open the green door"
         segments = layout("audio_first").parse(document.ids, dataset.manifest.vocabulary)
         assert len(segments) == 3
-    encoded = {(u.id, u.phase): u.codes for u in EncodedCorpus.open(codes)}
+    encoded = {(u.id, u.frame_offset): u.codes for u in EncodedCorpus.open(codes)}
     second = layout("audio_first").parse(dataset[1].ids, dataset.manifest.vocabulary)
     assert all(np.array_equal(s.codes, encoded[f"a{i}", 1]) for i, s in enumerate(second))
 
@@ -79,9 +81,9 @@ def test_a_recording_is_one_document_a_phase_in_time_order(tmp_path: Path, codes
 @pytest.mark.parametrize(
     ("selection", "ids"),
     [
-        (Selection(speakers=("bob",), phases=(0,)), ["b0+0of2", "b1+0of2", "b2+0of2"]),
+        (Selection(speakers=("bob",), frame_offsets=(0,)), ["b0+0of2", "b1+0of2", "b2+0of2"]),
         (Selection(splits=("heldout",)), ["c"]),
-        (Selection(languages=("en",), speakers=("ann",), phases=(1,)), ["a0+1of2", "a1+1of2", "a2+1of2"]),
+        (Selection(languages=("en",), speakers=("ann",), frame_offsets=(1,)), ["a0+1of2", "a1+1of2", "a2+1of2"]),
     ],
 )
 def test_a_selection_takes_what_it_says(tmp_path: Path, codes, vocabulary, selection, ids):
@@ -204,16 +206,16 @@ def test_both_orders_of_a_group_share_their_base_id(tmp_path: Path, codes, vocab
 def test_provenance_says_how_a_dataset_was_made(tmp_path: Path, codes, vocabulary):
     selection = Selection(splits=("train",), holdout_fraction=0.5)
     named = build_dataset(codes, vocabulary, tmp_path / "named", preset="librispeech-mm-pretrain", selection=selection)
-    spelled = build_dataset(
+    rendered = build_dataset(
         codes,
         vocabulary,
-        tmp_path / "spelled",
+        tmp_path / "rendered",
         layout=["text_first", "audio_first"],
         transcript="lower-case",
         selection=selection,
     )
-    assert named.provenance == spelled.provenance
-    assert named.fingerprint == spelled.fingerprint
+    assert named.provenance == rendered.provenance
+    assert named.fingerprint == rendered.fingerprint
     made = dict(named.provenance)
     encoded = EncodedCorpus.open(codes).manifest
     assert made.pop("codes") == {
@@ -241,7 +243,7 @@ def test_provenance_says_how_a_dataset_was_made(tmp_path: Path, codes, vocabular
 @pytest.mark.parametrize(
     ("bad", "options", "message"),
     [
-        ({"text": " "}, {}, r"utterance `bad` must have a transcript, got ' ' \(`transcript` as-published\)"),
+        ({"text": " "}, {}, r"utterance `bad` must have a transcript, got ' ' \(`transcript` verbatim\)"),
         ({"text": "''"}, {"transcript": "unquoted"}, r"utterance `bad` must have a transcript, got \"''\""),
         ({"num_frames": 0}, {"layout": "acoustic"}, "utterance `bad` must have audio, got 0 frames"),
     ],

@@ -44,9 +44,9 @@ def test_a_recording_keeps_the_order_of_the_codes(grouped, utterance):
 
 def test_phases_and_splits_never_mix(grouped, utterance):
     utterances = [
-        utterance(f"x-{i}", recording="x", split=split, phase=phase, num_phases=2)
+        utterance(f"x-{i}", recording="x", split=split, frame_offset=frame_offset, num_frame_offsets=2)
         for i, split in enumerate(["train", "dev", "train"])
-        for phase in (0, 1)
+        for frame_offset in (0, 1)
     ]
     found = grouped("recording", utterances)
     assert ids(found) == [

@@ -23,7 +23,7 @@ def segments(folder, layout, texts):
     random = np.random.default_rng(0)
     return [
         Segment(
-            np.array(folder.text.encode(layout.spell(text, speaker=i % 3, language="en")), np.int32),
+            np.array(folder.text.encode(layout.render(text, speaker=i % 3, language="en")), np.int32),
             random.integers(0, 2048, (2 + i, 8)).astype(np.int32),
         )
         for i, text in enumerate(texts)

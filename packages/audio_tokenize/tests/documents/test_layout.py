@@ -36,7 +36,7 @@ def test_parsing_gives_back_what_was_laid_out(vocabulary, name, data):
     added = [vocabulary.begin_of_text] if beginning == "double" else []
     assert ids.tolist() == added + chosen.build(segments, vocabulary, num_codebooks).tolist()
     assert ids.dtype == np.int32
-    assert (loss_mask is None) == (not chosen.num_instruction_spans)
+    assert (loss_mask is None) == (not chosen.num_prompt_spans)
     if loss_mask is not None:
         once = chosen.document(segments, vocabulary, num_codebooks)[1]
         assert loss_mask.tolist() == [False for _ in added] + once.tolist()
@@ -136,7 +136,7 @@ def test_documents_are_the_published_strings(name, data):
         for _ in range(num_utterances)
     ]
     segments = [
-        Segment(np.array([ord(c) for c in chosen.spell(text, speaker=i % 2, language=language)], np.int32), codes)
+        Segment(np.array([ord(c) for c in chosen.render(text, speaker=i % 2, language=language)], np.int32), codes)
         for i, (codes, text, language) in enumerate(utterances)
     ]
     assert chosen.build(segments, CHARACTERS).tolist() == ids_of(TEMPLATES[name](utterances))
@@ -146,14 +146,14 @@ def test_documents_are_the_published_strings(name, data):
 @given(text=st.text(max_size=20), speaker=st.integers(0, 12), language=st.sampled_from(["de", "sv-SE"]))
 def test_a_spelled_transcript_is_read_back(name, text, speaker, language):
     said = {"text": text, "speaker": str(speaker), "language": language}
-    read = layout(name).read_spelled(layout(name).spell(text, speaker=speaker, language=language))
+    read = layout(name).parse_rendered(layout(name).render(text, speaker=speaker, language=language))
     assert read == {field: said[field] for field in read}
     assert all(field in read for field in said if f"{{{field}}}" in layout(name).transcript)
 
 
 def test_a_text_in_another_form_is_refused():
     with pytest.raises(InputError, match=r"layout `tts0` must have the form '\[0\]\{text\}', got '\[1\]hello'"):
-        layout("tts0").read_spelled("[1]hello")
+        layout("tts0").parse_rendered("[1]hello")
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,14 @@ def test_loss_is_on_the_response_and_the_end_of_text(name, first_taught):
     one = Segment(np.array([7, 8]), np.arange(16).reshape(2, 8))
     other = Segment(np.array([9]), np.arange(24).reshape(3, 8))
     ids, loss_mask = layout(name).document([one, other], COMPACT)
-    taught = int(np.flatnonzero(loss_mask)[0])
-    assert ids[taught] == first_taught
-    assert not loss_mask[:taught].any()
-    assert loss_mask[taught:].all()
+    in_loss = int(np.flatnonzero(loss_mask)[0])
+    assert ids[in_loss] == first_taught
+    assert not loss_mask[:in_loss].any()
+    assert loss_mask[in_loss:].all()
     prompt = [COMPACT.begin_of_text, COMPACT.audio_start, *COMPACT.audio_ids(one.codes.astype(np.int32))]
     assert ids[: len(prompt)].tolist() == prompt
     instruction_text = 0 if name == "speech_translation_sft" else 3  # text_start, 9, text_end
-    assert taught == len(prompt) + 1 + instruction_text
+    assert in_loss == len(prompt) + 1 + instruction_text
 
 
 def test_a_prompt_is_the_document_up_to_what_is_asked_for():

@@ -28,7 +28,7 @@ def test_what_cannot_be_read_says_why_in_its_place(corpus, tmp_path: Path):
 
 
 def test_a_level_is_reached_without_changing_the_shape(corpus):
-    for clip, raw in zip(read_ahead(corpus, 8000, level=0.07), read_ahead(corpus, 8000), strict=True):
+    for clip, raw in zip(read_ahead(corpus, 8000, target_rms=0.07), read_ahead(corpus, 8000), strict=True):
         assert np.sqrt(np.mean(clip.samples**2)) == pytest.approx(0.07, rel=1e-4)
         assert np.corrcoef(clip.samples, raw.samples)[0, 1] == pytest.approx(1, abs=1e-6)
 
@@ -36,7 +36,7 @@ def test_a_level_is_reached_without_changing_the_shape(corpus):
 def test_silence_is_no_speech(tmp_path: Path, corpus):
     soundfile.write(tmp_path / "silence.wav", np.zeros(800), 8000)
     silent = replace(corpus.utterances[0], audio=tmp_path / "silence.wav", end_seconds=0.1)
-    [found] = read_ahead([silent], 8000, level=0.07)
+    [found] = read_ahead([silent], 8000, target_rms=0.07)
     assert isinstance(found, Unreadable)
     assert "holds no sound: all samples are between 0 and 0" in found.reason
 

@@ -58,7 +58,7 @@ def test_a_folder_through_mimi(recordings: Path, mimi_folder: Path, tmp_path: Pa
 def test_transcripts_are_as_the_rule_says(recordings: Path, tmp_path: Path):
     manifest = tmp_path / "words.jsonl"
     manifest.write_text(json.dumps({"audio": str(recordings / "r0.flac"), "text": " a stray space "}))
-    for rule, expected in (("stripped", "a stray space"), ("as-published", " a stray space ")):
+    for rule, expected in (("stripped", "a stray space"), ("verbatim", " a stray space ")):
         run("--corpus", "jsonl", manifest, "--transcripts", rule, "--out", tmp_path / rule)
         assert [utterance.text for utterance in EncodedCorpus.open(tmp_path / rule)] == [expected]
 

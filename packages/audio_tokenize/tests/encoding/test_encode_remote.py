@@ -10,7 +10,7 @@ from audio_tokenize.codecs.base import AbstractCodec
 from audio_tokenize.corpora import Corpus, open_corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
-from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part
+from audio_tokenize.encoding.shard_files import Chunk, EncodedShardFiles
 from audio_tokenize.inspection.excerpts import read_excerpt
 
 
@@ -77,7 +77,7 @@ class Stopped(AbstractCodec):
 
 
 def test_a_store_holds_what_a_disk_would(store, tmp_path: Path, corpus: Corpus, codec):
-    options = {"num_phases": 2, "utterances_per_shard": 4, "seconds_per_part": 0.1, "codec_name": "tiny"}
+    options = {"num_frame_offsets": 2, "utterances_per_shard": 4, "seconds_per_chunk": 0.1, "codec_name": "tiny"}
     with pytest.raises(KeyboardInterrupt):
         encode_corpus(corpus, Stopped(codec, [3]), store, **options)
     assert any("part-" in path.name for path in storage_path(store).iterdir()), "what was done is in the store"
@@ -101,13 +101,13 @@ def test_two_jobs_at_one_shard_of_a_store_lose_nothing(store, tmp_path: Path, co
     encode_corpus(corpus, codec, tmp_path / "alone", utterances_per_shard=100)
     records = list(EncodedCorpus.open(tmp_path / "alone"))
     make_folder(folder)
-    files.write_part(0, Part(records[:1], num_entries=1))
-    files.remove_parts()  # What a job does that ended meanwhile.
+    files.write_chunk(0, Chunk(records[:1], num_entries=1))
+    files.remove_chunks()  # What a job does that ended meanwhile.
     with pytest.raises(InputError, match="must hold 2 entries of `a`, got 1: another process works on this shard"):
-        files.finish(Part(records[1:2], num_entries=1), "a", 2)
+        files.finish(Chunk(records[1:2], num_entries=1), "a", 2)
     assert not files.is_done()
-    whole = files.finish(Part(records, num_entries=len(records)), "a", len(records))
-    assert files.finish(Part(records[1:2], num_entries=1), "a", 2) == whole
+    whole = files.finish(Chunk(records, num_entries=len(records)), "a", len(records))
+    assert files.finish(Chunk(records[1:2], num_entries=1), "a", 2) == whole
 
 
 def test_a_store_that_cannot_be_reached_is_one_line(monkeypatch):

@@ -46,7 +46,7 @@ while num_killed < 80:
     if not child:
         # At the first, second or third file of the run, before or after it gets its name, in turn.
         os.replace = die_at(1 + num_killed // 2 % 3, after=num_killed % 2)
-        encode_corpus(corpus, codec, out, num_phases=2, utterances_per_shard=4, seconds_per_part=0.1)
+        encode_corpus(corpus, codec, out, num_frame_offsets=2, utterances_per_shard=4, seconds_per_chunk=0.1)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):
@@ -71,7 +71,7 @@ def test_killed_at_any_file_it_is_as_if_never_killed(tmp_path: Path, speech, cor
     assert num_killed >= 10
     assert status == 0, killed.stderr
     assert num_parts >= 5, "every utterance was a part of its own, but for the last of a shard"
-    encode_corpus(corpus, codec, tmp_path / "whole", num_phases=2, utterances_per_shard=4)
+    encode_corpus(corpus, codec, tmp_path / "whole", num_frame_offsets=2, utterances_per_shard=4)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
@@ -89,7 +89,7 @@ out, corpus = Path(sys.argv[1]), open_corpus("sample-multilingual").select(langu
 def start(folder):
     child = os.fork()
     if not child:
-        encode_corpus(corpus, "embedded", folder, num_phases=6, utterances_per_shard=40, seconds_per_part=2.0)
+        encode_corpus(corpus, "embedded", folder, num_frame_offsets=6, utterances_per_shard=40, seconds_per_chunk=2.0)
         os._exit(0)
     return child
 
@@ -121,9 +121,9 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path):
     assert num_killed == 10
     assert num_parts, "some kills must leave a part of a shard behind"
     corpus = open_corpus("sample-multilingual").select(language="en")
-    expected = [(u.id, phase) for u in corpus for phase in range(6 if u.split == "train" else 1)]
+    expected = [(u.id, frame_offset) for u in corpus for frame_offset in range(6 if u.split == "train" else 1)]
     for number in range(num_folders):
-        assert [(u.id, u.phase) for u in EncodedCorpus.open(tmp_path / str(number))] == expected
+        assert [(u.id, u.frame_offset) for u in EncodedCorpus.open(tmp_path / str(number))] == expected
         assert contents(tmp_path / str(number)) == contents(tmp_path / "whole")
 
 
@@ -161,7 +161,7 @@ def test_what_is_done_is_not_read_again(tmp_path: Path, corpus, codec, monkeypat
 
     monkeypatch.setattr(clips, "load_audio", stop_after(3))
     with pytest.raises(KeyboardInterrupt):
-        encode_corpus(corpus, codec, tmp_path, seconds_per_part=0.1)
+        encode_corpus(corpus, codec, tmp_path, seconds_per_chunk=0.1)
     parts = [path.name for path in tmp_path.glob("*.part-*")]
     assert len(parts) in (1, 2, 3)
     opened.clear()

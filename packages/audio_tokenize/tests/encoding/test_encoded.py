@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from audio_data import InputError, from_json, read_json, to_json, write_sealed_json
+from audio_data import InputError, from_json, read_json, to_json, write_records, write_sealed_json
 from audio_tokenize.encoding.encoded import (
     EncodedCorpus,
     EncodedShard,
@@ -18,11 +18,12 @@ from audio_tokenize.encoding.encoded import (
     decode_record,
     distinct,
     encode_record,
+    read_records,
     read_shard,
     write_shard,
 )
 from audio_tokenize.encoding.jobs import encode_corpus
-from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part
+from audio_tokenize.encoding.shard_files import Chunk, EncodedShardFiles
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 utterances = st.builds(
@@ -34,8 +35,8 @@ utterances = st.builds(
     recording=text,
     split=text,
     seconds=st.floats(0, 1e6),
-    phase=st.integers(0, 3),
-    num_phases=st.integers(1, 4),
+    frame_offset=st.integers(0, 3),
+    num_frame_offsets=st.integers(1, 4),
     extra=st.dictionaries(text, st.none() | st.booleans() | st.integers() | text),
     codes=st.tuples(st.integers(0, 5), st.integers(1, 32)).flatmap(lambda shape: hnp.arrays(np.uint16, shape)),
 )
@@ -53,9 +54,9 @@ def test_a_record_comes_back(utterance):
     assert decoded.codes.shape == utterance.codes.shape
 
 
-def example(i: int, phase: int = 0) -> EncodedUtterance:
+def example(i: int, frame_offset: int = 0) -> EncodedUtterance:
     codes = np.full((3, 8), i, np.uint16)
-    return EncodedUtterance(f"u{i}", "hello", "ann", "en", "r", "train", 0.2, phase, 2, {}, codes)
+    return EncodedUtterance(f"u{i}", "hello", "ann", "en", "r", "train", 0.2, frame_offset, 2, {}, codes)
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b"ACOD\x01\x08\0\0" + tail))
@@ -89,7 +90,7 @@ def check_bytes(record):
     ("change", "message"),
     [
         ({"seconds": "1"}, r"wrong \['seconds'\]"),
-        ({"phase": True}, r"wrong \['phase'\]"),
+        ({"frame_offset": True}, r"wrong \['frame_offset'\]"),
         ({"extra": []}, r"wrong \['extra'\]"),
         ({"id": None}, r"wrong \['id'\]"),
         ({"codes": 1}, r"wrong \['codes'\]"),
@@ -117,7 +118,7 @@ def test_damaged_records_are_refused():
 
 def test_a_shard_counts_what_it_holds(tmp_path: Path):
     path = tmp_path / "shard-00000.arrayrecord"
-    records = [example(i, phase) for i in range(3) for phase in range(2)]
+    records = [example(i, frame_offset) for i in range(3) for frame_offset in range(2)]
     counts = write_shard(path, records, [{"id": "bad", "reason": "silent"}])
     assert (counts.num_utterances, counts.num_records, counts.num_frames) == (3, 6, 18)
     assert counts.num_bytes == path.stat().st_size
@@ -129,8 +130,8 @@ def test_a_shard_says_what_computed_it_also_where_another_machine_went_on(tmp_pa
     files = EncodedShardFiles(tmp_path, 0)
     here, there = {"device": "cpu", "lanes": 1}, {"device": "TPU v5e", "lanes": 16}
     for number, arithmetic in enumerate((there, there, here)):
-        files.write_part(number, Part([example(number)], num_entries=1, arithmetic=arithmetic))
-    counts = files.finish(Part([example(3)], num_entries=1, arithmetic=there), "a", 4)
+        files.write_chunk(number, Chunk([example(number)], num_entries=1, arithmetic=arithmetic))
+    counts = files.finish(Chunk([example(3)], num_entries=1, arithmetic=there), "a", 4)
     assert counts.arithmetic == (there, here)
     assert files.counts() == counts
     before = {name: value for name, value in dataclasses.asdict(counts).items() if name != "arithmetic"}
@@ -187,7 +188,7 @@ def test_what_is_no_folder_of_codes_is_refused(tmp_path: Path, corpus, codec):
 
 
 def test_records_are_found_by_number(tmp_path: Path, corpus, codec):
-    encode_corpus(corpus, codec, tmp_path, num_phases=2, utterances_per_shard=2)
+    encode_corpus(corpus, codec, tmp_path, num_frame_offsets=2, utterances_per_shard=2)
     encoded = EncodedCorpus.open(tmp_path)
     in_order = list(encoded)
     assert len(encoded) == len(in_order) == 13
@@ -195,3 +196,58 @@ def test_records_are_found_by_number(tmp_path: Path, corpus, codec):
     for outside in (-1, 13):
         with pytest.raises(IndexError):
             encoded[outside]
+
+
+FORMER_KEYS = {
+    "frame_offset": "phase",
+    "num_frame_offsets": "num_phases",
+    "speed_perturbation": "speed_spread",
+    "target_rms": "level",
+}
+
+
+def rewrite_as_before(folder: Path) -> None:
+    """Gives a finished folder of codes the keys that earlier versions wrote."""
+
+    def former(value):
+        return {FORMER_KEYS.get(key, key): entry for key, entry in value.items()}
+
+    def former_record(record: bytes) -> bytes:
+        start = record.rindex(b'{"id":')
+        metadata = json.dumps(former(json.loads(record[start:]))).encode()
+        return record[:12] + len(metadata).to_bytes(4, "little") + record[16:start] + metadata
+
+    manifest = former(read_json(folder / "codes.json", remedy=""))
+    for shard in manifest["shards"]:
+        records = list(read_records(folder / shard["name"], bytes))
+        file = write_records(folder / shard["name"], map(former_record, records))
+        shard |= {"num_bytes": file.num_bytes, "sha256": file.sha256}
+        write_sealed_json((folder / shard["name"]).with_suffix(".json"), shard)
+    write_sealed_json(folder / "codes.json", manifest)
+    write_sealed_json(folder / "plan.json", former(read_json(folder / "plan.json", remedy="")))
+    assert all(key in manifest for key in ("num_phases", "speed_spread", "level"))
+
+
+def test_codes_with_the_former_keys_open_and_are_gone_on_with(tmp_path: Path, corpus, codec):
+    asked = {"num_frame_offsets": 2, "speed_perturbation": 0.1, "target_rms": 0.1, "utterances_per_shard": 2}
+    manifest = encode_corpus(corpus, codec, tmp_path, **asked)
+    records = [as_dict(utterance) for utterance in EncodedCorpus.open(tmp_path)]
+    rewrite_as_before(tmp_path)
+    before = EncodedCorpus.open(tmp_path)
+    assert [as_dict(utterance) for utterance in before] == records
+    assert (before.manifest.num_frame_offsets, before.manifest.speed_perturbation) == (2, 0.1)
+    assert before.manifest.target_rms == 0.1
+    assert encode_corpus(corpus, codec, tmp_path, **asked) == before.manifest, "nothing is encoded again"
+    for name in ("codes.json", "shard-00001.json", "shard-00001.arrayrecord"):
+        (tmp_path / name).unlink()
+    again = encode_corpus(corpus, codec, tmp_path, **asked)
+    assert again.shards[1] == manifest.shards[1]
+    assert [as_dict(utterance) for utterance in EncodedCorpus.open(tmp_path)] == records
+
+
+def test_a_record_with_both_forms_of_a_key_is_refused():
+    record = encode_record(example(1))
+    metadata = json.dumps({**json.loads(record[16 + 48 :]), "phase": 0}).encode()
+    both = record[:12] + len(metadata).to_bytes(4, "little") + record[16 : 16 + 48] + metadata
+    with pytest.raises(InputError, match=r"wrong \['phase'\]"):
+        decode_record(both)

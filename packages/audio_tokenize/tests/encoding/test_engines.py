@@ -22,7 +22,7 @@ from audio_tokenize.encoding.jobs import encode_corpus
 from audio_tokenize.encoding.ray_engine import _room
 
 # Small shards, so that every worker has several.
-GRAIN = {"utterances_per_shard": 12, "num_phases": 3, "seconds_per_part": 4.0}
+GRAIN = {"utterances_per_shard": 12, "num_frame_offsets": 3, "seconds_per_chunk": 4.0}
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,8 @@ import ray
 from audio_tokenize import encode_corpus, open_corpus
 
 english = open_corpus("sample-multilingual").select(language="en")
-encode_corpus(english, "embedded", sys.argv[1], engine="ray", num_workers=1, utterances_per_shard=12, num_phases=3)
+grain = {"utterances_per_shard": 12, "num_frame_offsets": 3}
+encode_corpus(english, "embedded", sys.argv[1], engine="ray", num_workers=1, **grain)
 print("running" if ray.is_initialized() else "gone")
 """
 
@@ -180,7 +181,7 @@ from audio_tokenize import CodecSpec, encode_corpus, open_corpus
 
 if __name__ == "__main__":
     try:
-        encode_corpus(open_corpus("sample-multilingual"), CodecSpec(), sys.argv[1], num_workers=2, num_phases=40)
+        encode_corpus(open_corpus("sample-multilingual"), CodecSpec(), sys.argv[1], num_workers=2, num_frame_offsets=40)
     except KeyboardInterrupt:
         print("interrupted")
 """

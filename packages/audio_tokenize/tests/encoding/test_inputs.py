@@ -76,7 +76,7 @@ def test_a_shard_in_the_making_is_made_of_what_is_there_now(folder, codec, tmp_p
 
     monkeypatch.setattr(clips, "load_audio", stop_at_the_last)
     with pytest.raises(KeyboardInterrupt):
-        encode_corpus(open_corpus(folder), codec, tmp_path / "codes", seconds_per_part=0.1)
+        encode_corpus(open_corpus(folder), codec, tmp_path / "codes", seconds_per_chunk=0.1)
     monkeypatch.undo()
     assert list((tmp_path / "codes").glob("*.part-*"))
     _replace(folder / "r0.wav")

@@ -16,14 +16,14 @@ from audio_tokenize.waveform import load_audio
 
 def test_codes_are_those_of_each_utterance_alone(tmp_path: Path, corpus, codec):
     """Independent of batches, windows and shards: the codec applied by hand, one clip at a time."""
-    manifest = encode_corpus(corpus, codec, tmp_path, codec_name="tiny", num_phases=3, utterances_per_shard=2)
-    encoded = {(u.id, u.phase): u for u in EncodedCorpus.open(tmp_path)}
+    manifest = encode_corpus(corpus, codec, tmp_path, codec_name="tiny", num_frame_offsets=3, utterances_per_shard=2)
+    encoded = {(u.id, u.frame_offset): u for u in EncodedCorpus.open(tmp_path)}
     assert len(encoded) == manifest.num_records == 6 * 3 + 1
     for utterance in corpus:
         samples = load_audio(utterance.audio, 8000, utterance.start_seconds, utterance.end_seconds)
-        for phase in range(3 if utterance.split == "train" else 1):
-            shifted = np.concatenate([np.zeros(640 * phase // 3, np.float32), samples])
-            got = encoded[utterance.id, phase]
+        for frame_offset in range(3 if utterance.split == "train" else 1):
+            shifted = np.concatenate([np.zeros(640 * frame_offset // 3, np.float32), samples])
+            got = encoded[utterance.id, frame_offset]
             assert np.array_equal(got.codes, codec.encode(shifted))
             assert got.seconds == pytest.approx(utterance.seconds, abs=1e-3)
             assert (got.text, got.speaker, got.split) == (utterance.text, utterance.speaker, utterance.split)
@@ -41,8 +41,8 @@ def test_codes_are_those_of_each_utterance_alone(tmp_path: Path, corpus, codec):
 
 
 def test_records_keep_the_order_of_the_corpus(tmp_path: Path, corpus, codec):
-    encode_corpus(corpus, codec, tmp_path, num_phases=2)
-    order = [(u.id, u.phase) for u in EncodedCorpus.open(tmp_path)]
+    encode_corpus(corpus, codec, tmp_path, num_frame_offsets=2)
+    order = [(u.id, u.frame_offset) for u in EncodedCorpus.open(tmp_path)]
     assert order == [(u.id, p) for u in corpus for p in range(2 if u.split == "train" else 1)]
 
 
@@ -54,16 +54,18 @@ def test_a_finished_job_is_left_alone(tmp_path: Path, corpus, codec):
 
 
 def test_later_phases_are_played_at_other_speeds(tmp_path: Path, corpus, codec):
-    """The first phase is the recording itself; the length of the others follows from a speed inside the spread."""
-    encode_corpus(corpus, codec, tmp_path / "plain", num_phases=3)
-    encode_corpus(corpus, codec, tmp_path / "varied", num_phases=3, speed_spread=0.2)
+    """The first copy is the recording itself; the length of the others follows from a speed inside the range."""
+    encode_corpus(corpus, codec, tmp_path / "plain", num_frame_offsets=3)
+    encode_corpus(corpus, codec, tmp_path / "varied", num_frame_offsets=3, speed_perturbation=0.2)
     plain, varied = (list(EncodedCorpus.open(tmp_path / name)) for name in ("plain", "varied"))
-    speeds = [before.seconds / after.seconds for before, after in zip(plain, varied, strict=True) if before.phase]
-    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(plain, varied, strict=True) if a.phase == 0)
+    speeds = [
+        before.seconds / after.seconds for before, after in zip(plain, varied, strict=True) if before.frame_offset
+    ]
+    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(plain, varied, strict=True) if a.frame_offset == 0)
     assert all(0.8 <= speed <= 1.2 for speed in speeds)
     assert len({round(speed, 6) for speed in speeds}) == len(speeds)
     for utterance in varied:
-        shift_seconds = utterance.phase / 3 / codec.frame_rate_hz
+        shift_seconds = utterance.frame_offset / 3 / codec.frame_rate_hz
         expected_frames = (utterance.seconds + shift_seconds) * codec.frame_rate_hz
         assert 0 <= len(utterance.codes) - expected_frames < 1.01
 
@@ -79,8 +81,8 @@ def test_files_of_a_user_survive(tmp_path: Path, corpus, codec, name: str):
 
 def test_another_plan_is_refused_by_what_differs(tmp_path: Path, corpus, codec):
     encode_corpus(corpus, codec, tmp_path)
-    with pytest.raises(InputError, match="was begun with `num_phases` 1, now it is 3: choose another folder"):
-        encode_corpus(corpus, codec, tmp_path, num_phases=3)
+    with pytest.raises(InputError, match="was begun with `num_frame_offsets` 1, now it is 3: choose another folder"):
+        encode_corpus(corpus, codec, tmp_path, num_frame_offsets=3)
     changed = replace(corpus, utterances=(replace(corpus.utterances[0], text="another"), *corpus.utterances[1:]))
     with pytest.raises(
         InputError, match=r"was begun with shard '00000000-256' of fingerprint '.{12}', now it is '.{12}'"
@@ -138,7 +140,7 @@ def test_a_damaged_shard_costs_no_other(tmp_path: Path, corpus, codec):
     with pytest.raises(
         InputError, match=r"1 of 2 shards of corpus `published` cannot be read \(`part/0`: `0\.tar`: ex"
     ):
-        encode_corpus(Published(corpus.utterances, damaged=True), codec, tmp_path, seconds_per_part=0.1)
+        encode_corpus(Published(corpus.utterances, damaged=True), codec, tmp_path, seconds_per_chunk=0.1)
     assert (tmp_path / "shard-00001.json").exists()
     repaired = Published(corpus.utterances)
     manifest = encode_corpus(repaired, codec, tmp_path)
@@ -168,19 +170,19 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_encoded(tmp_path: Path, s
 def test_wrong_arguments_are_refused(tmp_path: Path, corpus, codec):
     with pytest.raises(InputError, match=r"`split` of corpus .* must be one of heldout, train, got 'test'"):
         encode_corpus(corpus, codec, tmp_path, splits=["test"])
-    with pytest.raises(InputError, match="`num_phases` must be at least 1, got 0"):
-        encode_corpus(corpus, codec, tmp_path, num_phases=0)
-    with pytest.raises(InputError, match=r"`level` must be a root mean square between 0 and 1, got 7\.0"):
-        encode_corpus(corpus, codec, tmp_path, level=7.0)
-    with pytest.raises(InputError, match=r"`speed_spread` must be in \[0, 0\.5\), got 0\.6"):
-        encode_corpus(corpus, codec, tmp_path, speed_spread=0.6)
+    with pytest.raises(InputError, match="`num_frame_offsets` must be at least 1, got 0"):
+        encode_corpus(corpus, codec, tmp_path, num_frame_offsets=0)
+    with pytest.raises(InputError, match=r"`target_rms` must be a root mean square between 0 and 1, got 7\.0"):
+        encode_corpus(corpus, codec, tmp_path, target_rms=7.0)
+    with pytest.raises(InputError, match=r"`speed_perturbation` must be in \[0, 0\.5\), got 0\.6"):
+        encode_corpus(corpus, codec, tmp_path, speed_perturbation=0.6)
     with pytest.raises(InputError, match="has no utterance"):
         encode_corpus(Corpus("empty", "none", ()), codec, tmp_path)
     assert not list(tmp_path.iterdir()), "nothing is begun for a wrong argument"
 
 
 def test_one_split_alone(tmp_path: Path, corpus, codec):
-    manifest = encode_corpus(corpus, codec, tmp_path, splits=["heldout"], num_phases=3)
+    manifest = encode_corpus(corpus, codec, tmp_path, splits=["heldout"], num_frame_offsets=3)
     assert [u.id for u in EncodedCorpus.open(tmp_path)] == ["c"]
     assert json.loads((tmp_path / "codes.json").read_text())["seconds"] == manifest.seconds == 5000 / 8000
 

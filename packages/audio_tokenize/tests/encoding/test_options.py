@@ -1,7 +1,7 @@
 import pytest
 
 from audio_data import InputError
-from audio_tokenize.encoding.options import count_or_fraction, seconds_or_none, shard_of_jobs
+from audio_tokenize.encoding.jobs import count_or_fraction, seconds_or_none, shard_of_jobs
 
 
 def test_values_mean_what_they_look_like():

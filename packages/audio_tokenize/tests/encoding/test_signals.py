@@ -44,7 +44,12 @@ def test_pieces_are_the_whole(lecture, piece_seconds):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"num_phases": 3, "speed_spread": 0.2}, {"max_clip_seconds": 6.0}, {"max_clip_seconds": 6, "num_phases": 2}],
+    [
+        {},
+        {"num_frame_offsets": 3, "speed_perturbation": 0.2},
+        {"max_clip_seconds": 6.0},
+        {"max_clip_seconds": 6, "num_frame_offsets": 2},
+    ],
 )
 def test_a_stream_gives_the_codes_of_the_whole(lecture, codec, tmp_path: Path, monkeypatch, options):
     encode_corpus(lecture, codec, tmp_path / "whole", **options)
@@ -59,9 +64,9 @@ def test_a_stream_gives_the_codes_of_the_whole(lecture, codec, tmp_path: Path, m
 
 def test_a_stream_has_the_level_asked_for(lecture, codec, tmp_path: Path, monkeypatch):
     """Codes of the tiny codec are levels: they agree but for rounding."""
-    encode_corpus(lecture, codec, tmp_path / "whole", level=0.3)
+    encode_corpus(lecture, codec, tmp_path / "whole", target_rms=0.3)
     monkeypatch.setattr(shard_encoder, "_BATCH_SECONDS", 5.0)
-    encode_corpus(lecture, codec, tmp_path / "stream", level=0.3)
+    encode_corpus(lecture, codec, tmp_path / "stream", target_rms=0.3)
     for a, b in zip(EncodedCorpus.open(tmp_path / "whole"), EncodedCorpus.open(tmp_path / "stream"), strict=True):
         assert np.abs(a.codes.astype(int) - b.codes).max() <= 1
         assert (a.codes == b.codes).mean() > 0.999

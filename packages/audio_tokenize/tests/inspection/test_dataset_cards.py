@@ -11,19 +11,19 @@ import pytest
 from audio_data import InputError
 from audio_tokenize.inspection.code_counts import CodeCounts
 from audio_tokenize.inspection.dataset_cards import card_text, write_card
-from audio_tokenize.inspection.dataset_cards.elements import element
-from audio_tokenize.inspection.dataset_cards.figures import (
+from audio_tokenize.inspection.durations import Durations
+from audio_tokenize.inspection.statistics import CorpusStatistics, Tally
+from audio_tokenize.inspection.svg_charts import (
     Bar,
     Line,
     bar_chart,
+    element,
     line_chart,
     linear_axis,
     logarithmic_axis,
     named_axis,
     share_strip,
 )
-from audio_tokenize.inspection.durations import Durations
-from audio_tokenize.inspection.statistics import CorpusStatistics, Tally
 
 HOSTILE = '<img src="http://example.org/x" onerror="alert(1)">|\x1b[2J\u202e'
 

@@ -17,7 +17,7 @@ from audio_tokenize.vocabularies.folder import VocabularyFolder
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, corpus, codec) -> Path:
     root = tmp_path_factory.mktemp("counted")
-    encode_corpus(corpus, codec, root / "codes", num_phases=2)
+    encode_corpus(corpus, codec, root / "codes", num_frame_offsets=2)
     VocabularyFolder.train([EncodedCorpus.open(root / "codes")], codec).save(root / "data" / "vocabulary")
     build_dataset(root / "codes", root / "data" / "vocabulary", root / "data" / "asr")
     return root

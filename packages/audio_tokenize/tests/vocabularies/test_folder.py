@@ -18,7 +18,7 @@ from audio_tokenize.vocabularies.folder import VocabularyFolder
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory, corpus, codec) -> EncodedCorpus:
     folder = tmp_path_factory.mktemp("codes")
-    encode_corpus(corpus, codec, folder, num_phases=2)
+    encode_corpus(corpus, codec, folder, num_frame_offsets=2)
     return EncodedCorpus.open(folder)
 
 

@@ -50,11 +50,22 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
     run, evaluation = str(out / "run"), str(out / "evaluation")
     heldout = tuple(_heldout_selections(audio))
     settings = () if minutes is None else ("--set", f"steps={max(1, round(minutes * STEPS_PER_MINUTE))}")
-    level, rows = ((), ()) if audio is None else (("--level", OWN_LEVEL), OWN_ROWS)
+    level, rows = ((), ()) if audio is None else (("--target-rms", OWN_LEVEL), OWN_ROWS)
     return (
         Command(
             "Speech to codes: eight numbers for every 80 ms, each utterance three times, shifted and at other speeds",
-            ("audio-tokenize", "encode", corpus, "--out", codes, "--phases", "3", "--speed-spread", "0.2", *level),
+            (
+                "audio-tokenize",
+                "encode",
+                corpus,
+                "--out",
+                codes,
+                "--frame-offsets",
+                "3",
+                "--speed-perturbation",
+                "0.2",
+                *level,
+            ),
         ),
         Command(
             "Transcripts to text pieces; with the codes they make the vocabulary",
@@ -91,10 +102,10 @@ def _train_selections(audio: Path | None) -> tuple[Selection, ...]:
     """`(dataset, purpose, build options)` of what is trained on."""
     if audio is None:
         part: tuple[str, ...] = ("--split", "train")
-        voice: tuple[str, ...] = (*part, "--speaker", SYNTHESIS_VOICE, "--phase", "0")
+        voice: tuple[str, ...] = (*part, "--speaker", SYNTHESIS_VOICE, "--frame-offset", "0")
     else:
         part = ("--holdout", OWN_HOLDOUT_FRACTION, "--grouping", "recording")
-        voice = (*part, "--phase", "0")
+        voice = (*part, "--frame-offset", "0")
     first_books = ("--codebooks", "2")
     return (
         ("asr", "sound, then text", ("--layout", "audio_first", *part)),
@@ -107,7 +118,7 @@ def _train_selections(audio: Path | None) -> tuple[Selection, ...]:
 def _heldout_selections(audio: Path | None) -> tuple[Selection, ...]:
     """`(dataset, purpose, build options)` of what is only scored; the first is the main one."""
     if audio is not None:
-        options = ("--holdout", OWN_HOLDOUT_FRACTION, "--heldout", "--grouping", "recording", "--phase", "0")
+        options = ("--holdout", OWN_HOLDOUT_FRACTION, "--heldout", "--grouping", "recording", "--frame-offset", "0")
         return (("heldout", "recordings set apart", options),)
     voices = tuple(
         (f"heldout-{voice}", f"unseen sentences, unheard voice {voice}", ("--split", f"heldout-{voice}"))

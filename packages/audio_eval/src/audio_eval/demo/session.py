@@ -195,8 +195,8 @@ class DemoSession:
     def _told(self, name: str, language: str) -> Ids:
         if not _LANGUAGE.fullmatch(language.strip()):
             raise InputError(f"`{name}` must name a language in letters, such as 'de' or 'German', got {language!r}")
-        spelled = layout("direct_speech_translation").spell("", language=language.strip())
-        return np.array(self.checkpoint.text.encode(spelled), np.int32)
+        rendered = layout("direct_speech_translation").render("", language=language.strip())
+        return np.array(self.checkpoint.text.encode(rendered), np.int32)
 
     def _segment(self, text_ids: Ids, codes: Codes | None = None) -> Segment:
         return Segment(text_ids, np.zeros((0, self.room.frame_tokens), np.int32) if codes is None else codes)

@@ -3,9 +3,8 @@
 import click
 
 from audio_tokenize.cli.build import build
-from audio_tokenize.cli.codec import train_codec
 from audio_tokenize.cli.corpora import corpora, plan
-from audio_tokenize.cli.encode import encode
+from audio_tokenize.cli.encode import encode, train_codec
 from audio_tokenize.cli.inspection import decode, inspect, statistics
 from audio_tokenize.cli.vocabulary import vocabulary
 

@@ -5,8 +5,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-_SELECTED = {"splits", "speakers", "languages", "phases", "holdout_fraction", "heldout"}
-_OF_UTTERANCES = {"preset", "grouping", "transcript", "splits", "speakers", "languages", "phases"}
+_SELECTED = {"splits", "speakers", "languages", "frame_offsets", "holdout_fraction", "heldout"}
+_OF_UTTERANCES = {"preset", "grouping", "transcript", "splits", "speakers", "languages", "frame_offsets"}
 _OF_TEXTS = {"root"}
 
 
@@ -19,17 +19,21 @@ _OF_TEXTS = {"root"}
     "--layout", multiple=True, help="Document layout; give several to have each document in each. [audio_first]"
 )
 @click.option("--grouping", help="Which utterances form a document: utterance, recording, pair, ... [utterance]")
-@click.option("--transcript", help="What is done to transcripts: as-published, lower-case, ... [as-published]")
+@click.option("--transcript", help="What is done to transcripts: verbatim, lower-case, ... [verbatim]")
 @click.option("--codebooks", "num_codebooks", type=int, help="Leading codebooks to keep. [8]")
 @click.option("--split", "splits", multiple=True, help="Take this split only; may be given several times.")
 @click.option("--speaker", "speakers", multiple=True, help="Take this speaker only; may be given several times.")
 @click.option("--language", "languages", multiple=True, help="Take this language only; may be given several times.")
-@click.option("--phase", "phases", multiple=True, type=int, help="Take this phase only; may be given several times.")
+@click.option(
+    "--frame-offset",
+    "frame_offsets",
+    multiple=True,
+    type=int,
+    help="Take this frame offset only; may be given several times.",
+)
 @click.option("--holdout", "holdout_fraction", default=0.0, help="Set this fraction of documents apart.")
 @click.option("--heldout", is_flag=True, help="Take the documents set apart instead of the others.")
-@click.option(
-    "--lenient", is_flag=True, help="Skip and count unusable utterances or texts. [default: stop at the first]"
-)
+@click.option("--lenient", is_flag=True, help="Skip and count unusable utterances or texts. [default: stop]")
 @click.option("--root", metavar="FOLDER", help="Folder with the files of a corpus of texts that is given by name.")
 @click.option(
     "--begin-of-text",

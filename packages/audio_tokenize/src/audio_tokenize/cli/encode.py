@@ -1,6 +1,11 @@
-"""From recordings to codes."""
+"""From recordings to codes, and the training of the codec that makes them."""
+
+from pathlib import Path
 
 import click
+
+_EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -9,7 +14,7 @@ import click
 @click.option("--corpus", metavar="NAME", help="Name of a corpus, or folder, jsonl, parquet, tar; DIR has its files.")
 @click.option("--language", help="Encode this language only.")
 @click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
-@click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. as-published. [the corpus' own]")
+@click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. verbatim. [the corpus' own]")
 @click.option("--strict", is_flag=True, help="Fail on the first malformed utterance instead of skipping it.")
 @click.option("--corpus-revision", help="Revision of a corpus on the hub. [the card's]")
 @click.option("--codec", default="embedded", show_default=True, help="Which codec encodes: a name or a weights file.")
@@ -18,16 +23,20 @@ import click
 @click.option("--codebooks", type=int, help="Leading codebooks to make. [mimi: 8]")
 @click.option("--attention-window", default="10", show_default=True, help="Seconds that mimi looks back, or none.")
 @click.option(
-    "--phases",
-    "num_phases",
+    "--frame-offsets",
+    "num_frame_offsets",
     default=1,
     show_default=True,
-    help="Encode each training utterance N times, shifted by 1/N of a frame.",
+    metavar="N",
+    help="Encode each training utterance N times, shifted by 1/N frame each (augmentation).",
 )
 @click.option(
-    "--speed-spread", default=0.0, show_default=True, help="Play later phases at speeds within 1 plus or minus this."
+    "--speed-perturbation",
+    default=0.0,
+    show_default=True,
+    help="Play the shifted copies at speeds within 1 plus or minus this.",
 )
-@click.option("--level", type=float, help="Bring each utterance to this RMS first, e.g. 0.07; as recorded by default.")
+@click.option("--target-rms", type=float, help="Scale each utterance to this RMS, e.g. 0.07. [default: as recorded]")
 @click.option("--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this length.")
 @click.option(
     "--shard", metavar="I/N", help="Do every N-th shard from the I-th on, and leave the others to other jobs."
@@ -73,8 +82,7 @@ def encode(
     from audio_data import InputError, Interrupted, disk_errors, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
     from audio_tokenize.encoding.encoded import MANIFEST_NAME
-    from audio_tokenize.encoding.jobs import summary
-    from audio_tokenize.encoding.options import count_or_fraction, seconds_or_none, shard_of_jobs
+    from audio_tokenize.encoding.jobs import count_or_fraction, seconds_or_none, shard_of_jobs, summary
 
     name, root = (corpus, source) if corpus is not None else (source, None)
     if name is None:
@@ -108,3 +116,19 @@ def encode(
         return
     first, *reasons = summary(manifest)
     click.echo("\n".join([f"{out}: {state}: {first}", *reasons]))
+
+
+@click.command("train-codec")
+@click.argument("audio", type=_EXISTING_FOLDER)
+@click.option("--out", type=_FILE, required=True, help="The weights file, .safetensors.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a field of the recipe.")
+def train_codec(audio: Path, out: Path, settings: tuple[str, ...]) -> None:
+    """Train the embedded codec anew on all audio below AUDIO. Its codes are others than the shipped ones."""
+    from audio_data import check_output
+    from audio_tokenize.codecs.embedded import training
+    from audio_tokenize.codecs.embedded.weights import MARK
+    from audio_tokenize.settings import with_settings
+
+    check_output(out, MARK)
+    codec = training.train_codec(with_settings(training.CodecRecipe(), settings), audio, out)
+    click.echo(f"{out}: codec {codec.codec_id}; encode with --codec {out}")

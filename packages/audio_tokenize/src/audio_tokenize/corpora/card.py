@@ -58,7 +58,7 @@ class CorpusCard:
     language_hours: tuple[tuple[str, int], ...] = ()
     num_tokens: int | None = None
     num_bytes: int | None = None
-    transcripts: str = "as-published"
+    transcripts: str = "verbatim"
     language_pattern: str | None = None
     id_field: str = "id"
     text_field: str = "text"

@@ -1,15 +1,9 @@
 """Published text corpora and published corpora of token strings, as data."""
 
 from audio_tokenize.corpora.card import NOT_PINNED, CorpusCard
+from audio_tokenize.corpora.speech_cards import CVSS_LANGUAGES, EMILIA_LANGUAGES, FROM_HUB, YODAS_LANGUAGES
 
-_HUB = "huggingface-hub (`pip install 'audio-tokenize[hub]'`) or the files in a folder"
 _AS_SOURCES = "as its sources"
-_EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
-_YODAS_LANGUAGES = ("en", "th", "ar", "de", "es", "fr", "hi", "zh")
-_CVSS_LANGUAGES = (
-    *("ar", "ca", "cy", "de", "es", "et", "fa", "fr", "id", "it", "ja"),
-    *("lv", "mn", "nl", "pt", "ru", "sl", "sv", "ta", "tr", "zh"),
-)
 _PARQUET = ("**/*.parquet",)
 _PINNED = "pinned in experiments/audio of github.com/marin-community/marin"
 
@@ -38,7 +32,7 @@ TEXT_CARDS = (
         licence="CC-BY-4.0",
         languages=("en",),
         source="DataComp-LM (arXiv 2406.11794); size by the card of mlfoundations/dclm-baseline-1.0",
-        needs=_HUB,
+        needs=FROM_HUB,
         num_tokens=3_800_000_000_000,
         id_field="",
         notes="its lines have no id; num_tokens is of its publisher's text tokenizer",
@@ -55,7 +49,7 @@ def _documents(
     files: tuple[str, ...] = _PARQUET,
     num_tokens: int | None = None,
     num_bytes: int | None = None,
-    needs: str = _HUB,
+    needs: str = FROM_HUB,
     reader: str = "documents",
     language_pattern: str | None = None,
     notes: str = "",
@@ -88,7 +82,7 @@ DOCUMENT_CARDS = (
         "YODAS2, a document a video, in both orders",
         "8eda080a5fd6dfc070dd306c1e6446ab7c5b5f17",
         "pretraining-data/prepare_pretraining_data.py",
-        _YODAS_LANGUAGES,
+        YODAS_LANGUAGES,
         num_tokens=131_000_000_000,
         language_pattern=r"(?:^|/)([a-z]{2})(?:\d{3})?(?=/)",
         notes="num_tokens is of English; all 32 codebooks, before layout, are in potsawee/yodas2-mm (JSON)",
@@ -117,7 +111,7 @@ DOCUMENT_CARDS = (
         "Emilia and Emilia-YODAS, a document a speaker, in both orders, with the stray space",
         "e41392e668b273145344fda2f737cd75a6ebb558",
         "emilia-mimi/process_shard.py",
-        _EMILIA_LANGUAGES,
+        EMILIA_LANGUAGES,
         ("Emilia/*/*.parquet", "Emilia-YODAS/*/*.parquet"),
         num_tokens=110_000_000_000,
         language_pattern=r"Emilia(?:-YODAS)?/([A-Z]{2})/",
@@ -128,7 +122,7 @@ DOCUMENT_CARDS = (
         "the same without the stray space",
         "bf009b3b14d29e7fe4d3967900b79d652473e786",
         "emilia-mimi/process_shard_fix.py",
-        _EMILIA_LANGUAGES,
+        EMILIA_LANGUAGES,
         ("Emilia/*/*.parquet", "Emilia-YODAS/*/*.parquet"),
         num_tokens=110_000_000_000,
         language_pattern=r"Emilia(?:-YODAS)?/([A-Z]{2})/",
@@ -185,7 +179,7 @@ DOCUMENT_CARDS = (
         "CVSS: source audio, source text, English text, English audio",
         "90ca2216540ca74d97f49b68a2cc83b76cf3e296",
         "cvss-mimi/combine_cvss_mimi.py",
-        _CVSS_LANGUAGES,
+        CVSS_LANGUAGES,
         num_tokens=700_000_000,
     ),
     _documents(
@@ -193,7 +187,7 @@ DOCUMENT_CARDS = (
         "the same cut into instruction and response for fine-tuning",
         "fc5e8f53dbb6aa870e3a8cd0153706b4247eb786",
         None,
-        _CVSS_LANGUAGES,
+        CVSS_LANGUAGES,
         num_tokens=750_000_000,
         reader="instructions",
         notes="columns instruction and response instead of text; what they hold exactly is not published",
@@ -203,7 +197,7 @@ DOCUMENT_CARDS = (
         "another form of CVSS for fine-tuning",
         "6c24a365d28fe1abd87979fd32c998042e9ee454",
         None,
-        _CVSS_LANGUAGES,
+        CVSS_LANGUAGES,
         reader="instructions",
         notes="columns instruction and response instead of text; its template is not published",
     ),
@@ -212,6 +206,6 @@ DOCUMENT_CARDS = (
         "LibriSpeech dev and test, an utterance each, once audio first (_asr) and once text first (_tts)",
         None,
         "librispeech-mimi/process_librispeech_dev-test.py",
-        needs=f"{_HUB}; gated: accept its terms on the hub, then `hf auth login`",
+        needs=f"{FROM_HUB}; gated: accept its terms on the hub, then `hf auth login`",
     ),
 )

@@ -18,6 +18,8 @@ from audio_tokenize.corpora.transcripts import transcript_rule
 from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, Skipped, Utterance
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._/-]")
+# What the rule was called when the first folders of codes were begun.
+_NAMES_IN_FINGERPRINTS = {"verbatim": "as-published"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class PublishedCorpus(AbstractCorpus):
     root: StoragePath | None
     language: str | None = None
     splits: tuple[str, ...] = ()
-    transcripts: str = "as-published"
+    transcripts: str = "verbatim"
     strict: bool = False
 
     def shards(self) -> tuple[CorpusShard, ...]:
@@ -151,7 +153,7 @@ class PublishedCorpus(AbstractCorpus):
     def _shard(self, name: str, files: tuple[PublishedFile, ...]) -> CorpusShard:
         sizes = [file.num_bytes for file in files]
         digest = [[file.name, file.num_bytes] for file in files]
-        settings = [self.card.reader, self.transcripts]
+        settings = [self.card.reader, _NAMES_IN_FINGERPRINTS.get(self.transcripts, self.transcripts)]
         return CorpusShard(
             name=_NOT_IN_A_NAME.sub("_", name),
             fingerprint=hashlib.sha256(json.dumps([digest, settings]).encode()).hexdigest(),

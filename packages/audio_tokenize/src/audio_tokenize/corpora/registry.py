@@ -225,7 +225,7 @@ def open_corpus(
         language: BCP 47 code of the only language to read; None reads all.
         split: The only split to read, or several; None reads all.
         transcripts: Name of a transcript rule (`corpora.transcripts`); by default that of the corpus' card, and
-            `stripped` for your own. Emilia's stray space is kept by `as-published`.
+            `stripped` for your own. Emilia's stray space is kept by `verbatim`.
         strict: Whether the first utterance that cannot be used is an error; otherwise it is skipped with its reason.
         revision: Of the repository on the hub, instead of the card's.
 

@@ -2,17 +2,22 @@
 
 from audio_tokenize.corpora.card import CorpusCard
 
-_HUB = "huggingface-hub (`pip install 'audio-tokenize[hub]'`) or the files in a folder"
+FROM_HUB = "huggingface-hub (`pip install 'audio-tokenize[hub]'`) or the files in a folder"
 _YODAS_FOLDERS = (
     *("en00[0-7]", "en1[0-2][0-9]", "th?00", "ar000", "de000", "de10[0-2]", "es000", "es10[0-8]"),
     *("fr000", "fr10[0-3]", "hi?00", "zh000"),
 )
-_EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
-_EMILIA_NEEDS = f"{_HUB}; gated: accept its terms on the hub, then `hf auth login`"
+YODAS_LANGUAGES = ("en", "th", "ar", "de", "es", "fr", "hi", "zh")
+EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
+CVSS_LANGUAGES = (
+    *("ar", "ca", "cy", "de", "es", "et", "fa", "fr", "id", "it", "ja"),
+    *("lv", "mn", "nl", "pt", "ru", "sl", "sv", "ta", "tr", "zh"),
+)
+_EMILIA_NEEDS = f"{FROM_HUB}; gated: accept its terms on the hub, then `hf auth login`"
 _EMILIA_HOURS = "hours of each language by the README of amphion/Emilia-Dataset"
 _EMILIA_NOTES = (
     "its transcripts begin with a space; `one-space` takes it away, as `emilia-mm-pretrain-fix` does, "
-    "`as-published` keeps it, as the released SODA models were trained"
+    "`verbatim` keeps it, as the released SODA models were trained"
 )
 
 SPEECH_CARDS = (
@@ -24,11 +29,11 @@ SPEECH_CARDS = (
         files=tuple(f"data/{folder}/{file}" for folder in _YODAS_FOLDERS for file in ("audio/*.tar.gz", "text/*.json")),
         reader="yodas",
         licence="CC-BY-3.0",
-        languages=("en", "th", "ar", "de", "es", "fr", "hi", "zh"),
+        languages=YODAS_LANGUAGES,
         source="YODAS (arXiv 2406.00899), over 500,000 h in all; shards, English hours: SODA (arXiv 2602.16687)",
-        needs=f"{_HUB}; a shard is up to 1 GB",
+        needs=f"{FROM_HUB}; a shard is up to 1 GB",
         language_hours=(("en", 165_000),),
-        transcripts="as-published",
+        transcripts="verbatim",
         language_pattern=r"data/([a-z]{2})\d{3}/",
         notes="captions over 60 s were encoded in pieces for `yodas2-mm-pretrain` (`encode --max-clip-seconds 60`)",
     ),
@@ -40,7 +45,7 @@ SPEECH_CARDS = (
         files=("Emilia/*/*.tar",),
         reader="emilia",
         licence="CC-BY-NC-4.0",
-        languages=_EMILIA_LANGUAGES,
+        languages=EMILIA_LANGUAGES,
         source=f"Emilia (arXiv 2407.05361); {_EMILIA_HOURS}",
         needs=_EMILIA_NEEDS,
         hours=101_000,
@@ -57,7 +62,7 @@ SPEECH_CARDS = (
         files=("Emilia-YODAS/*/*.tar",),
         reader="emilia",
         licence="CC-BY-4.0",
-        languages=_EMILIA_LANGUAGES,
+        languages=EMILIA_LANGUAGES,
         source=f"Emilia, extended (arXiv 2501.15907); {_EMILIA_HOURS}",
         needs=_EMILIA_NEEDS,
         hours=113_900,
@@ -76,7 +81,7 @@ SPEECH_CARDS = (
         licence="CC-BY-4.0",
         languages=("en",),
         source="MLS (arXiv 2012.03411); the files by the card of parler-tts/mls_eng: 1,416 of train",
-        needs=_HUB,
+        needs=FROM_HUB,
         hours=45_000,
         transcripts="stripped",
     ),
@@ -105,7 +110,7 @@ SPEECH_CARDS = (
         licence="CC-BY-4.0",
         languages=("en",),
         source="LibriTTS-R (arXiv 2305.18802); hours of LibriTTS, before the filter, by its paper (arXiv 1904.02882)",
-        needs=_HUB,
+        needs=FROM_HUB,
         hours=585,
         notes="text is `text_normalized`; `libritts-r-mm-tts0` has it without outer quotation marks: `unquoted`",
     ),
@@ -122,7 +127,7 @@ SPEECH_CARDS = (
             "Common Voice (arXiv 1912.06670); `validated`, 138 files, by github.com/potsawee/tokenize-audio; hours of "
             "validated English by cv-corpus-17.0-2024-03-15.json of common-voice/cv-dataset"
         ),
-        needs=f"{_HUB}; later revisions of the repository moved the files into folders",
+        needs=f"{FROM_HUB}; later revisions of the repository moved the files into folders",
         hours=2_615,
     ),
     CorpusCard(
@@ -135,7 +140,7 @@ SPEECH_CARDS = (
         licence="CC-BY-4.0 (clean), CC-BY-SA-4.0 (clean_sa)",
         languages=("en",),
         source="The People's Speech (arXiv 2111.09344); clean and clean_sa as in github.com/potsawee/tokenize-audio",
-        needs=_HUB,
+        needs=FROM_HUB,
         notes="hours of these subsets are not published: `audio-tokenize plan peoples-speech-clean --hours H`",
     ),
     CorpusCard(
@@ -146,10 +151,7 @@ SPEECH_CARDS = (
         files=("**/cvss_*_en_v1.0/*.tsv", "**/validated.tsv"),
         reader="cvss",
         licence="CC-BY-4.0 (translations), CC0-1.0 (Common Voice)",
-        languages=(
-            *("ar", "ca", "cy", "de", "es", "et", "fa", "fr", "id", "it", "ja"),
-            *("lv", "mn", "nl", "pt", "ru", "sl", "sv", "ta", "tr", "zh"),
-        ),
+        languages=CVSS_LANGUAGES,
         source="CVSS (arXiv 2201.03713); hours of both sides by the README of github.com/google-research-datasets/cvss",
         needs=(
             "cvss_t_XX_en_v1.0.tar.gz from the README of the repository and Common Voice 4 of language XX from "

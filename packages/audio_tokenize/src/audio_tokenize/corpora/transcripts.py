@@ -23,12 +23,12 @@ def _unquoted(text: str) -> str:
     return text.strip().strip('"').strip("'")
 
 
-def _as_published(text: str) -> str:
+def _verbatim(text: str) -> str:
     return text
 
 
 TRANSCRIPT_RULES: Mapping[str, TranscriptRule] = {
-    "as-published": _as_published,
+    "verbatim": _verbatim,
     "stripped": str.strip,
     "one-space": _without_one_space,
     "leading-space": _with_leading_space,
@@ -37,7 +37,7 @@ TRANSCRIPT_RULES: Mapping[str, TranscriptRule] = {
 }
 """By name.
 
-- `as-published`: every character. Emilia's transcripts begin with a space, which the released SODA models were trained
+- `verbatim`: every character. Emilia's transcripts begin with a space, which the released SODA models were trained
   on.
 - `stripped`: no white space at either end.
 - `one-space`: one space less at either end, where there is one: as in the published `emilia-mm-pretrain-fix`.

@@ -67,7 +67,7 @@ def build_dataset(
         layout: Name of a document layout, `audio_first` if `None`; or several, and every group becomes a document in
             each of them. Those share their `base_id`.
         grouping: Name in `GROUPINGS`, `utterance` if `None`.
-        transcript: Name in `TRANSCRIPT_RULES`, `as-published` if `None`.
+        transcript: Name in `TRANSCRIPT_RULES`, `verbatim` if `None`.
         num_codebooks: Leading codebooks to keep, 8 if `None`.
         begin_of_text: `double` puts one more before each document, as the Marin tokenizer does.
         text_spaces: Spaces around each text of layout `text`, see `layouts.plain_text`.
@@ -200,10 +200,10 @@ class _Builder:
     def documents(self, items: Iterator[_Item]) -> Iterator[Document]:
         """The documents of `items`, in order."""
         while batch := list(islice(items, _DOCUMENTS_PER_BATCH)):
-            spelled = [self._spelled(item) for item in batch]
-            texts = list(dict.fromkeys(chain.from_iterable(spelled)))
+            rendered = [self._rendered(item) for item in batch]
+            texts = list(dict.fromkeys(chain.from_iterable(rendered)))
             ids = dict(zip(texts, self.folder.text.encode_batch(texts), strict=True))
-            for item, strings in zip(batch, spelled, strict=True):
+            for item, strings in zip(batch, rendered, strict=True):
                 yield self._document(item, [np.array(ids[string], np.int32) for string in strings])
 
     def _is_usable(self, utterance: EncodedUtterance) -> bool:
@@ -228,7 +228,7 @@ class _Builder:
             return f"must have codes 0..{vocabulary.codebook_size - 1}, got {int(codes.max())!r}"
         return None
 
-    def _spelled(self, item: _Item) -> list[str]:
+    def _rendered(self, item: _Item) -> list[str]:
         """What the text span of each utterance holds; the empty string where the layout has none."""
         group, layout = item
         if not layout.has_text:
@@ -236,7 +236,7 @@ class _Builder:
         index = {speaker: i for i, speaker in enumerate(_speakers(group))}
         names = dict(self.rules.language_names)
         return [
-            layout.spell(
+            layout.render(
                 self.rule(utterance.text),
                 speaker=index[utterance.speaker],
                 language=names.get(utterance.language, utterance.language),
@@ -267,7 +267,7 @@ class _Builder:
                 "layout": layout.name,
                 "split": first.split,
                 "recording": first.recording,
-                "phase": first.phase,
+                "frame_offset": first.frame_offset,
                 "num_codebooks": layout.kept_codebooks(self.rules.num_codebooks),
             },
         )

@@ -7,8 +7,8 @@
     consecutive_pairs   each utterance of a chapter with the next: (0, 1), (1, 2), ...
     pair                an utterance and the one it names as its `target`
 
-A group never mixes splits or phases. `utterance` and `recording` stream. The others find their members wherever they
-lie: one pass over the codes notes 16 bytes a record, then each group is read by itself, in the order in which the
+A group never mixes splits or frame offsets. `utterance` and `recording` stream. The others find their members wherever
+they lie: one pass over the codes notes 16 bytes a record, then each group is read by itself, in the order in which the
 groups first appear. Memory is bounded by that index and one group.
 
 Source: how the corpora of SODA were prepared; each entry says for which.
@@ -36,8 +36,8 @@ class Group:
     """The utterances of one document.
 
     Attributes:
-        id: Unique among the groups of a corpus, phases included.
-        base_id: What all groups share that hold renderings of the same utterances, whatever their phase or layout.
+        id: Unique among the groups of a corpus, frame offsets included.
+        base_id: What all groups share that hold renderings of the same utterances, whatever their offset or layout.
         utterances: In the order of the document.
     """
 
@@ -120,7 +120,7 @@ class Grouping:
 
 def _whole(members: Sequence[EncodedUtterance], base_id: str) -> Group:
     first = members[0]
-    suffix = "" if first.num_phases == 1 else f"+{first.phase}of{first.num_phases}"
+    suffix = "" if first.num_frame_offsets == 1 else f"+{first.frame_offset}of{first.num_frame_offsets}"
     return Group(base_id + suffix, base_id, tuple(members))
 
 
@@ -142,7 +142,7 @@ def _side_by_side(
     for common, run in groupby(utterances, key=key):
         by_part: dict[tuple[str, int], Members] = {}
         for utterance in run:
-            by_part.setdefault((utterance.split, utterance.phase), []).append(utterance)
+            by_part.setdefault((utterance.split, utterance.frame_offset), []).append(utterance)
         if _hash(common) in seen:
             first = next(iter(by_part.values()))[0]
             raise InputError(
@@ -155,7 +155,7 @@ def _side_by_side(
 
 def _anywhere(corpus: EncodedCorpus, takes: Takes, key: Callable[[EncodedUtterance], str]) -> Iterator[Members]:
     def part(utterance: EncodedUtterance) -> tuple[str, str, int]:
-        return key(utterance), utterance.split, utterance.phase
+        return key(utterance), utterance.split, utterance.frame_offset
 
     hashes, positions = array("Q"), array("Q")
     for position, utterance in enumerate(corpus):
@@ -180,7 +180,7 @@ def _with_targets(corpus: EncodedCorpus, takes: Takes) -> Iterator[Members]:
     targets = {
         utterance.id: position
         for position, utterance in enumerate(corpus)
-        if not utterance.extra.get("target") and not utterance.phase
+        if not utterance.extra.get("target") and not utterance.frame_offset
     }
     with RecordReader(corpus) as reader:
         for utterance in filter(takes, corpus):

@@ -28,7 +28,7 @@ class DocumentRules:
     Attributes:
         layouts: Names in `layouts.LAYOUTS`; every group is laid out in each.
         grouping: Name in `groupings.GROUPINGS`.
-        transcript: Name in `corpora.transcripts.TRANSCRIPT_RULES`: what is done to a transcript before it is spelled.
+        transcript: Name in `corpora.transcripts.TRANSCRIPT_RULES`: what is done to a transcript before it is tokenized.
         num_codebooks: Leading codebooks to keep.
         language_names: What a language is called in documents, as `(code, name)`, where that is not its code.
         begin_of_text: `double` puts one more before each document.
@@ -37,7 +37,7 @@ class DocumentRules:
 
     layouts: tuple[str, ...] = ("audio_first",)
     grouping: str = "utterance"
-    transcript: str = "as-published"
+    transcript: str = "verbatim"
     num_codebooks: int = 8
     language_names: tuple[tuple[str, str], ...] = ()
     begin_of_text: BeginOfText = "single"
@@ -94,7 +94,7 @@ DATASET_PRESETS: dict[str, DatasetPreset] = {
             _EMILIA,
             DocumentRules(BOTH_ORDERS, "prefix", "leading-space"),
             note="with the stray space that transcripts begin with; the released models were trained on it. A space at "
-            "the end is there only if the codes were encoded with `as-published` transcripts",
+            "the end is there only if the codes were encoded with `verbatim` transcripts",
         ),
         DatasetPreset("emilia-mm-pretrain-fix", _EMILIA, DocumentRules(BOTH_ORDERS, "prefix", "one-space")),
         DatasetPreset("emilia-mm-conversational", _EMILIA, DocumentRules(("conversational",), "prefix", "stripped")),

@@ -17,7 +17,7 @@ class Selection:
             LibriSpeech do: `dev-clean`.
         speakers: Who speaks.
         languages: Codes of languages.
-        phases: Indices of phases.
+        frame_offsets: Indices of frame offsets.
         holdout_fraction: Share of documents set apart by a hash of their base id, the same in every dataset that is
             built with this fraction, whatever its layout.
         heldout: Take the documents set apart instead of the others.
@@ -26,7 +26,7 @@ class Selection:
     splits: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
-    phases: tuple[int, ...] = ()
+    frame_offsets: tuple[int, ...] = ()
     holdout_fraction: float = 0.0
     heldout: bool = False
 
@@ -44,7 +44,7 @@ class Selection:
                 (set(self.splits), (utterance.split, utterance.extra.get("subset"))),
                 (set(self.speakers), (utterance.speaker,)),
                 (set(self.languages), (utterance.language,)),
-                (set(self.phases), (utterance.phase,)),
+                (set(self.frame_offsets), (utterance.frame_offset,)),
             )
         )
 
@@ -60,7 +60,7 @@ class Selection:
             path: Where it lies.
             grouping: Name of the grouping.
         """
-        known: dict[str, set[str]] = {"split": set(), "speaker": set(), "language": set(), "phase": set()}
+        known: dict[str, set[str]] = {"split": set(), "speaker": set(), "language": set(), "frame_offset": set()}
         num_chosen = 0
         for utterance in utterances:
             num_chosen += self.takes(utterance)

@@ -156,7 +156,7 @@ class _PlainTexts:
 
     def encode(self, prepared: Sequence[Prepared]) -> list[Document]:
         begin, end = self._folder.vocabulary.begin_of_text, self._folder.vocabulary.end_of_text
-        found = self._folder.text.encode_batch([self._layout.spell(record.text) for record, _ in prepared])
+        found = self._folder.text.encode_batch([self._layout.render(record.text) for record, _ in prepared])
         return [
             Document(np.array([begin, *ids, end], np.int32), metadata=_metadata(record, "text", 0.0))
             for (record, _), ids in zip(prepared, found, strict=True)

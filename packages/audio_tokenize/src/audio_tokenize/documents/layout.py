@@ -49,12 +49,12 @@ class Span:
     Attributes:
         kind: Which of the two.
         segment: Counted from the first of its group.
-        marked: Whether start and end markers stand around it.
+        delimited: Whether start and end markers stand around it.
     """
 
     kind: Kind
     segment: int = 0
-    marked: bool = True
+    delimited: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Layout:
         transcript: What a text span holds, from `text`, `speaker` (index by first appearance in the document) and
             `language`.
         max_codebooks: Leading codebooks kept at most; `None` keeps what is asked for.
-        bounded: Whether `begin_of_text` and `end_of_text` stand around the document.
-        num_instruction_spans: Leading spans of each group that a model is given and not taught; they and
+        with_bos_eos: Whether `begin_of_text` and `end_of_text` stand around the document.
+        num_prompt_spans: Leading spans of each group that are the prompt; they and
             `begin_of_text` are masked out of the loss. With 0 every id counts.
     """
 
@@ -79,8 +79,8 @@ class Layout:
     pattern: tuple[Span, ...]
     transcript: str = "{text}"
     max_codebooks: int | None = None
-    bounded: bool = True
-    num_instruction_spans: int = 0
+    with_bos_eos: bool = True
+    num_prompt_spans: int = 0
 
     @property
     def group_size(self) -> int:
@@ -90,7 +90,7 @@ class Layout:
     @property
     def repeats(self) -> bool:
         """Whether a document may hold several groups."""
-        return all(span.marked for span in self.pattern)
+        return all(span.delimited for span in self.pattern)
 
     @property
     def has_text(self) -> bool:
@@ -106,7 +106,7 @@ class Layout:
         """How many codebooks of `num_codebooks` documents keep."""
         return min(num_codebooks, self.max_codebooks or num_codebooks)
 
-    def spell(self, text: str, *, speaker: int = 0, language: str = "") -> str:
+    def render(self, text: str, *, speaker: int = 0, language: str = "") -> str:
         """The string that a text span holds.
 
         Args:
@@ -119,11 +119,11 @@ class Layout:
         """
         return self.transcript.format(text=text, speaker=speaker, language=language)
 
-    def read_spelled(self, spelled: str) -> dict[str, str]:
-        """What a text span says, the inverse of `spell`.
+    def parse_rendered(self, rendered: str) -> dict[str, str]:
+        """What a text span says, the inverse of `render`.
 
         Args:
-            spelled: The string of a text span.
+            rendered: The string of a text span.
 
         Returns:
             Those of `text`, `speaker` and `language` that the layout's form holds.
@@ -135,10 +135,10 @@ class Layout:
             re.escape(literal) + (f"(?P<{field}>{'.*' if field == 'text' else '.*?'})" if field else "")
             for literal, field, _, _ in string.Formatter().parse(self.transcript)
         )
-        found = re.fullmatch(form, spelled, re.DOTALL)
+        found = re.fullmatch(form, rendered, re.DOTALL)
         if found is None:
             raise InputError(
-                f"a text span of layout `{self.name}` must have the form {self.transcript!r}, got {spelled!r}"
+                f"a text span of layout `{self.name}` must have the form {self.transcript!r}, got {rendered!r}"
             )
         return found.groupdict()
 
@@ -177,7 +177,7 @@ class Layout:
             begin_of_text: `double` puts one more before the document, masked where any of it is.
 
         Returns:
-            The document's ids, and for each whether it is taught, or `None` where all are.
+            The document's ids, and for each whether it counts in the loss, or `None` where all do.
 
         Raises:
             InputError: As for `build`.
@@ -185,11 +185,11 @@ class Layout:
         parts = self._parts(segments, vocabulary, num_codebooks)
         added = np.array([vocabulary.begin_of_text] * (begin_of_text == "double"), np.int32)
         ids = np.concatenate([added, self._join(parts, vocabulary, end=True)])
-        if not self.num_instruction_spans:
+        if not self.num_prompt_spans:
             return ids, None
-        taught = [i % len(self.pattern) >= self.num_instruction_spans for i in range(len(parts))]
-        mask = np.repeat(taught, [len(part) for part in parts])
-        before, after = [False] * (len(added) + self.bounded), [True] * self.bounded
+        in_loss = [i % len(self.pattern) >= self.num_prompt_spans for i in range(len(parts))]
+        mask = np.repeat(in_loss, [len(part) for part in parts])
+        before, after = [False] * (len(added) + self.with_bos_eos), [True] * self.with_bos_eos
         return ids, np.concatenate([before, mask, after]).astype(np.bool_)
 
     def prompt(
@@ -211,7 +211,7 @@ class Layout:
             InputError: As for `build`.
         """
         parts = self._parts(segments, vocabulary, num_codebooks)
-        start = parts[-1][: int(self.pattern[-1].marked)]
+        start = parts[-1][: int(self.pattern[-1].delimited)]
         return self._join([*parts[:-1], start], vocabulary, end=False)
 
     def parse(
@@ -239,13 +239,13 @@ class Layout:
 
     def _groups(self, reader: DocumentReader, vocabulary: Vocabulary) -> list[list[slice]]:
         """Where the content of each span lies, group by group."""
-        if self.bounded:
+        if self.with_bos_eos:
             reader.expect(vocabulary.begin_of_text)
         reader.skip(vocabulary.begin_of_text)
         groups = [[_read_span(reader, span, vocabulary) for span in self.pattern]]
-        while self.repeats and not reader.at_end(bounded=self.bounded):
+        while self.repeats and not reader.at_end(with_bos_eos=self.with_bos_eos):
             groups.append([_read_span(reader, span, vocabulary) for span in self.pattern])
-        if not self.repeats and not reader.at_end(bounded=self.bounded):
+        if not self.repeats and not reader.at_end(with_bos_eos=self.with_bos_eos):
             reader.expect(vocabulary.end_of_text)
         return groups
 
@@ -281,8 +281,8 @@ class Layout:
     def _join(
         self, parts: Sequence[Int32[np.ndarray, " _"]], vocabulary: Vocabulary, *, end: bool
     ) -> Int32[np.ndarray, " ids"]:
-        first = [vocabulary.begin_of_text] if self.bounded else []
-        last = [vocabulary.end_of_text] if self.bounded and end else []
+        first = [vocabulary.begin_of_text] if self.with_bos_eos else []
+        last = [vocabulary.end_of_text] if self.with_bos_eos and end else []
         return np.concatenate([np.array(first, np.int32), *parts, np.array(last, np.int32)])
 
 
@@ -304,7 +304,7 @@ def check_beginning(begin_of_text: str, *, has_plain_text: bool) -> None:
 
 
 def _read_span(reader: DocumentReader, span: Span, vocabulary: Vocabulary) -> slice:
-    if not span.marked:
+    if not span.delimited:
         return reader.content()
     start, end = _edges(span.kind, vocabulary)
     reader.expect(start)
@@ -322,7 +322,7 @@ def _span_ids(
         else vocabulary.audio_ids(_leading(segment.codes, num_codebooks).astype(np.int32))
     )
     start, end = _edges(span.kind, vocabulary)
-    return (np.concatenate([[start], content, [end]]) if span.marked else content).astype(np.int32)
+    return (np.concatenate([[start], content, [end]]) if span.delimited else content).astype(np.int32)
 
 
 def _leading(

@@ -29,13 +29,13 @@ LAYOUTS: dict[str, Layout] = {
         Layout("text_first", "each utterance's text, then its audio: a model learns to speak", (TEXT, AUDIO)),
         Layout("acoustic", "audio alone, every codebook asked for", (AUDIO,)),
         Layout("semantic", "audio alone, the first codebook only", (AUDIO,), max_codebooks=1),
-        Layout("text", "the text alone, without text_start and text_end", (Span("text", marked=False),)),
+        Layout("text", "the text alone, without text_start and text_end", (Span("text", delimited=False),)),
         Layout("tts0", "text_first with `[0]` before each text: one speaker", (TEXT, AUDIO), "[0]{text}"),
         Layout(
             "conversational", "text_first with the speaker's index before each text", (TEXT, AUDIO), "[{speaker}]{text}"
         ),
-        Layout("asr_evaluation", "audio_first without begin and end of text", (AUDIO, TEXT), bounded=False),
-        Layout("tts_evaluation", "text_first without begin and end of text", (TEXT, AUDIO), bounded=False),
+        Layout("asr_evaluation", "audio_first without begin and end of text", (AUDIO, TEXT), with_bos_eos=False),
+        Layout("tts_evaluation", "text_first without begin and end of text", (TEXT, AUDIO), with_bos_eos=False),
         Layout(
             "speech_translation",
             "source audio, source text, target text, target audio of pairs of utterances",
@@ -47,14 +47,14 @@ LAYOUTS: dict[str, Layout] = {
             "speech_translation, with loss on what follows the source's audio",
             _TRANSLATION,
             _LANGUAGE + "{text}",
-            num_instruction_spans=1,
+            num_prompt_spans=1,
         ),
         Layout(
             "direct_speech_translation",
             "source audio, the target's language, target audio; with loss on the target's audio",
             (AUDIO, TARGET_TEXT, TARGET_AUDIO),
             _LANGUAGE,
-            num_instruction_spans=2,
+            num_prompt_spans=2,
         ),
     )
 }

@@ -39,16 +39,16 @@ class DocumentReader:
         if self._position < len(self._ids) and self._ids[self._position] == marker:
             self._position += 1
 
-    def at_end(self, *, bounded: bool) -> bool:
+    def at_end(self, *, with_bos_eos: bool) -> bool:
         """Whether the document ends here.
 
         Args:
-            bounded: Whether `end_of_text` closes the document; it is stepped over.
+            with_bos_eos: Whether `end_of_text` closes the document; it is stepped over.
 
         Raises:
             InputError: Something follows `end_of_text`.
         """
-        if not bounded:
+        if not with_bos_eos:
             return self._position == len(self._ids)
         if self._position < len(self._ids) and self._ids[self._position] == self._vocabulary.end_of_text:
             self._position += 1

@@ -202,10 +202,10 @@ class DocumentTranscoder:
         kinds[np.isin(ids, list(self._names))] = 1
         edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(ids)]
         return "".join(
-            self._spell(int(kinds[start]), ids[start:stop]) for start, stop in pairwise(edges) if start < stop
+            self._render(int(kinds[start]), ids[start:stop]) for start, stop in pairwise(edges) if start < stop
         )
 
-    def _spell(self, kind: int, ids: Integer[np.ndarray, " ids"]) -> str:
+    def _render(self, kind: int, ids: Integer[np.ndarray, " ids"]) -> str:
         match kind:
             case 0:
                 return self._text.decode(ids.tolist())

@@ -62,7 +62,7 @@ class Unreadable:
 def read_ahead(
     items: Iterable[Utterance | _Other],
     sample_rate_hz: int,
-    level: float | None = None,
+    target_rms: float | None = None,
     *,
     ahead_seconds: float = 240.0,
     long_seconds: float = float("inf"),
@@ -70,9 +70,9 @@ def read_ahead(
     """Reads utterances in order, by threads that are up to `ahead_seconds` of audio in front.
 
     Args:
-        items: What to read; what is no utterance, nor `None`, is passed on in its place.
+        items: What to read; what is no utterance is passed on in its place.
         sample_rate_hz: Rate of the clips.
-        level: Root mean square that each clip is brought to; `None` leaves it as it was recorded.
+        target_rms: Root mean square that each clip is brought to; `None` leaves it as it was recorded.
         ahead_seconds: Bounds the memory taken; one utterance is always read ahead, however long.
         long_seconds: Utterances above this length are not read.
 
@@ -86,15 +86,16 @@ def read_ahead(
     try:
         while True:
             while waiting_seconds < ahead_seconds and len(queue) < _AHEAD_ITEMS:
-                item = next(source, None)
-                if item is None:
+                try:
+                    item = next(source)
+                except StopIteration:
                     break
                 if not isinstance(item, Utterance):
                     queue.append((0.0, item))
                 elif item.seconds > long_seconds:
                     queue.append((0.0, LongClip(item)))
                 else:
-                    queue.append((item.seconds, readers.submit(_read, item, sample_rate_hz, level)))
+                    queue.append((item.seconds, readers.submit(_read, item, sample_rate_hz, target_rms)))
                 waiting_seconds += queue[-1][0]
             if not queue:
                 return
@@ -105,7 +106,7 @@ def read_ahead(
         readers.shutdown(cancel_futures=True)
 
 
-def _read(utterance: Utterance, sample_rate_hz: int, level: float | None) -> Clip | Unreadable:
+def _read(utterance: Utterance, sample_rate_hz: int, target_rms: float | None) -> Clip | Unreadable:
     try:
         samples = load_audio(utterance.audio, sample_rate_hz, utterance.start_seconds, utterance.end_seconds)
     except InputError as error:
@@ -114,14 +115,14 @@ def _read(utterance: Utterance, sample_rate_hz: int, level: float | None) -> Cli
     check.add(samples)
     if check.problem:
         return Unreadable(utterance, f"`{utterance.audio}`: expected speech, got none: {check.problem}")
-    if level is None:
+    if target_rms is None:
         return Clip(utterance, samples)
-    return Clip(utterance, scaled(samples, level_gain(float(np.square(samples, dtype=np.float64).mean()), level)))
+    return Clip(utterance, scaled(samples, rms_gain(float(np.square(samples, dtype=np.float64).mean()), target_rms)))
 
 
-def level_gain(power: float, level: float) -> float:
-    """What brings samples of mean square `power` to a root mean square of `level`; 1 for silence, which has none."""
-    return level / sqrt(power) if power > 0 else 1.0
+def rms_gain(power: float, target_rms: float) -> float:
+    """The factor from mean square `power` to root mean square `target_rms`; 1 for silence."""
+    return target_rms / sqrt(power) if power > 0 else 1.0
 
 
 def scaled(samples: Float32[np.ndarray, " samples"], gain: float) -> Float32[np.ndarray, " samples"]:

@@ -3,7 +3,7 @@
     CODES/
       plan.json                            what was asked for; a second run must ask for the same
       inputs.json                          time stamps and samples of the recordings, by shard
-      shard-00000.arrayrecord              one record an utterance and phase
+      shard-00000.arrayrecord              one record for each utterance and frame offset
       shard-00000.json                     the shard's counts and what it skipped; its presence says the shard is whole
       shard-00001.part-00000.arrayrecord   while a shard is being encoded: what of it is done
       quarantine.jsonl                     utterances that could not be encoded, with the reason; where there are any
@@ -66,8 +66,8 @@ class EncodedUtterance:
         recording: What it was cut from; utterances of a recording lie side by side, in time order.
         split: `train` or the name of a held-out part.
         seconds: Length of the audio, without leading silence.
-        phase: Silence of `phase / num_phases` of a frame was put before the audio.
-        num_phases: Phases that the utterance was encoded at.
+        frame_offset: Silence of `frame_offset / num_frame_offsets` of a frame was put before the audio.
+        num_frame_offsets: How many offsets the utterance was encoded at.
         extra: What else the corpus says of it, by the corpus' own names.
         codes: Uint16, all codebooks of the codec.
     """
@@ -79,25 +79,40 @@ class EncodedUtterance:
     recording: str
     split: str
     seconds: float
-    phase: int
-    num_phases: int
+    frame_offset: int
+    num_frame_offsets: int
     extra: Mapping[str, Any]
     codes: UInt16[np.ndarray, "frames codebooks"]
 
     @property
     def record_id(self) -> str:
-        """Unique among the records: `id`, or `id` and phase."""
-        return self.id if self.num_phases == 1 else f"{self.id}+{self.phase}of{self.num_phases}"
+        """Unique among the records: `id`, or `id` and frame offset."""
+        return self.id if self.num_frame_offsets == 1 else f"{self.id}+{self.frame_offset}of{self.num_frame_offsets}"
 
 
 _METADATA: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "text", "speaker", "language", "recording", "split"), (str,)),
     "seconds": (float, int),
-    "phase": (int,),
-    "num_phases": (int,),
+    "frame_offset": (int,),
+    "num_frame_offsets": (int,),
     "extra": (dict,),
 }
+_RENAMED = {
+    "phase": "frame_offset",
+    "num_phases": "num_frame_offsets",
+    "speed_spread": "speed_perturbation",
+    "level": "target_rms",
+}
 _FILE_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+
+
+def with_current_keys(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a record, plan or manifest under the names they have now; an entry that has both names keeps them.
+
+    Args:
+        value: As it was read; files written before the keys were renamed have the former names.
+    """
+    return {key if _RENAMED.get(key, key) in value else _RENAMED[key]: entry for key, entry in value.items()}
 
 
 def encode_record(utterance: EncodedUtterance) -> bytes:
@@ -142,7 +157,7 @@ def decode_record(record: bytes) -> EncodedUtterance:
         )
     codes = np.frombuffer(record, "<u2", num_codebooks * num_frames, _HEADER.size).astype(np.uint16)
     try:
-        metadata = decode_object(record[codes_end:])
+        metadata = with_current_keys(decode_object(record[codes_end:]))
     except InputError as error:
         raise InputError(f"record of codes: {error.message}: encode again") from error
     wrong = set(metadata) ^ set(_METADATA) or {n for n, kinds in _METADATA.items() if type(metadata[n]) not in kinds}
@@ -158,7 +173,7 @@ class EncodedShard:
     Attributes:
         name: File name.
         num_utterances: Different utterances inside.
-        num_records: Records inside, one a phase.
+        num_records: Records inside, one for each frame offset.
         num_frames: Frames of all its records.
         seconds: Audio of all its records, without leading silence.
         num_bytes: Size of the file.
@@ -191,11 +206,11 @@ class EncodedManifest:
         licence: Of its audio and text.
         codec: `AbstractCodec.description`: at least `name`, `id`, `num_codebooks`, `codebook_size`, `sample_rate_hz`,
             `frame_rate_hz` and `attention_window_frames` (`None`: unbounded or none).
-        num_phases: Phases of a train utterance; others have one.
-        speed_spread: How far the speed of phases after the first is from 1, at most.
-        level: Root mean square that utterances were brought to; `None` leaves them as they were recorded.
+        num_frame_offsets: Frame offsets of a train utterance; others have one.
+        speed_perturbation: How far the speed of the shifted copies is from 1, at most.
+        target_rms: Root mean square that utterances were brought to; `None` leaves them as they were recorded.
         num_utterances: Different utterances.
-        num_records: Utterances times phases.
+        num_records: Utterances times their frame offsets.
         num_frames: Frames of all records.
         seconds: Audio of all records, without leading silence.
         skipped: Utterances left out, as `{"id": ..., "reason": ...}`.
@@ -207,9 +222,9 @@ class EncodedManifest:
     corpus: str
     licence: str
     codec: Mapping[str, Any]
-    num_phases: int
-    speed_spread: float
-    level: float | None
+    num_frame_offsets: int
+    speed_perturbation: float
+    target_rms: float | None
     num_utterances: int
     num_records: int
     num_frames: int
@@ -243,9 +258,10 @@ class EncodedManifest:
         Raises:
             InputError: Other fields or types, another schema version, or counts that are not those of the shards.
         """
+        value = with_current_keys(value)
         if value.get("schema_version") != SCHEMA_VERSION:
             raise InputError(f"`schema_version` must be {SCHEMA_VERSION}, got {value.get('schema_version')!r}")
-        manifest = from_json(cls, dict(value), "codes")
+        manifest = from_json(cls, value, "codes")
         for name in ("num_utterances", "num_records", "num_frames"):
             total = sum(getattr(shard, name) for shard in manifest.shards)
             if getattr(manifest, name) != total:
@@ -414,7 +430,7 @@ class _Tally:
     def counted(self, utterances: Iterable[EncodedUtterance]) -> Iterator[EncodedUtterance]:
         for utterance in utterances:
             yield utterance
-            self.num_utterances += utterance.phase == 0
+            self.num_utterances += utterance.frame_offset == 0
             self.num_records += 1
             self.num_frames += len(utterance.codes)
             self.seconds += utterance.seconds

@@ -83,7 +83,7 @@ def check_inputs(
                 f"shard {first!r} and {len(done) - 1} more: choose another folder, or delete this one to encode anew"
             )
         for index in changed:
-            EncodedShardFiles(out, index).remove_parts()
+            EncodedShardFiles(out, index).remove_chunks()
         if (states := recorded | found) != recorded:
             # The bytes do not depend on which of several jobs came first.
             write_json(path, to_json(dict(sorted(states.items()))))

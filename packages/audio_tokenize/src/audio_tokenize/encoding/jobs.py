@@ -1,7 +1,7 @@
 """Encoding a corpus: from recordings to codes on disk, resumable at any moment, by one process or many.
 
 The unit of work is a shard of the corpus. A shard is written whole and its counts after it; while it is in the making
-its finished parts are on disk (`shard_job`). So whoever is killed at any moment loses minutes at most, the next run of
+its finished chunks are on disk (`shard_job`). So whoever is killed at any moment loses minutes at most, the next run of
 the same command does what is missing and nothing twice, and the bytes are those of a run that was never disturbed.
 A shard is held by one process at a time, so many jobs can share a folder (`shard=(i, n)`); whoever finds all shards
 done writes the manifest.
@@ -38,7 +38,7 @@ from audio_tokenize.encoding.quarantine import (
 )
 from audio_tokenize.encoding.shard_encoder import ShardEvent
 from audio_tokenize.encoding.shard_files import done_shards, read_counts, remove_remains
-from audio_tokenize.encoding.shard_job import SECONDS_PER_PART, ShardJob
+from audio_tokenize.encoding.shard_job import SECONDS_PER_CHUNK, ShardJob
 
 _LOCK_NAME = ".lock"
 _NUM_SHOWN = 3
@@ -50,13 +50,13 @@ def encode_corpus(
     out: str | StoragePath,
     *,
     codec_name: str | None = None,
-    num_phases: int = 1,
-    speed_spread: float = 0.0,
-    level: float | None = None,
+    num_frame_offsets: int = 1,
+    speed_perturbation: float = 0.0,
+    target_rms: float | None = None,
     splits: Sequence[str] = (),
     max_clip_seconds: int | float | None = None,
     utterances_per_shard: int = 256,
-    seconds_per_part: float = SECONDS_PER_PART,
+    seconds_per_chunk: float = SECONDS_PER_CHUNK,
     shard: tuple[int, int] | None = None,
     engine: str = "local",
     num_workers: int | None = None,
@@ -71,18 +71,18 @@ def encode_corpus(
         codec: What encodes them. Workers load it by themselves, so for several it must be a spec or a name.
         out: Folder of the codes, a path or a URL; created.
         codec_name: What `load_codec` takes to load `codec`, where that is given as an object; recorded.
-        num_phases: Each utterance of split `train` is encoded that often, with silence of 0, 1, ... of `num_phases`
-            parts of a frame before it; frames of 80 ms make codes depend on where they begin.
-        speed_spread: Phases after the first are played at a speed within 1 ± this, drawn by a hash of the utterance's
-            id and the phase. Pitch and formants move along, as if another voice spoke: speed perturbation, a common
-            augmentation for recognition (Ko et al., Interspeech 2015).
-        level: Root mean square that each utterance is brought to, full scale being 1; `None` leaves it as it was
+        num_frame_offsets: Each utterance of split `train` is encoded N times, the i-th time after silence of i/N of a
+            frame: where a frame of 80 ms begins changes most codes.
+        speed_perturbation: The shifted copies are played at a speed within 1 ± this, drawn by a hash of the utterance's
+            id and the offset; pitch and formants change with the speed. An augmentation for recognition (Ko et al.,
+            Interspeech 2015).
+        target_rms: Root mean square that each utterance is brought to, full scale being 1; `None` leaves it as it was
             recorded. The embedded codec expects speech near 0.07.
         splits: Splits to encode; none means all.
         max_clip_seconds: Utterances above this length are cut into pieces of it, which are encoded apart; their codes
             one after the other are the utterance's. `yodas2-mm-pretrain` was made with 60. `None` encodes each in one.
         utterances_per_shard: Grain of a corpus that is listed in memory; published ones have shards of their own.
-        seconds_per_part: Audio that a kill can cost, at most, but for one utterance.
+        seconds_per_chunk: Audio that a kill can cost, at most, but for one utterance.
         shard: `(i, n)`: do every n-th shard of the corpus from the i-th on, 0 <= i < n; others do the rest.
         engine: `local` or `ray`.
         num_workers: Processes, or Ray tasks at a time; `None` is this process itself, or all of Ray's processors.
@@ -111,18 +111,18 @@ def encode_corpus(
         corpus=corpus.name,
         shards=planned_shards(shards),
         codec=planned_codec(description),
-        num_phases=num_phases,
-        speed_spread=speed_spread,
-        level=level,
+        num_frame_offsets=num_frame_offsets,
+        speed_perturbation=speed_perturbation,
+        target_rms=target_rms,
         splits=tuple(sorted(splits)),
         max_clip_seconds=None if max_clip_seconds is None else float(max_clip_seconds),
     )
     make_folder(folder)
     with exclusive(folder / _LOCK_NAME, wait=True):
-        plan.agree(folder)
+        plan.check_same_job(folder)
     check_inputs(corpus, shards, mine, folder, folder / _LOCK_NAME, verify=verify_inputs)
     if not (folder / MANIFEST_NAME).is_file():
-        job = ShardJob(corpus, shards, encoder, plan, str(folder), seconds_per_part)
+        job = ShardJob(corpus, shards, encoder, plan, str(folder), seconds_per_chunk)
         _encode(job, mine, budget, workers)
         with exclusive(folder / _LOCK_NAME, wait=True):
             _finish(corpus, description, plan, folder)
@@ -156,6 +156,44 @@ def summary(manifest: EncodedManifest) -> list[str]:
     ]
     reasons = reasons_by_count(manifest.skipped)
     return lines + [f"  skipped {number:,}: {reason}" for reason, number in reasons.items()]
+
+
+def shard_of_jobs(text: str | None) -> tuple[int, int] | None:
+    """`(i, n)` of "i/n", the share of one of n jobs; `None` stays.
+
+    Raises:
+        InputError: It is not two whole numbers.
+    """
+    if text is None:
+        return None
+    index, _, number = text.partition("/")
+    if not (index.isdecimal() and number.isdecimal()):
+        raise InputError(f"`--shard` must be I/N, e.g. 0/8 for the first of eight jobs, got {text!r}")
+    return int(index), int(number)
+
+
+def count_or_fraction(text: str) -> int | float:
+    """20 of "20", a count; 0.01 of "0.01", a fraction.
+
+    Raises:
+        InputError: It is no number.
+    """
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError as error:
+        raise InputError(f"`--max-quarantined` must be a count or a fraction, e.g. 20 or 0.01, got {text!r}") from error
+
+
+def seconds_or_none(text: str) -> float | None:
+    """10.0 of "10", and nothing of "none".
+
+    Raises:
+        InputError: It is neither.
+    """
+    try:
+        return None if text == "none" else float(text)
+    except ValueError as error:
+        raise InputError(f"`--attention-window` must be seconds or none, e.g. 10, got {text!r}") from error
 
 
 def _listed(
@@ -274,9 +312,9 @@ def _manifest(
         corpus=corpus.name,
         licence=corpus.licence,
         codec=description,
-        num_phases=plan.num_phases,
-        speed_spread=plan.speed_spread,
-        level=plan.level,
+        num_frame_offsets=plan.num_frame_offsets,
+        speed_perturbation=plan.speed_perturbation,
+        target_rms=plan.target_rms,
         num_utterances=sum(shard.num_utterances for shard in shards),
         num_records=sum(shard.num_records for shard in shards),
         num_frames=sum(shard.num_frames for shard in shards),

@@ -8,7 +8,14 @@ from typing import Any
 
 from audio_data import InputError, StoragePath, file_errors, from_json, read_json, write_sealed_json
 from audio_tokenize.corpora import CorpusShard
-from audio_tokenize.encoding.encoded import INPUTS_NAME, MANIFEST_NAME, PLAN_NAME, QUARANTINE_NAME, SCHEMA_VERSION
+from audio_tokenize.encoding.encoded import (
+    INPUTS_NAME,
+    MANIFEST_NAME,
+    PLAN_NAME,
+    QUARANTINE_NAME,
+    SCHEMA_VERSION,
+    with_current_keys,
+)
 from audio_tokenize.encoding.shard_files import EncodedShardFiles, done_shards
 
 _SHARD = re.compile(r"\.?shard-\d+\.")
@@ -22,9 +29,9 @@ class EncodePlan:
         corpus: Name of the corpus.
         shards: `(name, fingerprint)` of its shards, in order. Shard i becomes `shard-<i>.arrayrecord`.
         codec: `AbstractCodec.description` without what depends on where the weights lie.
-        num_phases: Phases of a train utterance.
-        speed_spread: How far the speed of later phases may be from 1.
-        level: Root mean square that utterances are brought to; `None` leaves them as they were recorded.
+        num_frame_offsets: How many offsets a train utterance is encoded at.
+        speed_perturbation: How far the speed of the shifted copies may be from 1.
+        target_rms: Root mean square that utterances are brought to; `None` leaves them as they were recorded.
         splits: Splits to encode; none means all.
         max_clip_seconds: Longer utterances are encoded in pieces of this length; `None`: each in one.
         schema_version: Of the codes.
@@ -33,29 +40,29 @@ class EncodePlan:
     corpus: str
     shards: tuple[tuple[str, str], ...]
     codec: Mapping[str, Any]
-    num_phases: int = 1
-    speed_spread: float = 0.0
-    level: float | None = None
+    num_frame_offsets: int = 1
+    speed_perturbation: float = 0.0
+    target_rms: float | None = None
     splits: tuple[str, ...] = ()
     max_clip_seconds: float | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        if self.num_phases < 1:
-            raise InputError(f"`num_phases` must be at least 1, got {self.num_phases!r}")
-        if self.level is not None and not 0 < self.level < 1:
-            raise InputError(f"`level` must be a root mean square between 0 and 1, got {self.level!r}")
-        if not 0 <= self.speed_spread < 0.5:
-            raise InputError(f"`speed_spread` must be in [0, 0.5), got {self.speed_spread!r}")
+        if self.num_frame_offsets < 1:
+            raise InputError(f"`num_frame_offsets` must be at least 1, got {self.num_frame_offsets!r}")
+        if self.target_rms is not None and not 0 < self.target_rms < 1:
+            raise InputError(f"`target_rms` must be a root mean square between 0 and 1, got {self.target_rms!r}")
+        if not 0 <= self.speed_perturbation < 0.5:
+            raise InputError(f"`speed_perturbation` must be in [0, 0.5), got {self.speed_perturbation!r}")
         if self.max_clip_seconds is not None and self.max_clip_seconds < 1:
             raise InputError(f"`max_clip_seconds` must be at least 1, e.g. 60, got {self.max_clip_seconds!r}")
 
-    def phases_of(self, split: str) -> int:
+    def frame_offsets_of(self, split: str) -> int:
         """How often an utterance of a split is encoded."""
-        return self.num_phases if split == "train" else 1
+        return self.num_frame_offsets if split == "train" else 1
 
-    def agree(self, out: StoragePath) -> None:
-        """Records the plan in a new folder; refuses a folder that was begun with another.
+    def check_same_job(self, out: StoragePath) -> None:
+        """Check that a folder was begun with this plan, and record the plan in a new one.
 
         Shards that are not done may have changed: a file that was cut short is replaced, and the work goes on.
 
@@ -68,7 +75,7 @@ class EncodePlan:
         path = out / PLAN_NAME
         wanted = json.loads(json.dumps(dataclasses.asdict(self)))
         remedy = "choose another folder, or delete this one to encode anew"
-        found = read_json(path, remedy=remedy) if path.exists() else None
+        found = with_current_keys(read_json(path, remedy=remedy)) if path.exists() else None
         if found is None and (taken := _taken(out)):
             raise InputError(
                 f"`{out}` holds `{taken[0]}` but no {PLAN_NAME}, so that it is no folder of codes: move that file, or "
@@ -85,7 +92,7 @@ class EncodePlan:
                     "choose another folder, or delete this one to encode anew"
                 )
             for index in changed:
-                EncodedShardFiles(out, index).remove_parts()
+                EncodedShardFiles(out, index).remove_chunks()
         if found != wanted:
             write_sealed_json(path, wanted)
 

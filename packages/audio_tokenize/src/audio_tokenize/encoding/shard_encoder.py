@@ -1,11 +1,13 @@
-"""One shard in the making: clips become records, records parts, and parts the shard."""
+"""One shard in the making: clips become records, records chunks, and chunks the shard."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import UInt16
@@ -16,10 +18,12 @@ from audio_tokenize.corpora import CorpusShard, Skipped, Utterance
 from audio_tokenize.encoding.clips import Clip, LongClip, Unreadable, batches_by_length
 from audio_tokenize.encoding.encoded import EncodedUtterance, codes_uint16
 from audio_tokenize.encoding.plan import EncodePlan
-from audio_tokenize.encoding.shard_files import EncodedShardFiles, Part, PartTrailer
+from audio_tokenize.encoding.shard_files import Chunk, ChunkTrailer, EncodedShardFiles
 from audio_tokenize.encoding.signals import Signal, long_signals_of, signals_of, speed_of
-from audio_tokenize.encoding.write_behind import WriteBehind
 
+# Writes that wait for the disk or the network.
+_MAX_WAITING = 4
+_Event = TypeVar("_Event")
 # Clips are sorted by length within a window, which also bounds what is held in memory.
 _WINDOW_SECONDS = 240.0
 _WINDOW_UTTERANCES = 64
@@ -39,7 +43,7 @@ class ShardEvent:
         state: `encoding`: some of it is done; `done`: all of it; `held`: another process is at it; `failed`: it cannot
             be read.
         source_seconds: Audio that is done since the last event, each utterance counted once.
-        encoded_seconds: Audio that was encoded since the last event, each phase counted.
+        encoded_seconds: Audio that was encoded since the last event, each shifted copy counted.
         num_entries: Entries that are done since the last event.
         quarantined: Those of them that could not be encoded, as `{"id": ..., "reason": ...}`.
         reason: Why it failed.
@@ -55,27 +59,24 @@ class ShardEvent:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A shard that is this process' own until `lock` is closed.
+class ShardLease:
+    """A shard that no other process works on until `lock` is closed.
 
     Attributes:
         files: Where it goes.
         source: The corpus' shard it is made of.
-        parts: What the parts on disk say of themselves.
+        chunks: Trailers of the chunks on disk.
         lock: Keeps others away.
     """
 
     files: EncodedShardFiles
     source: CorpusShard
-    parts: Sequence[PartTrailer]
+    chunks: Sequence[ChunkTrailer]
     lock: ExitStack
 
 
-class Unwanted:
-    """An entry of a split that is not asked for."""
-
-
-Entry = Clip | LongClip | Unreadable | Skipped | Unwanted
+Entry = Clip | LongClip | Unreadable | Skipped | None
+"""What was read of an utterance; None for one of a split that is not asked for."""
 
 
 def long_seconds(plan: EncodePlan) -> float:
@@ -84,45 +85,85 @@ def long_seconds(plan: EncodePlan) -> float:
     return _WINDOW_SECONDS if are_pieces_short else _BATCH_SECONDS
 
 
+class BackgroundWriter(Generic[_Event]):
+    """Does one thing after the other in a thread, and is never many behind; a context manager.
+
+    Leaving it waits for what was submitted: that is finished work, worth keeping even where the job is being stopped.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write-codes")
+        self._queue: deque[tuple[Future[object], _Event | None]] = deque()
+
+    def __enter__(self) -> "BackgroundWriter[_Event]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def submit(self, work: Callable[[], object], event: _Event | None = None) -> None:
+        """Does `work` after all that was submitted before.
+
+        Args:
+            work: What to do.
+            event: What `finished` is to say of it; `None` is not worth saying.
+        """
+        if len(self._queue) >= _MAX_WAITING:
+            self._queue[0][0].result()
+        self._queue.append((self._thread.submit(work), event))
+
+    def finished(self, *, wait: bool = False) -> Iterator[_Event]:
+        """The events of what has been done since; raises what went wrong there.
+
+        Args:
+            wait: For all of it.
+        """
+        while self._queue and (wait or self._queue[0][0].done()):
+            future, event = self._queue.popleft()
+            future.result()
+            if event is not None:
+                yield event
+
+
 class ShardEncoder:
-    """A claimed shard: takes what was read of it in order, and gives the writer what has become of it.
+    """Encodes a leased shard: takes its entries in order and gives the writer what is to be written.
 
     Args:
-        claim: The shard; it is released when it is written.
+        lease: The shard; it is released when it is written.
         plan: What the folder is to hold.
         codec: What encodes.
-        seconds_per_part: Audio that makes a part.
+        seconds_per_chunk: Audio that makes a chunk.
         writer: What writes.
     """
 
     def __init__(
         self,
-        claim: Claim,
+        lease: ShardLease,
         plan: EncodePlan,
         codec: AbstractCodec,
-        seconds_per_part: float,
-        writer: WriteBehind[ShardEvent],
+        seconds_per_chunk: float,
+        writer: BackgroundWriter[ShardEvent],
     ):
-        self._claim, self._plan, self._codec, self._writer = claim, plan, codec, writer
-        self._seconds_per_part = seconds_per_part
-        self._num_parts = len(claim.parts)
-        self._num_taken = sum(part.num_entries for part in claim.parts)
-        self._part = Part(arithmetic=codec.arithmetic)
+        self._lease, self._plan, self._codec, self._writer = lease, plan, codec, writer
+        self._seconds_per_chunk = seconds_per_chunk
+        self._num_chunks = len(lease.chunks)
+        self._num_taken = sum(chunk.num_entries for chunk in lease.chunks)
+        self._chunk = Chunk(arithmetic=codec.arithmetic)
         self._window: list[Clip] = []
         self._num_reported = 0
         self._skipped_reported = 0
 
     def begin(self) -> Iterator[ShardEvent]:
         """Says what an earlier run has done."""
-        for part in self._claim.parts:
-            yield self._event(part.seconds, 0.0, part.num_entries, part.skipped)
+        for chunk in self._lease.chunks:
+            yield self._event(chunk.seconds, 0.0, chunk.num_entries, chunk.skipped)
 
     def take(self, item: Entry) -> Iterator[ShardEvent]:
         """Takes the next entry; encodes when enough have come together."""
         if isinstance(item, LongClip):
             # What came before must be encoded first, since records keep the order of the corpus.
             yield from self._encode_window()
-        self._part.num_entries += 1
+        self._chunk.num_entries += 1
         self._num_taken += 1
         if isinstance(item, Clip):
             self._window.append(item)
@@ -134,43 +175,47 @@ class ShardEncoder:
             self._skip(item.id, item.reason)
         if self._is_window_full():
             yield from self._encode_window()
-        if self._part.seconds >= self._seconds_per_part and not self._window:
+        if self._chunk.seconds >= self._seconds_per_chunk and not self._window:
             yield self._progress(0.0, 0.0)
-            self._writer.submit(partial(self._claim.files.write_part, self._num_parts, self._part))
-            self._num_parts += 1
-            self._part = Part(arithmetic=self._codec.arithmetic)
+            self._writer.submit(partial(self._lease.files.write_chunk, self._num_chunks, self._chunk))
+            self._num_chunks += 1
+            self._chunk = Chunk(arithmetic=self._codec.arithmetic)
             self._num_reported = self._skipped_reported = 0
 
     def end(self, reason: str) -> Iterator[ShardEvent]:
         """Write the shard, or release it where it could not be read to its end."""
-        index = self._claim.files.index
+        index = self._lease.files.index
         if reason:
-            self._writer.submit(self._claim.lock.close, ShardEvent(index, "failed", reason=reason))
+            self._writer.submit(self._lease.lock.close, ShardEvent(index, "failed", reason=reason))
             return
         yield from self._encode_window()
-        self._writer.submit(partial(self._finish, self._part), ShardEvent(index, "done"))
+        self._writer.submit(partial(self._finish, self._chunk), ShardEvent(index, "done"))
 
-    def _finish(self, last: Part) -> None:
-        self._claim.files.finish(last, self._claim.source.name, self._num_taken)
-        self._claim.lock.close()
+    def _finish(self, last: Chunk) -> None:
+        self._lease.files.finish(last, self._lease.source.name, self._num_taken)
+        self._lease.lock.close()
 
     def _skip(self, name: str, reason: str) -> None:
-        self._part.skipped.append({"id": name, "reason": reason})
+        self._chunk.skipped.append({"id": name, "reason": reason})
 
     def _is_window_full(self) -> bool:
         seconds = sum(len(clip.samples) for clip in self._window) / self._codec.sample_rate_hz
-        left = min(_WINDOW_SECONDS, self._seconds_per_part - self._part.seconds)
+        left = min(_WINDOW_SECONDS, self._seconds_per_chunk - self._chunk.seconds)
         return len(self._window) == _WINDOW_UTTERANCES or (seconds > 0 and seconds >= left)
 
     def _encode_window(self) -> Iterator[ShardEvent]:
-        """Encodes all phases of a few clips, signals of similar length together; keeps their order."""
+        """Encodes a few clips at all frame offsets, signals of similar length together; keeps their order."""
         rate_hz, plan = self._codec.sample_rate_hz, self._plan
-        jobs = [(clip, phase) for clip in self._window for phase in range(plan.phases_of(clip.utterance.split))]
-        signals = [signals_of(clip, phase, plan, self._codec) for clip, phase in jobs]
+        jobs = [
+            (clip, frame_offset)
+            for clip in self._window
+            for frame_offset in range(plan.frame_offsets_of(clip.utterance.split))
+        ]
+        signals = [signals_of(clip, frame_offset, plan, self._codec) for clip, frame_offset in jobs]
         codes = self._encode([signal for pieces in signals for signal in pieces])
-        for (clip, phase), pieces in zip(jobs, signals, strict=True):
-            seconds = len(clip.samples) / rate_hz / speed_of(clip.utterance, phase, plan)
-            self._add(clip.utterance, phase, seconds, list(islice(codes, len(pieces))))
+        for (clip, frame_offset), pieces in zip(jobs, signals, strict=True):
+            seconds = len(clip.samples) / rate_hz / speed_of(clip.utterance, frame_offset, plan)
+            self._add(clip.utterance, frame_offset, seconds, list(islice(codes, len(pieces))))
         source_seconds = sum(len(clip.samples) for clip in self._window) / rate_hz
         encoded_seconds = sum(len(signal) for pieces in signals for signal in pieces) / rate_hz
         self._window = []
@@ -185,28 +230,28 @@ class ShardEncoder:
         return iter([encoded[i] for i in range(len(signals))])
 
     def _encode_long(self, utterance: Utterance) -> Iterator[ShardEvent]:
-        """Encodes all phases of an utterance as streams; all of them or, where its audio has a fault, none."""
+        """Encodes an utterance at all frame offsets as streams: all or, where its audio has a fault, none."""
         plan, rate_hz = self._plan, self._codec.sample_rate_hz
-        num_samples, phases = 0, []
+        num_samples, copies = 0, []
         try:
-            for phase in range(plan.phases_of(utterance.split)):
+            for frame_offset in range(plan.frame_offsets_of(utterance.split)):
                 codes: list[_Codes] = []
-                for blocks in long_signals_of(utterance, phase, plan, self._codec, _BLOCK_SECONDS):
+                for blocks in long_signals_of(utterance, frame_offset, plan, self._codec, _BLOCK_SECONDS):
                     stream = self._codec.encoder_stream()
                     for block in blocks:
                         codes.append(codes_uint16(stream.push(block)))
-                        num_samples += len(block) if phase == 0 else 0
-                        yield self._progress(len(block) / rate_hz if phase == 0 else 0.0, len(block) / rate_hz)
+                        num_samples += len(block) if frame_offset == 0 else 0
+                        yield self._progress(len(block) / rate_hz if frame_offset == 0 else 0.0, len(block) / rate_hz)
                     codes.append(codes_uint16(stream.finish()))
-                phases.append(codes)
+                copies.append(codes)
         except InputError as error:
             self._skip(utterance.id, error.message)
             return
-        for phase, codes in enumerate(phases):
-            self._add(utterance, phase, num_samples / rate_hz / speed_of(utterance, phase, plan), codes)
+        for frame_offset, codes in enumerate(copies):
+            self._add(utterance, frame_offset, num_samples / rate_hz / speed_of(utterance, frame_offset, plan), codes)
 
-    def _add(self, utterance: Utterance, phase: int, seconds: float, codes: Sequence[_Codes]) -> None:
-        self._part.records.append(
+    def _add(self, utterance: Utterance, frame_offset: int, seconds: float, codes: Sequence[_Codes]) -> None:
+        self._chunk.records.append(
             EncodedUtterance(
                 id=utterance.id,
                 text=utterance.text,
@@ -215,19 +260,19 @@ class ShardEncoder:
                 recording=utterance.recording,
                 split=utterance.split,
                 seconds=seconds,
-                phase=phase,
-                num_phases=self._plan.phases_of(utterance.split),
+                frame_offset=frame_offset,
+                num_frame_offsets=self._plan.frame_offsets_of(utterance.split),
                 extra=dict(utterance.extra),
                 codes=np.concatenate(codes),
             )
         )
 
     def _progress(self, source_seconds: float, encoded_seconds: float) -> ShardEvent:
-        part = self._part
-        part.seconds += source_seconds
-        num_entries, self._num_reported = part.num_entries - self._num_reported, part.num_entries
-        skipped, self._skipped_reported = part.skipped[self._skipped_reported :], len(part.skipped)
+        chunk = self._chunk
+        chunk.seconds += source_seconds
+        num_entries, self._num_reported = chunk.num_entries - self._num_reported, chunk.num_entries
+        skipped, self._skipped_reported = chunk.skipped[self._skipped_reported :], len(chunk.skipped)
         return self._event(source_seconds, encoded_seconds, num_entries, skipped)
 
     def _event(self, source: float, encoded: float, num_entries: int, skipped: Sequence[Mapping]) -> ShardEvent:
-        return ShardEvent(self._claim.files.index, "encoding", source, encoded, num_entries, tuple(skipped))
+        return ShardEvent(self._lease.files.index, "encoding", source, encoded, num_entries, tuple(skipped))

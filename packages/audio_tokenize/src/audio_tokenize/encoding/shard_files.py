@@ -1,4 +1,4 @@
-"""The files of one shard of codes: parts while it is being encoded, then the shard and its counts."""
+"""The files of one shard of codes: chunks while it is being encoded, then the shard and its counts."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ _NUM_REQUESTS = 16
 
 
 @dataclass
-class Part:
+class Chunk:
     """Records of a run of a shard's entries, and what else is known of the run.
 
     Attributes:
@@ -55,8 +55,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class PartTrailer:
-    """The last record of a part, as JSON: what `Part` says beside its records."""
+class ChunkTrailer:
+    """The last record of a chunk, as JSON: what `Chunk` says beside its records."""
 
     num_entries: int
     seconds: float
@@ -67,8 +67,8 @@ class PartTrailer:
 class EncodedShardFiles:
     """Where a shard of codes lies.
 
-    A part is one file, so that it is there or not: its records, then a last one that says what the part took. The shard
-    is its parts one after the other, whatever they were cut into.
+    A chunk is one file (`shard-00000.part-00000.arrayrecord`), so that it is there or not: its records, then a last one
+    that says which entries it took. The shard is its chunks one after the other, wherever they were cut.
 
     Args:
         out: Folder of the codes.
@@ -97,34 +97,34 @@ class EncodedShardFiles:
             check_shard(shard)
         return shard
 
-    def parts(self) -> list["PartTrailer"]:
-        """What the parts on disk say of themselves.
+    def chunks(self) -> list["ChunkTrailer"]:
+        """The trailers of the chunks on disk.
 
         Raises:
-            InputError: A part is damaged.
+            InputError: A chunk is damaged.
         """
-        return [trailer for _, trailer in self._parts_on_disk()]
+        return [trailer for _, trailer in self._chunks_on_disk()]
 
-    def write_part(self, number: int, part: Part) -> None:
-        """Writes part `number`, whole or not at all.
+    def write_chunk(self, number: int, chunk: Chunk) -> None:
+        """Writes chunk `number`, whole or not at all.
 
         Raises:
             InputError: The disk or the store refuses.
         """
-        trailer = PartTrailer(part.num_entries, part.seconds, tuple(part.skipped), part.arithmetic)
+        trailer = ChunkTrailer(chunk.num_entries, chunk.seconds, tuple(chunk.skipped), chunk.arithmetic)
         content = json.dumps(dataclasses.asdict(trailer)).encode()
-        write_records(self._part(number), [*map(encode_record, part.records), content])
+        write_records(self._chunk(number), [*map(encode_record, chunk.records), content])
 
-    def finish(self, last: Part, source: str, num_entries: int) -> EncodedShard:
-        """Makes the shard of its parts and removes them; killed on the way, it can be done again.
+    def finish(self, last: Chunk, source: str, num_entries: int) -> EncodedShard:
+        """Joins the chunks to the shard and removes them; killed on the way, it can be done again.
 
         On an object store, which has no locks, another process may have worked on the same shard: one that is whole
-        stays as it is, and parts that are not this process' own are no shard.
+        stays as it is, and chunks that another process wrote are refused.
 
         Args:
-            last: What comes after the parts on disk.
+            last: What comes after the chunks on disk.
             source: Name of the corpus' shard.
-            num_entries: Entries that the parts on disk and the last one must have taken.
+            num_entries: Entries that the chunks on disk and the last one must have taken.
 
         Returns:
             Its counts.
@@ -134,48 +134,48 @@ class EncodedShardFiles:
         """
         if self.is_done():
             return self.counts()
-        parts = self.parts()
-        found = sum(part.num_entries for part in parts) + last.num_entries
+        chunks = self.chunks()
+        found = sum(chunk.num_entries for chunk in chunks) + last.num_entries
         if found != num_entries:
             raise InputError(
                 f"parts of `{self._out / self._stem}` must hold {num_entries} entries of `{source}`, got {found!r}: "
                 "another process works on this shard; let one end, then run the same command again"
             )
-        skipped = [entry for part in parts for entry in part.skipped]
+        skipped = [entry for chunk in chunks for entry in chunk.skipped]
         counts = write_shard(self._out / f"{self._stem}.arrayrecord", self._all(last), [*skipped, *last.skipped])
-        arithmetic = distinct([*(part.arithmetic for part in parts), last.arithmetic])
+        arithmetic = distinct([*(chunk.arithmetic for chunk in chunks), last.arithmetic])
         counts = dataclasses.replace(counts, source=source, arithmetic=arithmetic)
         write_sealed_json(self._counts, dataclasses.asdict(counts))
-        self.remove_parts()
+        self.remove_chunks()
         return counts
 
-    def remove_parts(self) -> None:
+    def remove_chunks(self) -> None:
         """Forgets what was done of the shard."""
-        for path in reversed(list(self._part_paths())):
+        for path in reversed(list(self._chunk_paths())):
             remove_file(path)
 
-    def _all(self, last: Part) -> Iterator[EncodedUtterance]:
-        for records, _ in self._parts_on_disk():
+    def _all(self, last: Chunk) -> Iterator[EncodedUtterance]:
+        for records, _ in self._chunks_on_disk():
             yield from records
         yield from last.records
 
-    def _parts_on_disk(self) -> Iterator[tuple[list[EncodedUtterance], "PartTrailer"]]:
-        for path in self._part_paths():
+    def _chunks_on_disk(self) -> Iterator[tuple[list[EncodedUtterance], "ChunkTrailer"]]:
+        for path in self._chunk_paths():
             with file_errors(path, f"delete the parts of `{self._stem}` and run the same command again"):
                 *records, trailer = read_records(fetch(path), bytes)
-                found = from_json(PartTrailer, decode_object(trailer), "part")
+                found = from_json(ChunkTrailer, decode_object(trailer), "chunk")
                 if found.num_entries < 0 or found.seconds < 0:
                     raise InputError(f"a part must have counts from 0, got {found!r:.200}")
                 utterances = [decode_record(record) for record in records]
             yield utterances, found
 
-    def _part_paths(self) -> Iterator[StoragePath]:
+    def _chunk_paths(self) -> Iterator[StoragePath]:
         number = 0
-        while self._part(number).is_file():
-            yield self._part(number)
+        while self._chunk(number).is_file():
+            yield self._chunk(number)
             number += 1
 
-    def _part(self, number: int) -> StoragePath:
+    def _chunk(self, number: int) -> StoragePath:
         return self._out / f"{self._stem}.part-{number:05d}.arrayrecord"
 
     @property

@@ -2,7 +2,7 @@
 
 Threads read and resample ahead of the codec, across the end of a shard; clips of similar length go through it together;
 another thread writes. Memory is bounded by seconds of audio: utterances too long to be held are encoded as a stream.
-Every ten minutes of audio become a part on disk, and a killed job goes on behind the last part, without looking at the
+Every ten minutes of audio become a chunk on disk, and a killed job goes on after the last one, without looking at the
 audio before.
 
 Where it was stopped changes which clips come together in a batch, and nothing else. The embedded codec decides
@@ -25,11 +25,10 @@ from audio_tokenize.corpora import AbstractCorpus, CorpusShard, Skipped, Utteran
 from audio_tokenize.encoding.clips import read_ahead
 from audio_tokenize.encoding.locks import exclusive
 from audio_tokenize.encoding.plan import EncodePlan
-from audio_tokenize.encoding.shard_encoder import Claim, ShardEncoder, ShardEvent, Unwanted, long_seconds
+from audio_tokenize.encoding.shard_encoder import BackgroundWriter, ShardEncoder, ShardEvent, ShardLease, long_seconds
 from audio_tokenize.encoding.shard_files import EncodedShardFiles
-from audio_tokenize.encoding.write_behind import WriteBehind
 
-SECONDS_PER_PART = 600.0
+SECONDS_PER_CHUNK = 600.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ShardJob:
         codec: What encodes.
         plan: What the folder is to hold.
         out: The folder, a path or a URL.
-        seconds_per_part: Audio that a kill can cost, at most, but for one utterance.
+        seconds_per_chunk: Audio that a kill can cost, at most, but for one utterance.
     """
 
     corpus: AbstractCorpus
@@ -50,7 +49,7 @@ class ShardJob:
     codec: codecs.CodecSpec | AbstractCodec
     plan: EncodePlan
     out: str
-    seconds_per_part: float = SECONDS_PER_PART
+    seconds_per_chunk: float = SECONDS_PER_CHUNK
 
     def load_codec(self) -> AbstractCodec:
         """The codec, loaded where only its spec is given."""
@@ -73,15 +72,15 @@ def encode_shards(job: ShardJob, codec: AbstractCodec, indices: Iterable[int]) -
     """
     with ExitStack() as stack:
         source = stack.enter_context(closing(_entries(job, indices)))
-        writer = stack.enter_context(WriteBehind[ShardEvent]())
-        clips = read_ahead(source, codec.sample_rate_hz, job.plan.level, long_seconds=long_seconds(job.plan))
+        writer = stack.enter_context(BackgroundWriter[ShardEvent]())
+        clips = read_ahead(source, codec.sample_rate_hz, job.plan.target_rms, long_seconds=long_seconds(job.plan))
         shard: ShardEncoder | None = None
         for item in stack.enter_context(closing(clips)):
             yield from writer.finished()
             if isinstance(item, ShardEvent):
                 yield item
-            elif isinstance(item, Claim):
-                shard = ShardEncoder(item, job.plan, codec, job.seconds_per_part, writer)
+            elif isinstance(item, ShardLease):
+                shard = ShardEncoder(item, job.plan, codec, job.seconds_per_chunk, writer)
                 yield from shard.begin()
             elif shard is not None:
                 yield from shard.end(item.reason) if isinstance(item, _End) else shard.take(item)
@@ -95,11 +94,11 @@ class _End:
     reason: str = ""
 
 
-_Entry = Utterance | Skipped | Unwanted | Claim | _End | ShardEvent
+_Entry = Utterance | Skipped | None | ShardLease | _End | ShardEvent
 
 
 def _entries(job: ShardJob, indices: Iterable[int]) -> Generator[_Entry, None, None]:
-    """The entries of all shards that can be claimed, behind those that parts on disk already took."""
+    """The entries of all shards that no other process holds, after those that chunks on disk already hold."""
     out = storage_path(job.out)
     with ExitStack() as locks:
         for index in indices:
@@ -111,18 +110,18 @@ def _entries(job: ShardJob, indices: Iterable[int]) -> Generator[_Entry, None, N
                 lock.close()
                 yield ShardEvent(index, "done")
             else:
-                claim = Claim(files, job.shards[index], files.parts(), lock)
-                yield claim
-                yield from _entries_of(claim, job)
+                lease = ShardLease(files, job.shards[index], files.chunks(), lock)
+                yield lease
+                yield from _entries_of(lease, job)
 
 
-def _entries_of(claim: Claim, job: ShardJob) -> Iterator[_Entry]:
-    num_taken = sum(part.num_entries for part in claim.parts)
+def _entries_of(lease: ShardLease, job: ShardJob) -> Iterator[_Entry]:
+    num_taken = sum(chunk.num_entries for chunk in lease.chunks)
     splits = job.plan.splits
     try:
-        for entry in islice(job.corpus.read(claim.source), num_taken, None):
+        for entry in islice(job.corpus.read(lease.source), num_taken, None):
             is_wanted = isinstance(entry, Skipped) or not splits or entry.split in splits
-            yield entry if is_wanted else Unwanted()
+            yield entry if is_wanted else None
     except InputError as error:
         yield _End(error.message)
     else:

@@ -1,4 +1,4 @@
-"""The signals that an utterance is encoded as: its phases, each whole or in pieces."""
+"""The signals that an utterance is encoded as: one for each frame offset, whole or in pieces."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -13,27 +13,27 @@ from audio_data import InputError
 from audio_tokenize.audio_files.mixing import SoundCheck
 from audio_tokenize.codecs.base import AbstractCodec
 from audio_tokenize.corpora import Utterance
-from audio_tokenize.encoding.clips import Clip, level_gain, scaled
+from audio_tokenize.encoding.clips import Clip, rms_gain, scaled
 from audio_tokenize.encoding.plan import EncodePlan
 from audio_tokenize.waveform import audio_pieces, resample
 
 Signal = Float32[np.ndarray, " _"]
 
 
-def speed_of(utterance: Utterance, phase: int, plan: EncodePlan) -> float:
-    """Speed that a phase is played at, 1 being as recorded: drawn by a hash of the utterance's id and the phase."""
-    if phase == 0 or not plan.speed_spread:
+def speed_of(utterance: Utterance, frame_offset: int, plan: EncodePlan) -> float:
+    """Speed of the copy at a frame offset, 1 being as recorded: drawn by a hash of its id and the offset."""
+    if frame_offset == 0 or not plan.speed_perturbation:
         return 1.0
-    drawn = int.from_bytes(hashlib.sha256(f"{utterance.id}/{phase}".encode()).digest()[:8]) / 2**64
-    return 1.0 + plan.speed_spread * (2.0 * drawn - 1.0)
+    drawn = int.from_bytes(hashlib.sha256(f"{utterance.id}/{frame_offset}".encode()).digest()[:8]) / 2**64
+    return 1.0 + plan.speed_perturbation * (2.0 * drawn - 1.0)
 
 
-def signals_of(clip: Clip, phase: int, plan: EncodePlan, codec: AbstractCodec) -> list[Signal]:
-    """A phase of a clip: the silence that shifts its frames, then its samples at the phase's speed.
+def signals_of(clip: Clip, frame_offset: int, plan: EncodePlan, codec: AbstractCodec) -> list[Signal]:
+    """A clip at one frame offset: the silence that shifts its frames, then its samples at the speed of the copy.
 
     Args:
-        clip: At the codec's rate and the plan's level.
-        phase: Which.
+        clip: At the codec's rate and the plan's RMS.
+        frame_offset: Which.
         plan: Of the job.
         codec: What will encode them.
 
@@ -41,9 +41,9 @@ def signals_of(clip: Clip, phase: int, plan: EncodePlan, codec: AbstractCodec) -
         What is encoded apart: one signal, or several where the clip is longer than the plan's `max_clip_seconds`.
     """
     rate_hz = codec.sample_rate_hz
-    samples = resample(clip.samples, rate_hz, round(rate_hz / speed_of(clip.utterance, phase, plan)))
-    if phase:
-        samples = np.concatenate([_silence(phase, plan, codec), samples])
+    samples = resample(clip.samples, rate_hz, round(rate_hz / speed_of(clip.utterance, frame_offset, plan)))
+    if frame_offset:
+        samples = np.concatenate([_silence(frame_offset, plan, codec), samples])
     size = _max_samples(plan, codec)
     if size is None or len(samples) <= size:
         return [samples]
@@ -51,13 +51,13 @@ def signals_of(clip: Clip, phase: int, plan: EncodePlan, codec: AbstractCodec) -
 
 
 def long_signals_of(
-    utterance: Utterance, phase: int, plan: EncodePlan, codec: AbstractCodec, block_seconds: float
+    utterance: Utterance, frame_offset: int, plan: EncodePlan, codec: AbstractCodec, block_seconds: float
 ) -> Iterator[Iterator[Signal]]:
-    """The signals of `signals_of`, to the bit but for the gain of a level, with memory bounded by a block.
+    """The signals of `signals_of`, to the bit but for the gain, with memory bounded by a block.
 
     Args:
         utterance: What to read.
-        phase: Which.
+        frame_offset: Which.
         plan: Of the job.
         codec: What will encode them.
         block_seconds: Length of a block, but for the last one of a signal.
@@ -69,12 +69,12 @@ def long_signals_of(
         InputError: The audio cannot be read, or holds no sound.
     """
     rate_hz = codec.sample_rate_hz
-    gain = 1.0 if plan.level is None else level_gain(_power(_pieces(utterance, rate_hz)), plan.level)
+    gain = 1.0 if plan.target_rms is None else rms_gain(_power(_pieces(utterance, rate_hz)), plan.target_rms)
     pieces = _pieces(utterance, rate_hz)
-    if plan.level is not None:
+    if plan.target_rms is not None:
         pieces = (scaled(piece, gain) for piece in pieces)
-    pieces = _at_rate(pieces, rate_hz, round(rate_hz / speed_of(utterance, phase, plan)))
-    shifted = chain([_silence(phase, plan, codec)], pieces)
+    pieces = _at_rate(pieces, rate_hz, round(rate_hz / speed_of(utterance, frame_offset, plan)))
+    shifted = chain([_silence(frame_offset, plan, codec)], pieces)
     size = _max_samples(plan, codec)
     block = round(block_seconds * rate_hz)
     blocks = _Blocks(shifted)
@@ -144,8 +144,8 @@ def _at_rate(pieces: Iterator[Signal], from_hz: int, to_hz: int) -> Iterator[Sig
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _silence(phase: int, plan: EncodePlan, codec: AbstractCodec) -> Signal:
-    return np.zeros(codec.samples_per_frame * phase // plan.num_phases, np.float32)
+def _silence(frame_offset: int, plan: EncodePlan, codec: AbstractCodec) -> Signal:
+    return np.zeros(codec.samples_per_frame * frame_offset // plan.num_frame_offsets, np.float32)
 
 
 def _max_samples(plan: EncodePlan, codec: AbstractCodec) -> int | None:

@@ -106,7 +106,9 @@ def _from_folder(source: StoragePath, index: int, vocabulary: str | StoragePath 
 
 def _from_codes(corpus: EncodedCorpus, index: int) -> Excerpt:
     utterance = corpus[_check_index(index, len(corpus), corpus.path)]
-    metadata = {name: getattr(utterance, name) for name in ("id", "speaker", "language", "recording", "split", "phase")}
+    metadata = {
+        name: getattr(utterance, name) for name in ("id", "speaker", "language", "recording", "split", "frame_offset")
+    }
     passages = (
         Passage("text", None, None, utterance.text),
         Passage("audio", None, None, codes=utterance.codes),

@@ -337,7 +337,7 @@ def _layouts(figures: Mapping[str, Figure], num_codebooks: int) -> dict[str, Lay
 
 def _layout_tokens(layout: Layout, figures: Mapping[str, Figure], num_codebooks: int) -> LayoutTokens:
     audio = figures["frames"].value * layout.kept_codebooks(num_codebooks)
-    markers = 2 * sum(span.marked for span in layout.pattern) + 2 * layout.bounded
+    markers = 2 * sum(span.delimited for span in layout.pattern) + 2 * layout.with_bos_eos
     return LayoutTokens(
         audio=int(audio * sum(span.kind == "audio" for span in layout.pattern)),
         text=int(figures["text_tokens"].value * sum(span.kind == "text" for span in layout.pattern)),

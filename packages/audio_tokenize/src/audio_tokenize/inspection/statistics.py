@@ -75,7 +75,7 @@ class CorpusStatistics:
         name: Of the corpus or dataset.
         form: Which of the two.
         facts: What its manifest says: licence, codec, vocabulary, provenance, fingerprint.
-        num_documents: Documents, or of codes records: an utterance counts once a phase.
+        num_documents: Documents, or of codes records: an utterance counts once a frame offset.
         num_utterances: Different utterances of codes; spans of audio of documents, or of text where there is no audio.
         num_skipped: Utterances that were left out when the codes were made.
         audio_seconds: Of all documents.
@@ -194,7 +194,7 @@ def _count_codes(corpus: EncodedCorpus) -> CorpusStatistics:
             for utterance in utterances:
                 seen.add(utterance.seconds, utterance.text, vars(utterance))
             progress.advance(len(utterances))
-    settings = ("num_phases", "speed_spread", "level", "max_clip_seconds")
+    settings = ("num_frame_offsets", "speed_perturbation", "target_rms", "max_clip_seconds")
     return CorpusStatistics(
         name=manifest.corpus,
         form="codes",

@@ -103,7 +103,9 @@ class VocabularyFolder:
         Raises:
             InputError: Codes of another codec, or no text.
         """
-        records = [(u.split, u.text) for corpus in corpora for u in _of_codec(corpus, codec.codec_id) if u.phase == 0]
+        records = [
+            (u.split, u.text) for corpus in corpora for u in _of_codec(corpus, codec.codec_id) if u.frame_offset == 0
+        ]
         train = [text for split, text in records if split == "train"]
         text = SentencePieceText.train(train or [text for _, text in records], num_pieces)
         vocabulary = Vocabulary.compact(

@@ -144,7 +144,7 @@ _YODAS = Tokenization(
     produces=tuple(f"yodas2/{language}" for language in YODAS_LANGUAGES),
     layouts=BOTH_ORDERS,
     grouping="recording",
-    transcript="as-published",
+    transcript="verbatim",
     repository="potsawee/yodas2-mm-pretrain",
     revision="8eda080a5fd6dfc070dd306c1e6446ab7c5b5f17",
     source="tokenize_yodas.py",
@@ -183,7 +183,7 @@ _MLS = replace(
     revision="69f96d72f6a46df18a3f91b72e3e0b42ff771460",
     source="tokenize_mls_en.py",
 )
-_SINGLE_UTTERANCES = replace(_EMILIA, grouping="utterance", transcript="as-published", source="tokenize_finetune.py")
+_SINGLE_UTTERANCES = replace(_EMILIA, grouping="utterance", transcript="verbatim", source="tokenize_finetune.py")
 _CVSS = replace(
     _EMILIA,
     name="tokenize-cvss",
@@ -192,7 +192,7 @@ _CVSS = replace(
     produces=("cvss/method1",),
     layouts=("speech_translation",),
     grouping="pair",
-    transcript="as-published",
+    transcript="verbatim",
     repository="potsawee/cvss-mm-method1",
     revision="90ca2216540ca74d97f49b68a2cc83b76cf3e296",
     source="tokenize_finetune.py",
@@ -205,7 +205,7 @@ _NEMOTRON = replace(
     produces=("nemotron_cc/hq_actual",),
     layouts=("text",),
     grouping="utterance",
-    transcript="as-published",
+    transcript="verbatim",
     repository="https://data.commoncrawl.org/contrib/Nemotron/Nemotron-CC",
     revision=None,
     source="tokenize_nemotron.py",

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 
 from audio_tokenize.codecs.base import AbstractCodec
+from audio_tokenize.codecs.mimi.batch_state import DecoderBatchState, EncoderBatchState
 from audio_tokenize.codecs.mimi.config import MimiConfig
-from audio_tokenize.codecs.mimi.lanes import DecoderLanes, EncoderLanes
 from audio_tokenize.codecs.mimi.model import BLOCK_FRAMES, MATMUL_PRECISION, Decoder, Encoder
 from audio_tokenize.codecs.mimi.quantizer import SplitQuantizer
 from audio_tokenize.codecs.mimi.streams import MimiDecoderStream, MimiEncoderStream, require_codes, require_finite
@@ -162,7 +162,7 @@ class MimiCodec(AbstractCodec):
         return [order[start : start + self.num_lanes] for start in range(0, len(order), self.num_lanes)]
 
     def _encode_group(self, signals: list[Float[np.ndarray, " _"]]) -> list[Int32[np.ndarray, "_ codebooks"]]:
-        lanes, size = self.encoder_lanes(), BLOCK_FRAMES * self.samples_per_frame
+        lanes, size = self.encoder_batch(), BLOCK_FRAMES * self.samples_per_frame
         blocks = []
         for start in range(0, max(map(len, signals)), size):
             block = np.zeros((self.num_lanes, size), np.float32)
@@ -175,7 +175,7 @@ class MimiCodec(AbstractCodec):
         return [codes[lane, : self.num_frames(len(samples))] for lane, samples in enumerate(signals)]
 
     def _decode_group(self, codes: list[Int[np.ndarray, "_ codebooks"]]) -> list[Float32[np.ndarray, " _"]]:
-        lanes, num_books = self.decoder_lanes(), codes[0].shape[1]
+        lanes, num_books = self.decoder_batch(), codes[0].shape[1]
         blocks = []
         for start in range(0, max(map(len, codes)), BLOCK_FRAMES):
             block = np.zeros((self.num_lanes, BLOCK_FRAMES, self.num_codebooks), np.int32)
@@ -186,13 +186,13 @@ class MimiCodec(AbstractCodec):
         samples = np.concatenate(blocks, axis=1)
         return [samples[lane, : len(frames) * self.samples_per_frame] for lane, frames in enumerate(codes)]
 
-    def encoder_lanes(self) -> EncoderLanes:
+    def encoder_batch(self) -> EncoderBatchState:
         """Begin encoding a group of `num_lanes` signals."""
-        return EncoderLanes(self.encoder, self.quantizer, self.num_lanes)
+        return EncoderBatchState(self.encoder, self.quantizer, self.num_lanes)
 
-    def decoder_lanes(self) -> DecoderLanes:
+    def decoder_batch(self) -> DecoderBatchState:
         """Begin decoding a group of `num_lanes` signals."""
-        return DecoderLanes(self.decoder, self.quantizer, self.num_lanes)
+        return DecoderBatchState(self.decoder, self.quantizer, self.num_lanes)
 
     def encoder_stream(self) -> MimiEncoderStream:
         """Begin encoding a signal that arrives in pieces; a frame is given out as soon as its last sample is in."""

@@ -1,4 +1,4 @@
-"""The two halves of Mimi over blocks with carried state, and the only two functions of it that are compiled.
+"""The encoder and the decoder of Mimi over blocks with carried state, and the only two functions that are compiled.
 
 Whatever is encoded or decoded goes through blocks of one length from the start of its signal, several signals side by
 side in lanes that never mix, in one compiled function of one shape. So a result does not depend on how a signal
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float32, Int32
 
 from audio_tokenize.codecs.mimi.quantizer import SplitQuantizer
 from audio_tokenize.codecs.mimi.seanet import CausalConv, SeanetDecoder, SeanetEncoder, SeanetTails, Tail, before_end
-from audio_tokenize.codecs.mimi.transformer import Ring, Transformer
+from audio_tokenize.codecs.mimi.transformer import KVCache, Transformer
 
 MATMUL_PRECISION = "highest"
 """Float32 products: an accelerator would else round them to bfloat16 or TF32, and turn many codes."""
@@ -26,16 +26,16 @@ and for little padding at the end of a clip. Measured on one core at full size: 
 
 
 class State(eqx.Module):
-    """What a half keeps from one block to the next.
+    """What the encoder or the decoder keeps from one block to the next.
 
     Attributes:
         tails: Of the convolutions.
-        rings: Of the transformer's layers.
+        caches: Keys and values of the transformer's layers.
         resample_tail: Of the change between positions and frames.
     """
 
     tails: SeanetTails
-    rings: tuple[Ring, ...]
+    caches: tuple[KVCache, ...]
     resample_tail: Tail
 
 
@@ -53,9 +53,9 @@ class Encoder(eqx.Module):
     downsample: CausalConv
 
     def initial_state(self, capacity: int) -> State:
-        """Return the silence before a signal, for rings of `capacity` slots."""
-        rings = self.transformer.initial_rings(capacity)
-        return State(self.seanet.initial_tails(), rings, self.downsample.initial_tail())
+        """Return the silence before a signal, for key-value caches of `capacity` slots."""
+        caches = self.transformer.initial_caches(capacity)
+        return State(self.seanet.initial_tails(), caches, self.downsample.initial_tail())
 
     def __call__(
         self, state: State, position: Int32[Array, ""], samples: Float32[Array, " _"], num_valid: Int32[Array, ""]
@@ -72,12 +72,12 @@ class Encoder(eqx.Module):
             State for the next block, and latents [frames, width].
         """
         tails, x, num_valid = self.seanet(state.tails, samples, num_valid)
-        rings, x = self.transformer(state.rings, position, x)
+        caches, x = self.transformer(state.caches, position, x)
         # The change of rate goes on before the first and after the last position with what is there.
         x = jnp.where(before_end(x, num_valid), x, x[jnp.maximum(num_valid - 1, 0)][None])
-        before = jnp.where(position == 0, jnp.tile(x[:1], (1, self.downsample.fold)), state.resample_tail)
+        before = jnp.where(position == 0, jnp.tile(x[:1], (1, self.downsample.stride)), state.resample_tail)
         resample_tail, latents = self.downsample(before, x)
-        return State(tails, rings, resample_tail), latents
+        return State(tails, caches, resample_tail), latents
 
 
 class Decoder(eqx.Module):
@@ -94,9 +94,9 @@ class Decoder(eqx.Module):
     seanet: SeanetDecoder
 
     def initial_state(self, capacity: int) -> State:
-        """Return the silence before a signal, for rings of `capacity` slots."""
-        rings = self.transformer.initial_rings(capacity)
-        return State(self.seanet.initial_tails(), rings, jnp.zeros((1, self.upsample.shape[2]), jnp.float32))
+        """Return the silence before a signal, for key-value caches of `capacity` slots."""
+        caches = self.transformer.initial_caches(capacity)
+        return State(self.seanet.initial_tails(), caches, jnp.zeros((1, self.upsample.shape[2]), jnp.float32))
 
     def __call__(
         self, state: State, position: Int32[Array, ""], latents: Float32[Array, "_ width"]
@@ -104,21 +104,21 @@ class Decoder(eqx.Module):
         """Decode a block of latents; return the state for the next one with its samples."""
         line = jnp.concatenate([state.resample_tail, latents])[:, None]
         x = line[:-1] * self.upsample[:1] + line[1:] * self.upsample[1:]
-        rings, x = self.transformer(state.rings, position, x.reshape(-1, latents.shape[1]))
+        caches, x = self.transformer(state.caches, position, x.reshape(-1, latents.shape[1]))
         tails, samples = self.seanet(state.tails, x)
-        return State(tails, rings, latents[-1:]), samples
+        return State(tails, caches, latents[-1:]), samples
 
 
-def in_lanes(state: State, num_lanes: int) -> State:
-    """Repeat a state for each lane."""
+def batched(state: State, num_lanes: int) -> State:
+    """Repeat a state for each signal of a batch."""
     return jax.tree.map(lambda leaf: jnp.tile(leaf, (num_lanes,) + (1,) * leaf.ndim), state)
 
 
-def grown(state: State, capacity: int) -> State:
-    """Lengthen the rings of a state in lanes to `capacity` slots; they must not have come round."""
-    missing = capacity - state.rings[0].keys.shape[2]
-    longer = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, 0), (0, 0), (0, missing), (0, 0))), state.rings)
-    return eqx.tree_at(lambda s: s.rings, state, longer)
+def with_capacity(state: State, capacity: int) -> State:
+    """Lengthen the key-value caches of a batched state to `capacity` slots; they must not have wrapped round."""
+    missing = capacity - state.caches[0].keys.shape[2]
+    longer = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, 0), (0, 0), (0, missing), (0, 0))), state.caches)
+    return eqx.tree_at(lambda s: s.caches, state, longer)
 
 
 @partial(jax.jit, donate_argnames="state")

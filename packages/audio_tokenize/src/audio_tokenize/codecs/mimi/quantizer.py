@@ -16,29 +16,29 @@ class ResidualQuantizer(eqx.Module):
     """Codebooks one after another in a projection of the latents.
 
     Attributes:
-        enter: From latents to the space of the codebooks.
-        leave: Back to latents.
+        input_proj: From latents to the space of the codebooks.
+        output_proj: Back to latents.
         codebooks: Vectors of the codes.
         half_norms: Half of each vector's squared length.
     """
 
-    enter: Float32[Array, "width dim"]
-    leave: Float32[Array, "dim width"]
+    input_proj: Float32[Array, "width dim"]
+    output_proj: Float32[Array, "dim width"]
     codebooks: tuple[Float32[Array, "codebook_size dim"], ...]
     half_norms: tuple[Float32[Array, " codebook_size"], ...]
 
     def __init__(
         self,
-        enter: Float32[Array, "width dim"],
-        leave: Float32[Array, "dim width"],
+        input_proj: Float32[Array, "width dim"],
+        output_proj: Float32[Array, "dim width"],
         codebooks: tuple[Float32[Array, "codebook_size dim"], ...],
     ):
-        self.enter, self.leave, self.codebooks = enter, leave, codebooks
+        self.input_proj, self.output_proj, self.codebooks = input_proj, output_proj, codebooks
         self.half_norms = tuple((book**2).sum(axis=1) / 2 for book in codebooks)
 
     def encode(self, latents: Float32[Array, "frames width"]) -> Int32[Array, "frames codebooks"]:
         """Return the nearest code of each codebook to what the ones before leave."""
-        residual = latents @ self.enter
+        residual = latents @ self.input_proj
         codes = []
         for book, half_norms in zip(self.codebooks, self.half_norms, strict=True):
             # |r - e|^2 / 2 less |r|^2 / 2, which no choice of e changes
@@ -51,10 +51,10 @@ class ResidualQuantizer(eqx.Module):
         self, codes: Int32[Array, "frames codebooks"], num_books: Int32[Array, ""]
     ) -> Float32[Array, "frames width"]:
         """Return the latents that the codes of the first `num_books` codebooks mean."""
-        total = jnp.zeros((len(codes), self.enter.shape[1]), jnp.float32)
+        total = jnp.zeros((len(codes), self.input_proj.shape[1]), jnp.float32)
         for index, book in enumerate(self.codebooks):
             total = total + jnp.where(index < num_books, book[codes[:, index]], 0.0)
-        return total @ self.leave
+        return total @ self.output_proj
 
 
 class SplitQuantizer(eqx.Module):
@@ -84,4 +84,4 @@ class SplitQuantizer(eqx.Module):
     def vectors(self) -> Float32[Array, "codebooks codebook_size width"]:
         """Return what each code adds to the latents."""
         parts = [self.semantic] if self.acoustic is None else [self.semantic, self.acoustic]
-        return jnp.stack([book @ part.leave for part in parts for book in part.codebooks])
+        return jnp.stack([book @ part.output_proj for part in parts for book in part.codebooks])

@@ -1,4 +1,4 @@
-"""The convolutional halves of Mimi: samples to 25 positions a second and back, block by block.
+"""The convolutional parts of Mimi: samples to 25 positions a second and back, block by block.
 
 Everything is causal and time-major, and every convolution is one matrix product. A strided convolution, whose kernel is
 twice its stride, is a convolution of two taps over rows of `stride` positions laid side by side; a transposed one is a
@@ -47,28 +47,28 @@ class CausalConv(eqx.Module):
         bias: Of an output row; None for none.
         taps: Rows seen.
         dilation: Distance between the rows seen.
-        fold: Input positions in a row: the stride.
-        unfold: Output positions in a row: the stride of a transposed convolution.
+        stride: Input positions in a row: the stride.
+        transposed_stride: Output positions in a row: the stride of a transposed convolution.
     """
 
     weight: Float32[Array, "row_in taps_row_out"]
     bias: Float32[Array, " row_out"] | None
     taps: int = eqx.field(static=True)
     dilation: int = eqx.field(static=True, default=1)
-    fold: int = eqx.field(static=True, default=1)
-    unfold: int = eqx.field(static=True, default=1)
+    stride: int = eqx.field(static=True, default=1)
+    transposed_stride: int = eqx.field(static=True, default=1)
 
     def initial_tail(self) -> Tail:
         """Return the silence before a signal."""
         return jnp.zeros((self.dilation * (self.taps - 1), self.weight.shape[0]), jnp.float32)
 
     def __call__(self, tail: Tail, x: Signal) -> tuple[Tail, Signal]:
-        """Convolve a block whose length is a multiple of `fold`; return the tail for the next one with it."""
+        """Convolve a block whose length is a multiple of `stride`; return the tail for the next one with it."""
         rows = x.reshape(-1, self.weight.shape[0])
         line = jnp.concatenate([tail, rows])
         y = self._columns(line, len(rows)) if len(self.weight) == 1 else self._wide(line, len(rows))
         y = y if self.bias is None else y + self.bias[None]
-        return line[len(rows) :], y.reshape(len(rows) * self.unfold, -1)
+        return line[len(rows) :], y.reshape(len(rows) * self.transposed_stride, -1)
 
     def _wide(self, line: Signal, num_rows: int) -> Signal:
         products = jnp.split(line @ self.weight, self.taps, axis=1)
@@ -122,7 +122,7 @@ class Stage(eqx.Module):
         """
         block_tails, x = self._through_blocks(tails[:-1], x)
         tail, x = self.resample(tails[-1], jnp.where(before_end(x, num_valid), elu(x), 0.0))
-        stride = self.resample.fold
+        stride = self.resample.stride
         return (*block_tails, tail), x, (num_valid + (stride - 1)) // stride
 
     def up(self, tails: tuple[Tail, ...], x: Signal) -> tuple[tuple[Tail, ...], Signal]:
@@ -183,7 +183,7 @@ class SeanetEncoder(_Seanet):
         valid = num_valid - pieces.shape[1] * jnp.arange(PIECES, dtype=jnp.int32)
         (first, fast), x = _in_pieces(self._fast, (tails.first, tails.stages[0]), (pieces, valid))
         x = x.reshape(-1, x.shape[2])
-        stride = self.stages[0].resample.fold
+        stride = self.stages[0].resample.stride
         num_valid = (num_valid + (stride - 1)) // stride
         kept = [fast]
         for stage, stage_tails in zip(self.stages[1:], tails.stages[1:], strict=True):

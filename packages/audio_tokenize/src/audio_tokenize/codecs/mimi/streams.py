@@ -40,7 +40,7 @@ class MimiEncoderStream(AbstractEncoderStream):
         self._begin()
 
     def _begin(self) -> None:
-        self._lanes = self._codec.encoder_lanes()
+        self._lanes = self._codec.encoder_batch()
         self._pending = np.zeros(0, np.float32)
         self._num_given = 0
 
@@ -87,7 +87,7 @@ class MimiDecoderStream(AbstractDecoderStream):
         self._begin()
 
     def _begin(self) -> None:
-        self._lanes = self._codec.decoder_lanes()
+        self._lanes = self._codec.decoder_batch()
         self._pending: Int32[np.ndarray, "frames codebooks"] | None = None
         self._num_given = 0
 

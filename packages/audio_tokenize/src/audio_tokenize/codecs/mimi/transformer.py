@@ -1,8 +1,8 @@
 """The transformers of Mimi, over 25 positions a second, block by block.
 
-The keys and values of past positions lie in a ring of as many positions as the attention window and a block need; a
-block writes its own and then looks at the whole ring, masked by position. Without a window the ring is longer than the
-signal so far and never comes round; whoever owns it makes it grow.
+The keys and values of past positions lie in a ring buffer of as many positions as the attention window and a block
+need; a block writes its own and then attends to the whole buffer, masked by position. Without a window the buffer is
+longer than the signal so far and never wraps round; `model.with_capacity` lengthens it.
 
 Source: Mimi (Défossez et al., 2024, arXiv 2410.00037); rotary embedding (Su et al., 2021, arXiv 2104.09864) in halves,
 layer scale (Touvron et al., 2021, arXiv 2103.17239). Behaviour follows transformers' MimiModel. Written anew for
@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float32, Int32
 Positions = Float32[Array, "time width"]
 
 
-class Ring(eqx.Module):
+class KVCache(eqx.Module):
     """Keys and values of the last positions of one layer; position p lies in slot p modulo the capacity."""
 
     keys: Float32[Array, "heads capacity head_dim"]
@@ -30,10 +30,10 @@ class Ring(eqx.Module):
         slot: Int32[Array, ""],
         keys: Float32[Array, "heads time head_dim"],
         values: Float32[Array, "heads time head_dim"],
-    ) -> "Ring":
-        """Replace the slots from `slot` on; they must not come round within the block."""
+    ) -> "KVCache":
+        """Replace the slots from `slot` on; they must not wrap round within the block."""
         start = (0, slot, 0)
-        return Ring(
+        return KVCache(
             jax.lax.dynamic_update_slice(self.keys, keys, start),
             jax.lax.dynamic_update_slice(self.values, values, start),
         )
@@ -53,11 +53,11 @@ class LayerNorm(eqx.Module):
         return centred * jax.lax.rsqrt(variance + self.eps) * self.weight[None] + self.bias[None]
 
 
-class Place(eqx.Module):
-    """Where a block lies: what all layers derive from its first position.
+class BlockPosition(eqx.Module):
+    """What all layers derive from the first position of a block.
 
     Attributes:
-        slot: Of the block's first position in a ring.
+        slot: Of the block's first position in the caches.
         cosines: Of the rotary angles.
         sines: Of the rotary angles.
         seen: Which slots each position of the block attends to.
@@ -90,29 +90,36 @@ class Layer(eqx.Module):
     down: Float32[Array, "mlp width"]
     num_heads: int = eqx.field(static=True)
 
-    def __call__(self, ring: Ring, x: Positions, place: Place) -> tuple[Ring, Positions]:
-        """Process a block and write its keys and values into the ring."""
-        ring, mixed = self._attend(ring, self.norm_attention(x), place)
+    def __call__(self, cache: KVCache, x: Positions, block_position: BlockPosition) -> tuple[KVCache, Positions]:
+        """Process a block and write its keys and values into the cache."""
+        cache, mixed = self._attend(cache, self.norm_attention(x), block_position)
         x = x + mixed @ self.out
         hidden = jax.nn.gelu(self.norm_mlp(x) @ self.up, approximate=False)
-        return ring, x + hidden @ self.down
+        return cache, x + hidden @ self.down
 
-    def _attend(self, ring: Ring, x: Positions, place: Place) -> tuple[Ring, Float32[Array, "time heads_dim"]]:
+    def _attend(
+        self, cache: KVCache, x: Positions, block_position: BlockPosition
+    ) -> tuple[KVCache, Float32[Array, "time heads_dim"]]:
         heads = (x @ self.query_key_value).reshape(len(x), 3, self.num_heads, -1)
-        query, key = rotate(heads[:, 0], place), rotate(heads[:, 1], place)
-        ring = ring.write(place.slot, key.swapaxes(0, 1), heads[:, 2].swapaxes(0, 1))
-        scores = jnp.einsum("thd,hcd->htc", query, ring.keys) / math.sqrt(query.shape[-1])
-        scores = jnp.where(place.seen[None], scores, -jnp.inf)
+        query, key = rotate(heads[:, 0], block_position), rotate(heads[:, 1], block_position)
+        cache = cache.write(block_position.slot, key.swapaxes(0, 1), heads[:, 2].swapaxes(0, 1))
+        scores = jnp.einsum("thd,hcd->htc", query, cache.keys) / math.sqrt(query.shape[-1])
+        scores = jnp.where(block_position.seen[None], scores, -jnp.inf)
         weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
         # The sum divides the few values mixed, not the many weights: twice as fast on a CPU.
-        mixed = jnp.einsum("htc,hcd->htd", weights, ring.values) / weights.sum(axis=-1, keepdims=True)
-        return ring, mixed.swapaxes(0, 1).reshape(len(x), -1)
+        mixed = jnp.einsum("htc,hcd->htd", weights, cache.values) / weights.sum(axis=-1, keepdims=True)
+        return cache, mixed.swapaxes(0, 1).reshape(len(x), -1)
 
 
-def rotate(x: Float32[Array, "time heads head_dim"], place: Place) -> Float32[Array, "time heads head_dim"]:
+def rotate(
+    x: Float32[Array, "time heads head_dim"], block_position: BlockPosition
+) -> Float32[Array, "time heads head_dim"]:
     """Turn each pair (i, i + head_dim / 2) by its position's angle."""
     a, b = jnp.split(x, 2, axis=-1)
-    turned = [a * place.cosines - b * place.sines, b * place.cosines + a * place.sines]
+    turned = [
+        a * block_position.cosines - b * block_position.sines,
+        b * block_position.cosines + a * block_position.sines,
+    ]
     return jnp.concatenate(turned, axis=-1)
 
 
@@ -130,7 +137,7 @@ class Transformer(eqx.Module):
     window: int | None = eqx.field(static=True)
 
     def capacity(self, block: int, num_positions: int) -> int:
-        """Return how many slots the rings need.
+        """Return how many slots the caches need.
 
         Args:
             block: Positions of a block, of which the capacity is a multiple.
@@ -141,33 +148,33 @@ class Transformer(eqx.Module):
             return 16 * block * 2 ** max(0, math.ceil(math.log2(num_positions / (16 * block))))
         return block * (math.ceil((self.window - 1) / block) + 1)
 
-    def initial_rings(self, capacity: int) -> tuple[Ring, ...]:
-        """Return empty rings of `capacity` slots."""
+    def initial_caches(self, capacity: int) -> tuple[KVCache, ...]:
+        """Return empty caches of `capacity` slots."""
         heads = self.layers[0].num_heads if self.layers else 1
         empty = jnp.zeros((heads, capacity, 2 * len(self.inverse_wavelengths)), jnp.float32)
-        return tuple(Ring(empty, empty) for _ in self.layers)
+        return tuple(KVCache(empty, empty) for _ in self.layers)
 
     def __call__(
-        self, rings: tuple[Ring, ...], position: Int32[Array, ""], x: Positions
-    ) -> tuple[tuple[Ring, ...], Positions]:
+        self, caches: tuple[KVCache, ...], position: Int32[Array, ""], x: Positions
+    ) -> tuple[tuple[KVCache, ...], Positions]:
         """Process a block.
 
         Args:
-            rings: From the block before, a whole number of blocks long.
+            caches: From the block before, a whole number of blocks long.
             position: Of the block's first position, a whole number of blocks.
             x: The block.
 
         Returns:
-            Rings for the next block, and the block processed.
+            Caches for the next block, and the block processed.
         """
-        place = self._place(position, len(x), rings[0].keys.shape[1])
+        block_position = self._block_position(position, len(x), caches[0].keys.shape[1])
         kept = []
-        for layer, ring in zip(self.layers, rings, strict=True):
-            ring, x = layer(ring, x, place)
-            kept.append(ring)
+        for layer, cache in zip(self.layers, caches, strict=True):
+            cache, x = layer(cache, x, block_position)
+            kept.append(cache)
         return tuple(kept), x
 
-    def _place(self, position: Int32[Array, ""], block: int, capacity: int) -> Place:
+    def _block_position(self, position: Int32[Array, ""], block: int, capacity: int) -> BlockPosition:
         own = position + jnp.arange(block, dtype=jnp.int32)
         angles = own[:, None, None].astype(jnp.float32) * self.inverse_wavelengths[None, None]
         slot = position % capacity
@@ -176,4 +183,4 @@ class Transformer(eqx.Module):
         seen = (held >= 0) & (held <= own[:, None])
         if self.window is not None:
             seen &= held > own[:, None] - self.window
-        return Place(slot, jnp.cos(angles), jnp.sin(angles), seen)
+        return BlockPosition(slot, jnp.cos(angles), jnp.sin(angles), seen)

@@ -74,7 +74,7 @@ class WeightsFile:
             digest.update(np.ascontiguousarray(tensor).data)
         return digest.hexdigest()
 
-    def take(self, name: str, *shape: int) -> Float32[np.ndarray, "..."]:
+    def load_tensor(self, name: str, *shape: int) -> Float32[np.ndarray, "..."]:
         """Return a tensor as float32; zeros for one that `check` will complain of.
 
         Raises:

@@ -1,10 +1,13 @@
 """What a reader of a published layout is: how its files form shards, and how a shard becomes entries."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from audio_tokenize.corpora.entries import Entry
+from audio_tokenize.corpora.times import number
 from audio_tokenize.corpora.utterance import Skipped
 
 # Longest first, so that the whole of a double suffix goes.
@@ -70,3 +73,31 @@ class Reader:
 
     read: Callable[[ShardFiles], Iterator[Entry | Skipped]]
     group: Callable[[Sequence[PublishedFile]], Mapping[str, tuple[PublishedFile, ...]]] = one_file_each
+
+
+def first_string(content: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The first of the named fields that is a string or a whole number, as a string; empty where none is."""
+    for name in names:
+        value = content.get(name)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return ""
+
+
+def stated_length(value: object) -> float | str | None:
+    """A length in a table or JSON object: a finite number above 0, None where there is none, or what is wrong.
+
+    Args:
+        value: A number, or the text of one.
+    """
+    if value is None or value == "":
+        return None
+    parsed = number(value)
+    return parsed if parsed is not None and parsed > 0 else f"is expected to be a finite number above 0, got {value!r}"
+
+
+def short_digest(text: str) -> str:
+    """Eight hexadecimal digits that stand for a long name inside an id."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Signals side by side, block by block: what batches and streams have in common."""
+"""State of a batch of signals that are encoded or decoded block by block; batches and streams share it."""
 
 import jax
 import jax.numpy as jnp
@@ -10,34 +10,34 @@ from audio_tokenize.codecs.mimi.model import (
     Decoder,
     Encoder,
     State,
+    batched,
     decode_block,
     encode_block,
-    grown,
-    in_lanes,
+    with_capacity,
 )
 from audio_tokenize.codecs.mimi.quantizer import SplitQuantizer
 
 
-class _Lanes:
-    """The place of a group of signals that advance in step.
+class _BatchState:
+    """Position and state of a group of signals that advance in step, one signal a lane.
 
-    The length of the rings follows from the place alone, so that a signal meets the same computations whatever lies
-    beside it.
+    The capacity of the key-value caches follows from the position alone, so that a signal meets the same computations
+    whatever lies beside it.
     """
 
-    def __init__(self, half: Encoder | Decoder, positions_per_frame: int, num_lanes: int):
-        self._half = half
+    def __init__(self, model: Encoder | Decoder, positions_per_frame: int, num_lanes: int):
+        self._model = model
         self._block_positions = BLOCK_FRAMES * positions_per_frame
         self._position = 0
-        self._state = in_lanes(half.initial_state(self._capacity()), num_lanes)
+        self._state = batched(model.initial_state(self._capacity()), num_lanes)
 
     def _capacity(self) -> int:
-        return self._half.transformer.capacity(self._block_positions, self._position + self._block_positions)
+        return self._model.transformer.capacity(self._block_positions, self._position + self._block_positions)
 
     def _ready(self, keep: bool) -> State:
         """Return the state for the next block, a copy if it is to be kept."""
-        if self._state.rings[0].keys.shape[2] < self._capacity():
-            self._state = grown(self._state, self._capacity())
+        if self._state.caches[0].keys.shape[2] < self._capacity():
+            self._state = with_capacity(self._state, self._capacity())
         return jax.tree.map(jnp.copy, self._state) if keep else self._state
 
     def _done(self, state: State, keep: bool) -> None:
@@ -46,11 +46,11 @@ class _Lanes:
             self._position += self._block_positions
 
 
-class EncoderLanes(_Lanes):
+class EncoderBatchState(_BatchState):
     """Encodes a group of signals."""
 
     def __init__(self, encoder: Encoder, quantizer: SplitQuantizer, num_lanes: int):
-        super().__init__(encoder, encoder.downsample.fold, num_lanes)
+        super().__init__(encoder, encoder.downsample.stride, num_lanes)
         self._models = (encoder, quantizer)
 
     def encode(
@@ -69,7 +69,7 @@ class EncoderLanes(_Lanes):
         return np.asarray(codes)
 
 
-class DecoderLanes(_Lanes):
+class DecoderBatchState(_BatchState):
     """Decodes a group of signals."""
 
     def __init__(self, decoder: Decoder, quantizer: SplitQuantizer, num_lanes: int):

@@ -6,19 +6,20 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from audio_tokenize.inspection.dataset_cards import facts
-from audio_tokenize.inspection.dataset_cards.elements import element, page
-from audio_tokenize.inspection.dataset_cards.figures import (
+from audio_tokenize.inspection import card_facts as facts
+from audio_tokenize.inspection.statistics import CorpusStatistics
+from audio_tokenize.inspection.svg_charts import (
     Bar,
     Line,
     bar_chart,
+    element,
     line_chart,
     linear_axis,
     logarithmic_axis,
     named_axis,
+    page,
     share_strip,
 )
-from audio_tokenize.inspection.statistics import CorpusStatistics
 
 # Nothing may be loaded, so that no name in a corpus can reach out, whatever it is.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -34,11 +35,7 @@ def card_page(statistics: CorpusStatistics) -> str:
     Returns:
         HTML that needs no other file and no network.
     """
-    style = (
-        importlib.resources.files("audio_tokenize.inspection.dataset_cards")
-        .joinpath("card.css")
-        .read_text(encoding="utf-8")
-    )
+    style = importlib.resources.files("audio_tokenize.inspection").joinpath("card.css").read_text(encoding="utf-8")
     policy = element("meta", content=_POLICY)
     policy.set("http-equiv", "Content-Security-Policy")
     head = [
