@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -158,11 +159,14 @@ print("running" if ray.is_initialized() else "gone")
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra `ray` has it")
 def test_where_there_is_no_cluster_one_is_started_and_stopped(alone, tmp_path: Path):
+    """Also where a cluster that was killed has left its address."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     command = [sys.executable, "-c", STARTS_ITS_OWN, tmp_path]
-    done = subprocess.run(
-        command, env=environment | RAY_SETTINGS, capture_output=True, text=True, timeout=500, check=False
-    )
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder:  # a short path, for sockets lie below it
+        (Path(folder) / "ray").mkdir()
+        (Path(folder) / "ray" / "ray_current_cluster").write_text("192.0.2.2:42335")
+        environment |= {**RAY_SETTINGS, "RAY_TMPDIR": folder}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.stdout.split() == ["gone"], done.stderr
     assert contents(tmp_path) == contents(alone)
 

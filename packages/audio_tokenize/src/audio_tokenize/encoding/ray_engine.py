@@ -95,16 +95,28 @@ def _loaded(codec: Any) -> AbstractCodec:
     return load_codec(codec)
 
 
+def _is_running() -> bool:
+    """Whether there is a cluster to join: one that `RAY_ADDRESS` names, or whose processes run on this machine.
+
+    Ray's own search also takes the address that the last cluster left in a file. Where that one was killed, connecting
+    to it was still tried after twelve minutes.
+    """
+    from ray._private import services
+
+    return bool(os.environ.get("RAY_ADDRESS") or services.find_gcs_addresses())
+
+
 @contextmanager
 def _cluster(ray: Any, num_tasks: int | None) -> Iterator[None]:
-    """Joins the cluster that is there; else starts one here and stops it afterwards."""
+    """Joins the cluster that runs; else starts one here and stops it afterwards."""
     if ray.is_initialized():
         yield
         return
-    try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.WARNING)
-    except ConnectionError:
-        ray.init(num_cpus=num_tasks, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    options = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if _is_running():
+        ray.init(address="auto", **options)
+    else:
+        ray.init(address="local", num_cpus=num_tasks, include_dashboard=False, **options)
     try:
         yield
     finally:
