@@ -208,8 +208,8 @@ def _initialization(setting: str, what: str, softmax: Softmax) -> Comparison:
         ),
         published="nothing: the study has one initialisation",
         carries_over="New recipes and the quickstart begin with `unit_logits`: it leads with a tied head (by 0.18 nats "
-        "over all tokens) and is level elsewhere. Not measured at scale: what begins quietly has to be made loud first, "
-        "which costs a share of a run that shrinks with its length; so the lead is about short runs.",
+        "over all tokens) and is level elsewhere. Not measured at scale: what begins quietly has to be made loud "
+        "first, which costs a share of a run that shrinks with its length; so the lead is about short runs.",
         num_seeds=3,
     )
 
