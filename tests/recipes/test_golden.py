@@ -78,7 +78,7 @@ def test_what_a_study_says_of_its_runs_is_of_its_runs():
     for study in experiments().values():
         for names in (study.reported, study.aliases, study.vocabularies, study.inactive):
             assert set(names) <= set(study.runs), study.name
-        for path in (*study.choices, *study.derived):
+        for path in (key.partition("=")[0] for key in (*study.choices, *study.derived)):
             for run in study.runs.values():
                 tree: Any = to_json(run)
                 for part in path.split("."):

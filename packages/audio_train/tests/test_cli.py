@@ -71,7 +71,7 @@ def test_show_prints_every_number_and_its_overrides(invoke):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["show", "exp2.1"], "there is no recipe `exp2.1`; did you mean"),
+        (["show", "exp2.1-4"], "there is no recipe `exp2.1-4`; did you mean"),
         (["show", "exp2.1-4b", "--set", "optimizer.beta_2=0.9"], "has no `beta_2`; did you mean beta2"),
         (["show", "exp1.6-9e18-d512", "--set", "data.batch_size=32"], "follows from the budget and the width"),
         (["show", "exp1.3-mls-en", "--set", "steps=1000"], "`steps` of `exp1.3-mls-en` follows from where the anneal"),

@@ -15,6 +15,7 @@ from .json_files import decode_line as decode_line
 from .json_files import decode_object as decode_object
 from .json_files import file_errors as file_errors
 from .json_files import from_json as from_json
+from .json_files import listed as listed
 from .json_files import nearest as nearest
 from .json_files import read_json as read_json
 from .json_files import read_json_lines as read_json_lines

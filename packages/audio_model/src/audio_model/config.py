@@ -266,7 +266,7 @@ def named_size(size: str) -> Size:
     if shape is None:
         near = difflib.get_close_matches(name, (*SIZES, *_OTHER_NAMES), n=3, cutoff=0.3)
         nearest = f"; nearest: {', '.join(near)}" if near else ""
-        raise InputError(f"`size` must be one of {', '.join(SIZES)}, got {size!r}{nearest}")
+        raise InputError(f"`size` must be one of {', '.join((*SIZES, *_OTHER_NAMES))}, got {size!r}{nearest}")
     return shape
 
 

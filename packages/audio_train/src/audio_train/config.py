@@ -117,6 +117,11 @@ class MixtureStage:
     def __post_init__(self) -> None:
         if not 0.0 <= self.start_fraction < 1.0:
             raise InputError(f"`start_fraction` is a fraction of the run in [0, 1), got {self.start_fraction!r}.")
+        if ALL_DATASETS in self.weights and len(self.weights) > 1:
+            raise InputError(
+                f"`weights` must name datasets or be {ALL_DATASETS!r} alone, got {', '.join(map(repr, self.weights))}; "
+                "name every dataset"
+            )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from audio_train import Experiment, MeshConfig, experiments, find_experiment, fi
 from audio_train.cli import main
 from audio_train.recipes import ENTRY_POINT_GROUP
 from audio_train.recipes.quickstart import RUN as QUICKSTART
-from audio_train.recipes.targets import find_target, named_run, resolved_for
+from audio_train.recipes.targets import find_target, named_run, resolved_for, with_datasets
 
 RECIPE = """
 from dataclasses import replace
@@ -114,6 +114,30 @@ def test_all_datasets_are_weighted_by_their_tokens(toy: audio_train.ResolvedRun,
     tokens = {name: json.loads((data_root / name / "manifest.json").read_text())["num_tokens"] for name in weights}
     assert set(weights) == {str(p.parent.relative_to(data_root)) for p in data_root.rglob("manifest.json")}
     assert weights == pytest.approx({name: count / sum(tokens.values()) for name, count in tokens.items()})
+
+
+def test_all_datasets_leave_out_what_is_held_out_and_what_is_empty(toy: audio_train.ResolvedRun, manifests):
+    every = replace(toy.run.data, mixture=(audio_train.MixtureStage(0.0, {audio_train.ALL_DATASETS: 1.0}),))
+    run, short, long = replace(toy.run, data=every), manifests["short"], manifests["long"]
+    empty = replace(short, shards=(), num_documents=0, num_tokens=0)
+    expanded = with_datasets(run, {"a": short, "heldout-b": long, "empty": empty})
+    assert expanded.data.mixture[0].weights == {"a": 1.0}
+    for others in ({"heldout": short}, {"a": empty, "heldout/b": long}):
+        with pytest.raises(InputError, match=r"must have a dataset to train on, got .*heldout"):
+            with_datasets(run, others)
+
+
+def test_all_datasets_stand_alone():
+    with pytest.raises(InputError, match=r"must name datasets or be '\*' alone, got '\*', 'asr'"):
+        audio_train.MixtureStage(0.0, {audio_train.ALL_DATASETS: 1.0, "asr": 2.0})
+
+
+def test_the_name_of_an_experiment_is_answered_with_its_runs():
+    message = show("exp2.1").stderr
+    assert (
+        "`exp2.1` is an experiment; name one of its runs: exp2.1-135m, exp2.1-0.6b, exp2.1-1.7b, exp2.1-4b" in message
+    )
+    assert show("exp1.6").stderr.rstrip().endswith("and 42 more")
 
 
 def test_a_mixture_on_the_command_line_replaces_that_of_the_recipe(data_root: Path):

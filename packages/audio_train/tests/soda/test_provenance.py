@@ -78,6 +78,17 @@ def test_where_the_study_is_followed_its_source_is_named(name: str, path: str, v
     assert source in found_origin
 
 
+def test_a_choice_for_one_value_is_not_said_of_another():
+    scratch, weights = (shown(f"sft-cvss-method1-{start}") for start in ("scratch", "soda-p"))
+    assert scratch["run.start.kind"] == ('"scratch"', "default")
+    assert scratch["run.start.function"][1] == scratch["run.start.source"][1] == "default"
+    assert scratch["run.start.initialization"][1] == "recipe: from scratch: haliax's"
+    assert weights["run.start.kind"][1].startswith("recipe: published weights are read")
+    assert weights["run.start.initialization"] == ('"unit_logits"', "default")
+    assert weights["run.start.source"][1] == "recipe"
+    assert "in its own vocabulary" in shown("sft-cvss-method1-soda-600m-warm")["run.start.source"][1]
+
+
 def test_the_document_holds_the_study_and_the_origins():
     out = CliRunner().invoke(main, ["show", "exp1.4-text-5", "--json"], catch_exceptions=False).stdout
     found = json.loads(out)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
-from audio_data import InputError, nearest, registered_objects
+from audio_data import InputError, listed, nearest, registered_objects
 from audio_train.config import TrainRun
 from audio_train.recipes.experiment import Experiment as Experiment
 
@@ -44,6 +44,8 @@ def find_recipe(name: str) -> tuple[Experiment, TrainRun]:
         InputError: There is no such run; the message has the nearest names.
     """
     by_name = {run_name: (e, run) for e in experiments().values() for run_name, run in e.runs.items()}
+    if name not in by_name and name in experiments():
+        raise InputError(f"`{name}` is an experiment; name one of its runs: {listed(experiments()[name].runs)}")
     if name not in by_name:
         raise InputError(f"there is no recipe `{name}`; {nearest(name, by_name)}")
     return by_name[name]

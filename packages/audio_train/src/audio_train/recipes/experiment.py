@@ -29,7 +29,7 @@ class Experiment:
         vocabularies: Vocabulary of a run, by its name, where it differs from that of the experiment.
         aliases: Name of a run in the source, by the run's name.
         choices: Reason for the value of a field, by its path such as `optimizer.learning_rate`, where the source
-            contradicts itself or leaves the value open.
+            contradicts itself or leaves the value open. `PATH=VALUE` is the reason where the field has this value.
         derived: Rule that a field was computed by, by its path. Such a field cannot be set alone.
         inactive: Runs that the source defines but does not start.
         mixtures: Named mixture weights, for `show` and `recipes`.

@@ -48,11 +48,11 @@ def _given(
             origin = "--set"
         elif published.get(path, ...) != value:
             origin = f"scale {scale}" if scale != "published" else "the scale"
-        elif defaults.get(path, ...) == value and not _chosen(experiment.choices, path):
+        elif defaults.get(path, ...) == value and not _chosen(experiment.choices, path, value):
             origin = "default"
         else:
             origin = "recipe"
-        choice = _chosen(experiment.choices, path) if origin == "recipe" else None
+        choice = _chosen(experiment.choices, path, value) if origin == "recipe" else None
         found[f"run.{path}"] = f"{origin}: {choice}" if choice else origin
     name = experiment.mixture_name(resolved.run.data.mixture[0].weights)
     if name is not None:
@@ -60,9 +60,13 @@ def _given(
     return found
 
 
-def _chosen(choices: Mapping[str, str], path: str) -> str | None:
-    """Why the source's ambiguity at a path, or above it, is settled as it is."""
-    return next((why for name, why in choices.items() if path == name or path.startswith(f"{name}.")), None)
+def _chosen(choices: Mapping[str, str], path: str, value: object) -> str | None:
+    """The reason for the value at a path: the experiment's choice for the path, or for one above it."""
+    for key, why in choices.items():
+        name, equals, chosen = key.partition("=")
+        if (path == name or path.startswith(f"{name}.")) and (not equals or str(value) == chosen):
+            return why
+    return None
 
 
 def _defaults() -> dict[str, Any]:

@@ -147,14 +147,15 @@ def with_datasets(run: TrainRun, manifests: Mapping[str, Manifest]) -> TrainRun:
         manifests: Manifest of each dataset, by name.
 
     Raises:
-        InputError: The run names a dataset that is not there, or takes all of a folder that holds none to train on.
+        InputError: The run names a dataset that is not there, or takes all of a folder that has no tokens to train on.
     """
     mixture = tuple(replace(stage, weights=_expanded(stage.weights, manifests)) for stage in run.data.mixture)
     missing = sorted({name for stage in mixture for name in stage.weights} - set(manifests))
     if missing:
         raise InputError(
             f"recipe `{run.name}` reads dataset `{missing[0]}`, which is not below the data folder; it has "
-            f"{', '.join(sorted(manifests))}. Choose among them with --mixture {'=1,'.join(_trainable(manifests))}=1"
+            f"{', '.join(sorted(manifests))}. Choose among them with --mixture "
+            f"{'=1,'.join(_trainable(manifests) or sorted(manifests))}=1"
         )
     return replace(run, data=replace(run.data, mixture=mixture))
 
@@ -162,14 +163,17 @@ def with_datasets(run: TrainRun, manifests: Mapping[str, Manifest]) -> TrainRun:
 def _expanded(weights: Mapping[str, float], manifests: Mapping[str, Manifest]) -> Mapping[str, float]:
     if ALL_DATASETS not in weights:
         return weights
-    names = _trainable(manifests)
-    total = sum(manifests[name].num_tokens for name in names)
-    return {name: manifests[name].num_tokens / total for name in names}
+    tokens = {name: manifests[name].num_tokens for name in _trainable(manifests)}
+    if not any(tokens.values()):
+        raise InputError(
+            f"the data folder must have a dataset to train on, got {', '.join(sorted(manifests))}: empty datasets and "
+            f"names that begin with {HELDOUT_FOLDER!r} are left out; build one, or choose with --mixture"
+        )
+    return {name: count / sum(tokens.values()) for name, count in tokens.items() if count}
 
 
 def _trainable(manifests: Mapping[str, Manifest]) -> list[str]:
-    names = [name for name in sorted(manifests) if not name.startswith(HELDOUT_FOLDER)]
-    return names or sorted(manifests)
+    return [name for name in sorted(manifests) if not name.startswith(HELDOUT_FOLDER)]
 
 
 def _check_derived(rules: Mapping[str, str], name: str, assignments: tuple[str, ...]) -> None:

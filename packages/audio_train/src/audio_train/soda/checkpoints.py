@@ -101,8 +101,8 @@ CHECKPOINTS = {
 """Models that runs begin with, by name."""
 
 PUBLISHED_WEIGHTS_CHOICES: dict[str, str] = {
-    "start.kind": "published weights are read as they are stored; the source reads them through bfloat16",
-    "start.function": "the run's: the source's trainer loads weights into the run's own configuration (Levanter "
+    "start.kind=model": "published weights are read as they are stored; the source reads them through bfloat16",
+    "start.function=run": "the run's: the source's trainer loads weights into the run's own configuration (Levanter "
     "`main/train_lm.py`, `use_hf_model_config` False): rotary base 5e5, Llama-3 scaling, epsilon 1e-5. Qwen3x was "
     "trained with base 1e6, no scaling and 1e-6, which `exp2.2-weights-function` keeps",
 }

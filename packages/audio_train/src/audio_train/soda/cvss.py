@@ -79,6 +79,7 @@ _SFT = {
     for start in (*_STARTS, _SCRATCH)
 }
 _RAW = {start: _begin(_DOCUMENTS, start) for start in (*_STARTS, _SCRATCH)}
+_WARM = CHECKPOINTS["soda-600m-warm"].repository
 _COMMON_CHOICES = {
     **CHOICES,
     **CAUTIOUS_CHOICES,
@@ -86,7 +87,7 @@ _COMMON_CHOICES = {
     "data.seq_len": "the model's 4,096; the source's SEQ_LEN of 2,048 only counts steps (`train_lm` takes the model's "
     "length, as `train_seq_len` is unset)",
     "steps": "five passes counted with rows of 2,048 tokens, which with rows of 4,096 are ten",
-    "start.initialization": "from scratch: haliax's",
+    "start.initialization=haliax": "from scratch: haliax's",
     "optimizer.learning_rate": "2e-5 for every start, from scratch too",
     "schedule.overlap": "warm-up and a decay of the whole run overlap: in the source the warm-up is then left out",
 }
@@ -110,8 +111,8 @@ SFT = Experiment(
         "(Levanter's GreedyPrepackedDataset, slice_strategy='left'); loss on the response only, as the data say",
         "data.mixture": "what instruction and response hold is inferred for method 1, our own for method 2; "
         f"{CHAT_DOCUMENTS}",
-        "start.source": "the warm-started model takes data in its own vocabulary; the source's call, which is not "
-        "started, gives it the other",
+        f"start.source={_WARM}": "the warm-started model takes data in its own vocabulary; the source's call, which is "
+        "not started, gives it the other",
     },
     inactive=frozenset(
         run.name for (method, start), run in _SFT.items() if method == "method2" or start == "soda-600m-warm"

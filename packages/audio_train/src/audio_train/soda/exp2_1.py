@@ -114,6 +114,9 @@ WARM_KEPT = Experiment(
     source="this project's own twin of exp2.2",
     runs=runs_by_name(*_KEPT.values()),
     vocabulary=QWEN3X_MIMI,
-    choices=_WARM_CHOICES
-    | {"start.function": "the weights': rotary base 1e6, no scaling and epsilon 1e-6, where exp2.2 takes the run's"},
+    choices={
+        **{key: why for key, why in _WARM_CHOICES.items() if key != "start.function=run"},
+        "start.function=weights": "the weights': rotary base 1e6, no scaling and epsilon 1e-6, where exp2.2 takes the "
+        "run's",
+    },
 )

@@ -31,7 +31,7 @@ share come first.
 
 ## Choices of all experiments
 
-Of all runs but those of this project, `optimizer.cautious_mean` where the rule is the cautious one and
+Of all runs that the source defines and their twins, `optimizer.cautious_mean` where the rule is the cautious one and
 `start.initialization` where a run begins from scratch:
 
 {common}
@@ -79,7 +79,7 @@ def page() -> str:
 
 
 def _choices(choices: Mapping[str, str]) -> list[str]:
-    return [f"- `{path}`: {why}" for path, why in choices.items()]
+    return [f"- `{path.partition('=')[0]}`: {why}" for path, why in choices.items()]
 
 
 def _markdown(row: Row) -> str:

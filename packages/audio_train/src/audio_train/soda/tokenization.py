@@ -24,7 +24,8 @@ CHOICES = {
     "begin_of_text": "two before each speech document in the Marin vocabulary, whose tokenizer prepends one to that of "
     "the string (qwen3x.ipynb prints both; Levanter's BatchTokenizer encodes with special tokens); one with Qwen3x, "
     "whose tokenizer prepends none, and in fine-tuning, where a chat template writes it",
-    "text_spaces": "a space before end of text, with Qwen3x also one after begin of text: where the "
+    "text_spaces": "none in speech documents; in texts a space before end of text, with Qwen3x also one after begin "
+    "of text: where the "
     'tokenizer adds neither itself, Levanter\'s BatchTokenizer writes them with `" "` between',
 }
 """Why the documents of a tokenization are as they are, by the field that says so."""
