@@ -20,8 +20,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[_CACHE] = str(cache.mkdir("compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault(_QUICKLY, "1")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background, which processes inherit
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(name) is signal.SIG_IGN:  # a shell ignores them in the background; processes inherit that
+            signal.signal(name, usual)
 
 
 @pytest.fixture(scope="module", autouse=True)
