@@ -1,5 +1,6 @@
 from .codecs import AbstractCodec as AbstractCodec
 from .codecs import CodecSpec as CodecSpec
+from .codecs import RegisteredCodec as RegisteredCodec
 from .codecs import load_codec as load_codec
 from .corpora import AbstractCorpus as AbstractCorpus
 from .corpora import Corpus as Corpus

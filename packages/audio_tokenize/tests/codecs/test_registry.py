@@ -20,7 +20,8 @@ def test_a_path_loads_the_same_codec_as_the_name(tmp_path):
 
 
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(InputError, match=r"'embedded', 'mimi' or a path ending in \.safetensors, got 'encodec'"):
+    expected = r"one of embedded, mimi, a path ending in \.safetensors, FILE\.py:NAME or MODULE:NAME, got 'encodec'"
+    with pytest.raises(InputError, match=expected):
         load_codec("encodec")
 
 

@@ -32,7 +32,7 @@ def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
 @click.option("--hours", type=float, help="Hours of audio, where neither files nor publisher say.")
 @click.option("--codebooks", default=8, show_default=True, help="Codebooks of a frame.")
 @click.option("--words-per-second", type=float, help="Of the transcripts; counted where there are any.")
-@click.option("--codec", default="embedded", show_default=True, help="Codec to measure: embedded, mimi, weights file.")
+@click.option("--codec", default="embedded", show_default=True, help="Codec to measure; forms as of encode.")
 @click.option("--weights", metavar="DIR", help="Weights of Mimi: folder, .safetensors file or hub id.")
 @click.option("--speed", type=float, help="Times real time that a worker encodes at.")
 @click.option("--measure", is_flag=True, help="Measure that speed here, on half a minute of the sample corpus.")

@@ -17,7 +17,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. verbatim. [the corpus' own]")
 @click.option("--strict", is_flag=True, help="Fail on the first malformed utterance instead of skipping it.")
 @click.option("--corpus-revision", help="Revision of a corpus on the hub. [the card's]")
-@click.option("--codec", default="embedded", show_default=True, help="Which codec encodes: a name or a weights file.")
+@click.option(
+    "--codec",
+    default="embedded",
+    show_default=True,
+    help="Codec: embedded, mimi or another registered name, a weights file, FILE.py:NAME or MODULE:NAME.",
+)
 @click.option("--weights", help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]")
 @click.option("--revision", help="Revision of the weights on the hub.")
 @click.option("--codebooks", type=int, help="Leading codebooks to make. [mimi: 8]")

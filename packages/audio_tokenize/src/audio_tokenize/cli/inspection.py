@@ -29,7 +29,7 @@ def inspect(source: str, index: int, vocabulary: str | None, as_json: bool) -> N
 @index_option
 @click.option("--segment", type=int, help="Decode this span of audio of the document only, counted from 0.")
 @vocabulary_option
-@click.option("--codec", help="Codec of the codes, where SOURCE does not say: embedded, mimi or a weights file.")
+@click.option("--codec", help="Codec of the codes, where SOURCE does not say; forms as of encode.")
 @click.option("--weights", metavar="DIR", help="Weights of Mimi: folder, .safetensors file or hub id.")
 def decode(
     source: str,

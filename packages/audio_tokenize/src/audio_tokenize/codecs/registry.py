@@ -1,12 +1,18 @@
-"""From what names a codec to the codec."""
+"""From what names a codec to the codec.
 
-from collections.abc import Mapping
+An installed package adds its codecs through the entry-point group `audio_tokenize.codecs`: each entry point is a
+`RegisteredCodec`, or an iterable of them. The codecs of this package are registered in the same way.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audio_data import InputError
+from audio_data import InputError, load_object, names_object, nearest, registered_objects
 from audio_tokenize.codecs.base import AbstractCodec
+
+ENTRY_POINT_GROUP = "audio_tokenize.codecs"
 
 
 @dataclass(frozen=True)
@@ -14,8 +20,9 @@ class CodecSpec:
     """Names a codec and everything its codes depend on: picklable, so that a worker process loads the same codec.
 
     Attributes:
-        name: "embedded", whose weights ship with the package; "mimi"; or the path of a weights file in the embedded
-            codec's format (`*.safetensors`), as `audio-tokenize train-codec` writes it.
+        name: A registered name, such as "embedded", whose weights ship with the package, or "mimi"; `FILE.py:NAME` or
+            `MODULE:NAME` of an `AbstractCodec`; or the path of a weights file in the embedded codec's format
+            (`*.safetensors`), as `audio-tokenize train-codec` writes it.
         weights: Mimi only: a folder with `model.safetensors` (and `config.json`), a `.safetensors` file, or a hub id;
             None for "kyutai/mimi".
         revision: Mimi only: branch, tag or commit of a hub id; None for its default branch.
@@ -62,6 +69,21 @@ class CodecSpec:
         )
 
 
+@dataclass(frozen=True)
+class RegisteredCodec:
+    """A codec under a name.
+
+    Attributes:
+        name: What `CodecSpec.name` and `--codec` call it.
+        load: Makes the codec that a spec names.
+        has_options: Whether `load` reads other fields of the spec than `name`; they are refused otherwise.
+    """
+
+    name: str
+    load: Callable[[CodecSpec], AbstractCodec]
+    has_options: bool = False
+
+
 def load_codec(spec: str | CodecSpec) -> AbstractCodec:
     """Load a codec.
 
@@ -72,17 +94,48 @@ def load_codec(spec: str | CodecSpec) -> AbstractCodec:
         InputError: If there is no such codec, its weights cannot be read, or they are not those that `spec` asks for.
     """
     spec = CodecSpec(spec) if isinstance(spec, str) else spec
-    if spec.name == "mimi":
-        return _load_mimi(spec)
-    if spec != CodecSpec(spec.name):
+    if spec.name.endswith(".safetensors"):
+        found = RegisteredCodec(spec.name, _load_weights)
+    elif names_object(spec.name):
+        found = RegisteredCodec(spec.name, _load_object)
+    else:
+        found = _registered(spec.name)
+    if not found.has_options and spec != CodecSpec(spec.name):
         raise InputError(f"expected options of Mimi with `codec` 'mimi' only, got {spec!r}")
+    return found.load(spec)
+
+
+def _registered(name: str) -> RegisteredCodec:
+    found: dict[str, RegisteredCodec] = {}
+    for extension in registered_objects(ENTRY_POINT_GROUP, RegisteredCodec):
+        if found.setdefault(extension.value.name, extension.value) is not extension.value:
+            raise InputError(
+                f"codec `{extension.value.name}` must be registered once, got it again by the entry point "
+                f"{extension.origin}; uninstall one of the two packages"
+            )
+    if name not in found:
+        raise InputError(
+            f"expected `codec` to be one of {', '.join(found)}, a path ending in .safetensors, FILE.py:NAME or "
+            f"MODULE:NAME, got {name!r}; {nearest(name, found)}"
+        )
+    return found[name]
+
+
+def _load_object(spec: CodecSpec) -> AbstractCodec:
+    remedy = "give FILE.py:NAME or MODULE:NAME of an `AbstractCodec` that needs no arguments"
+    return load_object(spec.name, AbstractCodec, what="codec", remedy=remedy).value
+
+
+def _load_weights(spec: CodecSpec) -> AbstractCodec:
     from audio_tokenize.codecs.embedded import load_embedded
 
-    if spec.name == "embedded":
-        return load_embedded()
-    if spec.name.endswith(".safetensors"):
-        return load_embedded(Path(spec.name))
-    raise InputError(f"expected `codec` to be 'embedded', 'mimi' or a path ending in .safetensors, got {spec.name!r}")
+    return load_embedded(Path(spec.name))
+
+
+def _load_embedded(spec: CodecSpec) -> AbstractCodec:
+    from audio_tokenize.codecs.embedded import load_embedded
+
+    return load_embedded()
 
 
 def _load_mimi(spec: CodecSpec) -> AbstractCodec:
@@ -102,3 +155,7 @@ def _load_mimi(spec: CodecSpec) -> AbstractCodec:
             "name the weights that made the codes"
         )
     return codec
+
+
+CODECS = (RegisteredCodec("embedded", _load_embedded), RegisteredCodec("mimi", _load_mimi, has_options=True))
+"""What this package registers."""
