@@ -1,6 +1,5 @@
 """Codecs that a user adds: from a file, from a module, and by the entry point of an installed package."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -102,12 +101,12 @@ def test_a_codec_of_a_file_encodes_builds_and_decodes_by_its_path(file: Path, sp
     assert len(dataset) == 6
     last = next(utterance for utterance in encoded if utterance.id == "c")
     run("decode", codes, "--index", len(encoded) - 1, "--out", tmp_path / "c.wav")
-    heard, rate_hz = soundfile.read(tmp_path / "c.wav")
+    decoded, rate_hz = soundfile.read(tmp_path / "c.wav")
     # The recording rises from -1 to 1 over 5,000 samples: so do the means of its frames.
     ramp = np.linspace(-1, 1, 5000)
     means = [ramp[start : start + 800].sum() / 800 for start in range(0, 5000, 800)]
     assert rate_hz == 8000
-    np.testing.assert_allclose(heard[::800], means, atol=1 / 16)
+    np.testing.assert_allclose(decoded[::800], means, atol=1 / 16)
     np.testing.assert_array_equal(last.codes[:, 1], [int((mean + 1) * 16) for mean in means])
     run("decode", data / "asr", "--out", tmp_path / "asr.wav")
     assert soundfile.info(tmp_path / "asr.wav").samplerate == 8000
@@ -176,5 +175,4 @@ def test_the_codecs_of_this_package_are_registered_in_its_project_file_alone():
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert list(project["entry-points"]["audio_tokenize.codecs"].values()) == ["audio_tokenize.codecs.registry:CODECS"]
-    assert json.dumps(project["entry-points"]).count("codecs") == 3
+    assert list(project["entry-points"].values()) == [{"audio-tokenize": "audio_tokenize.codecs.registry:CODECS"}]
