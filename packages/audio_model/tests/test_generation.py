@@ -51,20 +51,20 @@ def test_sequences_and_seeds_draw_differently(tiny, prompts):
 
 
 def test_draws_go_with_the_stream_wherever_a_prompt_stands(tiny, prompts):
-    sampling, streams = Sampling(temperature=3.0, seed=5), [7, 2**32 - 1, 0, 7]
+    sampling, seeds = Sampling(temperature=3.0, seed=5), [7, 2**32 - 1, 0, 7]
     arguments = {"max_new_tokens": 9, "sampling": sampling, "batch_size": 3}
-    together = generate(tiny, prompts, streams=streams, **arguments)
+    together = generate(tiny, prompts, seeds=seeds, **arguments)
     order = [2, 0, 3, 1]
-    moved = generate(tiny, [prompts[i] for i in order], streams=[streams[i] for i in order], **arguments)
+    moved = generate(tiny, [prompts[i] for i in order], seeds=[seeds[i] for i in order], **arguments)
     for index, result in zip(order, moved, strict=True):
         np.testing.assert_array_equal(result, together[index])
-    in_another_stream = generate(tiny, prompts[:1], streams=[8], **arguments)
+    in_another_stream = generate(tiny, prompts[:1], seeds=[8], **arguments)
     assert in_another_stream[0].tolist() != together[0].tolist()
 
 
-def test_streams_are_positions_if_not_given(tiny, prompts):
+def test_seeds_are_positions_if_not_given(tiny, prompts):
     arguments = {"max_new_tokens": 9, "sampling": Sampling(temperature=3.0, seed=5), "batch_size": 3}
-    given = generate(tiny, prompts, streams=[0, 1, 2, 3], **arguments)
+    given = generate(tiny, prompts, seeds=[0, 1, 2, 3], **arguments)
     for one, other in zip(given, generate(tiny, prompts, **arguments), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -182,8 +182,8 @@ def test_neighbours_in_other_states_change_nothing(tiny, prompts, temperature):
 @pytest.mark.parametrize("tokens_per_piece", [1, 4, 50])
 def test_pieces_of_a_stream_are_what_generate_gives(tiny, prompts, sampling, tokens_per_piece):
     arguments = {"max_new_tokens": 10, "stop_ids": [3], "sampling": sampling}
-    (whole,) = generate(tiny, prompts[1:2], streams=[6], batch_size=1, **arguments)
-    pieces = list(stream(tiny, prompts[1], stream_id=6, tokens_per_piece=tokens_per_piece, **arguments))
+    (whole,) = generate(tiny, prompts[1:2], seeds=[6], batch_size=1, **arguments)
+    pieces = list(stream(tiny, prompts[1], seed=6, tokens_per_piece=tokens_per_piece, **arguments))
     assert all(len(piece) == tokens_per_piece for piece in pieces[:-1])
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
@@ -233,8 +233,8 @@ def test_nothing_to_do(tiny):
         ([1] * 120, {}, "context of 128 tokens, got 120 tokens"),
         ([1], {"max_new_tokens": 0}, "`max_new_tokens`"),
         ([1], {"stop_ids": [97]}, "`stop_ids`"),
-        ([1], {"streams": [0, 1]}, "`streams` must hold one stream for each of the 1 prompts, got 2"),
-        ([1], {"streams": [-1]}, r"`streams` must lie in \[0, 4294967296\), got \[-1\]"),
+        ([1], {"seeds": [0, 1]}, "`seeds` must hold one seed for each of the 1 prompts, got 2"),
+        ([1], {"seeds": [-1]}, r"`seeds` must lie in \[0, 4294967296\), got \[-1\]"),
         (
             [1],
             {"automaton": TokenAutomaton.cycles(9, [[(0, 2)]], end=3, maximum=1)},

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audio_model import InputError, Sampling
-from audio_model.sampling import choose
+from audio_model.sampling import argmax, choose
 
 
 def _draws(logits, sampling, count=4000):
@@ -108,3 +110,13 @@ def test_steps_draw_anew_and_repeatably():
 def test_bad_values_are_refused(bad):
     with pytest.raises(InputError, match=f"`{next(iter(bad))}`"):
         Sampling(**bad)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from([-np.inf, -1.5, 0.0, 2.0, 2.5]), min_size=1, max_size=12))
+def test_argmax_is_the_first_largest(values):
+    assert int(argmax(jnp.asarray([values], jnp.float32))[0]) == int(np.argmax(values))
+
+
+def test_argmax_of_not_a_number_stays_inside():
+    assert 0 <= int(argmax(jnp.full((1, 5), jnp.nan))[0]) < 5

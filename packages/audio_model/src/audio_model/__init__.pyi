@@ -22,11 +22,12 @@ from .generation import generate as generate
 from .generation import stream as stream
 from .initialization import initialize as initialize
 from .initialization import initialize_audio_rows as initialize_audio_rows
+from .kernels.dispatch import implementation as implementation
 from .kernels.grammar_cross_entropy import TokenSets as TokenSets
 from .kernels.grammar_cross_entropy import grammar_cross_entropy as grammar_cross_entropy
 from .kernels.linear_cross_entropy import linear_cross_entropy as linear_cross_entropy
-from .layout import Layout as Layout
 from .loss import token_log_likelihoods as token_log_likelihoods
+from .parallelism import Parallelism as Parallelism
 from .qwen3x import Qwen3x as Qwen3x
 from .sampling import Sampling as Sampling
 from .sharding import parameter_axes as parameter_axes

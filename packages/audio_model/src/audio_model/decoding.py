@@ -1,4 +1,4 @@
-"""The compiled loop of generation: prefill, a cache of keys and values, one token a step for every row."""
+"""The compiled loop of generation: prefill into a cache of keys and values, then one token a step for every row."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,8 @@ from jaxtyping import Array, Bool, Float, Int32, Key
 
 from audio_model.grammar_tables import GrammarTables
 from audio_model.kernels.attention import attention
-from audio_model.kernels.cpu import not_alone
-from audio_model.layers import DecoderLayer
-from audio_model.norms import rms_norm
+from audio_model.kernels.matmul import row_dot_products
 from audio_model.qwen3x import Qwen3x
-from audio_model.rope import rope_tables
 from audio_model.sampling import Sampling, choose
 
 
@@ -33,41 +30,57 @@ class Prompts(NamedTuple):
     real: Bool[Array, " batch"]
 
 
-class Rules(eqx.Module):
+class DecodingConfig(eqx.Module):
     """What may be generated, and how it is chosen.
 
     Attributes:
         stops: Ids that end a sequence.
         grammar: What may follow what, or None.
         sampling: How tokens are chosen; its seed is not used, the rows' keys carry it.
-        room: Most tokens to add.
+        max_new_tokens: Most tokens to add.
         dtype: Of activations and cache.
     """
 
     stops: Bool[Array, " vocab"]
     grammar: GrammarTables | None
     sampling: Sampling = eqx.field(static=True)
-    room: int = eqx.field(static=True)
+    max_new_tokens: int = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
 
 
-class Cache(NamedTuple):
+class KVCache(NamedTuple):
     """Keys and values of every layer; slot j of a row holds its token j places after the row's left edge."""
 
     keys: Float[Array, "layers batch kv_heads slots head_dim"]
     values: Float[Array, "layers batch kv_heads slots head_dim"]
 
+    @classmethod
+    def empty(cls, model: Qwen3x, rows: int, slots: int, dtype: jnp.dtype) -> "KVCache":
+        """Make a cache of zeros."""
+        config = model.config
+        zeros = jnp.zeros((config.layers, rows, config.kv_heads, slots, config.head_dim), dtype)
+        return cls(zeros, zeros)
 
-class State(NamedTuple):
-    """Where a batch stands.
+    def write(self, key: Array, value: Array, layer: Int32[Array, ""], slot: Int32[Array, ""]) -> "KVCache":
+        """Store keys and values `[batch, tokens, kv_heads, head_dim]` of a layer from a slot on."""
+
+        def stored(cache: Array, new: Array) -> Array:
+            zero = jnp.zeros((), jnp.int32)
+            return jax.lax.dynamic_update_slice(cache, jnp.swapaxes(new, 1, 2)[None], (layer, zero, zero, slot, zero))
+
+        return KVCache(stored(self.keys, key), stored(self.values, value))
+
+
+class DecodingState(NamedTuple):
+    """Progress of a batch.
 
     Attributes:
         step: Tokens generated so far.
         tokens: Those tokens; zeros where none is yet.
         lengths: Tokens of each row that count.
         ended: Rows that have ended.
-        grammar_state: State of the grammar in each row.
-        seen: Ids of each row's prompt and of what followed; one column where nobody asks.
+        grammar_state: DecodingState of the grammar in each row.
+        context: Whether each id occurs in a row's prompt or continuation; one column without a repetition penalty.
         cache: Keys and values.
         padding: Empty slots left of each prompt.
         keys: Of the rows.
@@ -78,200 +91,166 @@ class State(NamedTuple):
     lengths: Int32[Array, " batch"]
     ended: Bool[Array, " batch"]
     grammar_state: Int32[Array, " batch"]
-    seen: Bool[Array, "batch ids"]
-    cache: Cache
+    context: Bool[Array, "batch ids"]
+    cache: KVCache
     padding: Int32[Array, " batch"]
     keys: Key[Array, " batch"]
 
 
-def begin(model: Qwen3x, prompts: Prompts, rules: Rules) -> State:
+def prefill(model: Qwen3x, prompts: Prompts, config: DecodingConfig) -> DecodingState:
     """Read the prompts and choose each row's first token.
 
     Args:
         model: The model.
         prompts: What to continue.
-        rules: How.
+        config: How.
 
     Returns:
         The state after one step.
     """
     rows, bucket = prompts.tokens.shape
     padding = bucket - prompts.lengths
-    hidden, cache = _prefill(model, prompts.tokens, padding, rules.room, rules.dtype)
-    first = jnp.zeros((), jnp.int32) if rules.grammar is None else rules.grammar.initial_state
-    state = State(
+    slots = jnp.arange(bucket)[None]
+    segment_ids = (slots >= padding[:, None]).astype(jnp.int32)
+
+    def attend(query: Array, key: Array, value: Array, cache: KVCache, layer: Array) -> tuple[Array, KVCache]:
+        return attention(query, key, value, segment_ids), cache.write(key, value, layer, jnp.zeros((), jnp.int32))
+
+    cache = KVCache.empty(model, rows, bucket + config.max_new_tokens, config.dtype)
+    positions = jnp.maximum(slots - padding[:, None], 0)
+    hidden, cache = model.forward(prompts.tokens, positions, attend, cache, dtype=config.dtype)
+    first = jnp.zeros((), jnp.int32) if config.grammar is None else config.grammar.initial_state
+    state = DecodingState(
         step=jnp.zeros((), jnp.int32),
-        tokens=jnp.zeros((rows, rules.room), jnp.int32),
+        tokens=jnp.zeros((rows, config.max_new_tokens), jnp.int32),
         lengths=jnp.zeros(rows, jnp.int32),
         ended=~prompts.real,
         grammar_state=jnp.broadcast_to(first, (rows,)),
-        seen=_seen(prompts.tokens, padding, rules),
+        context=_context(prompts.tokens, padding, config),
         cache=cache,
         padding=padding,
         keys=prompts.keys,
     )
-    return _emit(model, state, hidden, rules)
+    return _emit(model, state, hidden[:, -1], config)
 
 
-def advance(model: Qwen3x, state: State, rules: Rules, until: Int32[Array, ""]) -> State:
-    """Generate until every row has ended or `until` tokens are there.
+def decode(model: Qwen3x, state: DecodingState, config: DecodingConfig, until: Int32[Array, ""]) -> DecodingState:
+    """Generate until every row has ended or has `until` tokens.
 
     Args:
         model: The model.
-        state: Where the batch stands.
-        rules: As given to `begin`.
-        until: Tokens to stop at, at most `rules.room`.
+        state: Progress so far.
+        config: As given to `prefill`.
+        until: Tokens to stop at, at most `config.max_new_tokens`.
 
     Returns:
         The state then.
     """
-    bucket = state.cache.keys.shape[3] - rules.room
+    bucket = state.cache.keys.shape[3] - config.max_new_tokens
+    slots = jnp.arange(state.cache.keys.shape[3])[None]
 
-    def step(state: State) -> State:
-        last = jax.lax.dynamic_index_in_dim(state.tokens, state.step - 1, axis=1, keepdims=False)
-        hidden, cache = _decode(model, last, state.cache, bucket + state.step - 1, state.padding, rules.dtype)
-        return _emit(model, state._replace(cache=cache), hidden, rules)
+    def step(state: DecodingState) -> DecodingState:
+        slot, padding = bucket + state.step - 1, state.padding[:, None]
+        visible = (slots >= padding) & (slots <= slot)
+
+        def attend(query: Array, key: Array, value: Array, cache: KVCache, layer: Array) -> tuple[Array, KVCache]:
+            # The cache is carried from layer to layer, so that one slot is written instead of all of it.
+            cache = cache.write(key, value, layer, slot)
+            return _attend(query, cache.keys[layer], cache.values[layer], visible), cache
+
+        last = jax.lax.dynamic_index_in_dim(state.tokens, state.step - 1, axis=1)
+        hidden, cache = model.forward(last, slot - padding, attend, state.cache, dtype=config.dtype)
+        return _emit(model, state._replace(cache=cache), hidden[:, 0], config)
 
     return jax.lax.while_loop(lambda state: (state.step < until) & ~jnp.all(state.ended), step, state)
 
 
-def _seen(tokens: Int32[Array, "batch prompt"], padding: Int32[Array, " batch"], rules: Rules) -> Bool[Array, "..."]:
+def _context(
+    tokens: Int32[Array, "batch prompt"], padding: Int32[Array, " batch"], config: DecodingConfig
+) -> Bool[Array, "..."]:
     rows, bucket = tokens.shape
-    if rules.sampling.repetition_penalty == 1:
+    if config.sampling.repetition_penalty == 1:
         return jnp.zeros((rows, 1), bool)
     real = jnp.arange(bucket)[None] >= padding[:, None]
-    seen = jnp.zeros((rows, rules.stops.shape[0]), bool)
-    return seen.at[jnp.arange(rows)[:, None], tokens].max(real)
+    context = jnp.zeros((rows, config.stops.shape[0]), bool)
+    return context.at[jnp.arange(rows)[:, None], tokens].max(real)
 
 
-def _emit(model: Qwen3x, state: State, hidden: Float[Array, "batch embed"], rules: Rules) -> State:
+def _emit(
+    model: Qwen3x, state: DecodingState, hidden: Float[Array, "batch embed"], config: DecodingConfig
+) -> DecodingState:
     """Chooses the next token of every row."""
-    grammar = rules.grammar
+    grammar = config.grammar
     if grammar is None or not grammar.window:
-        return _record(state, _choose_among_all(model, state, hidden, rules), rules)
+        return _record(state, _choose_among_all(model, state, hidden, config), config)
     narrow = (grammar.window_start[state.grammar_state] >= 0) | state.ended
-    chosen = _choose_in_window(model, state, hidden, rules, grammar)
+    chosen = _choose_in_window(model, state, hidden, config, grammar)
     # Which rows a token is chosen from is the row's own affair, so that neighbours change nothing; what they
     # change is only whether the whole head is read as well.
     chosen = jax.lax.cond(
         jnp.all(narrow),
         lambda: chosen,
-        lambda: jnp.where(narrow, chosen, _choose_among_all(model, state, hidden, rules)),
+        lambda: jnp.where(narrow, chosen, _choose_among_all(model, state, hidden, config)),
     )
-    return _record(state, chosen, rules)
+    return _record(state, chosen, config)
 
 
 def _choose_among_all(
-    model: Qwen3x, state: State, hidden: Float[Array, "batch embed"], rules: Rules
+    model: Qwen3x, state: DecodingState, hidden: Float[Array, "batch embed"], config: DecodingConfig
 ) -> Int32[Array, " batch"]:
     logits = model.logits(hidden)
-    if rules.grammar is not None:
-        allowed = rules.grammar.masks[rules.grammar.row_of_state[state.grammar_state]]
+    if config.grammar is not None:
+        allowed = config.grammar.masks[config.grammar.row_of_state[state.grammar_state]]
         logits = jnp.where(allowed, logits, -jnp.inf)
-    return choose(logits, state.keys, state.step, rules.sampling, state.seen)
+    return choose(logits, state.keys, state.step, config.sampling, state.context)
 
 
 def _choose_in_window(
-    model: Qwen3x, state: State, hidden: Float[Array, "batch embed"], rules: Rules, grammar: GrammarTables
+    model: Qwen3x,
+    state: DecodingState,
+    hidden: Float[Array, "batch embed"],
+    config: DecodingConfig,
+    grammar: GrammarTables,
 ) -> Int32[Array, " batch"]:
     """The same, reading only the rows of the head that a narrow state can need; anything for a wide one."""
     head = model.head_matrix
 
     def row(inputs):
-        hidden, grammar_state, seen = inputs
+        hidden, grammar_state, context = inputs
         start = jnp.maximum(grammar.window_start[grammar_state], 0)
         strays = grammar.strays[grammar_state]
         ids = jnp.concatenate([start + jnp.arange(grammar.window, dtype=jnp.int32), jnp.maximum(strays, 0)])
         window = jax.lax.dynamic_slice_in_dim(head, start, grammar.window).astype(hidden.dtype)
         rows = (window, head[jnp.maximum(strays, 0)].astype(hidden.dtype))
-        left = not_alone(hidden[None])
-        logits = jnp.concatenate([jnp.matmul(left, x.T, preferred_element_type=jnp.float32)[0] for x in rows])
+        logits = jnp.concatenate([row_dot_products(hidden[None], x)[0] for x in rows])
         allowed = jax.lax.dynamic_slice_in_dim(
             grammar.masks[grammar.row_of_state[grammar_state]], start, grammar.window
         )
         logits = jnp.where(jnp.concatenate([allowed, strays >= 0]), logits, -jnp.inf)
-        return logits, ids, seen[ids] if seen.shape[0] > 1 else seen
+        return logits, ids, context[ids] if context.shape[0] > 1 else context
 
-    logits, ids, seen = jax.lax.map(row, (hidden, state.grammar_state, state.seen))
-    chosen = choose(logits, state.keys, state.step, rules.sampling, seen)
+    logits, ids, context = jax.lax.map(row, (hidden, state.grammar_state, state.context))
+    chosen = choose(logits, state.keys, state.step, config.sampling, context)
     return jnp.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0]
 
 
-def _record(state: State, chosen: Int32[Array, " batch"], rules: Rules) -> State:
+def _record(state: DecodingState, chosen: Int32[Array, " batch"], config: DecodingConfig) -> DecodingState:
     chosen = jnp.where(state.ended, 0, chosen)
-    ended = state.ended | rules.stops[chosen]
-    grammar, grammar_state, seen = rules.grammar, state.grammar_state, state.seen
+    ended = state.ended | config.stops[chosen]
+    grammar, grammar_state, context = config.grammar, state.grammar_state, state.context
     if grammar is not None:
         following = grammar.next_state[grammar_state, grammar.class_of_token[chosen]]
         grammar_state = jnp.where(state.ended, grammar_state, following)
         ended = ended | (grammar.next_state[grammar_state] < 0).all(axis=-1)
-    if seen.shape[1] > 1:
-        seen = seen.at[jnp.arange(chosen.shape[0]), chosen].max(~state.ended)
+    if context.shape[1] > 1:
+        context = context.at[jnp.arange(chosen.shape[0]), chosen].max(~state.ended)
     return state._replace(
         step=state.step + 1,
         tokens=jax.lax.dynamic_update_index_in_dim(state.tokens, chosen, state.step, axis=1),
         lengths=state.lengths + (~state.ended).astype(jnp.int32),
         ended=ended,
         grammar_state=grammar_state,
-        seen=seen,
-    )
-
-
-def _prefill(
-    model: Qwen3x, tokens: Int32[Array, "batch prompt"], padding: Int32[Array, " batch"], room: int, dtype
-) -> tuple[Float[Array, "batch embed"], Cache]:
-    """Hidden states of the last prompt tokens, and a cache with `room` free slots after the prompts."""
-    config = model.config
-    slots = jnp.arange(tokens.shape[1])[None]
-    segment_ids = (slots >= padding[:, None]).astype(jnp.int32)
-    tables = rope_tables(config.rope, config.head_dim, jnp.maximum(slots - padding[:, None], 0))
-
-    def block(x: Array, layer: DecoderLayer):
-        query, key, value = layer.project(x, tables, config.rms_epsilon)
-        x = layer.finish(x, attention(query, key, value, segment_ids), config.rms_epsilon)
-        return x, (_with_room(key, room), _with_room(value, room))
-
-    x = jnp.take(model.embedding, tokens, axis=0).astype(dtype)
-    x, (keys, values) = jax.lax.scan(block, x, model.layers)
-    return rms_norm(x[:, -1], model.final_norm, config.rms_epsilon), Cache(keys, values)
-
-
-def _with_room(x: Float[Array, "batch prompt kv_heads head_dim"], room: int) -> Array:
-    return jnp.pad(jnp.swapaxes(x, 1, 2), ((0, 0), (0, 0), (0, room), (0, 0)))
-
-
-def _decode(
-    model: Qwen3x,
-    tokens: Int32[Array, " batch"],
-    cache: Cache,
-    slot: Int32[Array, ""],
-    padding: Int32[Array, " batch"],
-    dtype,
-) -> tuple[Float[Array, "batch embed"], Cache]:
-    """Hidden states of one more token a row, which takes `slot` in the cache."""
-    config = model.config
-    tables = rope_tables(config.rope, config.head_dim, (slot - padding)[:, None])
-    slots = jnp.arange(cache.keys.shape[3])[None]
-    visible = (slots >= padding[:, None]) & (slots <= slot)
-
-    def block(carry, layer_and_index):
-        x, cache = carry
-        layer, index = layer_and_index
-        query, key, value = layer.project(x, tables, config.rms_epsilon)
-        # The cache is carried, not scanned over, so that one slot is written instead of all of it.
-        cache = Cache(_store(cache.keys, key, index, slot), _store(cache.values, value, index, slot))
-        attended = _attend(query, cache.keys[index], cache.values[index], visible)
-        return (layer.finish(x, attended, config.rms_epsilon), cache), None
-
-    x = jnp.take(model.embedding, tokens, axis=0).astype(dtype)[:, None]
-    (x, cache), _ = jax.lax.scan(block, (x, cache), (model.layers, jnp.arange(config.layers)))
-    return rms_norm(x[:, 0], model.final_norm, config.rms_epsilon), cache
-
-
-def _store(cache: Array, new: Float[Array, "batch 1 kv_heads head_dim"], layer: Array, slot: Array) -> Array:
-    zero = jnp.zeros((), slot.dtype)
-    return jax.lax.dynamic_update_slice(
-        cache, jnp.swapaxes(new, 1, 2)[None], (layer.astype(slot.dtype), zero, zero, slot, zero)
+        context=context,
     )
 
 

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Int, Int32, UInt32
 
 from audio_model.automaton import TokenAutomaton
-from audio_model.decoding import Prompts, Rules, State, advance, begin
+from audio_model.decoding import DecodingConfig, DecodingState, Prompts, decode, prefill
 from audio_model.errors import InputError
 from audio_model.grammar_tables import GrammarTables
 from audio_model.qwen3x import Qwen3x
@@ -28,7 +28,7 @@ def generate(
     stop_ids: Sequence[int] = (),
     sampling: Sampling = GREEDY,
     automaton: TokenAutomaton | None = None,
-    streams: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
     batch_size: int = 32,
     dtype: DTypeLike = jnp.float32,
 ) -> list[Int32[np.ndarray, " new"]]:
@@ -45,9 +45,9 @@ def generate(
         stop_ids: A sequence ends after any of these; the stop id is part of the result.
         sampling: How tokens are chosen.
         automaton: Grammar of the new tokens; a sequence ends where nothing may follow.
-        streams: Stream of randomness of each prompt, in [0, 2**32). A sequence draws from `(sampling.seed, its stream)`
-            and nothing else, so a stream that goes with the prompt keeps its draws wherever the prompt stands and
-            whatever stands beside it; two equal prompts want two streams. None takes the prompts' positions.
+        seeds: Seed of each prompt, in [0, 2**32). A sequence draws from `(sampling.seed, its seed)` and nothing else,
+            so a seed that goes with the prompt gives the same draws at any position and beside any other prompts. Two
+            equal prompts need two seeds to differ. None takes the prompts' positions.
         batch_size: Rows computed together. Another size may round logits differently.
         dtype: Of activations, products and cache; weights of another dtype are cast once a call.
 
@@ -57,18 +57,18 @@ def generate(
     Raises:
         InputError: If a prompt is empty, holds ids outside the vocabulary or leaves less than
             `max_new_tokens` of the context, if the automaton is for another vocabulary, or if there is not one
-            stream in [0, 2**32) for each prompt.
+            seed in [0, 2**32) for each prompt.
     """
     _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size)
-    stream_of = _checked_streams(range(len(prompts)) if streams is None else streams, len(prompts))
-    rules = _rules(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
-    model = _cast(model, rules)
+    seed_of = _checked_seeds(range(len(prompts)) if seeds is None else seeds, len(prompts))
+    config = _decoding_config(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
+    model = _cast(model, config)
     results: list[np.ndarray] = [np.empty(0, np.int32)] * len(prompts)
     for bucket, members in _buckets(prompts).items():
         for start in range(0, len(members), batch_size):
             rows = members[start : start + batch_size]
-            batch = _batch([prompts[row] for row in rows], stream_of[np.array(rows)], bucket, batch_size, sampling.seed)
-            tokens, lengths = _whole(model, batch, rules)
+            batch = _batch([prompts[row] for row in rows], seed_of[np.array(rows)], bucket, batch_size, sampling.seed)
+            tokens, lengths = _generate(model, batch, config)
             for row, new, length in zip(rows, np.asarray(tokens), np.asarray(lengths), strict=False):
                 results[row] = new[:length]
     return results
@@ -83,12 +83,12 @@ def stream(
     stop_ids: Sequence[int] = (),
     sampling: Sampling = GREEDY,
     automaton: TokenAutomaton | None = None,
-    stream_id: int = 0,
+    seed: int = 0,
     dtype: DTypeLike = jnp.float32,
 ) -> Iterator[Int32[np.ndarray, " new"]]:
-    """Continue one prompt and hand tokens out as they are made: a frame of audio at a time, say.
+    """Continue one prompt and yield tokens as they are made: a frame of audio at a time, say.
 
-    The pieces together are what `generate` gives for the same prompt and stream alone at `batch_size` 1.
+    The pieces together are what `generate` gives for this prompt and seed alone at `batch_size` 1.
 
     Args:
         model: The model.
@@ -98,7 +98,7 @@ def stream(
         stop_ids: As for `generate`.
         sampling: As for `generate`.
         automaton: As for `generate`.
-        stream_id: One of `streams` of `generate`.
+        seed: One of `seeds` of `generate`.
         dtype: As for `generate`.
 
     Yields:
@@ -108,16 +108,16 @@ def stream(
         InputError: As `generate`, at the first piece, or if `tokens_per_piece` is below 1.
     """
     _check(model, [prompt], max_new_tokens, stop_ids, automaton, 1)
-    streams = _checked_streams([stream_id], 1)
+    seeds = _checked_seeds([seed], 1)
     if tokens_per_piece < 1:
         raise InputError(f"`tokens_per_piece` must be at least 1, got {tokens_per_piece!r}")
-    rules = _rules(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
-    model = _cast(model, rules)
-    state = _begin(model, _batch([prompt], streams, _bucket(prompt), 1, sampling.seed), rules)
+    config = _decoding_config(model, stop_ids, sampling, automaton, max_new_tokens, dtype)
+    model = _cast(model, config)
+    state = _prefill(model, _batch([prompt], seeds, _bucket(prompt), 1, sampling.seed), config)
     given = 0
     while True:
         until = min(given + tokens_per_piece, max_new_tokens)
-        state = _advance((model, rules, jnp.asarray(until, jnp.int32)), state)
+        state = _decode((model, config, jnp.asarray(until, jnp.int32)), state)
         length = int(state.lengths[0])
         if length > given:
             yield np.asarray(state.tokens[0, given:length])
@@ -153,13 +153,13 @@ def _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size) -> N
         raise InputError(f"`automaton` must be for {vocab_size} token ids, got one for {automaton.vocab_size}")
 
 
-def _checked_streams(streams: Sequence[int], num_prompts: int) -> UInt32[np.ndarray, " prompts"]:
-    if len(streams) != num_prompts:
-        raise InputError(f"`streams` must hold one stream for each of the {num_prompts} prompts, got {len(streams)}")
-    outside = [stream_id for stream_id in streams if not 0 <= stream_id < 2**32]
+def _checked_seeds(seeds: Sequence[int], num_prompts: int) -> UInt32[np.ndarray, " prompts"]:
+    if len(seeds) != num_prompts:
+        raise InputError(f"`seeds` must hold one seed for each of the {num_prompts} prompts, got {len(seeds)}")
+    outside = [seed for seed in seeds if not 0 <= seed < 2**32]
     if outside:
-        raise InputError(f"`streams` must lie in [0, {2**32}), got {outside!r}; number or hash what they stand for")
-    return np.array(streams, np.uint32)
+        raise InputError(f"`seeds` must lie in [0, {2**32}), got {outside!r}; number or hash what they stand for")
+    return np.array(seeds, np.uint32)
 
 
 def _buckets(prompts: Sequence[np.ndarray]) -> dict[int, list[int]]:
@@ -174,7 +174,7 @@ def _bucket(prompt: np.ndarray) -> int:
 
 
 def _batch(
-    prompts: list[np.ndarray], streams: UInt32[np.ndarray, " prompts"], bucket: int, batch_size: int, seed: int
+    prompts: list[np.ndarray], seeds: UInt32[np.ndarray, " prompts"], bucket: int, batch_size: int, seed: int
 ) -> Prompts:
     tokens = np.zeros((batch_size, bucket), np.int32)
     lengths = np.ones(batch_size, np.int32)
@@ -182,50 +182,51 @@ def _batch(
         tokens[row, bucket - prompt.size :] = prompt
         lengths[row] = prompt.size
     padded = np.zeros(batch_size, np.uint32)
-    padded[: len(streams)] = streams
+    padded[: len(seeds)] = seeds
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), jnp.asarray(padded))
     real = jnp.asarray(np.arange(batch_size) < len(prompts))
     return Prompts(jnp.asarray(tokens), jnp.asarray(lengths), keys, real)
 
 
-def _rules(model, stop_ids, sampling, automaton, max_new_tokens: int, dtype: DTypeLike) -> Rules:
+def _decoding_config(model, stop_ids, sampling, automaton, max_new_tokens: int, dtype: DTypeLike) -> DecodingConfig:
     stops = np.zeros(model.config.vocab_size, bool)
     stops[list(stop_ids)] = True
-    return Rules(
+    return DecodingConfig(
         stops=jnp.asarray(stops),
         grammar=None if automaton is None else GrammarTables.of(automaton),
         # Keys carry the seed; a program is not compiled anew for another one.
         sampling=dataclasses.replace(sampling, seed=0),
-        room=max_new_tokens,
+        max_new_tokens=max_new_tokens,
         dtype=jnp.dtype(dtype),
     )
 
 
-def _cast(model: Qwen3x, rules: Rules) -> Qwen3x:
+def _cast(model: Qwen3x, config: DecodingConfig) -> Qwen3x:
     """The matrices in the dtype of the products, once instead of at every token; norms keep theirs.
 
     Where a grammar reads windows of the head only, the head stays: casting 144,644 rows takes longer than casting the
     few that a short run reads.
     """
-    layers = jax.tree.map(lambda x: x.astype(rules.dtype) if x.ndim == 3 else x, model.layers)
+    layers = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim == 3 else x, model.layers)
     model = dataclasses.replace(model, layers=layers)
-    if rules.grammar is not None and rules.grammar.is_narrow:
+    if config.grammar is not None and config.grammar.is_narrow:
         return model
     if model.head is None:
-        return dataclasses.replace(model, embedding=model.embedding.astype(rules.dtype))
-    return dataclasses.replace(model, head=model.head.astype(rules.dtype))
+        return dataclasses.replace(model, embedding=model.embedding.astype(config.dtype))
+    return dataclasses.replace(model, head=model.head.astype(config.dtype))
 
 
 @eqx.filter_jit
-def _whole(model: Qwen3x, prompts: Prompts, rules: Rules):
-    state = advance(model, begin(model, prompts, rules), rules, jnp.asarray(rules.room, jnp.int32))
+def _generate(model: Qwen3x, prompts: Prompts, config: DecodingConfig):
+    state = prefill(model, prompts, config)
+    state = decode(model, state, config, jnp.asarray(config.max_new_tokens, jnp.int32))
     return state.tokens, state.lengths
 
 
-_begin = eqx.filter_jit(begin)
+_prefill = eqx.filter_jit(prefill)
 
 
 @eqx.filter_jit(donate="all-except-first")
-def _advance(kept: tuple[Qwen3x, Rules, Int32[Array, ""]], state: State) -> State:
-    model, rules, until = kept
-    return advance(model, state, rules, until)
+def _decode(kept: tuple[Qwen3x, DecodingConfig, Int32[Array, ""]], state: DecodingState) -> DecodingState:
+    model, config, until = kept
+    return decode(model, state, config, until)

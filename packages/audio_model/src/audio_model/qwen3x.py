@@ -1,6 +1,7 @@
 """The Qwen3x decoder: token ids in, hidden states out."""
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,16 +12,18 @@ from jaxtyping import Array, Float, Int
 
 from audio_model.config import Qwen3xConfig, Remat
 from audio_model.kernels.attention import ATTENTION, attention
-from audio_model.kernels.cpu import not_alone
+from audio_model.kernels.matmul import row_dot_products
 from audio_model.layers import MATRIX_PRODUCT, DecoderLayer
-from audio_model.layout import FETCHED, ONE_DEVICE, Layout
 from audio_model.norms import rms_norm
+from audio_model.parallelism import GATHERED_WEIGHTS, SINGLE_DEVICE, Parallelism
 from audio_model.rope import rope_tables
 
 BLOCK_INPUT = "block_input"
-"""Name under which a block's input can wait in the host's memory for the backward pass."""
+"""Checkpoint name of a block's input, which can wait in the host's memory for the backward pass."""
 
-_Block = Callable[[Array, DecoderLayer], tuple[Array, None]]
+Cache = TypeVar("Cache")
+Attend = Callable[[Array, Array, Array, Cache, Array], tuple[Array, Cache]]
+"""From queries, keys and values of a block, a cache and the block's index: the attended values and the cache."""
 
 
 class Qwen3x(eqx.Module):
@@ -59,9 +62,9 @@ class Qwen3x(eqx.Module):
         positions: Int[Array, "batch seq"],
         *,
         dtype: DTypeLike = jnp.float32,
-        layout: Layout = ONE_DEVICE,
+        parallelism: Parallelism = SINGLE_DEVICE,
     ) -> Float[Array, "batch seq width"]:
-        """Hidden states after the final norm.
+        """Compute hidden states after the final norm.
 
         Args:
             tokens: Token ids in [0, vocab).
@@ -69,27 +72,59 @@ class Qwen3x(eqx.Module):
             positions: Index of each token for the rotary embedding.
             dtype: Of activations and matrix products; parameters keep theirs, sums of products and
                 norms are taken in float32.
-            layout: Where the model's parts lie, for a pass inside `jax.shard_map`.
+            parallelism: Collectives of a pass inside `jax.shard_map`.
 
         Returns:
             One vector a token, ready for the losses and for `logits`.
         """
-        config = self.config
+
+        def attend(query: Array, key: Array, value: Array, cache: None, layer_index: Array) -> tuple[Array, None]:
+            del layer_index
+            return attention(query, key, value, segment_ids), cache
+
+        return self.forward(tokens, positions, attend, None, dtype=dtype, parallelism=parallelism)[0]
+
+    def forward(
+        self,
+        tokens: Int[Array, "batch seq"],
+        positions: Int[Array, "batch seq"],
+        attend: Attend[Cache],
+        cache: Cache,
+        *,
+        dtype: DTypeLike = jnp.float32,
+        parallelism: Parallelism = SINGLE_DEVICE,
+    ) -> tuple[Float[Array, "batch seq width"], Cache]:
+        """Run every block with an attention of the caller's: the one forward pass of training and generation.
+
+        Args:
+            tokens: Token ids in [0, vocab).
+            positions: Index of each token for the rotary embedding.
+            attend: Attention of a block; it may read and write the cache.
+            cache: What `attend` carries from block to block, such as keys and values of earlier tokens.
+            dtype: As for `__call__`.
+            parallelism: As for `__call__`.
+
+        Returns:
+            Hidden states after the final norm, and the cache after the last block.
+        """
+        config, epsilon = self.config, self.config.rms_epsilon
         tables = rope_tables(config.rope, config.head_dim, positions)
 
-        def block(x: Array, layer: DecoderLayer) -> tuple[Array, None]:
+        def block(carry: tuple[Array, Cache], inputs: tuple[DecoderLayer, Array]) -> tuple[tuple[Array, Cache], None]:
+            (x, cache), (layer, layer_index) = carry, inputs
             x = checkpoint_name(x, BLOCK_INPUT)
-            layer = layout.fetch(layer, dtype)
-            query, key, value = layer.project(layout.spread(x), tables, config.rms_epsilon)
-            attended = attention(query, key, value, segment_ids)
-            return layer.finish(x, attended, config.rms_epsilon, layout), None
+            layer = parallelism.all_gather_weights(layer, dtype)
+            query, key, value = layer.qkv(parallelism.copy_to_tensor_parallel(x), tables, epsilon)
+            attended, cache = attend(query, key, value, cache, layer_index)
+            return (layer.attention_output_and_mlp(x, attended, epsilon, parallelism), cache), None
 
-        x = layout.look_up(self.embedding, tokens, dtype)
-        x, _ = jax.lax.scan(_rematerialised(block, config.remat, fetches=layout.fetches), x, self.layers)
-        return rms_norm(x, layout.fetch(self.final_norm, dtype), config.rms_epsilon)
+        block = _rematerialised(block, config.remat, gathers_weights=parallelism.gathers_weights)
+        x = parallelism.embed(self.embedding, tokens, dtype)
+        (x, cache), _ = jax.lax.scan(block, (x, cache), (self.layers, jnp.arange(config.layers)))
+        return rms_norm(x, parallelism.all_gather_weights(self.final_norm, dtype), epsilon), cache
 
     def logits(self, hidden: Float[Array, "... embed"]) -> Float[Array, "... vocab"]:
-        """Unnormalised log-probabilities of every token id.
+        """Compute unnormalised log-probabilities of every token id.
 
         For scores of a few positions; training and likelihoods use `audio_model.kernels`, which never
         hold `tokens x vocab` numbers.
@@ -100,19 +135,17 @@ class Qwen3x(eqx.Module):
         Returns:
             Logits in float32.
         """
-        head = self.head_matrix.astype(hidden.dtype)
         flat = hidden.reshape(-1, hidden.shape[-1])
-        logits = jnp.einsum("te,ve->tv", not_alone(flat), head, preferred_element_type=jnp.float32)
-        return logits[: flat.shape[0]].reshape(*hidden.shape[:-1], -1)
+        return row_dot_products(flat, self.head_matrix).reshape(*hidden.shape[:-1], -1)
 
 
-def _rematerialised(block: _Block, remat: Remat, *, fetches: bool) -> _Block:
+def _rematerialised(block: Callable[..., Any], remat: Remat, *, gathers_weights: bool) -> Callable[..., Any]:
     policies = jax.checkpoint_policies
     match remat:
         case "none":
-            if not fetches:
+            if not gathers_weights:
                 return block
-            policy = policies.save_anything_except_these_names(FETCHED)
+            policy = policies.save_anything_except_these_names(GATHERED_WEIGHTS)
         case "dots":
             policy = policies.save_only_these_names(MATRIX_PRODUCT, ATTENTION)
         case "full":

@@ -5,10 +5,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32, Int32, Key
+from jaxtyping import Array, Bool, Float, Float32, Int32, Key
 
 from audio_model.errors import InputError
-from audio_model.kernels.cpu import argmax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +58,9 @@ def choose(
     keys: Key[Array, " batch"],
     step: Int32[Array, ""],
     sampling: Sampling,
-    seen: Bool[Array, "batch ids"] | None = None,
+    context: Bool[Array, "batch ids"] | None = None,
 ) -> Int32[Array, " batch"]:
-    """One token for every row.
+    """Choose one token for every row.
 
     A row's choice depends on its own logits, key and step alone.
 
@@ -70,14 +69,14 @@ def choose(
         keys: One key a row, the same at every step.
         step: Number of tokens generated before.
         sampling: How to choose; a static argument.
-        seen: Which of the tokens the row holds already; looked at only where repetition is penalised.
+        context: Which of the tokens the row holds already; read only with a repetition penalty.
 
     Returns:
         Indices into the row's logits.
     """
-    if sampling.repetition_penalty != 1 and seen is not None:
+    if sampling.repetition_penalty != 1 and context is not None:
         penalty = jnp.where(logits > 0, 1 / sampling.repetition_penalty, sampling.repetition_penalty)
-        logits = jnp.where(seen, logits * penalty, logits)
+        logits = jnp.where(context, logits * penalty, logits)
     if sampling.temperature == 0:
         return argmax(logits)
     logits = logits / sampling.temperature
@@ -128,3 +127,14 @@ def _draw(
         return jax.random.categorical(jax.random.fold_in(key, step), values)
 
     return jax.vmap(row)(logits, keys).astype(jnp.int32)
+
+
+def argmax(x: Float[Array, "rows columns"]) -> Int32[Array, " rows"]:
+    """First largest element of each row, in two passes that run nine times as fast as XLA's one on a CPU.
+
+    Args:
+        x: Numbers; a row that holds NaN gives any index.
+    """
+    row_max = jnp.max(x, axis=-1, keepdims=True)
+    columns = jax.lax.broadcasted_iota(jnp.int32, x.shape, 1)
+    return jnp.min(jnp.where(x == row_max, columns, x.shape[1] - 1), axis=-1)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxpr_as_fun
 
-from audio_model.kernels import choice, cpu
+from audio_model.kernels import dispatch
+from audio_model.kernels.matmul import xla_cpu
 
 
 def _pallas_calls(jaxpr):
@@ -55,10 +56,10 @@ def one_cpu_device(monkeypatch):
     @contextlib.contextmanager
     def pretend():
         with monkeypatch.context() as patch:
-            patch.setattr(cpu, "on_one_device", lambda platform: platform == "cpu")
+            patch.setattr(xla_cpu, "on_one_device", lambda platform: platform == "cpu")
             yield
 
-    assert not choice.on_one_device("cpu")
+    assert not dispatch.on_one_device("cpu")
     return pretend
 
 

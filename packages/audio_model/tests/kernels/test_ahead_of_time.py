@@ -61,7 +61,7 @@ cases = {
         (shape(1, 4096, dtype=jnp.int32),),
     ),
     "heads": (
-        [lambda *x, f=f: f(*x, 1e-6) for f in (pallas_tpu_qk_norm_rope, reference_qk_norm_rope)],
+        [lambda x, w, *tables, f=f: f(x, w, tables, 1e-6) for f in (pallas_tpu_qk_norm_rope, reference_qk_norm_rope)],
         (shape(4, 4096, 2048), shape(128, dtype=wide)),
         (shape(4, 4096, 64, dtype=wide), shape(4, 4096, 64, dtype=wide)),
     ),

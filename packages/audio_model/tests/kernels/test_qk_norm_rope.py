@@ -27,7 +27,7 @@ def _inputs(case, rng):
 
 def _run(implementation, x, weight, tables):
     if implementation == "pallas_tpu":
-        return pallas_tpu_qk_norm_rope(x, weight, *tables, EPSILON, interpret=True)
+        return pallas_tpu_qk_norm_rope(x, weight, tables, EPSILON, interpret=True)
     return qk_norm_rope(x, weight, tables, EPSILON, implementation=implementation)
 
 
@@ -83,7 +83,7 @@ def _lowered(case):
     )
 
     def total(x, weight, cosine, sine):
-        return jnp.sum(pallas_tpu_qk_norm_rope(x, weight, cosine, sine, EPSILON).astype(jnp.float32))
+        return jnp.sum(pallas_tpu_qk_norm_rope(x, weight, (cosine, sine), EPSILON).astype(jnp.float32))
 
     return jax.jit(jax.value_and_grad(total, argnums=(0, 1))), shapes
 

@@ -1,7 +1,7 @@
 """Operations that deserve more than one implementation: one folder each.
 
-A folder's `__init__` is the door that validates and chooses, `reference` the definition that is
-never optimised, `xla` the fast form in plain JAX, `cases` the shapes that tests and benchmarks share.
+A folder's `__init__` has the public function, which validates and dispatches; `reference` is the definition, never
+optimised; `xla` is the fast form in plain JAX; `cases` are the shapes that tests and benchmarks share.
 
 What has no folder has none because a kernel would not pay; the figures stand in `benchmarks/results`:
 

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32
 
-from audio_model.kernels.choice import platform
-from audio_model.kernels.cpu import lying_transposed
+from audio_model.kernels.dispatch import platform
+from audio_model.kernels.matmul import transposed_for_matmul
 
 
 class Tiles(NamedTuple):
@@ -94,12 +94,12 @@ def forward(
     running = jnp.full((rows.shape[0],), -jnp.inf, jnp.float32), jnp.zeros((rows.shape[0],), jnp.float32)
 
     def visit(carry, tile, _, at):
-        peaks, totals = carry
+        row_maxima, totals = carry
         logits = _logits(_slice(rows, at, plan.block_rows), tile)
-        old_peak, old_total = _slice(peaks, at, plan.block_rows), _slice(totals, at, plan.block_rows)
-        peak = jnp.maximum(old_peak, jnp.max(logits, axis=-1))
-        total = old_total * jnp.exp(old_peak - peak) + jnp.sum(jnp.exp(logits - peak[:, None]), axis=-1)
-        return _update(peaks, peak, at), _update(totals, total, at)
+        old_max, old_total = _slice(row_maxima, at, plan.block_rows), _slice(totals, at, plan.block_rows)
+        row_max = jnp.maximum(old_max, jnp.max(logits, axis=-1))
+        total = old_total * jnp.exp(old_max - row_max) + jnp.sum(jnp.exp(logits - row_max[:, None]), axis=-1)
+        return _update(row_maxima, row_max, at), _update(totals, total, at)
 
     for tiles in plan.groups:
 
@@ -108,8 +108,8 @@ def forward(
             return _over_blocks(carry, tile, start, blocks, jnp.asarray(tiles.sets)[index], plan, visit)
 
         running = jax.lax.fori_loop(0, len(tiles.starts), per_tile, running)
-    peaks, totals = running
-    return peaks + jnp.log(totals)
+    row_maxima, totals = running
+    return row_maxima + jnp.log(totals)
 
 
 def losses(
@@ -156,7 +156,7 @@ def backward(
     """
     gradients = jnp.zeros(rows.shape, jnp.float32), jnp.zeros(head.shape, jnp.float32)
     # A tile's gradient is taken transposed, `rows' gradient`: so only the rows must be laid out anew, once.
-    transposed = lying_transposed(rows)
+    transposed = transposed_for_matmul(rows)
 
     def visit(carry, tile, start, at):
         row_gradients, tile_gradient = carry

@@ -15,12 +15,12 @@ from audio_train.config import OptimizerSpec
 from audio_train.optimization.optimizers import update
 from audio_train.optimization.schedules import WarmupStableDecay
 from audio_train.resolved import ResolvedRun, token_kinds
-from audio_train.sharding.layout import Whole
+from audio_train.sharding.parallelism import SingleDevice
 from audio_train.state import TrainState
 
 T = TypeVar("T")
 
-ONE_DEVICE = Whole()
+SINGLE_DEVICE = SingleDevice()
 Differentiate = Callable[..., tuple[Any, Any, Any, Any]]
 """`loss_and_gradient` of `(model, batch, objective)`, wherever it runs."""
 
@@ -101,24 +101,24 @@ class Objective(eqx.Module):
         return total / jnp.maximum(weight, 1e-9), sums
 
     def totals(
-        self, model: Qwen3x, batch: Batch, layout: Whole = ONE_DEVICE
+        self, model: Qwen3x, batch: Batch, parallelism: SingleDevice = SINGLE_DEVICE
     ) -> tuple[Float32[Array, ""], tuple[Float32[Array, ""], LossSums]]:
         """The sums above and below the fraction line, and those by kind.
 
         Args:
             model: the model, or a device's part of it.
             batch: rows, or a device's part of them.
-            layout: where the rest is.
+            parallelism: Collectives over the other devices.
 
         Returns:
             All over the rows that this device scores: what is differentiated, and what comes with it.
         """
         dtype = jnp.dtype(self.dtype)
-        hidden = model(batch.tokens, batch.segment_ids, batch.positions, dtype=dtype, layout=layout)
+        hidden = model(batch.tokens, batch.segment_ids, batch.positions, dtype=dtype, parallelism=parallelism)
         # The last position predicts nothing; its mask is False, so the id that rolls in from the front is never read.
         targets, mask = jnp.roll(batch.tokens, -1, axis=1).reshape(-1), batch.loss_mask.reshape(-1)
-        hidden, targets, mask = layout.split_rows(hidden.reshape(-1, hidden.shape[-1]), targets, mask)
-        nll, logsumexp = self._token_losses(hidden, layout.head(model.head_matrix, hidden), targets, mask)
+        hidden, targets, mask = parallelism.shard_tokens(hidden.reshape(-1, hidden.shape[-1]), targets, mask)
+        nll, logsumexp = self._token_losses(hidden, parallelism.gather_head(model.head_matrix, hidden), targets, mask)
         # Masked positions may hold anything; zeroing them before any product keeps a NaN there out of the sums.
         nll, logsumexp = jnp.where(mask, nll, 0.0), jnp.where(mask, logsumexp, 0.0)
         kind = self.kind_of_token[targets]
@@ -148,7 +148,12 @@ def objective(resolved: ResolvedRun) -> Objective:
 
 
 def loss_and_gradient(
-    model: Qwen3x, batch: Batch, objective: Objective, *, microbatches: int = 1, layout: Whole = ONE_DEVICE
+    model: Qwen3x,
+    batch: Batch,
+    objective: Objective,
+    *,
+    microbatches: int = 1,
+    parallelism: SingleDevice = SINGLE_DEVICE,
 ) -> tuple[Float32[Array, ""], LossSums, Qwen3x, Float32[Array, ""]]:
     """The loss of a batch, its sums by kind and its gradient, not yet divided by the weight of the batch.
 
@@ -162,13 +167,13 @@ def loss_and_gradient(
         objective: the loss.
         microbatches: number of parts; divides the rows. Part k holds the rows r with r mod `microbatches` = k, so that
             every device has its share of each.
-        layout: where the rest is, inside `jax.shard_map`.
+        parallelism: Collectives over the other devices, inside `jax.shard_map`.
 
     Returns:
         Loss and sums of the whole batch; the gradient of the sum above the fraction line, of the structure of `model`;
         and the weight below it.
     """
-    differentiate = jax.value_and_grad(partial(objective.totals, layout=layout), has_aux=True)
+    differentiate = jax.value_and_grad(partial(objective.totals, parallelism=parallelism), has_aux=True)
     if microbatches == 1:
         values, gradient = differentiate(model, batch)
     else:
@@ -182,9 +187,9 @@ def loss_and_gradient(
             return jax.tree.map(jnp.add, sofar, jax.lax.optimization_barrier(differentiate(model, part))), None
 
         (values, gradient), _ = jax.lax.scan(add_part, zeros, parts)
-    total, (weight, sums) = layout.sum_rows(layout.last(gradient, values))
+    total, (weight, sums) = parallelism.sum_over_tokens(parallelism.after_gradient(gradient, values))
     weight = jnp.maximum(weight, 1e-9)
-    gradient = layout.sum_gradient(layout.last(gradient, gradient))
+    gradient = parallelism.reduce_gradient(parallelism.after_gradient(gradient, gradient))
     return total / weight, sums, gradient, weight
 
 
@@ -228,6 +233,8 @@ def train_step(
     return TrainState(state.step + 1, state.skipped + bad, bad_run, model, new_optimizer), metrics
 
 
-def evaluation_step(model: Qwen3x, batch: Batch, objective: Objective, *, layout: Whole = ONE_DEVICE) -> LossSums:
+def evaluation_step(
+    model: Qwen3x, batch: Batch, objective: Objective, *, parallelism: SingleDevice = SINGLE_DEVICE
+) -> LossSums:
     """Loss by kind of a batch, with nothing changed."""
-    return layout.sum_rows(objective.totals(model, batch, layout)[1][1])
+    return parallelism.sum_over_tokens(objective.totals(model, batch, parallelism)[1][1])

@@ -16,7 +16,6 @@ from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, Tok
 from audio_train.config import Evaluation
 from audio_train.hardware import peak_flops
 from audio_train.resolved import ResolvedRun
-from audio_train.sharding.layout import layout_of, on_mesh
 from audio_train.sharding.mesh import (
     AXES,
     MeshConfig,
@@ -26,6 +25,7 @@ from audio_train.sharding.mesh import (
     model_sharding,
     replicated,
 )
+from audio_train.sharding.parallelism import on_mesh, parallelism_of
 from audio_train.state import TrainState, abstract_state
 from audio_train.training.starts import Start, begin
 from audio_train.training.step import (
@@ -226,17 +226,19 @@ def jit_functions(resolved: ResolvedRun, mesh: Mesh, mesh_config: MeshConfig, st
         mesh_config: What the mesh was made of.
         state: Shapes and places of the state, as `abstract_state` gives them.
     """
-    layout = layout_of(resolved.model, mesh, mesh_config.rules)
+    parallelism = parallelism_of(resolved.model, mesh, mesh_config.rules)
     model = model_sharding(resolved.model, mesh, mesh_config.rules)
     whole = replicated(mesh)
     arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, mesh_config.microbatches), whole)
-    gradient = partial(loss_and_gradient, microbatches=mesh_config.microbatches, layout=layout)
-    differentiate = on_mesh(gradient, layout, mesh, arguments, (whole, whole, model, whole))
+    gradient = partial(loss_and_gradient, microbatches=mesh_config.microbatches, parallelism=parallelism)
+    differentiate = on_mesh(gradient, parallelism, mesh, arguments, (whole, whole, model, whole))
     step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
     return CompiledFunctions(
         train=jax.jit(step, donate_argnums=0, out_shardings=(places, whole)),
-        evaluate=jax.jit(on_mesh(partial(evaluation_step, layout=layout), layout, mesh, arguments, whole)),
+        evaluate=jax.jit(
+            on_mesh(partial(evaluation_step, parallelism=parallelism), parallelism, mesh, arguments, whole)
+        ),
     )
 
 

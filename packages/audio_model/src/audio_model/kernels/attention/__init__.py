@@ -1,4 +1,4 @@
-"""Causal attention blocked across segments: the door."""
+"""Causal attention blocked across segments."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from audio_model.kernels.attention.reference import reference_attention
 from audio_model.kernels.attention.splash import splash_attention
 from audio_model.kernels.attention.xla import ATTENTION as ATTENTION
 from audio_model.kernels.attention.xla import xla_attention
-from audio_model.kernels.choice import log_choice, on_one_tpu_core, platform
+from audio_model.kernels.dispatch import dispatch, on_one_tpu_core
 
 Implementation = Literal["reference", "xla", "splash"]
 
@@ -42,13 +42,5 @@ def attention(
     """
     if query.shape[2] % key.shape[2]:
         raise InputError(f"`kv_heads` must divide the {query.shape[2]} query heads, got {key.shape[2]}")
-    if implementation is not None and implementation not in _IMPLEMENTATIONS:
-        raise InputError(f"`implementation` must be one of {', '.join(_IMPLEMENTATIONS)}, got {implementation!r}")
-    chosen = implementation or ("splash" if on_one_tpu_core() else "xla")
-    if chosen == "splash" and platform() != "tpu":
-        raise InputError(
-            f"`implementation` 'splash' runs on a TPU, got the platform {platform()!r}: "
-            "take 'xla', or None to let the platform decide"
-        )
-    log_choice("attention", chosen)
-    return _IMPLEMENTATIONS[chosen](query, key, value, segment_ids)
+    default = "splash" if on_one_tpu_core() else "xla"
+    return dispatch("attention", _IMPLEMENTATIONS, implementation, default)(query, key, value, segment_ids)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Float32, Int
 
-from audio_model.kernels.cpu import transposed_product
+from audio_model.kernels.matmul import transposed_matmul
 
 ATTENTION = "attention"
 """Name under which the output and the logsumexp can be kept for the backward pass."""
@@ -63,12 +63,12 @@ def _forward(query, key, value, segment_ids):
     outputs, logsumexps = [], []
     for start, stop in _blocks(query.shape[3]):
         scores = _scores(_rows(query, start, stop), key[:, :, :stop], segment_ids, start, stop)
-        peak = jnp.max(scores, axis=-1, keepdims=True)
-        weights = jnp.exp(scores - peak)
+        row_max = jnp.max(scores, axis=-1, keepdims=True)
+        weights = jnp.exp(scores - row_max)
         total = jnp.sum(weights, axis=-1, keepdims=True)
         output = _product("bkqs,bksd->bkqd", weights.astype(value.dtype), value[:, :, :stop]) / total
         outputs.append(_unrows(output.astype(query.dtype), query.shape[2]))
-        logsumexps.append(_unrows(peak + jnp.log(total), query.shape[2]))
+        logsumexps.append(_unrows(row_max + jnp.log(total), query.shape[2]))
     output = checkpoint_name(jnp.concatenate(outputs, axis=3), ATTENTION)
     logsumexp = checkpoint_name(jnp.concatenate(logsumexps, axis=3), ATTENTION)
     return output, (query, key, value, segment_ids, output, logsumexp)
@@ -90,8 +90,8 @@ def _backward(residuals, cotangent):
         scores_gradient = scores_gradient.astype(query.dtype)
         query_gradients.append(_unrows(_product("bkqs,bksd->bkqd", scores_gradient, keys), query.shape[2]))
         # `[head_dim, rows] @ [rows, keys]`: the smaller side is the one that is laid out anew.
-        _split(key_parts, transposed_product(rows, scores_gradient), blocks)
-        _split(value_parts, transposed_product(rows_cotangent, weights.astype(value.dtype)), blocks)
+        _split(key_parts, transposed_matmul(rows, scores_gradient), blocks)
+        _split(value_parts, transposed_matmul(rows_cotangent, weights.astype(value.dtype)), blocks)
     query_gradient = jnp.concatenate(query_gradients, axis=3).astype(query.dtype)
     return query_gradient, _joined(key_parts, key), _joined(value_parts, value), None
 

@@ -1,5 +1,6 @@
-"""Linear layer and softmax cross-entropy inside the set of ids that a grammar allows: the door."""
+"""Linear layer and softmax cross-entropy inside the set of ids that a grammar allows."""
 
+from functools import partial
 from typing import Literal
 
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 
 from audio_model.errors import InputError
 from audio_model.kernels import tiled_softmax
+from audio_model.kernels.dispatch import dispatch
 from audio_model.kernels.grammar_cross_entropy.reference import reference_grammar_cross_entropy
 from audio_model.kernels.grammar_cross_entropy.sets import TokenSets as TokenSets
 from audio_model.kernels.grammar_cross_entropy.xla import xla_grammar_cross_entropy
@@ -45,13 +47,10 @@ def grammar_cross_entropy(
         InputError: If `implementation` is unknown, a block size is below 1 or a set leaves the vocabulary.
     """
     counted = jnp.ones(targets.shape, bool) if mask is None else mask
-    if implementation == "reference":
-        return reference_grammar_cross_entropy(hidden, head, targets, counted, sets)
-    if implementation not in (None, "xla"):
-        raise InputError(f"`implementation` must be 'reference' or 'xla', got {implementation!r}")
     block_columns = tiled_softmax.default_columns() if block_columns is None else block_columns
     if block_rows < 1 or block_columns < 1:
         raise InputError(f"`block_rows` and `block_columns` must be at least 1, got {block_rows!r}, {block_columns!r}")
-    return xla_grammar_cross_entropy(
-        hidden, head, targets, counted, sets, block_rows=block_rows, block_columns=block_columns
-    )
+    xla = partial(xla_grammar_cross_entropy, block_rows=block_rows, block_columns=block_columns)
+    implementations = {"reference": reference_grammar_cross_entropy, "xla": xla}
+    chosen = dispatch("grammar_cross_entropy", implementations, implementation, "xla")
+    return chosen(hidden, head, targets, counted, sets)

@@ -1,12 +1,13 @@
-"""Linear layer and softmax cross-entropy in one: the door."""
+"""Linear layer and softmax cross-entropy in one operation."""
 
+from functools import partial
 from typing import Literal
 
 from jaxtyping import Array, Float, Float32, Int
 
 from audio_model.errors import InputError
 from audio_model.kernels import tiled_softmax
-from audio_model.kernels.choice import log_choice, on_one_tpu_core, platform
+from audio_model.kernels.dispatch import dispatch, on_one_tpu_core
 from audio_model.kernels.linear_cross_entropy.pallas_tpu import pallas_tpu_linear_cross_entropy
 from audio_model.kernels.linear_cross_entropy.reference import reference_linear_cross_entropy
 from audio_model.kernels.linear_cross_entropy.xla import xla_linear_cross_entropy
@@ -46,20 +47,11 @@ def linear_cross_entropy(
     block_columns = tiled_softmax.default_columns() if block_columns is None else block_columns
     if block_rows < 1 or block_columns < 1:
         raise InputError(f"`block_rows` and `block_columns` must be at least 1, got {block_rows!r}, {block_columns!r}")
-    chosen = implementation or ("pallas_tpu" if on_one_tpu_core() else "xla")
-    log_choice("linear_cross_entropy", chosen)
-    match chosen:
-        case "reference":
-            return reference_linear_cross_entropy(hidden, head, targets)
-        case "xla":
-            return xla_linear_cross_entropy(
-                hidden, head, targets, block_rows=block_rows, block_columns=min(block_columns, head.shape[0])
-            )
-        case "pallas_tpu":
-            if platform() != "tpu":
-                raise InputError(
-                    f"`implementation` 'pallas_tpu' runs on a TPU, got the platform {platform()!r}: "
-                    "take 'xla', or None to let the platform decide"
-                )
-            return pallas_tpu_linear_cross_entropy(hidden, head, targets)
-    raise InputError(f"`implementation` must be 'reference', 'xla' or 'pallas_tpu', got {implementation!r}")
+    xla = partial(xla_linear_cross_entropy, block_rows=block_rows, block_columns=min(block_columns, head.shape[0]))
+    implementations = {
+        "reference": reference_linear_cross_entropy,
+        "xla": xla,
+        "pallas_tpu": pallas_tpu_linear_cross_entropy,
+    }
+    default = "pallas_tpu" if on_one_tpu_core() else "xla"
+    return dispatch("linear_cross_entropy", implementations, implementation, default)(hidden, head, targets)

@@ -94,10 +94,10 @@ def _forward(hidden, head, targets, tiles: TpuTiles, interpret: bool):
     return (loss, logsumexp), (hidden, narrow, targets, logsumexp, jnp.empty((0,), head.dtype))
 
 
-def _forward_kernel(targets, hidden, head, loss, logsumexp, peak, total, target_logit, *, vocab: int):
+def _forward_kernel(targets, hidden, head, loss, logsumexp, row_max, total, target_logit, *, vocab: int):
     @pl.when(pl.program_id(1) == 0)
     def _():
-        peak[...] = jnp.full_like(peak, -jnp.inf)
+        row_max[...] = jnp.full_like(row_max, -jnp.inf)
         total[...] = jnp.zeros_like(total)
         target_logit[...] = jnp.zeros_like(target_logit)
 
@@ -105,15 +105,15 @@ def _forward_kernel(targets, hidden, head, loss, logsumexp, peak, total, target_
     ids = _ids(logits.shape, 1)
     # The last tile may reach beyond the vocabulary, where memory holds anything.
     logits = jnp.where(ids < vocab, logits, -jnp.inf)
-    new_peak = jnp.maximum(peak[...], jnp.max(logits, axis=0, keepdims=True))
-    rescaled = total[...] * jnp.exp(peak[...] - new_peak)
-    total[...] = rescaled + jnp.sum(jnp.exp(logits - new_peak), axis=0, keepdims=True)
-    peak[...] = new_peak
+    new_max = jnp.maximum(row_max[...], jnp.max(logits, axis=0, keepdims=True))
+    rescaled = total[...] * jnp.exp(row_max[...] - new_max)
+    total[...] = rescaled + jnp.sum(jnp.exp(logits - new_max), axis=0, keepdims=True)
+    row_max[...] = new_max
     target_logit[...] += jnp.sum(jnp.where(ids == targets[...], logits, 0.0), axis=0, keepdims=True)
 
     @pl.when(pl.program_id(1) == pl.num_programs(1) - 1)
     def _():
-        logsumexp[...] = peak[...] + jnp.log(total[...])
+        logsumexp[...] = row_max[...] + jnp.log(total[...])
         loss[...] = logsumexp[...] - target_logit[...]
 
 

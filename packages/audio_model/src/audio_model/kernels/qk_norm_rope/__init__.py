@@ -1,17 +1,23 @@
-"""RMSNorm of each head and rotary embedding in one: the door."""
+"""RMSNorm of each head and rotary embedding in one operation."""
 
 from typing import Literal
 
 from jaxtyping import Array, Float
 
 from audio_model.errors import InputError
-from audio_model.kernels.choice import log_choice, on_one_tpu_core, platform
+from audio_model.kernels.dispatch import dispatch, on_one_tpu_core
 from audio_model.kernels.qk_norm_rope.pallas_tpu import pallas_tpu_qk_norm_rope
 from audio_model.kernels.qk_norm_rope.reference import reference_qk_norm_rope
 from audio_model.kernels.qk_norm_rope.xla import xla_qk_norm_rope
 from audio_model.rope import RopeTables
 
 Implementation = Literal["reference", "xla", "pallas_tpu"]
+
+_IMPLEMENTATIONS = {
+    "reference": reference_qk_norm_rope,
+    "xla": xla_qk_norm_rope,
+    "pallas_tpu": pallas_tpu_qk_norm_rope,
+}
 
 
 def qk_norm_rope(
@@ -42,18 +48,5 @@ def qk_norm_rope(
     """
     if x.shape[2] % weight.shape[0]:
         raise InputError(f"`x` must hold heads of {weight.shape[0]} features, got a width of {x.shape[2]}")
-    chosen = implementation or ("pallas_tpu" if on_one_tpu_core() and x.shape[1] > 1 else "xla")
-    log_choice("qk_norm_rope", chosen)
-    match chosen:
-        case "reference":
-            return reference_qk_norm_rope(x, weight, *tables, epsilon)
-        case "xla":
-            return xla_qk_norm_rope(x, weight, tables, epsilon)
-        case "pallas_tpu":
-            if platform() != "tpu":
-                raise InputError(
-                    f"`implementation` 'pallas_tpu' runs on a TPU, got the platform {platform()!r}: "
-                    "take 'xla', or None to let the platform decide"
-                )
-            return pallas_tpu_qk_norm_rope(x, weight, *tables, epsilon)
-    raise InputError(f"`implementation` must be 'reference', 'xla' or 'pallas_tpu', got {implementation!r}")
+    default = "pallas_tpu" if on_one_tpu_core() and x.shape[1] > 1 else "xla"
+    return dispatch("qk_norm_rope", _IMPLEMENTATIONS, implementation, default)(x, weight, tables, epsilon)

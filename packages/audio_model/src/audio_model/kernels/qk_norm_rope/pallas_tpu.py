@@ -8,6 +8,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
+from audio_model.rope import RopeTables
+
 _LANES = 128
 _BLOCK_BYTES = 2 * 2**20
 
@@ -15,8 +17,7 @@ _BLOCK_BYTES = 2 * 2**20
 def pallas_tpu_qk_norm_rope(
     x: Float[Array, "batch seq width"],
     weight: Float[Array, " head_dim"],
-    cosine: Float32[Array, "batch seq half_dim"],
-    sine: Float32[Array, "batch seq half_dim"],
+    tables: RopeTables,
     epsilon: float,
     *,
     interpret: bool = False,
@@ -37,8 +38,7 @@ def pallas_tpu_qk_norm_rope(
     Args:
         x: Projected queries or keys, heads one after another.
         weight: Scale of each feature of a head.
-        cosine: Of each position and pair.
-        sine: Of each position and pair.
+        tables: What `rope_tables` gave for the positions.
         epsilon: Added to the mean square.
         interpret: Run the kernel's operations one by one on any device, for tests.
 
@@ -50,7 +50,7 @@ def pallas_tpu_qk_norm_rope(
     group = _group_width(width, head_dim)
     block = block_rows(seq, width, x.dtype.itemsize)
     padding = -seq % block
-    table = jnp.tile(jnp.concatenate([cosine, sine], axis=-1), (1, 1, group // head_dim))
+    table = jnp.tile(jnp.concatenate(tables, axis=-1), (1, 1, group // head_dim))
     padded, table = (jnp.pad(y, ((0, 0), (0, padding), (0, 0))) for y in (x, table))
     scales = jnp.tile(weight.astype(jnp.float32), group // head_dim)[None]
     by_head: Array = _norm_rope(padded, scales, table, head_dim, block, epsilon, interpret)

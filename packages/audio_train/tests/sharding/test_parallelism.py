@@ -13,8 +13,8 @@ from audio_data import Vocabulary
 from audio_model import Qwen3x, Qwen3xConfig
 from audio_train import LossSpec, MeshConfig, ResolvedRun, objective
 from audio_train.sharding.collectives import fsdp_bytes, moved_bytes
-from audio_train.sharding.layout import layout_of, on_mesh
 from audio_train.sharding.mesh import batch_sharding, make_mesh, model_sharding, replicated
+from audio_train.sharding.parallelism import on_mesh, parallelism_of
 from audio_train.state import TrainState
 from audio_train.training.step import Batch, loss_and_gradient
 from audio_train.training.step import objective as objective_of
@@ -44,11 +44,11 @@ def random_batch(vocabulary: Vocabulary) -> Batch:
 def laid_out(resolved: ResolvedRun, mesh_config: MeshConfig) -> tuple[Callable, Callable]:
     """`loss_and_gradient` on a mesh, and what places its arguments there."""
     mesh = make_mesh(mesh_config)
-    layout = layout_of(resolved.model, mesh, mesh_config.rules)
+    parallelism = parallelism_of(resolved.model, mesh, mesh_config.rules)
     model, rows = model_sharding(resolved.model, mesh, mesh_config.rules), batch_sharding(mesh, ROWS)
     whole = replicated(mesh)
-    gradient = partial(loss_and_gradient, microbatches=mesh_config.microbatches, layout=layout)
-    function = jax.jit(on_mesh(gradient, layout, mesh, (model, rows, whole), (whole, whole, model, whole)))
+    gradient = partial(loss_and_gradient, microbatches=mesh_config.microbatches, parallelism=parallelism)
+    function = jax.jit(on_mesh(gradient, parallelism, mesh, (model, rows, whole), (whole, whole, model, whole)))
 
     def place(weights: Qwen3x, batch: Batch, loss) -> tuple:
         return jax.device_put(weights, model), jax.device_put(batch, rows), jax.device_put(loss, whole)
