@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -175,6 +176,13 @@ def test_what_is_used_is_refused_where_its_type_is_wrong(folder, name, keys):
         for wrong in ([["x"]], {"a": [1]}, -1, 10**400):
             content = json.dumps(json.loads((folder / name).read_bytes()) | {key: wrong}).encode()
             assert answer(folder, name, content, read) is not None, (key, wrong)
+
+
+def test_special_ids_beyond_the_rows_name_their_folder(folder):
+    changed = json.loads((folder / "config.json").read_bytes()) | {"vocab_size": 1}
+    message = answer(folder, "config.json", json.dumps(changed).encode(), read)
+    assert re.search(rf"of the special ids of `{re.escape(str(folder))}.*` must lie in 0\.\.0, got \d+", message)
+    assert "give the vocabulary that belongs to the model" in message
 
 
 _VALUES = st.recursive(

@@ -31,11 +31,13 @@ class SpecialIds:
         begin: Id before a text, or None.
         end: Id or ids that end a text, or None.
         padding: Id that fills up a batch, or None.
+        source: File or folder that the ids come from, for error messages, or None.
     """
 
     begin: int | None = None
     end: int | tuple[int, ...] | None = None
     padding: int | None = None
+    source: Path | None = dataclasses.field(default=None, compare=False)
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -56,7 +58,11 @@ class SpecialIds:
         for role, ids in (("begin", (self.begin,)), ("end", self.ends), ("padding", (self.padding,))):
             for i in ids:
                 if i is not None and not 0 <= i < vocab_size:
-                    raise InputError(f"`{role}` of the special ids must lie in 0..{vocab_size - 1}, got {i!r}")
+                    where = "" if self.source is None else f" of `{self.source}`"
+                    raise InputError(
+                        f"`{role}` of the special ids{where} must lie in 0..{vocab_size - 1}, got {i!r}; "
+                        "give the vocabulary that belongs to the model"
+                    )
 
     def to_json(self) -> dict[str, Any]:
         """The ids as `generation_config.json` has them; those that are None are left out."""
@@ -94,7 +100,7 @@ def special_ids_of_vocabulary(folder: str | os.PathLike[str]) -> SpecialIds:
     file = path / VOCABULARY
     document = read_json(file) if file.is_file() else {}
     begin, end = (_id_or_none(document, name, file) for name in ("begin_of_text", "end_of_text"))
-    return SpecialIds(begin=begin, end=end)
+    return SpecialIds(begin=begin, end=end, source=file)
 
 
 def special_ids_of_model(folder: str | os.PathLike[str]) -> SpecialIds:
@@ -121,7 +127,7 @@ def special_ids_of_model(folder: str | os.PathLike[str]) -> SpecialIds:
         begin = begin if new_begin is None else new_begin
         end = end if new_end is None else new_end
         padding = padding if new_padding is None else new_padding
-    return SpecialIds(begin, end, padding)
+    return SpecialIds(begin, end, padding, source=Path(folder))
 
 
 def count_ids(folder: str | os.PathLike[str]) -> int | None:
@@ -218,7 +224,7 @@ def _of_tokenizer(folder: Path) -> SpecialIds:
             )
         return ids.get(name)
 
-    return SpecialIds(**{field: find(role) for field, role in _ROLES.items()})
+    return SpecialIds(**{field: find(role) for field, role in _ROLES.items()}, source=file)
 
 
 def _tokens(file: Path) -> dict[str | None, int]:
