@@ -72,7 +72,7 @@ def continue_prompts(
                 stop_ids=(stop_id,),
                 sampling=sampling,
                 automaton=automaton,
-                streams=[stream_of(keys[index]) for index in members],
+                seeds=[stream_of(keys[index]) for index in members],
                 batch_size=batch_size,
             )
             new = {keys[index]: tokens for index, tokens in zip(members, continued, strict=True)}
