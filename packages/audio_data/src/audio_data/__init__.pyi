@@ -10,6 +10,9 @@ from .extensions import names_object as names_object
 from .extensions import registered_objects as registered_objects
 from .holdouts import Holdout as Holdout
 from .holdouts import holdout as holdout
+from .hub import HubRepository as HubRepository
+from .hub import download_command as download_command
+from .hub import is_hub_id as is_hub_id
 from .json_files import decode_json as decode_json
 from .json_files import decode_line as decode_line
 from .json_files import decode_object as decode_object

@@ -144,13 +144,13 @@ def test_a_hub_id_is_downloaded_and_its_commit_recorded(mimi_folder, tmp_path, h
     shutil.copytree(mimi_folder, snapshot)
     asked = []
 
-    def snapshot_download(repository, *, revision, allow_patterns):
-        asked.append((repository, revision, sorted(allow_patterns)))
+    def snapshot_download(repository, *, repo_type, revision, allow_patterns):
+        asked.append((repository, repo_type, revision, sorted(allow_patterns)))
         return str(snapshot)
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
     description = load_mimi(revision="main").description
-    assert asked == [("kyutai/mimi", "main", ["config.json", "model.safetensors"])]
+    assert asked == [("kyutai/mimi", "model", "main", ["config.json", "model.safetensors"])]
     assert (description["id"], description["weights"], description["revision"]) == ("mimi", "kyutai/mimi", COMMIT)
 
 
@@ -159,14 +159,14 @@ def test_a_connection_that_is_lost_says_what_to_put_where(hub, monkeypatch):
         raise hub.errors.HTTPError("the connection was closed")
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
-    with pytest.raises(InputError, match=r"the connection was closed.*put both into a folder"):
+    with pytest.raises(InputError, match=r"the connection was closed.*copy DIR here, and name it with `--weights DIR`"):
         load_mimi()
 
 
 def test_an_unreachable_hub_says_what_to_put_where(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    message = r"download config\.json and model\.safetensors of kyutai/mimi .* into a folder, .* `--weights FOLDER`"
+    message = r"hf download kyutai/mimi config\.json model\.safetensors --local-dir DIR` .* `--weights DIR`"
     with pytest.raises(InputError, match=message):
         load_mimi()
 
@@ -176,11 +176,11 @@ def test_an_unreachable_hub_says_what_to_put_where(hub, monkeypatch, tmp_path):
     [
         (
             "RevisionNotFoundError",
-            "`revision` to be a branch, tag or commit of kyutai/mimi, got 'x'",
+            "expected revision 'x' in kyutai/mimi, got no such branch, tag or commit",
         ),
         (
             "RepositoryNotFoundError",
-            "`weights` to be a public repository of the hub, got 'kyutai/",
+            "expected the model kyutai/mimi on the hub, got none that you may read",
         ),
     ],
 )

@@ -43,23 +43,23 @@ def test_the_hub_is_asked_for_the_revision(monkeypatch, tokenizer_file: Path):
     asked = []
     monkeypatch.setattr(hub, "hf_hub_download", lambda *a, **options: asked.append((a, options)) or str(tokenizer_file))
     assert find_tokenizer("soda/marin", revision="v1") == tokenizer_file
-    assert asked == [(("soda/marin", "tokenizer.json"), {"revision": "v1"})]
+    assert asked == [(("soda/marin", "tokenizer.json"), {"revision": "v1", "repo_type": "model"})]
 
 
 def test_a_hub_that_cannot_be_reached_says_what_to_get_and_where_to_put_it(monkeypatch, tmp_path: Path):
     pytest.importorskip("huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    by_hand = r"hf download soda/marin tokenizer\.json --revision v1 --local-dir FOLDER.*give FOLDER as the tokenizer"
+    by_hand = r"hf download soda/marin tokenizer\.json --revision v1 --local-dir DIR.*give DIR as the tokenizer"
     with pytest.raises(InputError, match=by_hand):
         find_tokenizer("soda/marin", revision="v1")
-    with pytest.raises(InputError, match="could not be had from the hub"):
+    with pytest.raises(InputError, match="expected a hub id OWNER/NAME, got 'a--b/c'"):
         find_tokenizer("a--b/c")
 
 
 def test_without_the_extra_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"pip install 'audio-tokenize\[hub\]'.*hf download soda/marin"):
+    with pytest.raises(InputError, match=r"pip install 'audio-data\[hub\]'.*hf download soda/marin"):
         find_tokenizer("soda/marin")
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from audio_data import download_command
 from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE
 
 NOT_PINNED = "not pinned; the newest is read"
@@ -81,11 +82,7 @@ class CorpusCard:
         """How to get all its files, as a command where there is one."""
         if not self.on_hub:
             return f"get {', '.join(self.files)} from {self.repository}"
-        return self.download_command("--include " + " ".join(f"'{glob}'" for glob in self.files))
-
-    def download_command(self, files: str) -> str:
-        """The command that gets some of its files from the hub into the folder DIR, under their published names."""
-        return f"hf download {self.repository} --repo-type dataset --revision {self.revision} {files} --local-dir DIR"
+        return download_command(self.repository, *self.files, revision=self.revision, kind="dataset")
 
     def hours_of(self, language: str | None) -> int | None:
         """Hours of audio in one language, or in all of them for None; None where they are not known."""

