@@ -159,5 +159,6 @@ def test_a_corpus_of_weight_0_is_not_drawn_from():
 def test_a_missing_corpus_is_named_with_the_nearest():
     mixture = Mixture.constant("m", {"yodas2/en": 1})
     mixture.check_corpora(["yodas2/en", "other"])
-    with pytest.raises(InputError, match=r"corpus `yodas2/en` is not among the data; expected one of \['yodas/en'\]"):
+    message = r"corpus `yodas2/en` is not among the data; did you mean yodas/en\? Build it or correct the name"
+    with pytest.raises(InputError, match=message):
         mixture.check_corpora(["yodas/en", "text"])

@@ -18,8 +18,6 @@ from .json_files import decode_line as decode_line
 from .json_files import decode_object as decode_object
 from .json_files import file_errors as file_errors
 from .json_files import from_json as from_json
-from .json_files import listed as listed
-from .json_files import nearest as nearest
 from .json_files import read_json as read_json
 from .json_files import read_json_lines as read_json_lines
 from .json_files import to_json as to_json
@@ -75,6 +73,8 @@ from .storage import sole_writer as sole_writer
 from .storage import storage_path as storage_path
 from .storage import write_bytes as write_bytes
 from .storage import write_json as write_json
+from .suggestions import listed as listed
+from .suggestions import nearest as nearest
 from .verify import quarantine_damage as quarantine_damage
 from .verify import verify_dataset as verify_dataset
 from .vocabulary import Vocabulary as Vocabulary

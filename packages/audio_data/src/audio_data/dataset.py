@@ -27,7 +27,8 @@ from audio_data.shards import (
     shard_file,
     shard_files,
 )
-from audio_data.storage import AnyPath, StoragePath, fetch, file_sizes, nearest_paths, storage_path
+from audio_data.storage import AnyPath, StoragePath, fetch, file_sizes, storage_path
+from audio_data.suggestions import nearest_paths
 from audio_data.vocabulary import Vocabulary
 
 _NUM_REQUESTS = 16

@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Generic, TypeVar, cast
 
 from audio_data.errors import InputError
-from audio_data.json_files import nearest
 from audio_data.storage import read_bytes
+from audio_data.suggestions import nearest
 
 T = TypeVar("T")
 

@@ -7,26 +7,25 @@ and name the file and the remedy; `from_json` checks decoded JSON against a type
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal, TypeVar, Union
 
 from audio_data.errors import InputError
 from audio_data.storage import AnyPath, StoragePath, read_bytes, storage_path, write_json
+from audio_data.suggestions import nearest
 
 T = TypeVar("T")
 
 MAX_BYTES = 256 * 2**20
 MAX_DEPTH = 64
-_MOST_LISTED = 24
 SEAL = "content_sha256"
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _INT64 = 2**63
@@ -218,20 +217,6 @@ def from_json(annotation: Any, value: Any, path: str) -> Any:
         entries = value if isinstance(value, dict) else _refuse(path, "an object", value)
         return {key: from_json(arguments[1], item, f"{path}.{key}") for key, item in entries.items()}
     return _parse_plain(annotation, value, path)
-
-
-def nearest(name: str, known: Any) -> str:
-    """The known names closest to a wrong one, as the end of a message."""
-    names = sorted(map(str, known))
-    close = difflib.get_close_matches(name, names, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else f"it has {listed(names)}."
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names for a message, and how many more there are."""
-    names = list(names)
-    rest = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return ", ".join(names[:_MOST_LISTED]) + rest
 
 
 def _read_bounded(path: StoragePath, max_bytes: int) -> bytes:

@@ -7,7 +7,6 @@ map is a pure function of seed, mixture and place, found without walking through
 
 import bisect
 import dataclasses
-import difflib
 import functools
 import hashlib
 import itertools
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from audio_data.errors import InputError
+from audio_data.suggestions import nearest
 
 Permutation = Literal["epoch", "fixed"]
 """Whether the order in which a corpus is read is drawn anew in each epoch."""
@@ -151,13 +151,12 @@ class Mixture:
         Raises:
             InputError: One is missing; the message names the nearest that is there.
         """
-        available = sorted(available)
+        available = set(available)
         for corpus in self.corpora:
             if corpus not in available:
-                near = difflib.get_close_matches(corpus, available, n=3, cutoff=0.4)
                 raise InputError(
-                    f"mixture `{self.name}`: corpus `{corpus}` is not among the data; "
-                    f"expected one of {near or available!r}; build it or correct the name"
+                    f"mixture `{self.name}`: corpus `{corpus}` is not among the data; {nearest(corpus, available)} "
+                    "Build it or correct the name"
                 )
 
     def _fractions(self, stage: int) -> list[Fraction]:

@@ -10,7 +10,8 @@ from audio_data.holdouts import Holdout
 from audio_data.manifest import MANIFEST_NAME, UNFINISHED_NAME
 from audio_data.quarantine import Budget
 from audio_data.shards import OFFSETS_PATTERN
-from audio_data.storage import AnyPath, StoragePath, disk_errors, nearest_paths, storage_path
+from audio_data.storage import AnyPath, StoragePath, disk_errors, storage_path
+from audio_data.suggestions import nearest_paths
 from audio_data.vocabulary import Vocabulary
 
 # Where `audio-tokenize build` keeps the files of the vocabulary: beside the datasets of a folder.

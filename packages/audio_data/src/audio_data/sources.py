@@ -25,7 +25,8 @@ from audio_data.records import Document, encode_metadata
 from audio_data.roots import find_datasets
 from audio_data.seen_ids import SeenIds
 from audio_data.shards import tokens_by_kind
-from audio_data.storage import AnyPath, StoragePath, disk_errors, fetch, hash_file, nearest_paths, storage_path
+from audio_data.storage import AnyPath, StoragePath, disk_errors, fetch, hash_file, storage_path
+from audio_data.suggestions import nearest_paths
 from audio_data.vocabulary import Vocabulary
 from audio_data.writer import DatasetWriter, finished_dataset
 

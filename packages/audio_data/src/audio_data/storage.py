@@ -6,12 +6,10 @@ uploaded (`local_partial`, `publish`). Credentials and endpoints are the affair 
 environment variables.
 """
 
-import difflib
 import errno
 import fcntl
 import hashlib
 import importlib
-import itertools
 import json
 import os
 import re
@@ -260,20 +258,6 @@ def file_sizes(folder: StoragePath) -> dict[str, int]:
             return {}
         raise
     return {entry["name"].rpartition("/")[2]: entry["size"] for entry in found if entry["type"] == "file"}
-
-
-def nearest_paths(path: StoragePath) -> str:
-    """Words for a message about a path that is not there: the nearest names of what is; "" where none is near.
-
-    Args:
-        path: What was looked for.
-    """
-    parts = [path, *path.parents]
-    missing = next((p for p, parent in itertools.pairwise(parts) if not p.exists() and parent.is_dir()), None)
-    if missing is None:
-        return ""
-    near = difflib.get_close_matches(missing.name, [p.name for p in missing.parent.iterdir()], n=3, cutoff=0.5)
-    return f": `{missing}` does not exist, did you mean one of {near!r}?" if near else f": `{missing}` does not exist"
 
 
 def hash_file(path: StoragePath) -> str:

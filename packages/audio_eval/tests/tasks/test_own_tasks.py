@@ -71,7 +71,7 @@ def test_a_task_of_a_file_outside_the_repository_runs_by_its_path(own_file, expo
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["my_tasks.py:Nothing"], "has no Task `Nothing`; it has FrameRate"),
+        (["my_tasks.py:Nothing"], "has no Task `Nothing`; expected one of FrameRate"),
         (
             ["nowhere.py:FrameRate"],
             "task file `nowhere.py` does not exist; give FILE.py:NAME, MODULE:NAME or one of nll",

@@ -61,7 +61,7 @@ def test_a_resolved_run_names_its_recipe(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "end", "message"),
     [
-        (RECIPE, "mine.py:TWO", "has no TrainRun `TWO`; it has ONE"),
+        (RECIPE, "mine.py:TWO", "has no TrainRun `TWO`; expected one of ONE"),
         (RECIPE + "TWO = ONE", "mine.py", "defines several. Name one as .*mine.py:NAME, NAME being one of ONE, TWO"),
         (
             "x = 1",

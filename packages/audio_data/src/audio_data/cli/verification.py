@@ -22,7 +22,7 @@ def verify(data: "StoragePath", max_quarantined: str | None, as_json: bool) -> N
     from audio_data import InputError, Progress
     from audio_data.quarantine import parse_budget
     from audio_data.roots import look_below
-    from audio_data.storage import nearest_paths
+    from audio_data.suggestions import nearest_paths
     from audio_data.verify import quarantine_damage, unchecked_files, verify_dataset
 
     budget = None if max_quarantined is None else parse_budget(max_quarantined)

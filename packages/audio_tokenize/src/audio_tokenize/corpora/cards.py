@@ -1,9 +1,6 @@
 """Every published corpus by name."""
 
-import difflib
-from collections.abc import Iterable
-
-from audio_data import InputError
+from audio_data import InputError, nearest
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.document_cards import DOCUMENT_CARDS, TEXT_CARDS
 from audio_tokenize.corpora.speech_cards import SPEECH_CARDS
@@ -21,11 +18,3 @@ def card(name: str) -> CorpusCard:
     if name not in found:
         raise InputError(f"corpus {name!r}: expected a published corpus; {nearest(name, found)}")
     return found[name]
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Says which of the names were perhaps meant, or all of them."""
-    names = sorted(names)
-    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    close += [other for other in names if name.lower() in other and other not in close]
-    return f"did you mean {' or '.join(close)}?" if name and close else f"there are {', '.join(names)}"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
 
-from audio_data import InputError, StoragePath, disk_errors, storage_path
+from audio_data import InputError, StoragePath, disk_errors, nearest, storage_path
 from audio_tokenize.corpora.card import CorpusCard
-from audio_tokenize.corpora.cards import CARDS, nearest
+from audio_tokenize.corpora.cards import CARDS
 from audio_tokenize.corpora.entries import OWN_LICENCE, assemble
 from audio_tokenize.corpora.folder import read_folder
 from audio_tokenize.corpora.manifest import read_manifest

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from audio_data import InputError, StoragePath, disk_errors, fetch, storage_path
+from audio_data import InputError, StoragePath, disk_errors, fetch, nearest, storage_path
 from audio_tokenize.corpora.card import CorpusCard
-from audio_tokenize.corpora.cards import CARDS, nearest
+from audio_tokenize.corpora.cards import CARDS
 from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.corpora.source import CorpusShard
 from audio_tokenize.corpora.text_files import TextDocument, TextFields, is_text_file, read_text_file
