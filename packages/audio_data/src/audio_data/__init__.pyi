@@ -1,3 +1,5 @@
+from . import charts as charts
+from . import markup as markup
 from .arrays import decode_array as decode_array
 from .command_line import run_command_line as run_command_line
 from .dataset import TokenDataset as TokenDataset

@@ -1,9 +1,7 @@
 import html.parser
-import itertools
 import json
 import re
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,17 +11,6 @@ from audio_tokenize.inspection.code_counts import CodeCounts
 from audio_tokenize.inspection.dataset_cards import card_text, write_card
 from audio_tokenize.inspection.durations import Durations
 from audio_tokenize.inspection.statistics import CorpusStatistics, Tally
-from audio_tokenize.inspection.svg_charts import (
-    Bar,
-    Line,
-    bar_chart,
-    element,
-    line_chart,
-    linear_axis,
-    logarithmic_axis,
-    named_axis,
-    share_strip,
-)
 
 HOSTILE = '<img src="http://example.org/x" onerror="alert(1)">|\x1b[2J\u202e'
 
@@ -151,46 +138,3 @@ def test_a_user_s_file_survives_and_a_card_is_written_anew(counted, tmp_path: Pa
 def test_other_endings_are_refused(counted, tmp_path: Path):
     with pytest.raises(InputError, match=r"`out` must end in \.html, \.md, \.json, got 'card\.pdf'"):
         write_card(counted, tmp_path / "card.pdf")
-
-
-def test_bars_are_as_high_as_their_values():
-    bars = [Bar(i, i + 1, value, "") for i, value in enumerate((1.0, 3.0, 2.0))]
-    chart = bar_chart("t", bars, named_axis("x", ["a", "b", "c"]), linear_axis("y", 3.0))
-    heights = [float(rect.get("height")) for rect in chart.iter("rect")]
-    assert heights == pytest.approx(np.array([1, 3, 2]) * heights[0], abs=0.05)
-
-
-def test_lines_on_logarithmic_axes_step_evenly_by_factors():
-    points = [(10.0**i, 10.0**-i) for i in range(4)]
-    chart = line_chart("t", [Line("a", points)], logarithmic_axis("x", 1, 1000), logarithmic_axis("y", 1e-3, 1))
-    drawn = [tuple(map(float, p.split(","))) for p in chart.find(".//polyline").get("points").split()]
-    assert np.diff(drawn, n=2, axis=0) == pytest.approx(0, abs=0.05)
-    assert all(x1 < x2 and y1 < y2 for (x1, y1), (x2, y2) in itertools.pairwise(drawn))
-
-
-def test_shares_fill_the_strip():
-    strip = share_strip("t", [("a", 0.25), ("b", 0.7), ("c", 0.05)])
-    parts = [(float(r.get("x")), float(r.get("width"))) for r in strip.iter("rect")]
-    assert np.array(parts) == pytest.approx(np.array([(0, 250), (250, 700), (950, 50)]))
-
-
-@pytest.mark.parametrize(
-    ("axis", "expected"),
-    [
-        (linear_axis("y", 1.0), ["0", "0.5", "1"]),
-        (linear_axis("y", 1180.0), ["0", "500", "1,000"]),
-        (logarithmic_axis("x", 0.9, 3.1), ["1", "2"]),
-        (logarithmic_axis("x", 1, 2000), ["1", "10", "100", "1k"]),
-        (logarithmic_axis("x", 5, 5), ["5"]),
-    ],
-)
-def test_axes_are_labelled_at_round_values_inside(axis, expected):
-    assert [name for _, name in axis.labels] == expected
-    assert all(axis.start * 0.999 <= place <= axis.stop * 1.001 for place, _ in axis.labels)
-
-
-def test_text_is_escaped_wherever_it_stands():
-    made = element("p", "a<b", element("b", "&"), ["c", None, '"'], title='"x')
-    assert ElementTree.tostring(made, encoding="unicode", method="html") == (
-        '<p title="&quot;x">a&lt;b<b>&amp;</b>c"</p>'
-    )

@@ -23,7 +23,7 @@ def stats(
     """Count documents, tokens by kind and hours of every dataset below DATA."""
     from audio_data import InputError, Mixture, check_output, open_root, parse_weights, write_output
     from audio_data.describe import dataset_lines, describe_datasets
-    from audio_data.figures import GENERATOR, statistics_page
+    from audio_data.statistics_page import GENERATOR, statistics_page
 
     if tokens is not None and mixture is None:
         raise InputError("`--tokens` says how often a mixture reads each corpus: give `--mixture` too, or leave it out")

@@ -4,7 +4,7 @@ import pytest
 
 from audio_data import Mixture
 from audio_data.describe import describe_datasets
-from audio_data.figures import bars, statistics_page
+from audio_data.statistics_page import stacked_bars, statistics_page
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -16,7 +16,9 @@ def bars_of(figure):
 
 
 def test_bars_are_as_long_as_there_are_tokens():
-    figure = bars({"a": {"text": 100, "special": 0, "codebook_0": 300}, "b<c": {"text": 200, "special": 200}}, "tokens")
+    figure = stacked_bars(
+        {"a": {"text": 100, "special": 0, "codebook_0": 300}, "b<c": {"text": 200, "special": 200}}, "tokens"
+    )
     found = bars_of(figure)
     assert [title for _, title in found] == [
         "a, text: 100 tokens",
@@ -50,7 +52,7 @@ def test_a_page_holds_every_corpus_and_what_a_run_reads_of_it(tmp_path, make_doc
 
 def test_many_codebooks_have_a_legend_of_several_lines():
     kinds = {"text": 1, "special": 1, **{f"codebook_{k}": 1 for k in range(32)}}
-    tree = ElementTree.fromstring(bars({"a": kinds}, "tokens"))
+    tree = ElementTree.fromstring(stacked_bars({"a": kinds}, "tokens"))
     assert set(kinds) <= {text.text for text in tree.iter("text")}
     height = float(tree.get("viewBox").split()[3])
     assert max(float(text.get("y")) for text in tree.iter("text")) < height

@@ -1,0 +1,72 @@
+from html.parser import HTMLParser
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audio_data.markup import Markup, join, page, tag, text
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would see."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.said, self.attributes = [], [], []
+
+    def handle_starttag(self, name, attributes):
+        self.tags.append(name)
+        self.attributes += attributes
+
+    def handle_data(self, data):
+        self.said.append(data)
+
+
+def read(markup):
+    reader = Reader()
+    reader.feed(markup)
+    reader.close()
+    return reader
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs")), min_size=1))
+def test_any_text_is_read_back_and_adds_no_element(said):
+    reader = read(tag("p", said, title=said))
+    assert reader.tags == ["p"]
+    assert "".join(reader.said) == said
+    assert dict(reader.attributes)["title"] == said
+
+
+@given(st.text())
+def test_no_text_adds_markup_whatever_it_holds(said):
+    assert read(tag("p", said, title=said)).tags == ["p"]
+
+
+def test_control_characters_become_visible():
+    assert text("a\x00b\x1b[31m\x7f") == "a\u2400b\u241b[31m\u2421"
+    assert text("left\u202eright\ufeff") == "left\ufffdright\ufffd"
+    assert text("tab\tand\nline") == "tab\tand\nline"
+
+
+def test_children_nest_and_none_stands_for_nothing():
+    built = tag("ul", [tag("li", name) for name in ("a", "<b>")], None)
+    assert built == "<ul><li>a</li><li>&lt;b&gt;</li></ul>"
+    assert join("x", None, ["y", Markup("<br>")]) == "xy<br>"
+
+
+def test_attributes():
+    assert tag("audio", controls=True, preload=None, class_="a b", aria_label='"') == (
+        '<audio controls class="a b" aria-label="&quot;"></audio>'
+    )
+    assert tag("meta", attributes={"http-equiv": "x"}) == '<meta http-equiv="x">'
+    assert tag("rect", tag("title", "t"), x=1) == '<rect x="1"><title>t</title></rect>'
+
+
+def test_what_utf8_and_xml_cannot_hold_is_replaced():
+    assert text("a\ud800b\uffffc") == "a\ufffdb\ufffdc"
+
+
+def test_a_page_is_a_whole_document():
+    assert page(tag("title", "a & b"), [tag("p", "x"), None]) == (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>a &amp; b</title></head>\n'
+        "<body><p>x</p></body></html>\n"
+    )
