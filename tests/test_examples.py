@@ -25,6 +25,7 @@ def test_every_example_is_run_here() -> None:
     assert all(len(path.read_text().splitlines()) <= 100 for path in EXAMPLES.glob("*.py"))
 
 
+@pytest.mark.long
 def test_any_integers(tmp_path: Path) -> None:
     """A model that sees the rule predicts the next number far better than one in thirty-two."""
     last = float(re.search(r"-> ([\d.]+) nats", output_of("any_integers.py", str(tmp_path))).group(1))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -66,19 +67,24 @@ def stop_when_training_begins(audio: Path, out: Path) -> tuple[int, str]:
     return process.returncode, said
 
 
-def test_own_recordings_reach_the_report_across_a_stop_and_a_repeat(recordings: Path, tmp_path: Path) -> None:
-    out = tmp_path / "work"
+@pytest.fixture(scope="module")
+def finished(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, dict[str, Any]]:
+    """The folder, what a stopped run said, and what the same command came to after it."""
+    out = tmp_path_factory.mktemp("quickstart") / "work"
     code, said = stop_when_training_begins(recordings, out)
     assert code == 0, said
-    assert "the same command goes on" in said
     assert not (out / "evaluation").exists()
+    process = quickstart(recordings, out)
+    assert process.returncode == 0, process.stderr
+    return out, said, json.loads(process.stdout)
 
-    finished = quickstart(recordings, out)
-    assert finished.returncode == 0, finished.stderr
-    outcome = json.loads(finished.stdout)
+
+def test_own_recordings_reach_the_report_across_a_stop(finished: tuple[Path, str, dict[str, Any]]) -> None:
+    out, said, outcome = finished
+    assert "the same command goes on" in said
+    assert "unlabelled" in said
     lines = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    assert "unlabelled" in said
     # So few steps teach nothing: the model hears no more than it would in another utterance.
     assert outcome["asr_wer"] > 0.5
     assert outcome["asr_wer_other_utterance"] > 0.5
@@ -86,8 +92,12 @@ def test_own_recordings_reach_the_report_across_a_stop_and_a_repeat(recordings: 
     assert low <= outcome["asr_wer_gain_over_other_utterance"] <= high
     assert outcome["nll"]["codebook_0"] > 0
     assert "</html>" in Path(outcome["report"]).read_text()
-    weights = (Path(outcome["checkpoint"]) / "model.safetensors").read_bytes()
 
+
+@pytest.mark.long
+def test_a_repeat_changes_nothing(recordings: Path, finished: tuple[Path, str, dict[str, Any]]) -> None:
+    out, _, outcome = finished
+    weights = (Path(outcome["checkpoint"]) / "model.safetensors").read_bytes()
     again = json.loads(quickstart(recordings, out).stdout)
     assert {**again, "seconds": 0} == {**outcome, "seconds": 0}
     assert (Path(outcome["checkpoint"]) / "model.safetensors").read_bytes() == weights

@@ -2,7 +2,8 @@
 
 Unlike `simulate.py`, nothing is injected: a clock decides. Each command is started, killed with SIGKILL after a random
 part of the time that it takes undisturbed, and started again, three kills in a row; then it is left to finish, and what
-it wrote must be what an undisturbed run writes. Processes that the killed one had started must end by themselves.
+it wrote must be what an undisturbed run writes. Processes that the killed one had started must end by themselves. With
+`--out` each command's row is written when it is there, and another run does only what is missing.
 """
 
 import dataclasses
@@ -21,7 +22,8 @@ from tests.reliability.scenarios import SCENARIOS, Scenario, by_name, make_works
 from tests.reliability.simulator import memory_folder, other_files
 
 KILLS_IN_A_ROW = 3
-_SECONDS_FOR_CHILDREN_TO_END = 60.0
+# Two agents of Ray look for the process that started them for a minute before they end.
+_SECONDS_FOR_CHILDREN_TO_END = 120.0
 ENCODE = by_name("audio-tokenize encode")
 TRAIN = by_name("audio-train run")
 PARALLEL = (
@@ -137,22 +139,25 @@ def _of_session(session: int) -> list[int]:
 def main(kills: int, seed: int, commands: tuple[str, ...], workspace: Path | None, out: Path | None) -> None:
     """Run it."""
     chosen = [s for s in (*SCENARIOS, *PARALLEL) if not commands or s.name in commands]
-    rng, tallies = random.Random(seed), []
+    known = json.loads(out.read_text()) if out is not None and out.exists() else {"kills": kills, "seed": seed}
+    if (known["kills"], known["seed"]) != (kills, seed):
+        raise click.UsageError(f"`{out}` has {known['kills']} kills of seed {known['seed']}; give another --out")
+    rows = {row["command"]: Tally(**row) for row in known.get("rows", ()) if not row["wrong"]}
     with tempfile.TemporaryDirectory(prefix="audio-kills-", dir=memory_folder()) as name:
         workspace = workspace or Path(name) / "workspace"
         if not (workspace / "report").exists():
             make_workspace(workspace)
         for number, scenario in enumerate(chosen):
-            share = kills * (number + 1) // len(chosen) - kills * number // len(chosen)
-            tally = kill_at_random(scenario, workspace, Path(name), share, rng)
-            tallies.append(tally)
+            if scenario.name not in rows:
+                share = kills * (number + 1) // len(chosen) - kills * number // len(chosen)
+                rng = random.Random(f"{seed} {scenario.name}")
+                rows[scenario.name] = kill_at_random(scenario, workspace, Path(name), share, rng)
+            tally = rows[scenario.name]
             click.echo(f"{tally.command}: {tally.kills} kills, {tally.finished} outputs compared, wrong: {tally.wrong}")
-    if out is not None:
-        rows = [dataclasses.asdict(tally) for tally in tallies]
-        out.write_text(
-            json.dumps({"kills": sum(t.kills for t in tallies), "seed": seed, "rows": rows}, indent=1) + "\n"
-        )
-    sys.exit(1 if any(tally.wrong for tally in tallies) else 0)
+            if out is not None:
+                document = {"kills": kills, "seed": seed, "rows": [dataclasses.asdict(row) for row in rows.values()]}
+                out.write_text(json.dumps(document, indent=1) + "\n")
+    sys.exit(1 if any(tally.wrong for tally in rows.values()) else 0)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ def test_the_checker_finds_what_is_wrong(tmp_path: Path):
 
 
 @needs_compiler
+@pytest.mark.long
 def test_a_build_under_forty_faults_is_whole_refused_or_named(tmp_path: Path):
     """The same command as `simulate.py`, on one scenario that compiles nothing."""
     from audio_data import Vocabulary

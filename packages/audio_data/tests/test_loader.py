@@ -119,6 +119,7 @@ def rows_of_processes(root, kind, stretches):
     return rows
 
 
+@pytest.mark.long
 def test_processes_of_1_2_and_4_hosts_read_the_same_before_and_after_a_resume(datasets):
     """Windows; one stretch of the run with each number of hosts, across the change of stage at step 7."""
     root = datasets["a"].path.parent
@@ -165,6 +166,7 @@ for arguments in ((1, 0, 1), (12, 0, 1), (1, 3, 4), (12, 3, 4)):
 """
 
 
+@pytest.mark.long
 def test_threads_do_not_grow_with_corpora_or_hosts(tmp_path, make_documents, write_dataset):
     for i in range(12):
         write_dataset(tmp_path / f"c{i:02d}", make_documents([20] * 6, seed=i), documents_per_shard=1)

@@ -72,6 +72,7 @@ def in_room(model, vocabulary, prompts, *, most, journal=None):
     }
 
 
+@pytest.mark.long
 def test_each_prompt_has_the_room_that_it_leaves(model, vocabulary, capsys):
     rng = np.random.default_rng(6)
     sizes = {"short": 100, "long": 200, "longer": 245, "longest": 252}

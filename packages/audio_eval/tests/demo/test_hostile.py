@@ -360,6 +360,7 @@ def routes():
 ANSWERED = {"/", "/theme.css", "/manifest.json", "/favicon.ico"}
 
 
+@pytest.mark.long
 def test_no_other_route_of_gradio_answers_gives_or_writes_anything(client, server, stored, secret):
     before, found = files_of(server), routes()
     assert len(found) > 70
@@ -493,6 +494,7 @@ def test_a_client_that_goes_away_leaves_nothing(small):
     assert all(path.stat().st_size == 1_000 for path in files_of(small) if path.name == "speech.wav")
 
 
+@pytest.mark.long
 def test_all_uploads_together_are_bounded_and_go_with_their_age(small):
     wait_until(lambda: files_of(small) == [])
     clients = [Client(small.address).open_page() for _ in range(2)]

@@ -37,6 +37,7 @@ def test_a_click_transcribes_what_was_uploaded(address, browser, speaker, record
 
 
 @needs_gradio
+@pytest.mark.long
 def test_speech_plays_while_it_is_made_and_mistakes_are_told(address, browser, tmp_path):
     browser.open(address, width=400, height=800)
     browser.click("#transcribe-start")

@@ -38,6 +38,7 @@ def spoken():
     return [(utterance, load(utterance)) for utterance in chosen]
 
 
+@pytest.mark.long
 def test_the_transcriber_hears_most_held_out_words_and_says_who_it_is(spoken):
     judge = find_judge("embedded")
     assert isinstance(judge, Transcriber)
@@ -69,6 +70,7 @@ def test_scores_do_not_depend_on_padding():
     np.testing.assert_allclose(part, whole, atol=1e-4)
 
 
+@pytest.mark.long
 def test_training_learns_two_tones():
     """A word is a band: high or low. A few steps are enough to tell them apart."""
     rng = np.random.default_rng(0)

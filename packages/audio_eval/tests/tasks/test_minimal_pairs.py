@@ -46,6 +46,7 @@ def audio_ids(checkpoint, codec, path):
     )
 
 
+@pytest.mark.long
 def test_every_task_runs_on_its_twin(export, test_sets, tmp_path, toy_codec):
     evaluation = run(export, test_sets, tmp_path, NAMES, limit=4)
     for name in NAMES:

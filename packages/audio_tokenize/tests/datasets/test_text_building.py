@@ -161,6 +161,7 @@ build_text_dataset(source, vocabulary, out, lenient=True, documents_per_shard=20
 """
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_the_next_build_ends_in_the_same_bytes(tmp_path, vocabulary):
     source = write_texts(tmp_path / "texts.jsonl", 4_000)
     whole, killed = tmp_path / "whole" / "texts", tmp_path / "killed" / "texts"

@@ -61,6 +61,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.long
 def test_killed_at_any_file_it_is_as_if_never_killed(tmp_path: Path, speech, corpus, codec):
     command = [sys.executable, "-W", "ignore", "-c", KILLED_AT_EVERY_FILE, CONFTEST, str(speech)]
     killed = subprocess.run(

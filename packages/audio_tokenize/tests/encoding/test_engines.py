@@ -192,6 +192,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.long
 def test_workers_end_with_the_process_that_started_them(number, tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)

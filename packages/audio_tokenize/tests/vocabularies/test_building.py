@@ -111,6 +111,7 @@ def test_the_command_says_what_merges_save(tmp_path: Path, encoded):
     assert f"split train: {counted['train']['tokens_before']:,} audio tokens become " in plain.output
 
 
+@pytest.mark.long
 def test_the_command_says_where_the_ids_are(tmp_path: Path, marin_mimi):
     result = run("--kind", "marin-mimi", "--tokenizer", "llama-models", "--out", tmp_path / "v", "--json")
     assert json.loads(result.output) == describe_vocabulary(marin_mimi)

@@ -51,6 +51,7 @@ def test_marin_mimi_has_the_ids_of_the_released_models(marin_mimi):
     assert (vocabulary.kind_of(np.arange(vocabulary.size)) >= 0).all()
 
 
+@pytest.mark.long
 def test_qwen3x_mimi_has_the_ids_of_the_released_models(qwen3x_mimi):
     vocabulary = qwen3x_mimi.vocabulary
     assert vocabulary.size == 168_059
@@ -152,6 +153,7 @@ def test_the_tokens_of_another_model_are_refused(tokenizer_file: Path, marin_mim
         VocabularyFolder.published("marin", tokenizer_file)
 
 
+@pytest.mark.long
 def test_a_published_tokenizer_json_is_as_good_a_source_as_the_ranks(tmp_path: Path, folder):
     """Also the one of a folder that was made here, audio and all."""
     folder.save(tmp_path)
@@ -160,6 +162,7 @@ def test_a_published_tokenizer_json_is_as_good_a_source_as_the_ranks(tmp_path: P
     assert again.tokenizer_files == folder.tokenizer_files
 
 
+@pytest.mark.long
 def test_a_codec_brings_its_codebooks_and_its_name(codec, marin_mimi):
     class Mimi(type(codec)):
         codec_id: str = "mimi-0123456789ab"

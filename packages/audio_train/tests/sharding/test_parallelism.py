@@ -68,7 +68,9 @@ def uneven(state: TrainState) -> Qwen3x:
         pytest.param(MeshConfig(data=1, microbatches=4), "dots", "full", marks=pytest.mark.slow),
         pytest.param(MeshConfig(data=1, fsdp=8), "none", "full", marks=pytest.mark.slow),
         (MeshConfig(data=2, fsdp=2, tensor=2), "dots", "grammar"),
-        (MeshConfig(replica=2, data=1, fsdp=2, tensor=2, microbatches=2), "full", "full"),
+        pytest.param(
+            MeshConfig(replica=2, data=1, fsdp=2, tensor=2, microbatches=2), "full", "full", marks=pytest.mark.long
+        ),
     ],
 )
 def test_gradients_do_not_depend_on_the_placement(

@@ -54,6 +54,7 @@ def workers_of(launcher: subprocess.Popen) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one_and_go_on_where_a_signal_stopped_them(start, tmp_path: Path):
     together, folder, length = tmp_path / "one", tmp_path / "two", ["--set", "steps=24"]
     one = start(together, 1, 4, "--mesh", "data=2,fsdp=2", *length)
@@ -93,6 +94,7 @@ def test_processes_of_a_run_end_with_the_one_that_started_them(start, tmp_path: 
     launcher.communicate()
 
 
+@pytest.mark.long
 def test_where_a_process_fails_the_others_do_not_wait(start, tmp_path: Path):
     process = start(tmp_path / "run", 2, 1, "--mesh", "fsdp=3")
     _, errors = process.communicate(timeout=400)

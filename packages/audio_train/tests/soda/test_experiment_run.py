@@ -30,6 +30,7 @@ def finished(toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: Mesh
     return tmp_path
 
 
+@pytest.mark.long
 def test_a_report_holds_every_run_with_what_it_came_to(finished: Path, toy: ResolvedRun):
     study = find_experiment("exp1.7")
     outcome = summarize_run(finished / "runs" / "exp1.7-semantic", "exp1.7-semantic")
@@ -42,6 +43,7 @@ def test_a_report_holds_every_run_with_what_it_came_to(finished: Path, toy: Reso
     assert "best on sBLIMP" in page
 
 
+@pytest.mark.long
 def test_losses_of_runs_become_measurements(toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: MeshConfig):
     cadence = replace(toy.run.cadence, evaluation=Evaluation(("short",), every_steps=6, num_batches=2))
     launch.run(replace(toy, run=replace(toy.run, cadence=cadence)), data_root, tmp_path / "run", mesh_config=one_device)

@@ -39,7 +39,7 @@ def plain_losses(run_dir: Path, data_root: Path, toy: ResolvedRun, *, allowed: b
     return {kind: float(np.mean(losses)) for kind, losses in found.items()}
 
 
-@pytest.mark.parametrize("softmax", ["full", "allowed"])
+@pytest.mark.parametrize("softmax", [pytest.param("full", marks=pytest.mark.long), "allowed"])
 def test_losses_are_those_of_a_plain_softmax(finished: Path, data_root: Path, toy: ResolvedRun, softmax: str):
     found = heldout_losses(finished, data_root, "short", softmax)
     assert found.nll == pytest.approx(plain_losses(finished, data_root, toy, allowed=softmax == "allowed"), rel=1e-4)

@@ -64,6 +64,7 @@ def test_one_seed_is_said_to_be_one():
     assert "at equal tokens? One seed, so that nothing here tells a difference from noise." in page(results)
 
 
+@pytest.mark.long
 def test_one_comparison_is_added_to_the_numbers_that_are_there(tmp_path: Path):
     results = numbers([2.0, 2.4])
     added = {"comparisons": {"tokens": numbers([3.0, 3.4])["comparisons"]["tokens"]}}
@@ -106,6 +107,7 @@ def test_a_run_that_meets_no_such_token_is_left_out():
     assert "1.100 ± 0.100" in text
 
 
+@pytest.mark.long
 def test_the_page_its_numbers_and_every_figure_it_shows_are_written(tmp_path: Path):
     results = numbers([2.0, 2.4])
     written = write_page(results, tmp_path)

@@ -129,10 +129,11 @@ def test_a_rule_goes_on_with_the_moments_of_another_at_that_batch_of_new_data(
     np.testing.assert_allclose([line["learning_rate"] for line in lines], [1e-2, 0.5e-2], rtol=1e-6)
     adam = optax.scale_by_adam(spec.beta1, spec.beta2, spec.epsilon)
     moments = optax.ScaleByAdamState(count, mu, nu)
+    differentiate = jax.jit(loss_and_gradient)
     for taken, line in enumerate(lines):
         rows = loader.batch(FIRST + taken)
         batch = Batch(*map(jnp.asarray, (rows.tokens, rows.segment_ids, rows.positions, rows.loss_mask)))
-        loss, _, gradient, weight = loss_and_gradient(params, batch, objective(resolved))
+        loss, _, gradient, weight = differentiate(params, batch, objective(resolved))
         np.testing.assert_allclose(loss, line["loss"], rtol=1e-6)
         gradient = jax.tree.map(lambda leaf, weight=weight: leaf / weight, gradient)
         gradient, _ = optax.clip_by_global_norm(spec.max_grad_norm).update(gradient, optax.EmptyState())

@@ -114,6 +114,7 @@ def test_a_run_goes_on_from_an_earlier_checkpoint(toy, data_root: Path, undistur
     assert [json.loads(line)["step"] for line in launches] == [0, 10]
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_fewer_devices_each_time(varied, data_root: Path, tmp_path: Path, stopping_after):
     """4 -> 2 -> 1 devices, cut otherwise each time: what differs is the order in which numbers are added."""
     steady = varied(optimizer=replace(varied().run.optimizer, name="adamw"))
@@ -296,6 +297,7 @@ def test_changed_data_are_refused(toy, data_root: Path, tmp_path: Path, varied):
         run(stale, data_root, tmp_path)
 
 
+@pytest.mark.long
 def test_as_many_devices_are_used_as_share_the_batch(toy, varied, data_root: Path, tmp_path: Path):
     """Rows that the devices cannot share evenly leave devices idle instead of refusing the run."""
     run(varied(data=replace(toy.run.data, batch_size=6), steps=1), data_root, tmp_path)
