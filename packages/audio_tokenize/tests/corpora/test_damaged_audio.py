@@ -38,6 +38,7 @@ def test_a_whole_transcript_of_cut_audio_is_quarantined(tmp_path: Path, codec, s
     [skipped] = corpus.skipped
     assert skipped.id == "cut"
     assert f"`{cut}` is a file that is cut short" in skipped.reason
+    assert skipped.reason.count(str(cut)) == 1
     manifest = encode_corpus(corpus, codec, tmp_path / "codes")
     assert manifest is not None
     assert manifest.seconds == 1.0

@@ -162,7 +162,7 @@ def _resolve(entry: Entry, info: AudioInfo | str, rule: TranscriptRule) -> Utter
         return Skipped(entry.id, info)
     problem = _times_problem(entry) or _audio_problem(entry, info)
     if problem:
-        return Skipped(entry.id, f"{entry.where}: {problem}")
+        return Skipped(entry.id, problem if entry.where in problem else f"{entry.where}: {problem}")
     end, duration = entry.end_seconds, info.seconds
     if end is not None and end > duration + END_TOLERANCE_SECONDS:
         end = duration
