@@ -69,6 +69,7 @@ from .storage import local_partial as local_partial
 from .storage import make_folder as make_folder
 from .storage import publish as publish
 from .storage import read_bytes as read_bytes
+from .storage import release_writer as release_writer
 from .storage import remove_file as remove_file
 from .storage import sole_file_writer as sole_file_writer
 from .storage import sole_writer as sole_writer

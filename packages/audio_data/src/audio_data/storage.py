@@ -326,6 +326,17 @@ def sole_writer(folder: StoragePath) -> Iterator[bool]:
         yield was_killed
 
 
+def release_writer(folder: Path) -> None:
+    """Remove the lock file of `sole_writer`, in the process that holds it and is about to end without cleaning up.
+
+    Args:
+        folder: The folder.
+    """
+    lock = folder / ".lock"
+    if lock.exists() and lock.stat().st_size == 0:
+        lock.unlink()
+
+
 @contextmanager
 def sole_file_writer(path: StoragePath) -> Iterator[bool]:
     """Hold the name of one file for this process, as `sole_writer` holds a folder; other files beside it stay free.

@@ -49,30 +49,36 @@ def test_the_first_signal_asks_and_the_second_is_left_to_the_system(capfd: pytes
 
 
 COMPILING = """
-import ctypes, sys
+import ctypes, pathlib, sys
+from audio_data import release_writer, sole_writer
 from audio_train.training.signals import StopRequest
+folder = pathlib.Path(sys.argv[1])
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
 libc.pthread_mutex_lock(mutex)
-with StopRequest() as stop:
+with sole_writer(folder), StopRequest() as stop:
     with stop.ending_at_once():
         pass
     assert stop.signal is None
-    with stop.ending_at_once():
+    assert list(folder.iterdir()) == [folder / ".lock"]
+    with stop.ending_at_once(lambda: release_writer(folder)):
         print("compiling", flush=True)
         libc.pthread_mutex_lock(mutex)  # never returns, and lets no Python run in this thread
 """
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_while_there_is_nothing_to_save_ends_the_process_with_one_line(number: signal.Signals, status: int):
+def test_a_signal_while_there_is_nothing_to_save_ends_the_process_with_one_line(
+    number: signal.Signals, status: int, tmp_path: Path
+):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", COMPILING], text=True, **pipes) as process:
+    with subprocess.Popen([sys.executable, "-c", COMPILING, str(tmp_path)], text=True, **pipes) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "compiling\n"
         process.send_signal(number)
         _, printed = process.communicate(timeout=60)
     assert process.returncode == status
     assert printed == f"\n{number.name}: stopped before a step was taken; run the same command again\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_signal_after_the_compilation_asks_as_before():

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import jax
 
-from audio_data import Budget, InputError, Progress, check_replaceable, open_root, sole_writer
+from audio_data import Budget, InputError, Progress, check_replaceable, open_root, release_writer, sole_writer
 from audio_train.config import TrainRun
 from audio_train.recipes.targets import resolved_for
 from audio_train.resolved import ResolvedRun
@@ -147,7 +147,7 @@ def run(
             told = [] if beginning is None else beginning.lines(resolved)
             for line in [*told, *cut_document_lines(resolved, trainer.datasets)]:
                 click.echo(line, err=True)
-        with stop.ending_at_once():
+        with stop.ending_at_once(lambda: release_writer(out_dir) if is_first() else None):
             compile_seconds = trainer.compile()
         if minutes is not None:
             affordable = max(1, int(60 * minutes / trainer.seconds_per_step()))

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -39,36 +39,40 @@ class StopRequest:
         os.write(2, f"\n{self.signal.name}: saving; send it again to quit at once\n".encode())
 
     @contextlib.contextmanager
-    def ending_at_once(self) -> Iterator[None]:
+    def ending_at_once(self, before: Callable[[], object] = lambda: None) -> Iterator[None]:
         """While there is nothing to save, SIGTERM and SIGINT end the process with one line.
 
         A compilation takes minutes, in which the main thread runs no Python and therefore no handler. The signal's
         number is written to a pipe, from which a thread reads it.
+
+        Args:
+            before: Called in that thread before the process ends.
         """
         if not self._previous:
             yield
             return
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        other_pipe = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, lambda *_: None) for number in self._previous}
-        thread = threading.Thread(target=_end_at_signal, args=(reader,), daemon=True)
+        thread = threading.Thread(target=_end_at_signal, args=(reader, before), daemon=True)
         thread.start()
         try:
             yield
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            signal.set_wakeup_fd(before)
+            signal.set_wakeup_fd(other_pipe)
             os.close(writer)
             thread.join()
             os.close(reader)
 
 
-def _end_at_signal(reader: int) -> None:
+def _end_at_signal(reader: int, before: Callable[[], object]) -> None:
     """End the process, as a kill would, when the number of a signal that asks for it comes out of a pipe."""
     while number := os.read(reader, 1):
         if number[0] in (signal.SIGTERM, signal.SIGINT):
+            before()
             name = signal.Signals(number[0]).name
             os.write(2, f"\n{name}: stopped before a step was taken; run the same command again\n".encode())
             os._exit(128 + signal.SIGINT if number[0] == signal.SIGINT else 0)
