@@ -1,10 +1,10 @@
 """Change the code at random and see whether a test notices: `python -m tests.reliability.mutants --mutants 100`.
 
 A mutant is one small change of one core module: another comparison, a number that is off by one, `and` for `or`, a
-condition turned round, a statement left out, a value not returned. The tests that mirror the module, then those of its
-folder and those that mention a name of it, run against a copy of the package with this change; they must pass without
-it. A mutant that no test kills is printed: add the test, or list it in `EQUIVALENT` with the reason why it changes
-nothing.
+condition turned round, a statement left out, a value not returned. The tests that mirror the module, then the twelve
+files of its package that mention its names most often, run against a copy of the package with this change; they must
+pass without it. A mutant that no test kills is printed: add the test, or list it in `EQUIVALENT` with the reason why it
+changes nothing.
 """
 
 import ast
@@ -29,7 +29,8 @@ import click
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 900
-"""Of the tests that mirror a module; the others, which are many more, may take four times as long."""
+"""Of the tests that mirror a module; the others may take four times as long."""
+_MOST_FILES = 12
 # Modules whose mistakes would be silent: numbers, files, what is read. Each has tests that mirror it.
 CORE = tuple(
     line.split("#")[0].strip()
@@ -88,16 +89,16 @@ class Mutant:
 
     @property
     def tests(self) -> tuple[list[str], list[str]]:
-        """Test files that mirror the module; those of its folder, and of its package that mention a name of it."""
+        """Test files that mirror the module; those of its package that mention its names most often."""
         folder = ROOT / "packages" / self.package / "tests"
         path = folder / self.module
         mirrored = {path.with_name(f"test_{path.name}.py"), *path.parent.glob(f"test_{path.name}_*.py")}
         kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
         defined = {node.name for node in ast.walk(ast.parse(self.before)) if isinstance(node, kinds)}
         mention = re.compile(rf"\b({'|'.join(map(re.escape, defined))})\b")
-        near = set(path.parent.glob("test_*.py")) if path.parent != folder else set()
-        others = near | {file for file in folder.rglob("test_*.py") if mention.search(file.read_text())}
-        return sorted(str(file) for file in mirrored if file.is_file()), sorted(map(str, others - mirrored))
+        counts = {file: len(mention.findall(file.read_text())) for file in folder.rglob("test_*.py")}
+        others = sorted((file for file, count in counts.items() if count and file not in mirrored), key=counts.get)
+        return sorted(str(file) for file in mirrored if file.is_file()), list(map(str, others[: -_MOST_FILES - 1 : -1]))
 
 
 def core_modules() -> list[tuple[str, str]]:
