@@ -189,15 +189,16 @@ def _is_share(column: Column | CurveColumn) -> bool:
 
 
 def _differences(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
-    """Each run against the first, in words."""
+    """Each run against the first, in words; of three runs also the third against the second."""
     first, *others = comparison.runs
-    for recipe in others:
+    pairs = [(first, recipe) for recipe in others] + ([(others[0], others[1])] if len(others) == 2 else [])
+    for one, other in pairs:
         found = [
-            _difference(rows[first]["scores"][column.label], rows[recipe]["scores"][column.label], column.label)
+            _difference(rows[one]["scores"][column.label], rows[other]["scores"][column.label], column.label)
             for column in comparison.columns
             if not _is_share(column)
         ]
-        yield f"- {comparison.runs[recipe]} against {comparison.runs[first]}: {', '.join(filter(None, found))}"
+        yield f"- {comparison.runs[other]} against {comparison.runs[one]}: {', '.join(filter(None, found))}"
 
 
 def _difference(before: Sequence[float | None], after: Sequence[float | None], label: str) -> str | None:
