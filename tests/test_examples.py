@@ -1,5 +1,7 @@
 """Every example runs, and says what it promises."""
 
+import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -19,31 +21,71 @@ def output_of(name: str, *arguments: str) -> str:
     return finished.stdout
 
 
+def found(pattern: str, name: str, *arguments: str) -> tuple[str, ...]:
+    """Return the groups of a pattern in what an example prints."""
+    said = output_of(name, *arguments)
+    match = re.search(pattern, said)
+    assert match is not None, said
+    return match.groups()
+
+
 def test_every_example_is_run_here() -> None:
     tested = set(re.findall(r'"(\w+\.py)"', Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
-    assert all(len(path.read_text().splitlines()) <= 100 for path in EXAMPLES.glob("*.py"))
+    assert all(len(path.read_text().splitlines()) <= 60 for path in EXAMPLES.glob("*.py"))
+
+
+def test_every_example_is_on_the_page() -> None:
+    page = (EXAMPLES.parent / "docs" / "examples.md").read_text()
+    assert set(re.findall(r"^\| `(\w+\.py)", page, re.MULTILINE)) == {path.name for path in EXAMPLES.glob("*.py")}
 
 
 @pytest.mark.long
 def test_any_integers(tmp_path: Path) -> None:
     """A model that sees the rule predicts the next number far better than one in thirty-two."""
-    last = float(re.search(r"-> ([\d.]+) nats", output_of("any_integers.py", str(tmp_path))).group(1))
-    assert last < 1.0
+    (last,) = found(r"-> ([\d.]+) nats", "any_integers.py", str(tmp_path))
+    assert float(last) < 1.0
 
 
 def test_load_batch_and_read_without_our_code(tmp_path: Path) -> None:
     """The mixture is exact in a block, and foreign code counts as many tokens as the manifest."""
     said = output_of("load_batch.py", str(tmp_path))
     assert "rows: 6 short, 2 long" in said
-    tokens, stated = re.search(
-        r"(\d+) tokens; the manifest states (\d+)", output_of("read_without_our_code.py", str(tmp_path / "long"))
-    ).groups()
+    pattern = r"(\d+) tokens; the manifest states (\d+)"
+    tokens, stated = found(pattern, "read_without_our_code.py", str(tmp_path / "long"))
     assert int(tokens) == int(stated) == 200 * 42
 
 
 def test_codec_round_trip(tmp_path: Path) -> None:
     wav = tmp_path / "decoded.wav"
-    frames = int(re.search(r"-> (\d+) frames x 8 codebooks", output_of("codec_round_trip.py", str(wav))).group(1))
+    (frames,) = found(r"-> (\d+) frames x 8 codebooks", "codec_round_trip.py", str(wav))
     samples, rate = soundfile.read(wav)
-    assert (len(samples), rate) == (frames * 1920, 24_000)
+    assert (len(samples), rate) == (int(frames) * 1920, 24_000)
+
+
+def test_generate_speech(tmp_path: Path) -> None:
+    """The grammar holds: whole frames of all codebooks and one end, and the sound is as long as the frames."""
+    wav = tmp_path / "speech.wav"
+    tokens, frames, books = found(r"(\d+) tokens -> (\d+) frames x (\d+) codebooks", "generate_speech.py", str(wav))
+    assert int(tokens) == int(frames) * int(books) + 1
+    assert 12 <= int(frames) <= 25
+    samples, rate = soundfile.read(wav)
+    assert len(samples) == int(frames) * 1920
+    assert rate == 24_000
+
+
+def test_transformers_round_trip(tmp_path: Path) -> None:
+    """What is written is a model of theirs; where transformers is installed it computes the same."""
+    installed = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+    command = [sys.executable, EXAMPLES / "transformers_round_trip.py", tmp_path]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["architectures"] == ["Qwen3ForCausalLM"]
+    if not installed:
+        assert finished.returncode == 1
+        assert "nothing to compare with" in finished.stderr
+        return
+    assert finished.returncode == 0, finished.stderr
+    difference = re.search(r"Qwen3ForCausalLM: largest difference of a logit (\S+)", finished.stdout)
+    assert difference is not None
+    assert float(difference.group(1)) < 1e-4
+    assert "weights after both ways: equal" in finished.stdout
