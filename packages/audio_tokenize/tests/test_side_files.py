@@ -303,6 +303,18 @@ def test_a_part_of_a_shard_that_says_nothing_of_itself_is_named(tmp_path, uttera
         files.chunks()
 
 
+@pytest.mark.parametrize(("num_entries", "seconds"), [(0, 0.0), (1, 0.0), (-1, 0.0), (1, -0.5)])
+def test_counts_of_a_part_are_0_or_more(tmp_path, num_entries, seconds):
+    """A shard of the corpus may hold nothing."""
+    files = EncodedShardFiles(tmp_path, 0)
+    files.write_chunk(0, Chunk(num_entries=num_entries, seconds=seconds))
+    if num_entries < 0 or seconds < 0:
+        with pytest.raises(InputError, match="a part must have counts from 0, got .*; delete the parts of"):
+            files.chunks()
+    else:
+        assert [(part.num_entries, part.seconds) for part in files.chunks()] == [(num_entries, seconds)]
+
+
 def test_a_sound_folder_has_no_problems(root):
     problems = verify_dataset(root / "data" / "speech")
     assert all("shard-00001.arrayrecord" in problem for problem in problems)

@@ -66,6 +66,10 @@ def test_a_saved_folder_comes_back(tmp_path: Path, made, codec):
     made.save(tmp_path / "vocabulary")
 
 
+def test_what_it_is_shown_as_leaves_the_files_out(made):
+    assert len(repr(made)) < 4000
+
+
 def test_a_folder_of_before_the_tokenizer_files_loads_and_gets_them(tmp_path: Path, made):
     made.save(tmp_path)
     expected = {name: (tmp_path / name).read_bytes() for name in FILE_NAMES}

@@ -124,8 +124,8 @@ _WARM_FUNCTION = Comparison(
     "which nobody named",
     carries_over="The confound is neither shown nor excluded. At this size no warm start is unstable under either "
     "function: their largest rises lie within the seeds of one another and of the run from scratch. 488 steps say "
-    "little of 238,419, and a rise of the mean loss of sixteen steps of a thousand tokens is no spike of a batch of two "
-    "million.",
+    "little of 238,419, and a rise of the mean loss of sixteen steps of a thousand tokens is no spike of a batch of "
+    "two million.",
     num_seeds=3,
 )
 
