@@ -309,7 +309,7 @@ def test_counts_of_a_part_are_0_or_more(tmp_path, num_entries, seconds):
     files = EncodedShardFiles(tmp_path, 0)
     files.write_chunk(0, Chunk(num_entries=num_entries, seconds=seconds))
     if num_entries < 0 or seconds < 0:
-        with pytest.raises(InputError, match="a part must have counts from 0, got .*; delete the parts of"):
+        with pytest.raises(InputError, match=r"a part must have counts from 0, got .*; delete the parts of"):
             files.chunks()
     else:
         assert [(part.num_entries, part.seconds) for part in files.chunks()] == [(num_entries, seconds)]
