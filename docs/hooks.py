@@ -11,7 +11,7 @@ PACKAGES = ("audio_tokenize", "audio_data", "audio_model", "audio_train", "audio
 
 
 def reference(package: str) -> str:
-    """The page of a package: every name that its root exports, by the module that defines it."""
+    """Return the page of a package: every name that its root exports, by the module that defines it."""
     stub = ROOT / "packages" / package / "src" / package / "__init__.pyi"
     lines = [f"# {package}", ""]
     for node in ast.parse(stub.read_text()).body:

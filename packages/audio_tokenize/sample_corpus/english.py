@@ -31,7 +31,7 @@ def _draw_voices(source: random.Random, num: int) -> list[Voice]:
 
 
 def english_lines(sentences: Sentences, seed: int) -> Iterator[Line]:
-    """Yields the training renditions, the held-out texts by known voices, and by each unknown voice its half."""
+    """Yield the training renditions, the held-out texts by known voices, and by each unknown voice its half."""
     source = random.Random(f"{seed}/voices")
     for i, text in enumerate(sentences.train):
         for voice in _draw_voices(source, _RENDITIONS):

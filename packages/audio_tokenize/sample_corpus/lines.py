@@ -31,7 +31,7 @@ class Line:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def fields(self) -> dict[str, str | float]:
-        """The manifest's fields, but for the place in the recording."""
+        """Return the manifest's fields, but for the place in the recording."""
         return {
             "id": self.id,
             "text": self.text,

@@ -43,7 +43,7 @@ class OpusSettings:
 
 
 def write_recording(path: Path, utterances: list[Spoken], settings: OpusSettings) -> list[dict]:
-    """Writes one recording and returns its manifest lines, in time order."""
+    """Write one recording and return its manifest lines, in time order."""
     gap = np.zeros(round(_GAP_SECONDS * SAMPLE_RATE_HZ), np.float32)
     parts = [gap]
     lines = []
@@ -62,6 +62,6 @@ def write_recording(path: Path, utterances: list[Spoken], settings: OpusSettings
 
 
 def write_manifest(path: Path, lines: list[dict]) -> None:
-    """Writes the manifest, one JSON object a line."""
+    """Write the manifest, one JSON object a line."""
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
     path.write_text(text, encoding="utf-8")

@@ -37,7 +37,7 @@ def _spoken(line: Line) -> Spoken:
 
 
 def _recordings(lines: list[Line]) -> list[tuple[str, list[Line]]]:
-    """Groups lines by recording, in the order of their ids; cuts long ones into files of nearly equal length."""
+    """Group lines by recording, in the order of their ids; cuts long ones into files of nearly equal length."""
     ordered = sorted(lines, key=lambda line: (line.recording, line.id))
     files = []
     for recording, group in itertools.groupby(ordered, key=lambda line: line.recording):
@@ -50,7 +50,7 @@ def _recordings(lines: list[Line]) -> list[tuple[str, list[Line]]]:
 
 
 def synthesize(lines: list[Line], folder: Path) -> None:
-    """Writes `folder` anew: the recordings and `manifest.jsonl`."""
+    """Write `folder` anew: the recordings and `manifest.jsonl`."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     manifest: list[dict] = []
@@ -62,7 +62,7 @@ def synthesize(lines: list[Line], folder: Path) -> None:
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", nargs="+", choices=list(CORPORA))
     parser.add_argument("--out", type=Path, default=_DATA, help="folder of the corpora (default: the package's data)")

@@ -19,7 +19,7 @@ def _split(number: int) -> str:
 
 
 def multilingual_lines(path: Path) -> Iterator[Line]:
-    """Yields every sentence in every language, said by both voices of that language."""
+    """Yield every sentence in every language, said by both voices of that language."""
     for number, sentence in enumerate(_sentences(path)):
         split = _split(number)
         for language, text in sentence.items():
@@ -29,7 +29,7 @@ def multilingual_lines(path: Path) -> Iterator[Line]:
 
 
 def parallel_lines(path: Path) -> Iterator[Line]:
-    """Yields every sentence in its source languages, linked to its spoken English translation, and that translation.
+    """Yield every sentence in its source languages, linked to its spoken English translation, and that translation.
 
     A source utterance names its `pair`, the `target` utterance and that one's text and speaker, so that a document with
     both needs no second lookup of texts. A target utterance has only the `pair`.

@@ -37,7 +37,7 @@ class Voice:
     speeds: tuple[float, float] = (0.85, 1.2)
 
     def command(self, text: str, speed: float, out: Path) -> list[str]:
-        """The command line that writes `text` at `speed` to the wav file `out`."""
+        """Return the command line that writes `text` at `speed` to the wav file `out`."""
         if self.engine == "flite":
             return [
                 "flite",

@@ -27,7 +27,7 @@ _HEADER = re.compile(
 
 
 def encode_array(values: np.ndarray) -> bytes:
-    """The content of a `.npy` file; `decode_array` is the inverse.
+    """Return the content of a `.npy` file; `decode_array` is the inverse.
 
     Args:
         values: Of a plain type.
@@ -38,7 +38,7 @@ def encode_array(values: np.ndarray) -> bytes:
 
 
 def decode_array(content: bytes) -> np.ndarray:
-    """The array of a `.npy` file, without a copy.
+    """Return the array of a `.npy` file, without a copy.
 
     Args:
         content: The whole of the file.
@@ -51,7 +51,7 @@ def decode_array(content: bytes) -> np.ndarray:
 
 
 def map_array(path: Path) -> np.ndarray:
-    """The array of a local `.npy` file, read from the disk when it is used.
+    """Return the array of a local `.npy` file, read from the disk when it is used.
 
     Args:
         path: The file.
@@ -67,7 +67,7 @@ def map_array(path: Path) -> np.ndarray:
 
 
 def load_arrays(file: io.BufferedIOBase, *, max_bytes: int = MAX_NPZ_BYTES) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file by name.
+    """Return the arrays of a `.npz` file by name.
 
     Args:
         file: The open file, local.

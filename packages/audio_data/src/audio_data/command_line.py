@@ -13,10 +13,10 @@ _RETRY_SECONDS = 0.005
 
 
 def run_command_line(module: str) -> NoReturn:
-    """Import a module and run its click command ``main``.
+    """Import a module and run its click command `main`.
 
     Args:
-        module: Name of the module, such as ``audio_data.cli``.
+        module: Name of the module, such as `audio_data.cli`.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell lets background jobs ignore it
         for number in (signal.SIGINT, signal.SIGALRM):

@@ -74,11 +74,11 @@ class TokenDataset:
     def open(
         cls, path: AnyPath, *, max_quarantined: Budget | None = None, holdout: Holdout | None = None
     ) -> "TokenDataset":
-        """Opens a dataset and checks what is cheap to check.
+        """Open a dataset and check what is cheap to check.
 
         Args:
-            path: The folder that holds its ``manifest.json``, here or on an object store.
-            max_quarantined: Most documents, as a number or as a share of all, that ``damaged.json`` may list: they are
+            path: The folder that holds its `manifest.json`, here or on an object store.
+            max_quarantined: Most documents, as a number or as a share of all, that `damaged.json` may list: they are
                 not missed, and rows in which they lie are padding. None ignores the list, so that damage raises.
             holdout: Takes the documents of one side only, as if there were no others; None takes all.
 
@@ -139,7 +139,7 @@ class TokenDataset:
         return self._index.span(index)
 
     def documents_of(self, tokens: Int[np.ndarray, " tokens"]) -> Int64[np.ndarray, " tokens"]:
-        """The document of each of some tokens of the stream.
+        """Return the document of each of some tokens of the stream.
 
         Args:
             tokens: Each 0 .. num_tokens - 1.
@@ -183,7 +183,7 @@ class TokenDataset:
         return self._decode(shard, self._index.shard(shard).first_record(document), decode_metadata)
 
     def read_tokens(self, start: int, stop: int) -> Int32[np.ndarray, " seq"]:
-        """A slice of the stream.
+        """Return a slice of the stream.
 
         Args:
             start: First token, 0 .. num_tokens.
@@ -192,7 +192,7 @@ class TokenDataset:
         return self.read(start, stop)[0]
 
     def read(self, start: int, stop: int) -> tuple[Int32[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"] | None]:
-        """A slice of the stream with its loss mask; `gather` reads several.
+        """Return a slice of the stream with its loss mask; `gather` reads several.
 
         Args:
             start: First token, 0 .. num_tokens.
@@ -237,7 +237,7 @@ class TokenDataset:
         return ids, mask
 
     def _fill(self, ids: np.ndarray, mask: np.ndarray | None, filled: int, start: int, stop: int) -> np.ndarray | None:
-        """Reads a slice of the stream into `ids` from `filled` on; makes the mask when the first record has one."""
+        """Read a slice of the stream into `ids` from `filled` on; make the mask when the first record has one."""
         for shard, record, first, last, size in self._index.parts(start, stop):
             part = slice(filled, filled + last - first)
             part_mask = self._read_slice(shard, record, first, last, size, ids[part])
@@ -250,19 +250,19 @@ class TokenDataset:
     def _read_slice(
         self, shard: int, record: int, first: int, last: int, size: int, out: np.ndarray
     ) -> np.ndarray | None:
-        """Reads tokens of one record of `size` tokens into `out`; returns their mask if it has one."""
+        """Read tokens of one record of `size` tokens into `out`; return their mask if it has one."""
         return self._decode(
             shard, record, lambda data: decode_tokens(data, first, last, expected_tokens=size, out=out)
         )[1]
 
     def _fetch(self, shard: int) -> str:
-        """The local file of a shard; where the dataset is remote, its copy in the cache."""
+        """Return the local file of a shard; where the dataset is remote, its copy in the cache."""
         info = self.manifest.shards[shard]
         file = self._files[shard] = str(fetch(shard_file(self.path, info), sha256=info.sha256))
         return file
 
     def _records(self, shard: int) -> Iterator[bytes | None]:
-        """The bytes of every record of a shard in order; None where a read of several fails, to read each by itself."""
+        """Yield the bytes of every record of a shard in order; None where a read of several fails."""
         num_records = self._index.shard(shard).num_records
         for start in range(0, num_records, _RECORDS_PER_READ):
             end = min(start + _RECORDS_PER_READ, num_records)
@@ -273,7 +273,7 @@ class TokenDataset:
                 yield from repeat(None, end - start)
 
     def _decode(self, shard: int, record: int, decode: Callable[[bytes], T], content: bytes | None = None) -> T:
-        """Reads one record, or takes what was read; whatever is wrong is reported with its file and number."""
+        """Read one record, or take what was read; whatever is wrong is reported with its file and number."""
         try:
             if content is not None:
                 return decode(content)
@@ -298,7 +298,7 @@ def _whole_document(record: bytes, num_tokens: int) -> Document:
 
 
 def find_manifest(folder: StoragePath) -> StoragePath:
-    """The manifest of a dataset folder.
+    """Return the manifest of a dataset folder.
 
     Args:
         folder: What should be a dataset.
@@ -321,7 +321,7 @@ def find_manifest(folder: StoragePath) -> StoragePath:
 
 
 def _offsets_loader(folder: StoragePath, manifest: Manifest) -> Callable[[int], Int[np.ndarray, " offsets"]]:
-    """Reads the offsets of a shard when they are needed; from a store at once, several requests at a time."""
+    """Read the offsets of a shard when they are needed; from a store at once, several requests at a time."""
     if isinstance(folder, Path):
         return partial(_offsets_of_shard, folder, manifest)
     with ThreadPoolExecutor(_NUM_REQUESTS) as pool:

@@ -26,7 +26,7 @@ def describe_ids(
 ) -> str:
     """Token ids in words: each run of audio is one mark, each special token its name, and text is text or a mark.
 
-    Example: ``<|audio_start|><audio 3.2 s, 8 codebooks><|audio_end|><|text_start|><text 12 tokens><|text_end|>``
+    Example: `<|audio_start|><audio 3.2 s, 8 codebooks><|audio_end|><|text_start|><text 12 tokens><|text_end|>`
 
     Args:
         ids: Token ids.
@@ -59,7 +59,7 @@ def _describe_audio(codebooks: Int8[np.ndarray, " seq"], frame_rate_hz: int | fl
 
 
 def describe_document(document: Document, dataset: TokenDataset, text: TextDecoder | None = None) -> dict[str, Any]:
-    """A document as JSON: its number of tokens, its tokens in words, its metadata.
+    """Return a document as JSON: its number of tokens, its tokens in words, its metadata.
 
     Args:
         document: The document.
@@ -79,7 +79,7 @@ def describe_document(document: Document, dataset: TokenDataset, text: TextDecod
 def describe_row(
     rows: AbstractRows, index: int, dataset: TokenDataset, text: TextDecoder | None = None
 ) -> dict[str, Any]:
-    """A row as JSON: its segments in order, each with its documents, positions, targets, and tokens in words.
+    """Return a row as JSON: its segments in order, each with its documents, positions, targets, and tokens in words.
 
     Args:
         rows: The rows of a corpus.
@@ -118,7 +118,7 @@ def describe_row(
 def describe_datasets(
     datasets: Mapping[str, TokenDataset], mixture: Mixture | None = None, horizon_tokens: int | float | None = None
 ) -> dict[str, Any]:
-    """Counts of every corpus as JSON, and how often a run would read each.
+    """Return the counts of every corpus as JSON, and how often a run would read each.
 
     Args:
         datasets: Datasets by corpus.
@@ -163,7 +163,7 @@ def document_lines(entry: Mapping[str, Any]) -> Iterator[str]:
     """Lines for people about one document.
 
     Args:
-        entry: What `describe_document` says, with its number as ``document``.
+        entry: What `describe_document` says, with its number as `document`.
     """
     yield f"document {entry['document']}: {entry['num_tokens']:,} tokens, {entry['num_targets']:,} targets"
     yield f"  {entry['tokens']}"
@@ -175,7 +175,7 @@ def row_lines(entry: Mapping[str, Any]) -> Iterator[str]:
     """Lines for people about one row.
 
     Args:
-        entry: What `describe_row` says, with its number as ``window``.
+        entry: What `describe_row` says, with its number as `window`.
     """
     padding = f", {entry['num_padding']:,} of padding" if entry["num_padding"] else ""
     padding += ", quarantined" if entry["quarantined"] else ""

@@ -25,7 +25,7 @@ class ShardIndex(NamedTuple):
     Attributes:
         offsets: Where each begins, in tokens of the shard; the last is the number of tokens. An int32 where that will
             do.
-        records: The first record of each; None where document ``i`` is record ``i``.
+        records: The first record of each; None where document `i` is record `i`.
         num_records: Records of the whole shard.
     """
 
@@ -34,7 +34,7 @@ class ShardIndex(NamedTuple):
     num_records: int
 
     def first_record(self, document: int) -> int:
-        """The record with which a document of the shard begins."""
+        """Return the record with which a document of the shard begins."""
         return document if self.records is None else int(self.records[document])
 
 
@@ -88,7 +88,7 @@ class DocumentIndex:
         return self._first_tokens[-1]
 
     def shard(self, number: int) -> ShardIndex:
-        """What is known of a shard; safe to ask from several threads, of which two may then do the same work.
+        """Return what is known of a shard; safe to ask from several threads, of which two may then do the same work.
 
         Args:
             number: Which shard.
@@ -101,7 +101,7 @@ class DocumentIndex:
         return found
 
     def place(self, document: int) -> tuple[int, int]:
-        """The shard of a document, and its number among those of the shard that there are.
+        """Return the shard of a document, and its number among those of the shard that there are.
 
         Args:
             document: 0 .. num_documents - 1.
@@ -120,7 +120,7 @@ class DocumentIndex:
         return self._first_tokens[shard] + start, self._first_tokens[shard] + stop
 
     def documents_of(self, tokens: Int[np.ndarray, " tokens"]) -> Int64[np.ndarray, " tokens"]:
-        """The document of each of some tokens of the stream.
+        """Return the document of each of some tokens of the stream.
 
         Args:
             tokens: Each 0 .. num_tokens - 1.
@@ -140,7 +140,7 @@ class DocumentIndex:
         return np.concatenate([*starts, np.array([self.num_tokens])])
 
     def parts(self, start: int, stop: int) -> list[RecordPart]:
-        """The records that hold a slice of the stream, in order, each with the part of it that belongs to the slice.
+        """Return the records that hold a slice of the stream, in order, each with the part inside the slice.
 
         Args:
             start: First token, 0 .. num_tokens.
@@ -176,7 +176,7 @@ class DocumentIndex:
 def index_shard(
     offsets: Int[np.ndarray, " offsets"], tokens_per_record: int, chosen: Bool[np.ndarray, " documents"] | None = None
 ) -> ShardIndex:
-    """What is known of a shard whose documents are the chosen ones, end to end.
+    """Return what is known of a shard whose documents are the chosen ones, end to end.
 
     Args:
         offsets: Where each document of the shard begins, and where the last ends.
@@ -194,7 +194,7 @@ def index_shard(
 
 
 def first_records(offsets: Int[np.ndarray, " offsets"], tokens_per_record: int) -> Int32[np.ndarray, " offsets"] | None:
-    """The first record of each document of a shard, and the number of records; None where each has exactly one.
+    """Return the first record of each document of a shard, and the number of records; None where each has exactly one.
 
     Args:
         offsets: Where each document begins in tokens, and where the last ends.

@@ -9,8 +9,8 @@ class InputError(click.ClickException, ValueError):
     """What the user gave cannot be used: an argument, a file, a dataset, a mixture.
 
     On a command line click prints the message as one line and exits with status 2; a bug shows its traceback instead.
-    To a Python caller it is a ``ValueError``. A message names *what* in backticks, what was *expected* with numbers,
-    what was *got* with ``!r``, and what to do.
+    To a Python caller it is a `ValueError`. A message names *what* in backticks, what was *expected* with numbers,
+    what was *got* with `!r`, and what to do.
     """
 
     exit_code = 2

@@ -117,7 +117,7 @@ def _load_entry_point(point: EntryPoint, group: str, kind: type[T]) -> Iterable[
 
 
 def _as_object(value: object, kind: type[T]) -> T | None:
-    """The value, or the instance of a class that needs no arguments; None for anything else."""
+    """Return the value, or the instance of a class that needs no arguments; None for anything else."""
     if isinstance(value, kind):
         return value
     if not isinstance(value, type) or not issubclass(value, kind) or value is kind or inspect.isabstract(value):

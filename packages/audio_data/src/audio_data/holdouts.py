@@ -36,7 +36,7 @@ def holdout(base_id: str, fraction: int | float) -> bool:
 
 
 def holdout_key(base_id: str) -> int:
-    """The number 0 .. 2**64 - 1 that stands for an utterance; a share of all such numbers is held out, from 0 on.
+    """Return the number 0 .. 2**64 - 1 that stands for an utterance; the smallest numbers are held out.
 
     Args:
         base_id: What all renderings of the utterance share.
@@ -45,7 +45,7 @@ def holdout_key(base_id: str) -> int:
 
 
 def base_id_of(document: Document) -> str | None:
-    """What the utterance of a document is called: its ``base_id``, else its ``id``; None where it states neither.
+    """Return the name of a document's utterance: its `base_id`, else its `id`; None where it has neither.
 
     Args:
         document: The document.
@@ -82,7 +82,7 @@ class Holdout:
         """Whether a document is on this side.
 
         Args:
-            document: Its metadata states ``base_id``, or else ``id``.
+            document: Its metadata states `base_id`, or else `id`.
 
         Raises:
             InputError: It states neither.

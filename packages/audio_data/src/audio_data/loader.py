@@ -54,7 +54,7 @@ class RowOrigin:
         corpus: Name of the corpus.
         epoch: How many times the corpus was read in full before.
         index: Row of the corpus.
-        documents: What its documents are called: their ``id``, or their number in the corpus.
+        documents: What its documents are called: their `id`, or their number in the corpus.
     """
 
     row: int
@@ -76,7 +76,7 @@ class BatchLoader:
         seed: Drives every random choice. The same seed gives the same global batches with any number of hosts.
         packing: How documents fill rows.
         host: Which host this is, 0 .. num_hosts - 1. It reads the consecutive rows
-            ``host * batch_size / num_hosts ...`` of each global batch.
+            `host * batch_size / num_hosts ...` of each global batch.
         num_hosts: Number of hosts; divides `batch_size`.
 
     Attributes:
@@ -119,7 +119,7 @@ class BatchLoader:
         self._batches = self._build(_HostPlaces(self._index, batch_size, host, num_hosts), batch_size // num_hosts)
 
     def batch(self, step: int) -> TokenBatch:
-        """This host's rows of the batch of a step: a pure function, whatever was read before.
+        """Return this host's rows of the batch of a step: a pure function, whatever was read before.
 
         Args:
             step: Training step, from 0.
@@ -171,7 +171,7 @@ class BatchLoader:
         return mixed.batch(local_batch_size, batch_fn=_stack)
 
     def _shuffled_indices(self, corpus: str) -> grain.MapDataset:
-        """The rows of a corpus by number, in the order in which they are drawn, without end."""
+        """Return the rows of a corpus by number, in the order in which they are drawn, without end."""
         shuffled = grain.MapDataset.range(len(self._rows[corpus])).shuffle(
             seed=derived_seed(self._seed, "shuffle", corpus)
         )
@@ -216,14 +216,14 @@ class _HostPlaces(grain.transforms.DatasetSelectionMap):
 
 
 def _checked(step: int) -> int:
-    """A step of a run; a negative one would be read as one from the end of what has no end."""
+    """Return a step of a run; a negative one would be read as one from the end of what has no end."""
     if not 0 <= step < _NUM_STEPS:
         raise InputError(f"`step`: expected 0..{_NUM_STEPS - 1}, got {step!r}")
     return step
 
 
 def _present(element: T | None) -> T:
-    """An element of a dataset without filters; Grain's type allows None for an element that a filter left out."""
+    """Return an element of a dataset without filters; Grain's type allows None for a filtered element."""
     assert element is not None
     return element
 

@@ -30,13 +30,13 @@ class ShardInfo:
     """One shard file, as the manifest describes it.
 
     Attributes:
-        name: Name of the shard in its folder, without ``.arrayrecord``.
+        name: Name of the shard in its folder, without `.arrayrecord`.
         num_documents: Documents that begin in it; a document never spans two shards.
         num_tokens: Tokens in it.
-        num_bytes: Size of the ``.arrayrecord`` file.
-        sha256: Checksum of the ``.arrayrecord`` file, 64 hexadecimal digits.
-        offsets_sha256: Checksum of the ``.offsets.npy`` file; "" where an older version wrote the dataset.
-        holdout_sha256: Checksum of the ``.holdout.npy`` file; "" where there is none, or an older version wrote it.
+        num_bytes: Size of the `.arrayrecord` file.
+        sha256: Checksum of the `.arrayrecord` file, 64 hexadecimal digits.
+        offsets_sha256: Checksum of the `.offsets.npy` file; "" where an older version wrote the dataset.
+        holdout_sha256: Checksum of the `.holdout.npy` file; "" where there is none, or an older version wrote it.
     """
 
     name: str
@@ -58,16 +58,16 @@ class Manifest:
         num_documents: Documents in all shards.
         num_tokens: Tokens in all shards.
         tokens_by_kind: Tokens of each of `Vocabulary.kinds`; they sum to `num_tokens`.
-        audio_seconds: Sum of the documents' ``seconds``; documents that state none count as 0.
+        audio_seconds: Sum of the documents' `seconds`; documents that state none count as 0.
         vocabulary: What the ids mean.
-        codec: The codec that made the audio ids: its ``id`` and whatever else it states, such as its attention window.
+        codec: The codec that made the audio ids: its `id` and whatever else it states, such as its attention window.
         shards: All shards, in document order.
         provenance: How the dataset was made, as JSON.
         tokens_per_record: A longer document lies in several records of the shard, each of this many tokens but the
             last.
-        num_quarantined: Documents that were left out because they could not be used; ``quarantine.jsonl`` lists them.
+        num_quarantined: Documents that were left out because they could not be used; `quarantine.jsonl` lists them.
         generation: 0, or more where it was written to replace a dataset: its shards are then named by their content.
-        quarantine_sha256: Checksum of ``quarantine.jsonl``; "" where nothing was left out, or an older version wrote.
+        quarantine_sha256: Checksum of `quarantine.jsonl`; "" where nothing was left out, or an older version wrote.
     """
 
     schema_version: int
@@ -100,7 +100,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Manifest":
-        """The manifest that `to_json` described.
+        """Return the manifest that `to_json` described.
 
         Args:
             value: A JSON object.
@@ -117,10 +117,10 @@ class Manifest:
 
     @classmethod
     def read(cls, path: AnyPath, *, remedy: str = "restore it or rebuild the dataset") -> "Manifest":
-        """Reads a manifest file.
+        """Read a manifest file.
 
         Args:
-            path: The file itself, usually ``DATASET/manifest.json``.
+            path: The file itself, usually `DATASET/manifest.json`.
             remedy: What a user does about a damaged file.
 
         Raises:
@@ -133,7 +133,7 @@ class Manifest:
             raise InputError(f"manifest `{path}`: {error.message}; {remedy}") from error
 
     def write(self, path: AnyPath) -> None:
-        """Writes the manifest atomically, with the checksum of its content.
+        """Write the manifest atomically, with the checksum of its content.
 
         Args:
             path: The file; its folder must exist.

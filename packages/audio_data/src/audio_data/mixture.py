@@ -56,10 +56,10 @@ class Mixture:
         name: A name for people and logs.
         stages: Weights by step. The first stage begins at step 0; a stage lasts until the next begins.
         block: Number of consecutive places in which each corpus has its exact share.
-        permutation: ``"epoch"`` reads a corpus in a new random order each epoch, ``"fixed"`` in the same random order
+        permutation: `"epoch"` reads a corpus in a new random order each epoch, `"fixed"` in the same random order
             every time, as Levanter does.
-        remainder: Once each corpus has the whole part of its due, ``"largest_fraction"`` gives the places that are left
-            to the largest fractional parts, one each; ``"largest_corpus"`` gives them all to the corpus of the largest
+        remainder: Once each corpus has the whole part of its due, `"largest_fraction"` gives the places that are left
+            to the largest fractional parts, one each; `"largest_corpus"` gives them all to the corpus of the largest
             weight, as Levanter does.
 
     Raises:
@@ -90,7 +90,7 @@ class Mixture:
 
     @classmethod
     def constant(cls, name: str, weights: Mapping[str, int | float]) -> "Mixture":
-        """A mixture whose weights never change.
+        """Return a mixture whose weights never change.
 
         Args:
             name: A name for people and logs.
@@ -124,7 +124,7 @@ class Mixture:
         Raises:
             InputError: A corpus with a weight gets no place.
 
-        Source: ``"largest_corpus"`` is the rule of Levanter (``data/mixture.py``, ``MixtureDataset``).
+        Source: `"largest_corpus"` is the rule of Levanter (`data/mixture.py`, `MixtureDataset`).
         """
         due = [weight * self.block for weight in self._fractions(stage)]
         shares = [math.floor(d) for d in due]
@@ -143,7 +143,7 @@ class Mixture:
         return tuple(shares)
 
     def check_corpora(self, available: Iterable[str]) -> None:
-        """Checks that there is data for every corpus.
+        """Check that there is data for every corpus.
 
         Args:
             available: Names of the corpora that there are.
@@ -181,7 +181,7 @@ class Draw(NamedTuple):
 class MixtureIndex:
     """The index map of a mixture: place of the run -> draw.
 
-    Place ``p`` is row ``p % batch_size`` of step ``p // batch_size``. A stage begins a new block, so only the last
+    Place `p` is row `p % batch_size` of step `p // batch_size`. A stage begins a new block, so only the last
     block of a stage may be cut short. Draws of a corpus count on through all stages.
 
     Args:
@@ -224,7 +224,7 @@ class MixtureIndex:
         return blocks * self._shares[stage] + partial
 
     def _make_order(self, stage: int, block: int) -> tuple[Int64[np.ndarray, " block"], Int64[np.ndarray, " block"]]:
-        """The corpus of every place of a block, and how many places of the block before it have the same corpus."""
+        """Return the corpus of every place of a block, and the number of earlier places with the same corpus."""
         shares = self._shares[stage]
         # Sorting raw bits, because numpy keeps those the same in all versions, and its permutations not.
         keys = np.random.PCG64(derived_seed(self._seeds[stage], block)).random_raw(self._block)
@@ -239,11 +239,11 @@ def _is_weight(value: object) -> bool:
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
-    """A 32-bit seed for one purpose, unrelated to the seeds of all others.
+    """Return a 32-bit seed for one purpose, unrelated to the seeds of all others.
 
     Args:
         seed: The seed of the run.
-        *purpose: What the seed is for, e.g. ``"shuffle", "yodas2/en"``.
+        *purpose: What the seed is for, e.g. `"shuffle", "yodas2/en"`.
     """
     digest = hashlib.sha256("\0".join(map(str, (seed, *purpose))).encode()).digest()
     return int.from_bytes(digest[:4], "little")
@@ -253,7 +253,7 @@ def parse_weights(text: str) -> dict[str, float]:
     """Mixture weights from `NAME=WEIGHT,...`, as `--mixture` takes them.
 
     Args:
-        text: Datasets and their weights, which need not sum to 1, such as ``"asr=1,tts=0.5"``.
+        text: Datasets and their weights, which need not sum to 1, such as `"asr=1,tts=0.5"`.
 
     Raises:
         InputError: An entry has no weight, a weight is not a positive number, or a dataset is named twice.

@@ -58,7 +58,7 @@ class ColumnChunk:
 
 
 def column_chunks(path: Path, schema: "parquet.ParquetSchema") -> list[ColumnChunk]:
-    """The columns of all row groups of a Parquet file, as its footer states them.
+    """Return the columns of all row groups of a Parquet file, as its footer states them.
 
     Args:
         path: The file.
@@ -145,7 +145,7 @@ class _Reader:
         return {self._element(kinds >> 4): self._element(kinds & 15) for _ in range(count)}
 
     def _element(self, kind: int) -> Any:
-        """A value inside a container, where a boolean takes a byte."""
+        """Return a value inside a container, where a boolean takes a byte."""
         return self._byte() == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind)
 
     def _integer(self) -> int:

@@ -23,7 +23,7 @@ _BYTES_PER_VALUE = 8
 
 
 def table_batches(path: Path, most_rows: int) -> Iterator["pa.RecordBatch | InputError"]:
-    """The rows of a table in batches; a row that unpacks to too much is an error in its place.
+    """Yield the rows of a table in batches; a row that unpacks to too much is an error in its place.
 
     Args:
         path: A local file.

@@ -14,9 +14,9 @@ class Progress:
     Standard output is left to the result of the command.
 
     Args:
-        label: What is being done, e.g. ``"encode"``.
-        total: The amount of work in ``unit``, or None where it is not known (then no remaining time is shown).
-        unit: What is counted, in the plural, e.g. ``"documents"``.
+        label: What is being done, e.g. `"encode"`.
+        total: The amount of work in `unit`, or None where it is not known (then no remaining time is shown).
+        unit: What is counted, in the plural, e.g. `"documents"`.
         done: What an earlier start has done of it; it counts as done and not towards the rate.
 
     Example:
@@ -55,11 +55,11 @@ class Progress:
             self._write_line("")
 
     def advance(self, n: int | float = 1, **fields: str | int | float) -> None:
-        """Count ``n`` more units as done.
+        """Count `n` more units as done.
 
         Args:
-            n: The amount of work since the last call, in ``unit``.
-            **fields: Values to show beside the rate, e.g. ``loss=2.31``; each stays until it is replaced.
+            n: The amount of work since the last call, in `unit`.
+            **fields: Values to show beside the rate, e.g. `loss=2.31`; each stays until it is replaced.
         """
         self.done += n
         self._fields.update(fields)
@@ -113,7 +113,7 @@ class Progress:
 
 
 def _number(value: int | float) -> str:
-    """A count as people read it: 12, 3.4, 12,345, 1.23M."""
+    """Return a count as people read it: 12, 3.4, 12,345, 1.23M."""
     if value >= 1e6:
         return f"{value / 1e6:.2f}M"
     if value >= 100 or value == int(value):

@@ -1,7 +1,7 @@
 """What may be left out: a list with a budget, off unless asked for, the same in every run, and counted.
 
 Two things use it. A build leaves out documents that cannot be used, and lists them in the dataset's
-``quarantine.jsonl``. `verify` lists documents that can no longer be read in ``damaged.json``; a dataset that is opened
+`quarantine.jsonl`. `verify` lists documents that can no longer be read in `damaged.json`; a dataset that is opened
 with a budget then gives rows of padding where they lie, so that all other rows stay what and where they were, on any
 number of hosts.
 """
@@ -26,7 +26,7 @@ Budget: TypeAlias = int | float
 
 
 def parse_budget(text: str) -> Budget:
-    """A budget as it is written on a command line: ``12`` documents, or ``0.5%`` of them.
+    """Return a budget as it is written on a command line: `12` documents, or `0.5%` of them.
 
     Args:
         text: The number, or the percentage.
@@ -43,7 +43,7 @@ def parse_budget(text: str) -> Budget:
 
 
 def check_budget(budget: Budget) -> Budget:
-    """The budget itself, when it is one.
+    """Return the budget itself, when it is one.
 
     Args:
         budget: An integer is a number of documents, a float a share of all, 0.0 .. 1.0.
@@ -92,7 +92,7 @@ class Quarantine:
             self.check(len(self.reasons))
 
     def check(self, num_documents: int) -> None:
-        """Compares what was left out with the budget.
+        """Compare what was left out with the budget.
 
         Args:
             num_documents: How many documents there are in all.
@@ -110,7 +110,7 @@ class Quarantine:
             )
 
     def write(self, folder: StoragePath) -> str:
-        """Writes the list as ``quarantine.jsonl``, or removes an old one if nothing was left out.
+        """Write the list as `quarantine.jsonl`, or remove an old one if nothing was left out.
 
         Args:
             folder: The dataset.
@@ -144,7 +144,7 @@ class Damaged:
     documents: Mapping[int, str]
 
     def write(self, folder: StoragePath) -> None:
-        """Writes the list as ``damaged.json``.
+        """Write the list as `damaged.json`.
 
         Args:
             folder: The dataset.
@@ -154,7 +154,7 @@ class Damaged:
 
     @classmethod
     def read(cls, folder: StoragePath, fingerprint: str, budget: Budget, num_documents: int) -> "Damaged":
-        """Reads the list of a dataset; an absent one is empty.
+        """Read the list of a dataset; an absent one is empty.
 
         Args:
             folder: The dataset.

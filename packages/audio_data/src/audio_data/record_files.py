@@ -74,7 +74,7 @@ class RecordWriter:
             self.finish()
 
     def write(self, record: bytes) -> None:
-        """Adds a record at the end.
+        """Add a record at the end.
 
         Args:
             record: Its bytes.
@@ -84,7 +84,7 @@ class RecordWriter:
         self._num_records += 1
 
     def close(self) -> RecordFile:
-        """Ends the file, which still has its temporary name, and says what is in it."""
+        """End the file, which still has its temporary name, and say what is in it."""
         with disk_errors(self._named), _system_errors():
             self._writer.close()
             with open(self._partial, "rb") as file:
@@ -92,7 +92,7 @@ class RecordWriter:
             return RecordFile(self._num_records, self._partial.stat().st_size, sha256)
 
     def publish(self, path: StoragePath | None = None) -> None:
-        """Gives the closed file its name.
+        """Give the closed file its name.
 
         Args:
             path: Another name in the same folder, if not the one that the writer was opened with.
@@ -100,13 +100,13 @@ class RecordWriter:
         publish(self._partial, self._path if path is None else path)
 
     def finish(self) -> RecordFile:
-        """Publishes the file and says what is in it."""
+        """Publish the file and say what is in it."""
         file = self.close()
         self.publish()
         return file
 
     def discard(self) -> None:
-        """Drops what was written."""
+        """Drop what was written."""
         # What made writing fail makes closing fail once more, and is known already.
         with suppress(RuntimeError):
             self._writer.close()
@@ -114,7 +114,7 @@ class RecordWriter:
 
 
 def write_records(path: StoragePath, records: Iterable[bytes]) -> RecordFile:
-    """Writes a file, whole or not at all; memory is bounded by one record.
+    """Write a file, whole or not at all; memory is bounded by one record.
 
     Args:
         path: The file, here or on an object store.
@@ -131,7 +131,7 @@ def write_records(path: StoragePath, records: Iterable[bytes]) -> RecordFile:
 
 @functools.lru_cache(maxsize=_MAX_OPEN_FILES)
 def open_records(path: str, sha256: str, num_records: int) -> ArrayRecordReader:
-    """The one handle of a file in this process; `read` may be called from several threads.
+    """Return the one handle of a file in this process; `read` may be called from several threads.
 
     Args:
         path: A local file.
@@ -157,7 +157,7 @@ def open_records(path: str, sha256: str, num_records: int) -> ArrayRecordReader:
 
 @contextmanager
 def _system_errors() -> Iterator[None]:
-    """Raises the `OSError` that ArrayRecord tells of in the text of its own error only."""
+    """Raise the `OSError` that ArrayRecord tells of in the text of its own error only."""
     try:
         yield
     except RuntimeError as error:

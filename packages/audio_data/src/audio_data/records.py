@@ -4,7 +4,7 @@ Layout, little-endian (schema version 1):
 
 | bytes | content |
 |---|---|
-| 4 | ``ATOK`` |
+| 4 | `ATOK` |
 | 1 | schema version |
 | 1 | flags: 1 = a high plane follows, 2 = a loss mask follows |
 | 2 | zero |
@@ -46,8 +46,8 @@ class Document:
     Attributes:
         ids: Token ids, 0 .. 2**24 - 1, one row of any integer type; kept as int32.
         loss_mask: True where the token counts as a target, or None where all do.
-        metadata: A JSON object. By convention ``id`` is unique in the dataset, ``base_id`` is shared by every rendering
-            of one utterance, and ``text``, ``speaker``, ``language``, ``seconds`` and ``layout`` say what is inside.
+        metadata: A JSON object. By convention `id` is unique in the dataset, `base_id` is shared by every rendering
+            of one utterance, and `text`, `speaker`, `language`, `seconds` and `layout` say what is inside.
 
     Raises:
         InputError: Ids are not one row of integers in range, or the mask has another length.
@@ -88,7 +88,7 @@ class Document:
 
 
 def encode_document(document: Document) -> bytes:
-    """The bytes of a document; `decode_document` is the inverse.
+    """Return the bytes of a document; `decode_document` is the inverse.
 
     Args:
         document: Any document. Its metadata must be a JSON object.
@@ -110,7 +110,7 @@ def encode_document(document: Document) -> bytes:
 
 
 def decode_document(record: bytes) -> Document:
-    """The document that `encode_document` made into bytes.
+    """Return the document that `encode_document` made into bytes.
 
     Args:
         record: The bytes of exactly one document.
@@ -137,7 +137,7 @@ def decode_tokens(
         record: The bytes of exactly one document.
         start: First token, 0 .. n.
         stop: The token after the last; n if None.
-        expected_tokens: n as some index has it, or None where there is none.
+        expected_tokens: N as some index has it, or None where there is none.
         out: Where the ids go, as many as the slice has; a new array if None.
 
     Raises:
@@ -204,7 +204,7 @@ class _Planes:
 
 
 def encode_metadata(document: Document) -> bytes:
-    """The metadata of a document as bytes; `decode_metadata` finds it again.
+    """Return the metadata of a document as bytes; `decode_metadata` finds it again.
 
     Args:
         document: Any document.

@@ -22,7 +22,7 @@ _MARKS = (MANIFEST_NAME, UNFINISHED_NAME)
 def open_root(
     path: AnyPath, *, max_quarantined: Budget | None = None, holdout: Holdout | None = None
 ) -> dict[str, TokenDataset]:
-    """Opens every dataset below a folder.
+    """Open every dataset below a folder.
 
     Args:
         path: A folder with datasets in it, at any depth, or a dataset itself; here or on an object store.
@@ -30,7 +30,7 @@ def open_root(
         holdout: Takes the documents of one side of every dataset only; None takes all.
 
     Returns:
-        Datasets by corpus: the path of each below the root, e.g. ``"yodas2/en"``, in alphabetical order. A root that is
+        Datasets by corpus: the path of each below the root, e.g. `"yodas2/en"`, in alphabetical order. A root that is
         itself a dataset is named by its manifest.
 
     Raises:
@@ -51,7 +51,7 @@ def open_root(
 
 
 def find_datasets(root: StoragePath) -> list[StoragePath]:
-    """The folders of all datasets below a folder, in alphabetical order.
+    """Return the folders of all datasets below a folder, in alphabetical order.
 
     Args:
         root: A folder with datasets in it, at any depth, or a dataset itself.
@@ -66,7 +66,7 @@ def find_datasets(root: StoragePath) -> list[StoragePath]:
 
 
 def look_below(root: StoragePath) -> tuple[list[StoragePath], dict[StoragePath, str]]:
-    """The datasets below a folder, and the folders that should be one but have no manifest, with what is wrong.
+    """Return the datasets below a folder, and the folders that should be one but have no manifest, with what is wrong.
 
     Args:
         root: A folder with datasets in it, at any depth, or a dataset itself.
@@ -84,7 +84,7 @@ def look_below(root: StoragePath) -> tuple[list[StoragePath], dict[StoragePath, 
 
 
 def check_one_vocabulary(datasets: Mapping[str, TokenDataset]) -> None:
-    """Checks that an id means the same in all datasets.
+    """Check that an id means the same in all datasets.
 
     Args:
         datasets: Datasets by corpus.
@@ -119,7 +119,7 @@ def _advise_rebuilding(first: TokenDataset, other: TokenDataset) -> str:
 
 
 def _rebuild_command(kept: TokenDataset, rebuilt: TokenDataset) -> str | None:
-    """The command that builds a dataset again with another's vocabulary; None where it cannot be told."""
+    """Return the command that builds a dataset again with another's vocabulary; None where it cannot be told."""
     made: Mapping[str, Any] = rebuilt.manifest.provenance
     if made.get("command") == "audio-data build":
         inputs = [described["input"] for described in made["inputs"]]
@@ -145,7 +145,7 @@ def _rebuild_command(kept: TokenDataset, rebuilt: TokenDataset) -> str | None:
 
 
 def _vocabulary_folder(dataset: TokenDataset) -> StoragePath | None:
-    """The files of a dataset's vocabulary, where they lie in the folder around it."""
+    """Return the files of a dataset's vocabulary, where they lie in the folder around it."""
     folder = dataset.path.parent / _VOCABULARY_FOLDER
     if not (folder / _VOCABULARY_FILE).is_file():
         return None

@@ -37,7 +37,7 @@ class SeenIds:
         self._table.close()
 
     def add(self, name: str) -> bool:
-        """Notes an id; returns whether it is new.
+        """Note an id; return whether it is new.
 
         Args:
             name: The id.

@@ -9,7 +9,7 @@ DATASET/
 └── ...
 ```
 
-A document longer than ``tokens_per_record`` lies in several records, so that reading a window out of an hour of speech
+A document longer than `tokens_per_record` lies in several records, so that reading a window out of an hour of speech
 does not read the hour.
 """
 
@@ -73,13 +73,13 @@ class ShardWriter:
         self._seconds = 0.0
 
     def write(self, document: Document) -> None:
-        """Adds a document at the end.
+        """Add a document at the end.
 
         Args:
             document: Its ids must belong to the vocabulary.
 
         Raises:
-            InputError: They do not, its ``seconds`` is no duration, or the disk is full.
+            InputError: They do not, its `seconds` is no duration, or the disk is full.
         """
         counts = tokens_by_kind(document, self._vocabulary)
         for record in _records_of(document, self._tokens_per_record):
@@ -98,7 +98,7 @@ class ShardWriter:
         return len(self._offsets) > documents_per_shard or self._offsets[-1] >= tokens_per_shard
 
     def finish(self) -> tuple[ShardInfo, Int64[np.ndarray, " kinds"], float]:
-        """Publishes the shard.
+        """Publish the shard.
 
         Returns:
             What the manifest says of it, its tokens by kind, and its seconds of audio.
@@ -113,11 +113,11 @@ class ShardWriter:
         return ShardInfo(name, *size, file.sha256, offsets, holdout), self._counts, self._seconds
 
     def discard(self) -> None:
-        """Drops what was written."""
+        """Drop what was written."""
         self._writer.discard()
 
     def _write(self, name: str, values: Sequence[int], dtype: type[np.integer]) -> str:
-        """Writes an array beside the shard, and returns its checksum."""
+        """Write an array beside the shard, and return its checksum."""
         content = encode_array(np.array(values, dtype))
         write_bytes(self._folder / name, content)
         return hashlib.sha256(content).hexdigest()
@@ -131,7 +131,7 @@ def tokens_by_kind(document: Document, vocabulary: Vocabulary) -> Int64[np.ndarr
         vocabulary: What its ids mean.
 
     Raises:
-        InputError: An id means nothing, or ``seconds`` is no duration.
+        InputError: An id means nothing, or `seconds` is no duration.
     """
     seconds = document.metadata.get("seconds", 0.0)
     if not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_SECONDS:
@@ -140,7 +140,7 @@ def tokens_by_kind(document: Document, vocabulary: Vocabulary) -> Int64[np.ndarr
 
 
 def check_shard_size(folder: StoragePath, shard: ShardInfo, sizes: Mapping[str, int]) -> None:
-    """Checks that a shard is there and as large as its manifest says.
+    """Check that a shard is there and as large as its manifest says.
 
     Args:
         folder: The dataset.
@@ -161,7 +161,7 @@ def check_shard_size(folder: StoragePath, shard: ShardInfo, sizes: Mapping[str, 
 
 
 def check_offsets_size(folder: StoragePath, shard: ShardInfo, sizes: Mapping[str, int]) -> None:
-    """Checks that the offsets of a shard are there and as many as it has documents; they are read when needed.
+    """Check that the offsets of a shard are there and as many as it has documents; they are read when needed.
 
     Args:
         folder: The dataset.
@@ -205,7 +205,7 @@ def load_offsets(folder: StoragePath, shard: ShardInfo) -> Int[np.ndarray, " off
 
 
 def load_holdout_keys(folder: StoragePath, shard: ShardInfo) -> UInt64[np.ndarray, " documents"]:
-    """The `holdout_key` of each document of a shard.
+    """Return the `holdout_key` of each document of a shard.
 
     Args:
         folder: The dataset.
@@ -240,7 +240,7 @@ def has_holdout_keys(folder: StoragePath, shard: ShardInfo) -> bool:
 
 
 def _load_array(file: StoragePath, what: str, num_values: int, sha256: str) -> np.ndarray:
-    """The array of a side file, whose checksum is compared where the manifest has one."""
+    """Return the array of a side file, whose checksum is compared where the manifest has one."""
     try:
         if isinstance(file, Path) and file.is_file() and file.stat().st_size > 8 * num_values + _MAX_NPY_HEADER:
             raise InputError(f"expected {num_values} numbers, got {file.stat().st_size:,} bytes")
@@ -256,7 +256,7 @@ def _load_array(file: StoragePath, what: str, num_values: int, sha256: str) -> n
 
 
 def shard_file(folder: StoragePath, shard: ShardInfo) -> StoragePath:
-    """The file that holds the records of a shard.
+    """Return the file that holds the records of a shard.
 
     Args:
         folder: The dataset.
@@ -292,7 +292,7 @@ def is_shard_file(name: str) -> bool:
 
 
 def _records_of(document: Document, tokens_per_record: int) -> Iterator[bytes]:
-    """The records of one document: the first carries the metadata, all but the last are full."""
+    """Yield the records of one document: the first carries the metadata, all but the last are full."""
     for start in range(0, max(len(document), 1), tokens_per_record):
         part = slice(start, start + tokens_per_record)
         mask = None if document.loss_mask is None else document.loss_mask[part]

@@ -1,8 +1,8 @@
 """Documents from other producers' files: parquet, JSONL, numpy arrays, datasets, and folders of these.
 
 Only token ids are accepted: turning audio or text into ids is another package's work. What one record may unpack to is
-bounded: a line of JSON by `MAX_LINE_BYTES`, rows of a parquet table by `MAX_ROWS_BYTES`, a ``.npz`` file
-by `MAX_NPZ_BYTES`; a ``.npy`` file is read where it lies.
+bounded: a line of JSON by `MAX_LINE_BYTES`, rows of a parquet table by `MAX_ROWS_BYTES`, a `.npz` file
+by `MAX_NPZ_BYTES`; a `.npy` file is read where it lies.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def build_dataset(
     max_quarantined: Budget | None = None,
     overwrite: bool = False,
 ) -> Manifest:
-    """Makes one dataset of other producers' files. An interrupted call, made again, goes on from the last whole shard.
+    """Make one dataset of other producers' files. An interrupted call, made again, goes on from the last whole shard.
 
     Made again when it is done, it changes nothing.
 
@@ -106,12 +106,12 @@ def read_documents(
 ) -> Iterator[Document]:
     """Documents of a file or folder, in a fixed order; memory is bounded.
 
-    - ``.parquet``: a document a row, with a column of lists of ids, perhaps ``loss_mask`` (lists of booleans); all
+    - `.parquet`: a document a row, with a column of lists of ids, perhaps `loss_mask` (lists of booleans); all
       other columns are metadata.
-    - ``.jsonl``: a document a line, an object with the same keys.
-    - ``.npz``: the ids of all documents end to end, ``offsets`` (where each begins, and the end of the last), perhaps
-      ``loss_mask``; an array of one value for each document is metadata.
-    - ``.npy``: one row of ids; a document ends after each end of text, and at the end.
+    - `.jsonl`: a document a line, an object with the same keys.
+    - `.npz`: the ids of all documents end to end, `offsets` (where each begins, and the end of the last), perhaps
+      `loss_mask`; an array of one value for each document is metadata.
+    - `.npy`: one row of ids; a document ends after each end of text, and at the end.
     - a dataset: its documents, whose vocabulary must be the same.
     - a folder: every such file in it by name, then every dataset below it.
 
@@ -147,7 +147,7 @@ def read_documents(
 
 
 def inputs_of(path: AnyPath) -> list[StoragePath]:
-    """The files and datasets that `read_documents` reads, in its order.
+    """Return the files and datasets that `read_documents` reads, in its order.
 
     Args:
         path: A file, a dataset, or a folder.
@@ -173,7 +173,7 @@ def inputs_of(path: AnyPath) -> list[StoragePath]:
 
 
 def describe_input(path: AnyPath) -> dict[str, Any]:
-    """What a dataset's provenance says of an input: its name, and the checksum of each file by its place in it.
+    """Return what a dataset's provenance says of an input: its name, and the checksum of each file by its place in it.
 
     Args:
         path: A file, folder or dataset.
@@ -191,7 +191,7 @@ def _place(source: StoragePath, root: StoragePath) -> str:
 
 
 def codec_of(paths: Iterable[AnyPath]) -> dict[str, Any] | None:
-    """The codec that the datasets among the inputs state; None where there is no dataset.
+    """Return the codec that the datasets among the inputs state; None where there is no dataset.
 
     Args:
         paths: Files, folders and datasets.
@@ -237,7 +237,7 @@ def _explain_nothing(inputs: Sequence[AnyPath], holdout: Holdout | None, quarant
 
 
 def _checked(found: Document | InputError, vocabulary: Vocabulary, seen: SeenIds) -> Document:
-    """The document, if it can be used. The writer would refuse what cannot, but knows no file and line."""
+    """Return the document, if it can be used. The writer would refuse what cannot, but knows no file and line."""
     if isinstance(found, InputError):
         raise found
     if not len(found):

@@ -64,10 +64,10 @@ _CLIENT_ERRORS = {"gs": _GOOGLE_ERRORS, "gcs": _GOOGLE_ERRORS, "s3": _AMAZON_ERR
 
 
 def storage_path(path: AnyPath) -> StoragePath:
-    """The path that a string means; nothing is opened.
+    """Return the path that a string means; nothing is opened.
 
     Args:
-        path: A local path, or a URL: ``gs://``, ``s3://``, ``memory://``, ``file://`` or another that fsspec knows.
+        path: A local path, or a URL: `gs://`, `s3://`, `memory://`, `file://` or another that fsspec knows.
 
     Raises:
         InputError: Nothing here can read such URLs; the message says what to install.
@@ -93,10 +93,10 @@ def storage_path(path: AnyPath) -> StoragePath:
 
 
 def fetch(path: StoragePath, *, sha256: str | None = None) -> Path:
-    """A local file with the content of `path`, for random access.
+    """Return a local file with the content of `path`, for random access.
 
-    A local path is returned as it is. A remote file is downloaded once into ``$AUDIO_DATA_CACHE``, or
-    ``~/.cache/audio-data``; processes of one machine share it, and one of them downloads. Nothing is ever removed from
+    A local path is returned as it is. A remote file is downloaded once into `$AUDIO_DATA_CACHE`, or
+    `~/.cache/audio-data`; processes of one machine share it, and one of them downloads. Nothing is ever removed from
     there: delete the folder when it has grown too large.
 
     Args:
@@ -131,7 +131,7 @@ def cache_folder() -> Path:
 
 
 def read_bytes(path: StoragePath) -> bytes:
-    """The whole content of a file.
+    """Return the whole content of a file.
 
     Args:
         path: The file.
@@ -144,7 +144,7 @@ def read_bytes(path: StoragePath) -> bytes:
 
 
 def write_bytes(path: StoragePath, content: bytes) -> None:
-    """Writes a file so that a crash at any moment leaves the old one or the new one.
+    """Write a file so that a crash at any moment leaves the old one or the new one.
 
     Args:
         path: Where the file goes; its folder must exist where folders do. On an object store it is one put.
@@ -163,7 +163,7 @@ def write_bytes(path: StoragePath, content: bytes) -> None:
 
 
 def write_json(path: StoragePath, content: Mapping[str, Any]) -> None:
-    """Writes `content` as indented JSON, as `write_bytes` does.
+    """Write `content` as indented JSON, as `write_bytes` does.
 
     Args:
         path: Where the file goes.
@@ -189,7 +189,7 @@ def remove_file(path: StoragePath) -> None:
 
 
 def local_partial(path: StoragePath) -> Path:
-    """The local name a file has until it is whole. It is fixed, so that a crashed run's remains are written over.
+    """Return the temporary local name of a file. It is fixed, so that a crashed run's remains are overwritten.
 
     Args:
         path: Where the finished file goes: beside it where that is local, else in the cache folder, which is made.
@@ -207,7 +207,7 @@ def local_partial(path: StoragePath) -> Path:
 
 
 def publish(partial: Path, path: StoragePath) -> None:
-    """Gives a finished file its name: contents reach the disk, or the store, before the name does.
+    """Give a finished file its name: contents reach the disk, or the store, before the name does.
 
     Args:
         partial: The finished file, as `local_partial` named it.
@@ -240,7 +240,7 @@ def flush(path: Path) -> None:
 
 
 def file_sizes(folder: StoragePath) -> dict[str, int]:
-    """The files of a folder by name, each with its size in bytes; empty if there is no such folder.
+    """Return the files of a folder by name, each with its size in bytes; empty if there is no such folder.
 
     Args:
         folder: The folder; what lies in folders below it is not listed.
@@ -271,7 +271,7 @@ def hash_file(path: StoragePath) -> str:
 
 
 def make_folder(path: StoragePath) -> None:
-    """Makes a folder and its parents; on an object store, where there are none, does nothing.
+    """Make a folder and its parents; on an object store, where there are none, do nothing.
 
     Args:
         path: The folder; that it exists is no mistake.
@@ -394,7 +394,7 @@ def hold(path: Path, refusal: str) -> Iterator[bool]:
 
 @contextmanager
 def disk_errors(path: StoragePath, action: str = "write") -> Iterator[None]:
-    """Turns what a disk or a store refuses for the user's own reasons into an `InputError` about `path`.
+    """Turn what a disk or a store refuses for the user's own reasons into an `InputError` about `path`.
 
     Other errors pass unchanged: they are not the user's doing, and their traceback is worth having.
 
@@ -417,7 +417,7 @@ def disk_errors(path: StoragePath, action: str = "write") -> Iterator[None]:
 
 
 def disk_advice(error: Exception, *, is_store: bool = False) -> str | None:
-    """What a user does about an error of a disk or a store; None where the error is not the user's doing.
+    """Return what a user does about an error of a disk or a store; None where the error is not the user's doing.
 
     Args:
         error: What was raised.
@@ -430,7 +430,7 @@ def disk_advice(error: Exception, *, is_store: bool = False) -> str | None:
 
 
 def _errno_of(error: OSError) -> int:
-    """The number of a system's error; clients of object stores raise the right class without one."""
+    """Return the number of a system's error; clients of object stores raise the right class without one."""
     if error.errno:
         return error.errno
     if isinstance(error, PermissionError):
@@ -444,7 +444,7 @@ def _client_errors(path: StoragePath) -> tuple[type[Exception], ...]:
 
 
 def _version(path: UPath) -> list[str]:
-    """What the store says of a file and changes with its content."""
+    """Return what the store says of a file and changes with its content."""
     found = path.fs.info(path.path)
     names = ("size", "ETag", "etag", "generation", "md5Hash", "LastModified", "mtime", "created")
     return [f"{name}={found[name]}" for name in names if name in found]
@@ -466,7 +466,7 @@ def _download(path: UPath, local: Path, sha256: str | None) -> None:
 
 @contextmanager
 def _locked(local: Path) -> Iterator[None]:
-    """Waits until no other process downloads the same file."""
+    """Wait until no other process downloads the same file."""
     with open(local.with_name(f".{local.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -16,7 +16,7 @@ _NUM_PARENTS = 3
 
 
 def find_tokenizer(dataset: AnyPath) -> StoragePath | None:
-    """The tokenizer that lies beside a dataset, in a folder ``vocabulary`` next to it or above; None if there is none.
+    """Return the tokenizer in a folder `vocabulary` beside a dataset or above it; None if there is none.
 
     Args:
         dataset: Folder of the dataset.
@@ -31,10 +31,10 @@ def find_tokenizer(dataset: AnyPath) -> StoragePath | None:
 
 
 def open_text_decoder(path: AnyPath) -> TextDecoder:
-    """A function from text ids to their text.
+    """Return a function from text ids to their text.
 
     Args:
-        path: A ``tokenizer.json`` of the tokenizers library, or a SentencePiece ``.model``, here or on an object store.
+        path: A `tokenizer.json` of the tokenizers library, or a SentencePiece `.model`, here or on an object store.
 
     Raises:
         InputError: The file is neither or broken, or the library that reads it is not installed.

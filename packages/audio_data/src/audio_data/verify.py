@@ -28,10 +28,10 @@ from audio_data.storage import AnyPath, StoragePath, file_sizes, hash_file, remo
 
 
 def verify_dataset(path: AnyPath, progress: Progress | None = None) -> list[str]:
-    """Compares every byte and every token of a dataset with its manifest.
+    """Compare every byte and every token of a dataset with its manifest.
 
     Args:
-        path: The folder that holds its ``manifest.json``, here or on an object store, whose files are then read anew.
+        path: The folder that holds its `manifest.json`, here or on an object store, whose files are then read anew.
         progress: Advanced by the bytes of each shard, if given.
 
     Returns:
@@ -46,13 +46,13 @@ def verify_dataset(path: AnyPath, progress: Progress | None = None) -> list[str]
 def quarantine_damage(
     path: AnyPath, max_quarantined: Budget, progress: Progress | None = None
 ) -> tuple[Damaged, list[str]]:
-    """Verifies a dataset, and lists the documents that cannot be read in its ``damaged.json``.
+    """Verify a dataset, and list the documents that cannot be read in its `damaged.json`.
 
     A dataset that is then opened with a budget gives padding where they lie. An old list is replaced, or removed where
     the dataset is sound.
 
     Args:
-        path: The folder that holds its ``manifest.json``.
+        path: The folder that holds its `manifest.json`.
         max_quarantined: Most documents that may be damaged, as a number or as a share of all.
         progress: Advanced by the bytes of each shard, if given.
 
@@ -80,7 +80,7 @@ def unchecked_files(path: AnyPath) -> list[str]:
     `verify_dataset` compares them with the records; opening the dataset cannot.
 
     Args:
-        path: The folder that holds its ``manifest.json``.
+        path: The folder that holds its `manifest.json`.
 
     Raises:
         InputError: There is no manifest, or it contradicts itself.
@@ -154,7 +154,7 @@ def _quarantine_problems(folder: StoragePath, manifest: Manifest) -> list[str]:
 def _examine_shard(
     folder: StoragePath, manifest: Manifest, shard: ShardInfo, tally: "_Tally"
 ) -> tuple[list[str], dict[int, str]]:
-    """What is wrong with the files of a shard, and with each of its documents."""
+    """Return what is wrong with the files of a shard, and with each of its documents."""
     try:
         offsets = load_offsets(folder, shard)
         keys = load_holdout_keys(folder, shard) if has_holdout_keys(folder, shard) else None
@@ -210,7 +210,7 @@ class _Tally:
             self.repeated, self._example = self.repeated + 1, self._example or str(name)
 
     def repeated_sentence(self, folder: StoragePath) -> str:
-        """What is wrong with documents whose `id` another has too."""
+        """Return what is wrong with documents whose `id` another has too."""
         return (
             f"dataset `{folder}`: {self.repeated} documents have the `id` of a document before them, the first "
             f"{self._example!r:.80}; ids are unique in a dataset, so build it again with others"

@@ -1,7 +1,7 @@
 """The id ranges of text, special tokens and codebooks: the only place where a token id is computed.
 
-A vocabulary is three ranges of integers: text ids from 0, six special ids, and ``num_codebooks`` consecutive blocks of
-``codebook_size`` audio ids. The SODA models have text 0..128255
+A vocabulary is three ranges of integers: text ids from 0, six special ids, and `num_codebooks` consecutive blocks of
+`codebook_size` audio ids. The SODA models have text 0..128255
 (which contains its begin and end of text), four more specials, and audio from 128260: 144,644 ids in all.
 
 Source: SODA (arXiv 2602.16687); flattening is frame-major, all codebooks of a frame before the next frame.
@@ -34,8 +34,8 @@ class Vocabulary:
     """Which integer means what.
 
     Attributes:
-        name: A name for people, e.g. ``"marin-mimi"``.
-        num_text: Text ids are ``0 .. num_text - 1``, the text tokenizer's own ids. They may include the begin and end
+        name: A name for people, e.g. `"marin-mimi"`.
+        num_text: Text ids are `0 .. num_text - 1`, the text tokenizer's own ids. They may include the begin and end
             of text, as in Llama-3's vocabulary.
         begin_of_text: Id that opens a document.
         end_of_text: Id that closes a document.
@@ -43,11 +43,11 @@ class Vocabulary:
         text_end: Id that closes a transcript.
         audio_start: Id that opens a span of audio.
         audio_end: Id that closes a span of audio.
-        audio_base: Id of code 0 of codebook 0; code ``c`` of codebook ``k`` is ``audio_base + codebook_size * k + c``.
+        audio_base: Id of code 0 of codebook 0; code `c` of codebook `k` is `audio_base + codebook_size * k + c`.
         num_codebooks: Number of codebooks, 0 for a vocabulary without audio.
         codebook_size: Codes per codebook.
-        codec_id: The codec whose codes these are, e.g. ``"mimi"``.
-        text_tokenizer: What made the text ids, e.g. ``"sentencepiece:0123456789ab"``.
+        codec_id: The codec whose codes these are, e.g. `"mimi"`.
+        text_tokenizer: What made the text ids, e.g. `"sentencepiece:0123456789ab"`.
 
     Raises:
         InputError: The ranges overlap or two specials share an id.
@@ -100,7 +100,7 @@ class Vocabulary:
     def compact(
         cls, name: str, num_text_pieces: int, codec_id: str, num_codebooks: int, codebook_size: int, text_tokenizer: str
     ) -> "Vocabulary":
-        """The vocabulary without gaps: text pieces, the six specials, then audio.
+        """Return the vocabulary without gaps: text pieces, the six specials, then audio.
 
         Args:
             name: A name for people.
@@ -143,7 +143,7 @@ class Vocabulary:
         return ("text", "special", *(f"codebook_{k}" for k in range(self.num_codebooks)))
 
     def kind_of(self, ids: Integer[np.ndarray, " seq"]) -> Int8[np.ndarray, " seq"]:
-        """The kind of every token, as an index into `kinds`.
+        """Return the kind of every token, as an index into `kinds`.
 
         Args:
             ids: Token ids. A special id counts as special even where it lies among the text ids.
@@ -263,7 +263,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Vocabulary":
-        """The vocabulary that `to_json` described.
+        """Return the vocabulary that `to_json` described.
 
         Args:
             value: A mapping of exactly the fields of this class.
@@ -275,7 +275,7 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: AnyPath) -> "Vocabulary":
-        """Reads a vocabulary file.
+        """Read a vocabulary file.
 
         Args:
             path: A JSON file with the fields of this class, or the manifest of a dataset, whose vocabulary it is then.
@@ -291,7 +291,7 @@ class Vocabulary:
             return cls.from_json(value)
 
     def write(self, path: AnyPath) -> None:
-        """Writes a vocabulary file, readable by `read`.
+        """Write a vocabulary file, readable by `read`.
 
         Args:
             path: The file; its folder must exist.

@@ -1,12 +1,12 @@
 """Documents to rows of fixed length, with segment ids, positions and loss mask.
 
-Three ways to fill a row, all random access: row ``i`` is read without reading the rows before it.
+Three ways to fill a row, all random access: row `i` is read without reading the rows before it.
 
-- ``windows``: all documents of a corpus, end to end, are cut into windows of ``seq_len`` tokens; the tail that fills
+- `windows`: all documents of a corpus, end to end, are cut into windows of `seq_len` tokens; the tail that fills
   no window is dropped. No padding. This is how Levanter pretrains.
-- ``best_fit``: whole documents share a row, each a segment of its own, under one fixed plan for the corpus. Rows are
+- `best_fit`: whole documents share a row, each a segment of its own, under one fixed plan for the corpus. Rows are
   padded.
-- ``next_fit``: whole documents share a row in stored order: the next row begins where a document does not fit any more.
+- `next_fit`: whole documents share a row in stored order: the next row begins where a document does not fit any more.
   Of a document longer than a row only the first row is read. Rows are padded. This is how Levanter fine-tunes.
 
 A row in which a quarantined document lies is all padding: no token of it counts, and every other row is what it was.
@@ -33,10 +33,10 @@ class Packing:
     """How documents fill rows.
 
     Attributes:
-        kind: ``"windows"``, ``"best_fit"`` or ``"next_fit"``, see the module.
-        positions: ``"continue"`` counts positions through the row, as Levanter does; ``"reset"`` starts at 0 in each
+        kind: `"windows"`, `"best_fit"` or `"next_fit"`, see the module.
+        positions: `"continue"` counts positions through the row, as Levanter does; `"reset"` starts at 0 in each
             segment.
-        max_segments: Most documents in one row of ``best_fit`` and ``next_fit``.
+        max_segments: Most documents in one row of `best_fit` and `next_fit`.
 
     Raises:
         InputError: An unknown name, or no segment at all.
@@ -61,7 +61,7 @@ class CutDocuments:
     Attributes:
         num_documents: How many.
         num_tokens: Their tokens beyond the first row, which are read without the beginning of their document; with
-            ``next_fit`` they are not read.
+            `next_fit` they are not read.
         audio_seconds: Audio in these tokens, if all tokens of the corpus last equally long.
     """
 
@@ -71,7 +71,7 @@ class CutDocuments:
 
 
 def cut_documents(dataset: TokenDataset, seq_len: int) -> CutDocuments:
-    """Counts the documents that are longer than a row; only their offsets are read.
+    """Count the documents that are longer than a row; only their offsets are read.
 
     Args:
         dataset: The corpus.
@@ -86,8 +86,8 @@ def cut_documents(dataset: TokenDataset, seq_len: int) -> CutDocuments:
 class AbstractRows(abc.ABC):
     """The rows of one corpus.
 
-    A row holds ``tokens`` int32, ``segment_ids`` int32 (from 1; 0 is padding), ``positions`` int32 and ``loss_mask``
-    bool, each of ``seq_len``. The mask is True where the prediction made at this position, of the next token, counts.
+    A row holds `tokens` int32, `segment_ids` int32 (from 1; 0 is padding), `positions` int32 and `loss_mask`
+    bool, each of `seq_len`. The mask is True where the prediction made at this position, of the next token, counts.
     """
 
     def __init__(self, dataset: TokenDataset, seq_len: int, quarantined: Iterable[int]):
@@ -102,19 +102,19 @@ class AbstractRows(abc.ABC):
         """How many rows the corpus fills."""
 
     def __getitem__(self, index: int) -> Row:
-        """Reads one row."""
+        """Read one row."""
         return self._padding() if index in self.quarantined else self._read(index)
 
     @abc.abstractmethod
     def _read(self, index: int) -> Row:
-        """Reads one row in which no quarantined document lies."""
+        """Read one row in which no quarantined document lies."""
 
     def documents(self, index: int) -> list[int]:
-        """The documents that have tokens in a row, in the order in which they lie there."""
+        """Return the documents that have tokens in a row, in the order in which they lie there."""
         return list(dict.fromkeys(self.document_of_tokens(index).tolist()))
 
     def document_of_tokens(self, index: int) -> Int64[np.ndarray, " tokens"]:
-        """The document of every token of a row, without its padding."""
+        """Return the document of every token of a row, without its padding."""
         starts, lengths = self.spans(index)
         stream = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)])
         return self._dataset.documents_of(stream)
@@ -130,13 +130,13 @@ class AbstractRows(abc.ABC):
 
 
 def make_rows(dataset: TokenDataset, packing: Packing, seq_len: int, seed: int) -> AbstractRows:
-    """The rows of a corpus.
+    """Return the rows of a corpus.
 
     Args:
         dataset: The corpus.
         packing: How documents fill rows.
         seq_len: Tokens in a row, at least 2.
-        seed: Drives the plan of ``best_fit``; the others ignore it.
+        seed: Drives the plan of `best_fit`; the others ignore it.
 
     Raises:
         InputError: The corpus does not fill one row.
@@ -208,7 +208,7 @@ class PackingPlan:
     """Which parts of the token stream share a row.
 
     Attributes:
-        row_offsets: Parts of row ``i`` are ``row_offsets[i] : row_offsets[i + 1]``.
+        row_offsets: Parts of row `i` are `row_offsets[i] : row_offsets[i + 1]`.
         starts: Where each part begins in the stream.
         lengths: Tokens of each part, 1 .. seq_len.
     """
@@ -325,10 +325,10 @@ def _cut(token_offsets: np.ndarray, seq_len: int) -> tuple[Int64[np.ndarray, " p
 
 
 def _best_fit(lengths: Int64[np.ndarray, " parts"], seq_len: int, max_segments: int) -> Int64[np.ndarray, " parts"]:
-    """The row of each part, in the order given.
+    """Return the row of each part, in the order given.
 
-    ``free`` has bit ``s`` set where some row has exactly ``s`` tokens free, so the fullest row with room is the lowest
-    set bit from ``length`` on: a few machine operations on one long integer.
+    `free` has bit `s` set where some row has exactly `s` tokens free, so the fullest row with room is the lowest
+    set bit from `length` on: a few machine operations on one long integer.
     """
     rows_with: list[list[int]] = [[] for _ in range(seq_len + 1)]
     num_parts: list[int] = []

@@ -38,7 +38,7 @@ _IDENTITY = ("corpus", "vocabulary", "codec", "provenance", "tokens_per_record")
 class DatasetWriter:
     """Writes documents as a dataset; a context manager.
 
-    Nothing is a dataset until the ``with`` block ends without an error: only then is the manifest written. A shard is
+    Nothing is a dataset until the `with` block ends without an error: only then is the manifest written. A shard is
     written under a temporary name and renamed when it is complete. After a crash, open the writer again with the same
     arguments and write the same documents in the same order: those of complete shards are recognised and passed over
     (or not even made, see `skip_resumed`), and the result is the same, byte for byte, as without the crash.
@@ -49,15 +49,15 @@ class DatasetWriter:
         corpus: What to call the dataset.
         vocabulary: What the ids mean; every id is checked against it.
         provenance: How the dataset is made, as JSON: whatever somebody needs who wants to make it again.
-        codec: What is known of the codec: ``id``, attention window, frame rate; ``{"id": vocabulary.codec_id}`` if
+        codec: What is known of the codec: `id`, attention window, frame rate; `{"id": vocabulary.codec_id}` if
             None.
         documents_per_shard: A shard ends after this many documents,
-        tokens_per_shard: or when it holds at least this many tokens.
+        tokens_per_shard: Or when it holds at least this many tokens.
         tokens_per_record: Longer documents are stored in several records of this many tokens.
         overwrite: Replace the dataset that is there, at the moment when the new one is complete. If False and there is
             one, opening raises.
         quarantine: What the documents' source leaves out. When the dataset is complete, its budget is checked, and
-            what is in it is counted in the manifest and listed in ``quarantine.jsonl``.
+            what is in it is counted in the manifest and listed in `quarantine.jsonl`.
 
     Raises:
         InputError: On opening, if another process writes there, or the folder cannot be written, holds a dataset, or
@@ -129,11 +129,11 @@ class DatasetWriter:
 
     @property
     def manifest(self) -> Manifest:
-        """What the complete shards hold; after the ``with`` block, the manifest of the dataset."""
+        """What the complete shards hold; after the `with` block, the manifest of the dataset."""
         return self._totals
 
     def write(self, document: Document) -> None:
-        """Adds a document at the end.
+        """Add a document at the end.
 
         Args:
             document: Its ids must belong to the vocabulary, and its metadata `id`, where it has one, to no other
@@ -159,7 +159,7 @@ class DatasetWriter:
             self._close_shard()
 
     def skip_resumed(self) -> int:
-        """Passes over the documents that complete shards already hold, for a producer that can start in the middle.
+        """Pass over the documents that complete shards already hold, for a producer that can start in the middle.
 
         Returns:
             How many documents from the beginning the producer must leave out. 0 unless an earlier writer was
@@ -177,7 +177,7 @@ class DatasetWriter:
         return self.num_resumed
 
     def add_provenance(self, entries: Mapping[str, Any]) -> None:
-        """Adds to the provenance what only the end knows, such as how many documents were left out and why.
+        """Add to the provenance what only the end knows, such as how many documents were left out and why.
 
         Args:
             entries: JSON values by name.
@@ -295,7 +295,7 @@ class DatasetWriter:
         _clean(self.path, self._totals)
 
     def _remove_strays(self) -> None:
-        """Removes what no manifest mentions: temporary files, shards of an older dataset or an abandoned attempt."""
+        """Remove what no manifest mentions: temporary files, shards of an older dataset or an abandoned attempt."""
         keep, manifest = [self._totals], self.path / MANIFEST_NAME
         if manifest.exists():
             keep.append(Manifest.read(manifest))
@@ -303,7 +303,7 @@ class DatasetWriter:
 
 
 def finished_dataset(path: AnyPath, wanted: Manifest, *, ignored: Collection[str] = ()) -> Manifest | None:
-    """The manifest of a finished dataset of the same sources and choices, if that is what a folder holds.
+    """Return the manifest of a finished dataset of the same sources and choices, if that is what a folder holds.
 
     What a process left that was killed at the very end is removed.
 
@@ -332,7 +332,7 @@ def finished_dataset(path: AnyPath, wanted: Manifest, *, ignored: Collection[str
 
 
 def _clean(folder: StoragePath, manifest: Manifest) -> None:
-    """Removes all that is of no more use when the manifest is there; what says that it was begun goes last."""
+    """Remove all that is of no more use when the manifest is there; what says that it was begun goes last."""
     _remove_strays(folder, [manifest])
     for name in (MANIFEST_NAME, UNFINISHED_NAME, QUARANTINE_NAME, DAMAGED_NAME):
         if isinstance(folder, Path):
@@ -364,7 +364,7 @@ def _is_manifest(path: StoragePath) -> bool:
 
 
 def _as_json(value: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A mapping as it will read back from a file, so that a resumed writer compares like with like."""
+    """Return a mapping as it will read back from a file, so that a resumed writer compares like with like."""
     try:
         return decode_object(json.dumps(dict(value)))
     except (TypeError, ValueError, RecursionError) as error:

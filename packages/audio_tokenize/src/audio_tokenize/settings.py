@@ -19,7 +19,7 @@ Recipe = TypeVar("Recipe", bound=Dataclass)
 
 
 def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """A copy of a recipe with some fields changed.
+    """Return a copy of a recipe with some fields changed.
 
     Args:
         recipe: A dataclass whose fields hold strings, numbers or tuples of them.

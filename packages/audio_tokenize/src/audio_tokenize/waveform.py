@@ -43,7 +43,7 @@ class AudioInfo:
 
 
 def audio_info(path: AudioSource | str) -> AudioInfo:
-    """Looks at an audio file without decoding it.
+    """Look at an audio file without decoding it.
 
     The length is that of the frames, pages or chunks that are there. Files that are joined to one, chains of Ogg links,
     MPEG without an index and FLAC or WAV of unknown length have the length of their sound.
@@ -65,7 +65,7 @@ def audio_info(path: AudioSource | str) -> AudioInfo:
 def resample(
     samples: Float32[np.ndarray, " from_samples"], from_hz: int, to_hz: int
 ) -> Float32[np.ndarray, " to_samples"]:
-    """Changes the sample rate with soxr's high-quality linear-phase filter.
+    """Change the sample rate with soxr's high-quality linear-phase filter.
 
     Args:
         samples: Mono waveform.
@@ -92,7 +92,7 @@ def load_audio(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> Float32[np.ndarray, " samples"]:
-    """Loads a file, or one segment of it, as a mono waveform.
+    """Load a file, or one segment of it, as a mono waveform.
 
     Channels are averaged; where they cancel each other, the one that holds the speech is taken. Only the segment is
     decoded, so an utterance at the end of an hour costs no more than one at its beginning. Times are of the file,
@@ -145,7 +145,7 @@ def audio_pieces(
     *,
     piece_seconds: float = _BLOCK_SECONDS,
 ) -> Iterator[Float32[np.ndarray, " samples"]]:
-    """Loads what `load_audio` loads, a piece at a time: together the pieces are the same samples, to the bit.
+    """Load what `load_audio` loads, a piece at a time: together the pieces are the same samples, to the bit.
 
     Of several channels, all is decoded twice: first to find out whether they cancel each other.
 

@@ -82,7 +82,7 @@ def test_weights_that_have_moved_keep_everything_else_of_the_description(asked):
         (
             document(3, codec={"name": "tiny", "id": "tiny-v0"}),
             {},
-            "of codec 'tiny-v0', but the one at hand is 'tiny-v1'",
+            "of codec 'tiny-v0', but the one given is 'tiny-v1'",
         ),
         (document(3), {"segment": 1}, r"`segment` of `d\[0\]` must be in 0\.\.0, got 1"),
         (document(3, layout="text"), {}, "holds no audio"),

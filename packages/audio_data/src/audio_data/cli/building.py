@@ -57,7 +57,7 @@ def build(
 
 
 def _how_to_go_on(out: "StoragePath", overwrite: bool) -> str:
-    """What a stopped build left, as the writer of datasets will treat it."""
+    """Return what a stopped build left, as the writer of datasets will treat it."""
     from audio_data.manifest import MANIFEST_NAME
 
     if not overwrite:
@@ -68,7 +68,7 @@ def _how_to_go_on(out: "StoragePath", overwrite: bool) -> str:
 
 
 def _read_codec(path: "StoragePath") -> dict[str, Any]:
-    """What a file states of a codec: itself, or the manifest of a dataset."""
+    """Return what a file states of a codec: itself, or the manifest of a dataset."""
     from audio_data import InputError, file_errors, read_json
 
     remedy = "give a JSON object of what is known of the codec, or a manifest"

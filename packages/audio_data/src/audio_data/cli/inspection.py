@@ -58,7 +58,7 @@ def inspect(
 
 
 def _text_decoder(data: "StoragePath", tokenizer: "StoragePath | None") -> "TextDecoder | None":
-    """What makes text of ids; one that is found but not asked for may lack its library, and is then only mentioned."""
+    """Return the text decoder; one that is found, not asked for, and lacks its library is only mentioned."""
     from audio_data import InputError
     from audio_data.text_decoders import find_tokenizer, open_text_decoder
 

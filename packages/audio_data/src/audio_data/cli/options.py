@@ -16,7 +16,7 @@ class PathType(click.ParamType):
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "StoragePath":
-        """The path that a string means; nothing is opened."""
+        """Return the path that a string means; nothing is opened."""
         from audio_data.storage import storage_path
 
         return storage_path(value)

@@ -40,7 +40,7 @@ class _Chunk:
 
 
 def _chunks(content: Buffer, start: int, end: int, big: bool) -> list[_Chunk]:
-    """The chunks of a RIFF or IFF file, up to the one that holds the sound."""
+    """Return the chunks of a RIFF or IFF file, up to the one that holds the sound."""
     found, order = [], ">" if big else "<"
     while start + 8 <= end:
         name = bytes(content[start : start + 4])
@@ -53,7 +53,7 @@ def _chunks(content: Buffer, start: int, end: int, big: bool) -> list[_Chunk]:
 
 
 def scan_riff(content: Buffer, start: int) -> Scan:
-    """Compares the `data` chunk of a WAV file with what is there; WAV files joined to one are a section each.
+    """Compare the `data` chunk of a WAV file with what is there; WAV files joined to one are a section each.
 
     Args:
         content: All of the file.
@@ -140,7 +140,7 @@ def _codec_of(content: Buffer, start: int) -> str | None:
 
 
 def _resized(content: Buffer, start: int, data: _Chunk, there: int, stop: int, big: bool) -> Section:
-    """The file with the size of its sound put right."""
+    """Return the file with the size of its sound put right."""
     if there >= 1 << 32:
         return Section((range(start, stop),))
     order = "big" if big else "little"
@@ -156,7 +156,7 @@ def _resized(content: Buffer, start: int, data: _Chunk, there: int, stop: int, b
 
 
 def scan_rf64(content: Buffer, start: int) -> Scan:
-    """Compares the sizes that the `ds64` chunk of an RF64 file states with what is there."""
+    """Compare the sizes that the `ds64` chunk of an RF64 file states with what is there."""
     chunks = _chunks(content, start + 12, len(content), big=False)
     data = chunks[-1] if chunks and chunks[-1].name == b"data" else None
     if data is None:
@@ -168,7 +168,7 @@ def scan_rf64(content: Buffer, start: int) -> Scan:
 
 
 def scan_w64(content: Buffer, start: int) -> Scan:
-    """Compares the `data` chunk of a Wave64 file with what is there."""
+    """Compare the `data` chunk of a Wave64 file with what is there."""
     position = start + 40
     while position + _W64_GUID_BYTES <= len(content):
         (size,) = struct.unpack("<Q", content[position + 16 : position + _W64_GUID_BYTES])
@@ -179,7 +179,7 @@ def scan_w64(content: Buffer, start: int) -> Scan:
 
 
 def scan_aiff(content: Buffer, start: int) -> Scan:
-    """Compares the `SSND` chunk of an AIFF file with what is there."""
+    """Compare the `SSND` chunk of an AIFF file with what is there."""
     chunks = _chunks(content, start + 12, len(content), big=True)
     if not chunks or chunks[-1].name != b"SSND":
         return Scan((), "an AIFF file without an `SSND` chunk: it is cut short or damaged")
@@ -187,13 +187,13 @@ def scan_aiff(content: Buffer, start: int) -> Scan:
 
 
 def scan_au(content: Buffer, start: int) -> Scan:
-    """Compares the size that the header of an AU file states with what is there; it may state that it is unknown."""
+    """Compare the size that the header of an AU file states with what is there; it may state that it is unknown."""
     header, stated = struct.unpack(">II", content[start + 4 : start + 12].ljust(8, b"\0"))
     return _compared(content, start, start + header, stated, unknown=0xFFFFFFFF)
 
 
 def scan_caf(content: Buffer, start: int) -> Scan:
-    """Compares the `data` chunk of a CAF file with what is there; it may state that it is unknown."""
+    """Compare the `data` chunk of a CAF file with what is there; it may state that it is unknown."""
     position = start + 8
     while position + 12 <= len(content):
         name = content[position : position + 4]
@@ -215,7 +215,7 @@ def scan_caf(content: Buffer, start: int) -> Scan:
 
 
 def scan_nist(content: Buffer, start: int) -> Scan:
-    """Compares the samples that a SPHERE header states with what is there."""
+    """Compare the samples that a SPHERE header states with what is there."""
     header = content[start : start + 4096].decode("latin-1")
     fields = dict(re.findall(r"^(\w+) -\w+ (.+?)\s*$", header.partition("end_head")[0], re.MULTILINE))
     if "shorten" in (coding := fields.get("sample_coding", "")):
@@ -232,7 +232,7 @@ def scan_nist(content: Buffer, start: int) -> Scan:
 def _compared(
     content: Buffer, start: int, sound: int, stated: int, *, order: str = "", unknown: int = _UNKNOWN_64_FROM
 ) -> Scan:
-    """Compares the bytes of sound that a header states with those that are there.
+    """Compare the bytes of sound that a header states with those that are there.
 
     Args:
         content: All of the file.

@@ -76,7 +76,7 @@ def _first_frame(content: Buffer, start: int) -> int | None:
 
 
 def _frame_end(content: Buffer, position: int, info: _StreamInfo) -> int | None:
-    """Samples up to the end of the frame whose header lies at `position`, `None` where no header does."""
+    """Return the number of samples up to the end of the frame at `position`; `None` if no header lies there."""
     head = bytes(content[position : position + 16])
     if len(head) < 6 or head[0] != 0xFF or head[1] & 0xFE != 0xF8 or head[3] & 1 or head[3] >> 4 > 10:
         return None
@@ -122,7 +122,7 @@ def _is_whole(content: Buffer, start: int, end: int) -> bool:
 
 
 def scan_flac(content: Buffer, start: int) -> Scan:
-    """Finds the last frame of a FLAC file, and compares its place with what the header states.
+    """Find the last frame of a FLAC file, and compare its place with what the header states.
 
     Args:
         content: All of the file.
@@ -147,7 +147,7 @@ def scan_flac(content: Buffer, start: int) -> Scan:
 
 
 def _joined(content: Buffer, start: int, first: int, end: int) -> tuple[Scan, Scan] | None:
-    """The scans of two FLAC files that lie one behind the other."""
+    """Return the scans of two FLAC files that lie one behind the other."""
     at = content.find(_MARKER, first, end)
     while at >= 0:
         if _stream_info(content, at) is not None and content[at + 5 : at + 8] == b"\0\0\x22":

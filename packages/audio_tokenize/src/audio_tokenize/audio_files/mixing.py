@@ -77,7 +77,7 @@ class _Powers:
 def choose_channel(
     source: object, blocks: Iterable[Float32[np.ndarray, "_ channels"]], num_channels: int, rate_hz: int
 ) -> int | None:
-    """Finds out whether the mean of the channels keeps what they hold.
+    """Find out whether the mean of the channels keeps what they hold.
 
     Channels of opposite sign, as of a plug wired wrongly, cancel each other. Then one channel is taken, if it holds
     what is heard at every moment.
@@ -128,7 +128,7 @@ class SoundCheck:
         self._low, self._high = np.inf, -np.inf
 
     def add(self, samples: Float32[np.ndarray, " samples"]) -> None:
-        """Takes the next samples."""
+        """Take the next samples."""
         if samples.size:
             self._low = min(self._low, float(samples.min()))
             self._high = max(self._high, float(samples.max()))

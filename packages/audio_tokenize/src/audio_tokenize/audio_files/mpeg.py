@@ -105,7 +105,7 @@ def _is_end(content: Buffer, position: int) -> bool:
 
 
 def _stated_frames(content: Buffer, position: int, frame: _Frame) -> tuple[str, int | None] | None:
-    """The kind of header in a frame of no sound, and the number of frames that it states; `None` without one."""
+    """Return the kind of header in a frame of no sound, and the number of frames that it states; `None` without one."""
     at = position + _HEADER_BYTES + frame.side_bytes
     tag = content[at : at + 4]
     if frame.layer == 3 and tag in (b"Xing", b"Info"):
@@ -119,7 +119,7 @@ def _stated_frames(content: Buffer, position: int, frame: _Frame) -> tuple[str, 
 
 
 def _made_header(frame: bytes, num_frames: int) -> bytes:
-    """A frame of no sound that states how many frames of that kind follow."""
+    """Return a frame of no sound that states how many frames of that kind follow."""
     kind = _parse(frame)
     assert kind is not None
     # Without a checksum, without padding, and at the smallest bit rate that leaves room for the header.
@@ -162,7 +162,7 @@ class _Stretch:
 
 
 def scan_mpeg(content: Buffer, start: int) -> Scan:
-    """Counts the frames from `start` on.
+    """Count the frames from `start` on.
 
     Args:
         content: All of the file.

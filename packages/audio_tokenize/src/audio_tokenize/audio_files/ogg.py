@@ -51,7 +51,7 @@ class _Page:
 
 
 def _page(content: Buffer, start: int) -> _Page | str:
-    """The page at `start`, or why there is none."""
+    """Return the page at `start`, or why there is none."""
     head = content[start : start + _HEADER_BYTES]
     if len(head) < _HEADER_BYTES:
         return "a file that is cut short within a page"
@@ -132,7 +132,7 @@ def scan_ogg(content: Buffer, start: int) -> Scan:
 
 
 def _unpaged(link: _Stream, content: Buffer) -> bytes:
-    """The FLAC file in a link."""
+    """Return the FLAC file in a link."""
     packets = []
     for piece in link.pieces:
         assert isinstance(piece, range)

@@ -36,5 +36,5 @@ class Scan:
 
 
 def cut_short(stated: int, there: int, unit: str = "bytes of sound") -> str:
-    """The fault of a file that states more than it has."""
+    """Return the fault of a file that states more than it has."""
     return f"a file that is cut short: it states {stated:,} {unit}, {there:,} are there"

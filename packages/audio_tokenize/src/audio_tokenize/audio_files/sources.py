@@ -37,7 +37,7 @@ AudioSource = Path | AudioBytes
 
 @contextmanager
 def open_buffer(source: AudioSource) -> Iterator[Buffer]:
-    """Gives the bytes of a source; those of a file on disk are mapped, not read.
+    """Give the bytes of a source; those of a file on disk are mapped, not read.
 
     Raises:
         InputError: There is no such file, it is no regular file, it is empty, or the disk refuses.
@@ -77,7 +77,7 @@ def _require_bytes(source: AudioSource, num_bytes: int) -> None:
 
 
 def open_stream(source: AudioSource) -> io.BufferedIOBase:
-    """Opens a source for reading; close it."""
+    """Open a source for reading; close it."""
     return io.BytesIO(source.content) if isinstance(source, AudioBytes) else source.open("rb")
 
 
@@ -95,17 +95,17 @@ class PieceStream:
         self._position = 0
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves to an offset in bytes, and returns it."""
+        """Move to an offset in bytes, and return it."""
         base = (0, self._position, self._stops[-1] if self._stops else 0)[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def tell(self) -> int:
-        """The position in bytes."""
+        """Return the position in bytes."""
         return self._position
 
     def read(self, num_bytes: int = -1) -> bytes:
-        """Reads up to so many bytes; fewer only at the end."""
+        """Read up to so many bytes; fewer only at the end."""
         total = self._stops[-1] if self._stops else 0
         left = max(0, total - self._position)
         left = left if num_bytes < 0 else min(num_bytes, left)
@@ -128,5 +128,5 @@ class PieceStream:
         return b"".join(found)
 
     def close(self) -> None:
-        """Closes the file that the pieces lie in."""
+        """Close the file that the pieces lie in."""
         self._stream.close()

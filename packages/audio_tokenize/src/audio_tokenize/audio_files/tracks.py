@@ -111,7 +111,7 @@ class Span:
 
 
 def read_track(source: AudioSource) -> Track:
-    """Finds the sound in a file; it decodes nothing.
+    """Find the sound in a file; it decodes nothing.
 
     The bytes of MPEG and Ogg files are looked at from beginning to end, of others the headers and the end.
 
@@ -161,7 +161,7 @@ def _read_track(source: AudioSource) -> Track:
 
 
 def _link(source: AudioSource, section: Section, is_cut: bool) -> Link | None:
-    """The link of a section; `None` where it has no sample, or too little is left of it to be opened."""
+    """Return the link of a section; `None` where it has no sample, or too little is left of it to be opened."""
     try:
         with _opened(source, section.pieces) as audio:
             num_frames, rate_hz, num_channels = audio.frames, audio.samplerate, audio.channels
@@ -212,7 +212,7 @@ def _said(error: Exception) -> str:
 
 
 def find_spans(source: AudioSource, track: Track, start: float, end: float | None) -> list[Span]:
-    """Turns times into parts of links.
+    """Turn times into parts of links.
 
     Args:
         source: The file, for messages.
@@ -250,7 +250,7 @@ def find_spans(source: AudioSource, track: Track, start: float, end: float | Non
 def read_blocks(
     source: AudioSource, span: Span, max_frames: int
 ) -> Iterator[tuple[int, Float32[np.ndarray, "frames channels"]]]:
-    """Decodes a span.
+    """Decode a span.
 
     Args:
         source: The file.

@@ -9,7 +9,7 @@ CARDS: tuple[CorpusCard, ...] = (*SPEECH_CARDS, *TEXT_CARDS, *DOCUMENT_CARDS)
 
 
 def card(name: str) -> CorpusCard:
-    """The card of that name.
+    """Return the card of that name.
 
     Raises:
         InputError: If there is none; names the nearest.

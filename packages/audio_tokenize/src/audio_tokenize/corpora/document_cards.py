@@ -54,7 +54,7 @@ def _documents(
     language_pattern: str | None = None,
     notes: str = "",
 ) -> CorpusCard:
-    """A published token corpus: parquet with `id` and `text`, each text a whole document."""
+    """Return a published token corpus: parquet with `id` and `text`, each text a whole document."""
     return CorpusCard(
         name=repository.partition("/")[2].replace("_", "-"),
         kind="documents",

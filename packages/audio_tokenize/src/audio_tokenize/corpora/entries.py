@@ -83,7 +83,7 @@ def unread_audio(name: str) -> str | None:
 
 
 def _measure(audio: AudioSource) -> AudioInfo | str:
-    """What an audio file holds, or why it cannot be read."""
+    """Return what an audio file holds, or why it cannot be read."""
     if isinstance(audio, AudioBytes):
         problem = size_problem(len(audio.content), MAX_AUDIO_BYTES)
     else:
@@ -97,7 +97,7 @@ def _measure(audio: AudioSource) -> AudioInfo | str:
 
 
 def _file_problem(path: Path) -> str | None:
-    """Why a path cannot be opened as a file: opening a pipe would wait for ever, and a device never ends."""
+    """Why a path cannot be opened as a file: opening a pipe would block, and a device never ends."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -154,7 +154,7 @@ def _audio_problem(entry: Entry, info: AudioInfo) -> str | None:
 
 
 def _resolve(entry: Entry, info: AudioInfo | str, rule: TranscriptRule) -> Utterance | Skipped:
-    """Checks an entry, which holds no problem by itself, against its audio."""
+    """Check an entry, which holds no problem by itself, against its audio."""
     text = rule(entry.text)
     if not text.strip():
         return Skipped(entry.id, f"{entry.where}: the text is empty")
@@ -186,7 +186,7 @@ def resolve_stream(
     rule: TranscriptRule,
     measure: Callable[[AudioSource], AudioInfo | str] = _measure,
 ) -> Iterator[Utterance | Skipped]:
-    """Checks what a reader found by itself and against its audio, one at a time: the one rule of all readers.
+    """Check what a reader found by itself and against its audio, one at a time: the one rule of all readers.
 
     What cannot be used is skipped with its reason, and so is a second entry of an id. An audio file is looked at once
     for a run of entries that share it.
@@ -223,7 +223,7 @@ def assemble(
     licence: str = OWN_LICENCE,
     rule: TranscriptRule = str.strip,
 ) -> Corpus:
-    """Checks what a reader found and sorts it into a corpus in memory.
+    """Check what a reader found and sorts it into a corpus in memory.
 
     What cannot be used is left out and named in `skipped`; see `resolve_stream`. Every audio file is looked at once,
     without decoding it.

@@ -31,7 +31,7 @@ class _Found:
 
 
 def _walk(root: Path) -> _Found:
-    """Looks into every folder once, links to folders followed, so that a loop of links ends."""
+    """Look into every folder once, links to folders followed, so that a loop of links ends."""
     found, seen = _Found(), dict[tuple[int, int], Path]()
     folders, links = [root], list[Path]()
     while folders or links:
@@ -76,12 +76,12 @@ def _key(path: Path) -> tuple[Path, str]:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """Lists the audio files in and below `folder`, sorted, hidden ones left out; links to folders are followed."""
+    """List the audio files in and below `folder`, sorted, hidden ones left out; links to folders are followed."""
     return sorted(_walk(folder).audio)
 
 
 def read_folder(folder: Path) -> Iterator[Entry | Skipped]:
-    """Yields one utterance per audio file; its id is the path without suffix, its speaker the subfolder.
+    """Yield one utterance per audio file; its id is the path without suffix, its speaker the subfolder.
 
     `speaker/clip.flac` with `speaker/clip.txt` is the utterance `speaker/clip`; suffixes may be in capitals. Links to
     folders are followed, each folder is read once. A `.txt` without audio, audio of a format that is not read, and a

@@ -18,7 +18,7 @@ def is_hub_location(location: str) -> bool:
 
 
 def _pattern(glob: str) -> str:
-    """A regular expression of a path glob: `*` stays within a folder, `**/` is any number of folders."""
+    """Return a regular expression of a path glob: `*` stays within a folder, `**/` is any number of folders."""
     parts = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", glob)
     meanings = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     return "".join(meanings.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)

@@ -57,7 +57,7 @@ def describe(name_or_path: str) -> dict[str, Any]:
 
 
 def _short(count: int) -> str:
-    """A count in three digits or so: 131B of 131,000,000,000."""
+    """Return a count in three digits or so: 131B of 131,000,000,000."""
     scale, unit = next(((scale, unit) for scale, unit in _UNITS if count >= scale), (1, ""))
     return f"{count / scale:.4g}{unit}"
 
@@ -72,7 +72,7 @@ def _size(entry: dict[str, Any]) -> str:
 
 
 def one_line(entry: dict[str, Any]) -> str:
-    """An entry of `list_corpora` for people: name, kind, languages, size, and below it what it is and needs."""
+    """Return an entry of `list_corpora` for people: name, kind, languages, size, and below it what it is and needs."""
     languages = entry.get("languages", ())
     facts = [entry["kind"], " ".join(languages), _size(entry)]
     return (

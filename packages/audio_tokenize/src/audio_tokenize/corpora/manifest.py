@@ -28,7 +28,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 
 
 def find_audio(folder: Path, name: str) -> Path | None:
-    """The audio file that a table or manifest means: a path, or a name without suffix, in its folder or in `wavs`.
+    """Return the audio file that a table names by path or by name without suffix, in its folder or in `wavs`.
 
     Args:
         folder: Of the table.
@@ -45,7 +45,7 @@ def find_audio(folder: Path, name: str) -> Path | None:
 
 
 def record_entry(record: Mapping[str, Any], folder: Path, where: str) -> Entry:
-    """The utterance of a record; keys that are not understood are kept in `extra`.
+    """Return the utterance of a record; keys that are not understood are kept in `extra`.
 
     Args:
         record: By its own names, see `KEYS` and `times`.
@@ -87,13 +87,13 @@ def record_entry(record: Mapping[str, Any], folder: Path, where: str) -> Entry:
 
 
 def without_suffix(audio: str) -> str:
-    """The name of an audio file without its suffix, where it has one of audio."""
+    """Return the name of an audio file without its suffix, where it has one of audio."""
     path = PurePosixPath(audio)
     return (path.with_suffix("") if path.suffix.lower() in AUDIO_SUFFIXES else path).as_posix()
 
 
 def _first(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """The first name that says something, or is there at least."""
+    """Return the first name that says something, or is there at least."""
     there = [name for name in names if record.get(name) is not None]
     return next((name for name in there if record[name] != ""), next(iter(there), None))
 
@@ -117,7 +117,7 @@ def _made_id(recording: str, record: Mapping[str, Any], span: Span, speaker: str
 
 
 def read_manifest(path: Path) -> Iterator[Entry | Skipped]:
-    """Yields one utterance per line of a manifest of JSON objects; what a line has wrong costs that line.
+    """Yield one utterance per line of a manifest of JSON objects; what a line has wrong costs that line.
 
     Fields: `audio` (path, relative to the manifest's folder) and `text` are needed; `start` and `end`, or `offset` and
     `duration`, in seconds, `speaker`, `language`, `split`, `recording` and `id` are understood, also by the names of

@@ -59,7 +59,7 @@ class Corpus(AbstractCorpus):
     def select(
         self, *, split: str | Sequence[str] | None = None, speaker: str | None = None, language: str | None = None
     ) -> "Corpus":
-        """Keeps the utterances of one split or several, of one speaker or language; None keeps all.
+        """Keep the utterances of one split or several, of one speaker or language; None keeps all.
 
         Raises:
             InputError: If one of them has no utterance; names the values there are.
@@ -89,13 +89,13 @@ class Corpus(AbstractCorpus):
         )
 
     def input_files(self, shard: CorpusShard) -> tuple[Path, ...]:
-        """The recordings of `shard`, each once."""
+        """Return the recordings of `shard`, each once."""
         start, length = _run(shard.name)
         run = self.utterances[start : start + length]
         return tuple(sorted({utterance.audio for utterance in run if isinstance(utterance.audio, Path)}))
 
     def read(self, shard: CorpusShard) -> Iterator[Utterance | Skipped]:
-        """Yields the utterances of `shard`; the first shard begins with what was skipped while the corpus was opened.
+        """Yield the utterances of `shard`; the first shard begins with what was skipped while the corpus was opened.
 
         Raises:
             InputError: If `shard` is not of this corpus, or the corpus has changed since it was listed.
@@ -132,7 +132,7 @@ def _run(name: str) -> tuple[int, int]:
 
 
 def _fingerprint(utterances: Sequence[Utterance]) -> str:
-    """Changes with texts, cuts, labels and audio files, but not with the folder that the corpus lies in."""
+    """Return a fingerprint of texts, cuts, labels and audio files; the corpus's folder does not change it."""
     digest = hashlib.sha256()
     sizes: dict[Path, int | None] = {}
     for utterance in utterances:

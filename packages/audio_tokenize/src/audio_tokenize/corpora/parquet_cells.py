@@ -37,7 +37,7 @@ def require_size(path: Path, chunks: Iterable[ColumnChunk], columns: Sequence[st
 
 
 def cell(column: pa.Array, row: int, max_bytes: int) -> object:
-    """The value of a cell; text that is not UTF-8 has surrogates in place of its bytes (`surrogateescape`).
+    """Return the value of a cell; text that is not UTF-8 has surrogates in place of its bytes (`surrogateescape`).
 
     Args:
         column: Of a batch.

@@ -47,7 +47,7 @@ class PublishedCorpus(AbstractCorpus):
     strict: bool = False
 
     def shards(self) -> tuple[CorpusShard, ...]:
-        """Lists the shards by the names of their files, in alphabetical order.
+        """List the shards by the names of their files, in alphabetical order.
 
         Raises:
             InputError: If there are no files of the corpus, none of the language or split, or the listing fails.
@@ -98,7 +98,7 @@ class PublishedCorpus(AbstractCorpus):
         return fetch_from_hub(self.card, location) if is_hub_location(location) else fetch(storage_path(location))
 
     def _published_name(self, location: str) -> str:
-        """The name under which a file was published, of the place where it lies."""
+        """Return the name under which a file was published, of the place where it lies."""
         root = f"hf://datasets/{self.card.repository}@{self.card.revision}" if self.root is None else str(self.root)
         return location.removeprefix(root).lstrip("/") or location.rpartition("/")[2]
 
@@ -112,7 +112,7 @@ class PublishedCorpus(AbstractCorpus):
         return hub_files(self.card)
 
     def _stored(self, root: StoragePath) -> list[PublishedFile]:
-        """The corpus's files below a folder, or the one file that was given."""
+        """Return the corpus's files below a folder, or the one file that was given."""
         with disk_errors(root, "read"):
             if root.is_file():
                 return [PublishedFile(root.name, str(root), root.stat().st_size)]

@@ -33,7 +33,7 @@ _REPAIR = "the rest is UTF-8, so repair this place by hand; converting the file 
 
 
 def printable(text: str) -> str:
-    r"""The text with escapes such as `\udce9` in place of what cannot be written as UTF-8."""
+    r"""Return the text with escapes such as `\udce9` in place of what cannot be written as UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -85,7 +85,7 @@ def value_problem(value: object, depth: int = 0) -> str | None:
 
 
 def parse_json_object(text: str, where: str) -> dict[str, Any]:
-    """The object of a JSON text that is one record, read strictly by `audio_data.decode_object`.
+    """Return the object of a JSON text that is one record, read strictly by `audio_data.decode_object`.
 
     Args:
         text: The line or member.
@@ -103,7 +103,7 @@ def parse_json_object(text: str, where: str) -> dict[str, Any]:
 
 
 def claimed_id(text: str) -> str | None:
-    """What a record that is not JSON, or not all JSON, gives as its id, for the list of what was skipped."""
+    """Return what a record that is not JSON, or not all JSON, gives as its id, for the list of what was skipped."""
     match = _ID.search(text)
     return match[1] if match else None
 

@@ -87,7 +87,7 @@ def _name(path: StoragePath) -> str:
 
 
 def _own(path: StoragePath, reader: str) -> CorpusCard:
-    """The card of somebody's own shards in one of the generic layouts."""
+    """Return the card of somebody's own shards in one of the generic layouts."""
     return CorpusCard(
         name=_name(path),
         kind="speech",
@@ -125,7 +125,7 @@ def _form(path: StoragePath) -> str:
 
 
 def _in_memory(path: Path, form: str, rule: str) -> Corpus:
-    """Opens one of the forms whose texts and audio files lie open."""
+    """Open one of the forms whose texts and audio files lie open."""
     if form == "folder":
         if not path.is_dir():
             raise InputError(f"`{path}`: expected a folder of audio with a .txt beside each, got a file")
@@ -209,7 +209,7 @@ def open_corpus(
     strict: bool = False,
     revision: str | None = None,
 ) -> AbstractCorpus:
-    """Opens a corpus: a shipped one, a published one, or your own.
+    """Open a corpus: a shipped one, a published one, or your own.
 
     - `sample`, `sample-multilingual`, `sample-parallel` are shipped.
     - A name of `CARDS`, such as `yodas2`, is read from `root`, the folder with its files as published, or from the hub

@@ -43,7 +43,7 @@ class AbstractCorpus(abc.ABC):
 
     @abc.abstractmethod
     def shards(self) -> tuple[CorpusShard, ...]:
-        """Lists the shards, in order, without opening a published file.
+        """List the shards, in order, without opening a published file.
 
         Raises:
             InputError: If there are none, or they cannot be listed.
@@ -55,7 +55,7 @@ class AbstractCorpus(abc.ABC):
             yield from (item for item in self.read(shard) if isinstance(item, Utterance))
 
     def input_files(self, shard: CorpusShard) -> tuple[Path, ...]:
-        """The files on this machine that `shard` is read from, sorted; those of which none is known are not listed.
+        """Return the local files that `shard` is read from, sorted, as far as they are known.
 
         Args:
             shard: One of `shards()`.

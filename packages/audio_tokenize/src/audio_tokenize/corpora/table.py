@@ -75,7 +75,7 @@ def _quoted_cells(line: Line, separator: str) -> list[str]:
 
 
 def read_table(table: Path) -> Iterator[Entry | Skipped]:
-    """Yields one utterance per line of a table; what a line has wrong costs that line.
+    """Yield one utterance per line of a table; what a line has wrong costs that line.
 
     Without a header the columns are `id|text|normalised text`, as in LJSpeech; the id may be the name or the path of
     the audio file. A header names columns by `manifest.KEYS`, separated by |, tab, comma or semicolon. Quotation marks

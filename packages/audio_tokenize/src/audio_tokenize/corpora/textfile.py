@@ -86,7 +86,7 @@ def decode_text(content: bytes, where: str) -> str:
 
 
 def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """Reads a whole text file, unpacking it where its name ends in `.gz`; see `decode_text`.
+    """Read a whole text file, unpacking it where its name ends in `.gz`; see `decode_text`.
 
     Args:
         path: The file.
@@ -131,7 +131,7 @@ def numbered_lines(path: Path) -> Iterator[Line]:
 
 
 def _pass_over_line(text: io.TextIOWrapper, line: str) -> int:
-    """Reads to the end of a line without holding it; returns how many characters there were."""
+    """Read to the end of a line without holding it; return how many characters there were."""
     num_characters = 0
     while line and not line.endswith("\n"):
         line = text.readline(1 << 20)

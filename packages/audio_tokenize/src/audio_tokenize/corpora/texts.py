@@ -94,7 +94,7 @@ class TextCorpus:
 
 
 def open_text_corpus(source: str | StoragePath | CorpusCard, *, root: str | StoragePath | None = None) -> TextCorpus:
-    """Opens a published corpus of text or documents, or text on disk by its path.
+    """Open a published corpus of text or documents, or text on disk by its path.
 
     Args:
         source: Name or card of a corpus of kind `text` or `documents`, or a path: a `.jsonl`, `.parquet` or `.txt`

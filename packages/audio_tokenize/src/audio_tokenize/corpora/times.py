@@ -50,7 +50,7 @@ def time_keys(names: Iterable[str]) -> list[str]:
 
 
 def span_of(record: Mapping[str, Any], where: str) -> Span:
-    """Reads the times of a record.
+    """Read the times of a record.
 
     `duration` beside a `start` or `offset` is how long the utterance is; without one, how long the file is.
 
@@ -84,7 +84,7 @@ def span_of(record: Mapping[str, Any], where: str) -> Span:
 
 
 def seconds(value: object, name: str, where: str) -> float:
-    """A time of 0 s or more, of a number or of its text.
+    """Return a time of 0 s or more, of a number or of its text.
 
     Args:
         value: What the record says.
@@ -101,7 +101,7 @@ def seconds(value: object, name: str, where: str) -> float:
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None; tables also hold numbers as text."""
+    """Return a finite number, or None; tables also hold numbers as text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

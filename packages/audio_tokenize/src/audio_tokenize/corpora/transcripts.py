@@ -49,7 +49,7 @@ TRANSCRIPT_RULES: Mapping[str, TranscriptRule] = {
 
 
 def transcript_rule(name: str) -> TranscriptRule:
-    """The rule of that name.
+    """Return the rule of that name.
 
     Raises:
         InputError: If there is none; lists the names.

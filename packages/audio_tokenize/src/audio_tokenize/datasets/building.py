@@ -54,7 +54,7 @@ def build_dataset(
     overwrite: bool = False,
     documents_per_shard: int = 8192,
 ) -> Manifest:
-    """Builds a token dataset, or returns the one that is there if it was built from the same with the same choices.
+    """Build a token dataset, or return the one that is there if it was built from the same with the same choices.
 
     Killed at any moment and called again, it goes on with the first shard that is missing.
 
@@ -123,7 +123,7 @@ def _settle(
     num_codebooks: int | None,
     selection: Selection,
 ) -> tuple[DocumentRules, Selection]:
-    """The rules asked for, by name of a published dataset or one by one."""
+    """Return the rules asked for, by name of a published dataset or one by one."""
     layouts = (layout,) if isinstance(layout, str) else layout and tuple(layout)
     asked = {"layouts": layouts, "grouping": grouping, "transcript": transcript, "num_codebooks": num_codebooks}
     given = {name: value for name, value in asked.items() if value is not None}
@@ -198,7 +198,7 @@ class _Builder:
                 yield from (_Item(dataclasses.replace(group, utterances=usable), layout) for layout in self.layouts)
 
     def documents(self, items: Iterator[_Item]) -> Iterator[Document]:
-        """The documents of `items`, in order."""
+        """Yield the documents of `items`, in order."""
         while batch := list(islice(items, _DOCUMENTS_PER_BATCH)):
             rendered = [self._rendered(item) for item in batch]
             texts = list(dict.fromkeys(chain.from_iterable(rendered)))
@@ -229,7 +229,7 @@ class _Builder:
         return None
 
     def _rendered(self, item: _Item) -> list[str]:
-        """What the text span of each utterance holds; the empty string where the layout has none."""
+        """Return what the text span of each utterance holds; the empty string where the layout has none."""
         group, layout = item
         if not layout.has_text:
             return [""] * len(group.utterances)
@@ -274,7 +274,7 @@ class _Builder:
 
 
 def _layouts(rules: DocumentRules) -> tuple[Layout, ...]:
-    """The layouts of a dataset, in which `begin_of_text` and `text_spaces` are checked."""
+    """Return the layouts of a dataset, in which `begin_of_text` and `text_spaces` are checked."""
     check_beginning(rules.begin_of_text, has_plain_text="text" in rules.layouts)
     text = plain_text(rules.text_spaces)
     if rules.text_spaces != "none" and "text" not in rules.layouts:

@@ -80,7 +80,7 @@ class Grouping:
         return 2 if self.overlapping_pairs or self.gather == "target" else None
 
     def groups(self, corpus: EncodedCorpus, takes: Takes) -> Iterator[Group]:
-        """The groups of a corpus.
+        """Return the groups of a corpus.
 
         Args:
             corpus: The codes.
@@ -289,7 +289,7 @@ GROUPINGS: dict[str, Grouping] = {
 
 
 def grouping_rule(name: str) -> Grouping:
-    """The grouping of that name.
+    """Return the grouping of that name.
 
     Args:
         name: A key of `GROUPINGS`.

@@ -64,7 +64,7 @@ class DatasetPreset:
 
 
 def _librispeech_evaluation() -> tuple[DatasetPreset, ...]:
-    """A dataset for each subset and task; the published ones are the splits of `librispeech-mm-eval`."""
+    """Return a dataset for each subset and task; the published ones are the splits of `librispeech-mm-eval`."""
     return tuple(
         DatasetPreset(
             f"librispeech-mm-eval/{subset.replace('-', '_')}_{task}",

@@ -52,7 +52,7 @@ def build_text_dataset(
     documents_per_shard: int = 8192,
     overwrite: bool = False,
 ) -> Manifest:
-    """Builds a token dataset of texts or of document strings, or returns the one that was built of the same alike.
+    """Build a token dataset of texts or of document strings, or return the one that was built of the same alike.
 
     Killed at any moment and called again, it goes on with the first shard that is missing, and the result is the same,
     byte for byte. What was left out is counted in the manifest's `provenance["counts"]`, and the first 10,000 of it are
@@ -130,7 +130,7 @@ class _Builder:
         self._corpus, self._encoder, self._selection = corpus, encoder, selection
 
     def write(self, writer: DatasetWriter, name: str) -> None:
-        """Writes all documents that are not there yet."""
+        """Write all documents that are not there yet."""
         # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
         if not any(map(self._prepare, self._batches())):
             raise InputError(

@@ -46,7 +46,7 @@ class TextEncoder(Protocol):
         ...
 
     def encode(self, prepared: Sequence[Prepared]) -> list[Document]:
-        """A document of each."""
+        """Return a document of each."""
         ...
 
 
@@ -60,7 +60,7 @@ def text_encoder(
     num_codebooks: int | None = None,
     frame_rate_hz: int | float = 12.5,
 ) -> TextEncoder:
-    """What makes documents of records of that form.
+    """Return what makes documents of records of that form.
 
     Args:
         form: `text` for plain texts, `document` for document strings.
@@ -91,7 +91,7 @@ def text_encoder(
 
 
 def base_id(document_id: str) -> str:
-    """What the renderings of an utterance, a recording or a chapter share, read off a published id.
+    """Return what the renderings of an utterance, a recording or a chapter share, read off a published id.
 
     The two orders are `X_type1` and `X_type2` and share `X`. The pairs of LibriTTS-R, `A#B`, overlap from pair to pair,
     so those of a chapter share its `speaker_chapter`. Any other id stands for itself.
@@ -232,7 +232,7 @@ def _metadata(record: TextDocument, layout: str | None, seconds: float) -> dict[
 def _with_text(
     records: Sequence[TextDocument | Skipped], lenient: bool, counts: Counter[str], dropped: list[tuple[str, str]]
 ) -> list[TextDocument]:
-    """Records that could be read and are not empty; the others are dropped and counted, or refused."""
+    """Return the records that could be read and are not empty; the others are dropped and counted, or refused."""
     kept = []
     for record in records:
         if isinstance(record, TextDocument) and record.text:

@@ -37,7 +37,7 @@ def codebooks_of(indices: UInt32[np.ndarray, " characters"], vocabulary: Vocabul
 
 
 def find_in_frames(document: str, start: int, stop: int, num_codebooks: int, vocabulary: Vocabulary) -> Fault | None:
-    """The first character of a span of audio that is not the one its place asks for.
+    """Return the first character of a span of audio that is not the one its place asks for.
 
     Args:
         document: The document.
@@ -58,7 +58,7 @@ def find_in_frames(document: str, start: int, stop: int, num_codebooks: int, voc
 
 
 def find_surrogate(document: str) -> Fault | None:
-    """The first half of a surrogate pair without the other half, which is no character.
+    """Return the first half of a surrogate pair without the other half, which is no character.
 
     Args:
         document: Any string.

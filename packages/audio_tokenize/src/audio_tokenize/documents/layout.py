@@ -107,7 +107,7 @@ class Layout:
         return min(num_codebooks, self.max_codebooks or num_codebooks)
 
     def render(self, text: str, *, speaker: int = 0, language: str = "") -> str:
-        """The string that a text span holds.
+        """Return the string that a text span holds.
 
         Args:
             text: The transcript.
@@ -120,7 +120,7 @@ class Layout:
         return self.transcript.format(text=text, speaker=speaker, language=language)
 
     def parse_rendered(self, rendered: str) -> dict[str, str]:
-        """What a text span says, the inverse of `render`.
+        """Return what a text span says, the inverse of `render`.
 
         Args:
             rendered: The string of a text span.
@@ -195,7 +195,7 @@ class Layout:
     def prompt(
         self, segments: Sequence[Segment], vocabulary: Vocabulary, num_codebooks: int | None = None
     ) -> Int32[np.ndarray, " ids"]:
-        """The document up to the content of its last span, which a model is to continue.
+        """Return the document up to the content of its last span, which a model is to continue.
 
         In `audio_first` a model that continues it transcribes, in `text_first` it speaks.
 
@@ -217,7 +217,7 @@ class Layout:
     def parse(
         self, ids: Integer[np.ndarray, " ids"], vocabulary: Vocabulary, num_codebooks: int | None = None
     ) -> list[Segment]:
-        """Reads a document back, the inverse of `build`.
+        """Read a document back, the inverse of `build`.
 
         Args:
             ids: One whole document; one more `begin_of_text` before it is stepped over.

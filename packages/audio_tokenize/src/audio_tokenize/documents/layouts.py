@@ -61,7 +61,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def layout(name: str) -> Layout:
-    """The layout of that name.
+    """Return the layout of that name.
 
     Args:
         name: A key of `LAYOUTS`.
@@ -75,7 +75,7 @@ def layout(name: str) -> Layout:
 
 
 def plain_text(spaces: TextSpaces) -> Layout:
-    """The layout `text`, with spaces around each text.
+    """Return the layout `text`, with spaces around each text.
 
     Args:
         spaces: `after` gives `begin_of_text`, text and one space, `end_of_text`; `around` one space before it too. They

@@ -81,7 +81,7 @@ def read_ids(
     vocabulary: Vocabulary,
     decode_text: Callable[[list[int]], str] | None = None,
 ) -> Passages:
-    """Reads a document of ids.
+    """Read a document of ids.
 
     Args:
         ids: The document; it may be broken.
@@ -92,7 +92,7 @@ def read_ids(
 
 
 def read_string(document: str) -> Passages:
-    """Reads a published document string, `<|begin_of_text|><|audio_start|>...`, eight or fewer codebooks of 2,048.
+    """Read a published document string, `<|begin_of_text|><|audio_start|>...`, eight or fewer codebooks of 2,048.
 
     Args:
         document: The string as published, never normalised; it may be broken.
@@ -123,7 +123,7 @@ class _Tape(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """Number of tokens."""
+        """Return the number of tokens."""
 
     @abc.abstractmethod
     def runs(self) -> Iterator[_Run]:
@@ -131,7 +131,7 @@ class _Tape(abc.ABC):
 
     @abc.abstractmethod
     def text(self, start: int, stop: int) -> tuple[str, _Wrong | None]:
-        """The text of a run, up to the first token that is none."""
+        """Return the text of a run, up to the first token that is none."""
 
     @abc.abstractmethod
     def audio_indices(self, start: int, stop: int) -> Int[np.ndarray, " tokens"]:
@@ -139,12 +139,12 @@ class _Tape(abc.ABC):
 
     @abc.abstractmethod
     def show(self, position: int) -> str:
-        """A token as an error message names it."""
+        """Return a token as an error message names it."""
 
     def codes(
         self, start: int, stop: int, num_codebooks: int | None
     ) -> tuple[Integer[np.ndarray, "frames codebooks"], _Wrong | None]:
-        """The whole frames of a run, up to the first token that is out of place."""
+        """Return the whole frames of a run, up to the first token that is out of place."""
         indices = self.audio_indices(start, stop)
         num_codebooks = num_codebooks or count_codebooks(indices // self.codebook_size)
         expected = np.arange(len(indices)) % num_codebooks

@@ -25,7 +25,7 @@ class DocumentReader:
         self._markers = np.flatnonzero(np.isin(ids, vocabulary.special_ids))
 
     def expect(self, marker: int) -> None:
-        """Steps over a marker that must stand here.
+        """Step over a marker that must stand here.
 
         Raises:
             InputError: Something else stands here, or nothing.
@@ -35,7 +35,7 @@ class DocumentReader:
         self._position += 1
 
     def skip(self, marker: int) -> None:
-        """Steps over a marker if it stands here."""
+        """Step over a marker if it stands here."""
         if self._position < len(self._ids) and self._ids[self._position] == marker:
             self._position += 1
 
@@ -58,7 +58,7 @@ class DocumentReader:
         return False
 
     def content(self) -> slice:
-        """Steps over everything up to the next marker, or to the end; returns where it lies."""
+        """Step over everything up to the next marker, or to the end; return where it lies."""
         start = self._position
         following = np.searchsorted(self._markers, start)
         self._position = int(self._markers[following]) if following < len(self._markers) else len(self._ids)
@@ -78,7 +78,7 @@ class DocumentReader:
         return max(1, self._vocabulary.num_codebooks)
 
     def text(self, where: slice) -> Int32[np.ndarray, " tokens"]:
-        """The ids of a text span.
+        """Return the ids of a text span.
 
         Args:
             where: As `content` gave it.
@@ -93,7 +93,7 @@ class DocumentReader:
         return ids
 
     def audio(self, where: slice, num_codebooks: int) -> Int32[np.ndarray, "frames codebooks"]:
-        """The codes of an audio span.
+        """Return the codes of an audio span.
 
         Args:
             where: As `content` gave it.

@@ -137,7 +137,7 @@ class DocumentTranscoder:
         return [None if document is None else next(kept) for document in cut]
 
     def cut_batch(self, documents: Sequence[str], names: Sequence[str] | None = None) -> list[CutDocument | None]:
-        """The first half of `encode_batch`: everything but encoding text, which is most of the time.
+        """Return the first half of `encode_batch`: everything but encoding text, which is most of the time.
 
         Args:
             documents: As for `encode_batch`.
@@ -163,7 +163,7 @@ class DocumentTranscoder:
         return [None if cut.fault else cut for cut in found]
 
     def join_batch(self, documents: Sequence[CutDocument]) -> list[Int32[np.ndarray, " ids"]]:
-        """The second half of `encode_batch`.
+        """Return the second half of `encode_batch`.
 
         Args:
             documents: What `cut_batch` gave.
@@ -183,7 +183,7 @@ class DocumentTranscoder:
         ]
 
     def decode(self, ids: Integer[np.ndarray, " ids"]) -> str:
-        """The document string of ids, the inverse of `encode`.
+        """Return the document string of ids, the inverse of `encode`.
 
         Args:
             ids: One document. With `begin_of_text="double"` the first id must be the added `begin_of_text`.
@@ -272,7 +272,7 @@ class DocumentTranscoder:
         return True
 
     def _find_fault(self, document: str, cut: CutDocument) -> Fault | None:
-        """The first fault of a document whose markers are in order."""
+        """Return the first fault of a document whose markers are in order."""
         num_codebooks = self._num_codebooks or codebooks_of(audio_indices("".join(cut.audio)), self._vocabulary)
         faults = [find_surrogate(document)]
         for start, stop in self._audio_spans(document):

@@ -44,7 +44,7 @@ def codes_to_characters(codes: Integer[np.ndarray, "frames codebooks"], codebook
 def characters_to_codes(
     characters: str, num_codebooks: int, codebook_size: int = CODEBOOK_SIZE
 ) -> Int32[np.ndarray, "frames codebooks"]:
-    """Reads codes from characters, the inverse of `codes_to_characters`.
+    """Read codes from characters, the inverse of `codes_to_characters`.
 
     Args:
         characters: Audio characters only, frame-major.

@@ -67,7 +67,7 @@ def read_ahead(
     ahead_seconds: float = 240.0,
     long_seconds: float = float("inf"),
 ) -> Generator[Clip | LongClip | Unreadable | _Other, None, None]:
-    """Reads utterances in order, by threads that are up to `ahead_seconds` of audio in front.
+    """Read utterances in order, by threads that are up to `ahead_seconds` of audio in front.
 
     Args:
         items: What to read; what is no utterance is passed on in its place.
@@ -121,17 +121,17 @@ def _read(utterance: Utterance, sample_rate_hz: int, target_rms: float | None) -
 
 
 def rms_gain(power: float, target_rms: float) -> float:
-    """The factor from mean square `power` to root mean square `target_rms`; 1 for silence."""
+    """Return the factor from mean square `power` to root mean square `target_rms`; 1 for silence."""
     return target_rms / sqrt(power) if power > 0 else 1.0
 
 
 def scaled(samples: Float32[np.ndarray, " samples"], gain: float) -> Float32[np.ndarray, " samples"]:
-    """Samples times `gain`, in double precision and rounded once."""
+    """Sample times `gain`, in double precision and rounded once."""
     return (samples * np.float64(gain)).astype(np.float32)
 
 
 def batches_by_length(lengths: Sequence[int], max_total: int, max_items: int = 32) -> Iterator[list[int]]:
-    """Puts items of similar length together, so that little of a batch is padding.
+    """Put items of similar length together, so that little of a batch is padding.
 
     Args:
         lengths: Of the items.

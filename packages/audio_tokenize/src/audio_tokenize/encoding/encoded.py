@@ -107,7 +107,7 @@ _FILE_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 def with_current_keys(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a record, plan or manifest under the names they have now; an entry that has both names keeps them.
+    """Return the entries of a record, plan or manifest under their present names; an entry with both keeps both.
 
     Args:
         value: As it was read; files written before the keys were renamed have the former names.
@@ -116,7 +116,7 @@ def with_current_keys(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encode_record(utterance: EncodedUtterance) -> bytes:
-    """The bytes of an encoded utterance; `decode_record` is the inverse.
+    """Return the bytes of an encoded utterance; `decode_record` is the inverse.
 
     Args:
         utterance: Any encoded utterance.
@@ -133,7 +133,7 @@ def encode_record(utterance: EncodedUtterance) -> bytes:
 
 
 def decode_record(record: bytes) -> EncodedUtterance:
-    """The encoded utterance that `encode_record` made into bytes.
+    """Return the encoded utterance that `encode_record` made into bytes.
 
     Args:
         record: The bytes of exactly one record.
@@ -250,7 +250,7 @@ class EncodedManifest:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "EncodedManifest":
-        """The manifest that `to_json` described.
+        """Return the manifest that `to_json` described.
 
         Args:
             value: A mapping of the fields of this class; `max_clip_seconds` may be missing.
@@ -312,7 +312,7 @@ class EncodedCorpus:
 
     @classmethod
     def open(cls, path: str | StoragePath) -> "EncodedCorpus":
-        """Opens a folder of codes.
+        """Open a folder of codes.
 
         Args:
             path: What `encode` wrote: a local folder or a URL.
@@ -363,7 +363,7 @@ class EncodedCorpus:
 
 
 def read_shard(path: Path, num_records: int) -> Iterator[EncodedUtterance]:
-    """The records of a shard in order; memory is bounded.
+    """Return the records of a shard in order; memory is bounded.
 
     Args:
         path: An ArrayRecord file of encoded utterances.
@@ -376,7 +376,7 @@ def read_shard(path: Path, num_records: int) -> Iterator[EncodedUtterance]:
 
 
 def read_records(path: Path, decode: Callable[[bytes], _T], num_records: int | None = None) -> Iterator[_T]:
-    """The records of an ArrayRecord file in order; memory is bounded.
+    """Yield the records of an ArrayRecord file in order; memory is bounded.
 
     Args:
         path: The file.
@@ -402,7 +402,7 @@ def read_records(path: Path, decode: Callable[[bytes], _T], num_records: int | N
 def write_shard(
     path: StoragePath, utterances: Iterable[EncodedUtterance], skipped: Sequence[Mapping[str, str]] = ()
 ) -> EncodedShard:
-    """Writes a shard, whole or not at all; memory is bounded by one record.
+    """Write a shard, whole or not at all; memory is bounded by one record.
 
     Args:
         path: The ArrayRecord file.

@@ -65,7 +65,7 @@ class Engine:
         return self.name == "local" and self.num_workers in (None, 1)
 
     def run(self, job: ShardJob, indices: Sequence[int]) -> Events:
-        """Encodes shards; close the iterator to stop early.
+        """Encode shards; close the iterator to stop early.
 
         Args:
             job: What to do; its codec is a `CodecSpec` where other processes are to load it.
@@ -190,7 +190,7 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 @contextmanager
 def _limited_threads(num_threads: int) -> Iterator[None]:
-    """What is started inside takes that many threads for its arithmetic, so that workers do not fight over cores."""
+    """Limit the threads of processes that are started inside, so that workers do not compete for cores."""
     before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
     os.environ.update(dict.fromkeys(_THREAD_LIMITS, str(num_threads)))
     try:
@@ -232,7 +232,7 @@ class _Fault:
 
 
 def _work(job: ShardJob, pipe: Connection) -> None:
-    """What a worker does: encodes what it is given until there is no more, or nobody listens any more."""
+    """Encode what a worker is given until there is no more, or nobody listens any more."""
     # Ctrl-C on a terminal reaches every process of the group; the one that was started decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -249,7 +249,7 @@ def _work(job: ShardJob, pipe: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process at once when the one that started it is gone, as after a SIGKILL; nothing on disk minds."""
+    """End this process at once when its parent is gone, as after a SIGKILL; files on disk stay whole."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -44,7 +44,7 @@ def check_inputs(
     *,
     verify: bool,
 ) -> None:
-    """Records the files of shards, and refuses those that have changed since their codes were made.
+    """Record the files of shards, and refuses those that have changed since their codes were made.
 
     What was done of a shard that is not whole, and whose files have changed, is forgotten.
 
@@ -90,7 +90,7 @@ def check_inputs(
 
 
 def _read(path: StoragePath) -> dict[str, InputState]:
-    """What was recorded; folders of earlier versions have no record."""
+    """Return what was recorded; folders of earlier versions have no record."""
     if not path.is_file():
         return {}
     remedy = f"delete `{path}`, and the recordings are taken for those that the codes were made of"

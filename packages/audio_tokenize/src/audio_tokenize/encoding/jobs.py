@@ -64,7 +64,7 @@ def encode_corpus(
     max_quarantined: int | float = DEFAULT_MAX_FRACTION,
     verify_inputs: bool = False,
 ) -> EncodedManifest | None:
-    """Encodes a corpus, or goes on where an earlier run stopped; a finished one is returned as it is.
+    """Encode a corpus, or goes on where an earlier run stopped; a finished one is returned as it is.
 
     Args:
         corpus: Utterances of a recording side by side, in time order.
@@ -132,7 +132,7 @@ def encode_corpus(
 def _encoder(
     codec: AbstractCodec | CodecSpec | str, name: str | None, workers: Engine
 ) -> tuple[AbstractCodec | CodecSpec, dict[str, Any]]:
-    """The codec as the workers need it, and what the manifest says of it."""
+    """Return the codec as the workers need it, and what the manifest says of it."""
     if isinstance(codec, AbstractCodec):
         if not workers.is_this_process:
             raise InputError(
@@ -145,7 +145,7 @@ def _encoder(
 
 
 def summary(manifest: EncodedManifest) -> list[str]:
-    """What a folder of codes holds, in lines for people.
+    """Return what a folder of codes holds, in lines for people.
 
     Args:
         manifest: Of the folder.
@@ -199,7 +199,7 @@ def seconds_or_none(text: str) -> float | None:
 def _listed(
     corpus: AbstractCorpus, splits: Sequence[str], utterances_per_shard: int
 ) -> tuple[AbstractCorpus, tuple[CorpusShard, ...]]:
-    """The corpus, reduced to the splits where it is listed in memory, and its shards."""
+    """Return the corpus, reduced to the splits where it is listed in memory, and its shards."""
     if not isinstance(corpus, Corpus):
         shards = corpus.shards()
     else:
@@ -223,7 +223,7 @@ def _mine(num_shards: int, shard: tuple[int, int] | None) -> list[int]:
 
 
 def _encode(job: ShardJob, mine: Sequence[int], budget: QuarantineBudget, workers: Engine) -> None:
-    """Encodes what is missing of `mine`, and says what others hold or cannot be read when all else is done."""
+    """Encode what is missing of `mine`, and say what others hold or cannot be read when all else is done."""
     folder = storage_path(job.out)
     done = done_shards(folder, len(job.shards))
     pending = [index for index in mine if index not in done]
@@ -256,7 +256,7 @@ class _Watch:
         self._held: list[int] = []
 
     def note(self, event: ShardEvent) -> None:
-        """Takes what happened."""
+        """Take what happened."""
         self._source_seconds += event.source_seconds
         self._encoded_seconds += event.encoded_seconds
         speed = self._encoded_seconds / max(time.monotonic() - self._start, 1e-9)
@@ -269,7 +269,7 @@ class _Watch:
             self._held.append(event.index)
 
     def require_all(self, job: ShardJob) -> None:
-        """Raises what kept shards from being done."""
+        """Raise what kept shards from being done."""
         if self._failed:
             first = list(self._failed.items())[:_NUM_SHOWN]
             reasons = "; ".join(f"`{job.shards[index].name}`: {reason}" for index, reason in first)
@@ -286,7 +286,7 @@ class _Watch:
 
 
 def _finish(corpus: AbstractCorpus, description: Mapping[str, Any], plan: EncodePlan, folder: StoragePath) -> None:
-    """Writes the manifest if all shards are done, and removes what killed processes left behind."""
+    """Write the manifest if all shards are done, and remove what killed processes left behind."""
     indices = range(len(plan.shards))
     if (folder / MANIFEST_NAME).is_file() or not done_shards(folder, len(plan.shards)).issuperset(indices):
         return

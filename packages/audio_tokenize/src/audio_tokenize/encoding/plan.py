@@ -104,12 +104,12 @@ def _taken(out: StoragePath) -> list[str]:
 
 
 def planned_shards(shards: Sequence[CorpusShard]) -> tuple[tuple[str, str], ...]:
-    """The shards of a corpus as a plan holds them."""
+    """Return the shards of a corpus as a plan holds them."""
     return tuple((shard.name, shard.fingerprint) for shard in shards)
 
 
 def planned_codec(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A codec's description without where it was loaded from, which may change while its codes do not."""
+    """Return a codec's description without where it was loaded from, which may change while its codes do not."""
     return {name: value for name, value in description.items() if name not in ("name", "weights", "revision")}
 
 
@@ -122,7 +122,7 @@ def _changed_shards(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, str]:
-    """What differs between two plans, as small as it can be said."""
+    """Return what differs between two plans, as small as it can be said."""
     name = _first_different(found, wanted)
     before, now = found.get(name), wanted.get(name)
     if isinstance(before, dict) and isinstance(now, dict):
@@ -134,7 +134,7 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[st
 
 
 def _first_different(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """The first key of either mapping that the other lacks or has with another value."""
+    """Return the first key of either mapping that the other lacks or has with another value."""
     return next(
         key for key in {**wanted, **found} if key not in found or key not in wanted or found[key] != wanted[key]
     )

@@ -42,7 +42,7 @@ class QuarantineBudget:
         self._num_seen = 0
 
     def count(self, num_seen: int, quarantined: Iterable[Mapping[str, str]] = ()) -> None:
-        """Adds utterances.
+        """Add utterances.
 
         Args:
             num_seen: All of them, those in quarantine included.
@@ -88,7 +88,7 @@ def reasons_by_count(quarantined: Iterable[Mapping[str, str]]) -> dict[str, int]
 
 
 def write_quarantine(path: StoragePath, quarantined: Iterable[Mapping[str, str]]) -> None:
-    """Writes the list, one JSON object a line.
+    """Write the list, one JSON object a line.
 
     Args:
         path: The file; replaced.

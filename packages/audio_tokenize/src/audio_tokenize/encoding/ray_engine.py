@@ -20,7 +20,7 @@ _MAX_RETRIES = 5
 def run_on_ray(
     job: ShardJob, indices: Sequence[int], num_tasks: int | None, gpus_per_task: int | float = 0
 ) -> Generator[ShardEvent, None, None]:
-    """Encodes each shard in a task; a bounded number of tasks wait, so that a million shards are no burden.
+    """Encode each shard in a task; a bounded number of tasks wait, so that a million shards are no burden.
 
     Args:
         job: What to do; `out` must be reachable by every node, as the corpus must.
@@ -79,7 +79,7 @@ def _room(resources: Mapping[str, float], gpus_per_task: int | float) -> int:
 
 
 def _encode_shard(job: ShardJob, index: int, folder: str) -> list[ShardEvent]:
-    """The task: runs in a worker process, which keeps the codec for the tasks after it.
+    """Return the task, which runs in a worker process, which keeps the codec for the tasks after it.
 
     Relative paths mean there what they mean where the job was started, as far as that node has the folder.
     """
@@ -108,7 +108,7 @@ def _is_running() -> bool:
 
 @contextmanager
 def _cluster(ray: Any, num_tasks: int | None) -> Iterator[None]:
-    """Joins the cluster that runs; else starts one here and stops it afterwards."""
+    """Join the cluster that runs; else start one here and stop it afterwards."""
     if ray.is_initialized():
         yield
         return

@@ -40,7 +40,7 @@ class RecordReader:
             self._open.popitem()[1].close()
 
     def read(self, positions: Sequence[int]) -> list[EncodedUtterance]:
-        """The records at `positions`, in that order.
+        """Return the records at `positions`, in that order.
 
         Args:
             positions: Each 0 to the number of records less one, counted as the corpus is iterated.

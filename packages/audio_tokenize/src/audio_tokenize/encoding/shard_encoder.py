@@ -102,7 +102,7 @@ class BackgroundWriter(Generic[_Event]):
         self._thread.shutdown()
 
     def submit(self, work: Callable[[], object], event: _Event | None = None) -> None:
-        """Does `work` after all that was submitted before.
+        """Do `work` after all that was submitted before.
 
         Args:
             work: What to do.
@@ -113,7 +113,7 @@ class BackgroundWriter(Generic[_Event]):
         self._queue.append((self._thread.submit(work), event))
 
     def finished(self, *, wait: bool = False) -> Iterator[_Event]:
-        """The events of what has been done since; raises what went wrong there.
+        """Yield the events of what has been done since; raises what went wrong there.
 
         Args:
             wait: For all of it.
@@ -159,7 +159,7 @@ class ShardEncoder:
             yield self._event(chunk.seconds, 0.0, chunk.num_entries, chunk.skipped)
 
     def take(self, item: Entry) -> Iterator[ShardEvent]:
-        """Takes the next entry; encodes when enough have come together."""
+        """Take the next entry; encode when enough have come together."""
         if isinstance(item, LongClip):
             # What came before must be encoded first, since records keep the order of the corpus.
             yield from self._encode_window()
@@ -204,7 +204,7 @@ class ShardEncoder:
         return len(self._window) == _WINDOW_UTTERANCES or (seconds > 0 and seconds >= left)
 
     def _encode_window(self) -> Iterator[ShardEvent]:
-        """Encodes a few clips at all frame offsets, signals of similar length together; keeps their order."""
+        """Encode a few clips at all frame offsets, signals of similar length together; keep their order."""
         rate_hz, plan = self._codec.sample_rate_hz, self._plan
         jobs = [
             (clip, frame_offset)
@@ -230,7 +230,7 @@ class ShardEncoder:
         return iter([encoded[i] for i in range(len(signals))])
 
     def _encode_long(self, utterance: Utterance) -> Iterator[ShardEvent]:
-        """Encodes an utterance at all frame offsets as streams: all or, where its audio has a fault, none."""
+        """Encode an utterance at all frame offsets as streams: all or, where its audio has a fault, none."""
         plan, rate_hz = self._plan, self._codec.sample_rate_hz
         num_samples, copies = 0, []
         try:

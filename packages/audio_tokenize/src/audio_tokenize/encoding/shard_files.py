@@ -85,7 +85,7 @@ class EncodedShardFiles:
         return self._counts.is_file()
 
     def counts(self) -> EncodedShard:
-        """Counts of a whole shard.
+        """Return the counts of a whole shard.
 
         Raises:
             InputError: The file is damaged.
@@ -98,7 +98,7 @@ class EncodedShardFiles:
         return shard
 
     def chunks(self) -> list["ChunkTrailer"]:
-        """The trailers of the chunks on disk.
+        """Return the trailers of the chunks on disk.
 
         Raises:
             InputError: A chunk is damaged.
@@ -106,7 +106,7 @@ class EncodedShardFiles:
         return [trailer for _, trailer in self._chunks_on_disk()]
 
     def write_chunk(self, number: int, chunk: Chunk) -> None:
-        """Writes chunk `number`, whole or not at all.
+        """Write chunk `number`, whole or not at all.
 
         Raises:
             InputError: The disk or the store refuses.
@@ -116,7 +116,7 @@ class EncodedShardFiles:
         write_records(self._chunk(number), [*map(encode_record, chunk.records), content])
 
     def finish(self, last: Chunk, source: str, num_entries: int) -> EncodedShard:
-        """Joins the chunks to the shard and removes them; killed on the way, it can be done again.
+        """Join the chunks to the shard and remove them; killed on the way, it can be done again.
 
         On an object store, which has no locks, another process may have worked on the same shard: one that is whole
         stays as it is, and chunks that another process wrote are refused.
@@ -195,7 +195,7 @@ def done_shards(out: StoragePath, num_shards: int) -> set[int]:
 
 
 def read_counts(out: StoragePath, indices: Iterable[int]) -> list[EncodedShard]:
-    """Counts of whole shards; an object store is asked for many at a time.
+    """Return the counts of whole shards; an object store is asked for many at a time.
 
     Args:
         out: Folder of the codes.
@@ -206,7 +206,7 @@ def read_counts(out: StoragePath, indices: Iterable[int]) -> list[EncodedShard]:
 
 
 def remove_remains(out: StoragePath) -> None:
-    """Removes what killed processes left in a folder of codes whose shards are all done.
+    """Remove what killed processes left in a folder of codes whose shards are all done.
 
     Args:
         out: Folder of the codes.

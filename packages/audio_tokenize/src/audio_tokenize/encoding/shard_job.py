@@ -52,12 +52,12 @@ class ShardJob:
     seconds_per_chunk: float = SECONDS_PER_CHUNK
 
     def load_codec(self) -> AbstractCodec:
-        """The codec, loaded where only its spec is given."""
+        """Return the codec, loaded where only its spec is given."""
         return codecs.load_codec(self.codec) if isinstance(self.codec, codecs.CodecSpec) else self.codec
 
 
 def encode_shards(job: ShardJob, codec: AbstractCodec, indices: Iterable[int]) -> Generator[ShardEvent, None, None]:
-    """Encodes shards one after the other; close the iterator to stop early.
+    """Encode shards one after the other; close the iterator to stop early.
 
     Args:
         job: What to do.
@@ -98,7 +98,7 @@ _Entry = Utterance | Skipped | None | ShardLease | _End | ShardEvent
 
 
 def _entries(job: ShardJob, indices: Iterable[int]) -> Generator[_Entry, None, None]:
-    """The entries of all shards that no other process holds, after those that chunks on disk already hold."""
+    """Yield the entries of all shards that no other process holds, after those that chunks on disk already hold."""
     out = storage_path(job.out)
     with ExitStack() as locks:
         for index in indices:

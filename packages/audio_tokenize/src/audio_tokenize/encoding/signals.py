@@ -29,7 +29,7 @@ def speed_of(utterance: Utterance, frame_offset: int, plan: EncodePlan) -> float
 
 
 def signals_of(clip: Clip, frame_offset: int, plan: EncodePlan, codec: AbstractCodec) -> list[Signal]:
-    """A clip at one frame offset: the silence that shifts its frames, then its samples at the speed of the copy.
+    """Return a clip at one frame offset: the silence that shifts its frames, then its samples at the speed of the copy.
 
     Args:
         clip: At the codec's rate and the plan's RMS.
@@ -53,7 +53,7 @@ def signals_of(clip: Clip, frame_offset: int, plan: EncodePlan, codec: AbstractC
 def long_signals_of(
     utterance: Utterance, frame_offset: int, plan: EncodePlan, codec: AbstractCodec, block_seconds: float
 ) -> Iterator[Iterator[Signal]]:
-    """The signals of `signals_of`, to the bit but for the gain, with memory bounded by a block.
+    """Yield the signals of `signals_of`, to the bit but for the gain, with memory bounded by a block.
 
     Args:
         utterance: What to read.
@@ -93,7 +93,7 @@ class _Blocks:
         return not self._fill(1)
 
     def take(self, block: int, total: int | None) -> Iterator[Signal]:
-        """The next `total` samples, or all, in blocks."""
+        """Yield the next `total` samples, or all, in blocks."""
         left = total
         while left is None or left > 0:
             size = block if left is None else min(block, left)
@@ -105,7 +105,7 @@ class _Blocks:
             yield taken
 
     def _fill(self, size: int) -> int:
-        """Reads until `size` samples are there or all; returns how many there are."""
+        """Read until `size` samples are there or all; return how many there are."""
         waiting, num_waiting = [self._rest], len(self._rest)
         while num_waiting < size and (piece := next(self._pieces, None)) is not None:
             waiting.append(piece)

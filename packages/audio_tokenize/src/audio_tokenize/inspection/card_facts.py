@@ -35,7 +35,7 @@ def hours(statistics: CorpusStatistics) -> str:
 
 
 def headline(statistics: CorpusStatistics) -> list[tuple[str, str]]:
-    """The numbers that stand large: value and what it counts."""
+    """Return the numbers that stand large: value and what it counts."""
     units = "records" if statistics.form == "codes" else "documents"
     found = [
         (hours(statistics), "hours of audio"),
@@ -49,7 +49,7 @@ def headline(statistics: CorpusStatistics) -> list[tuple[str, str]]:
 
 
 def description(statistics: CorpusStatistics) -> list[tuple[str, str]]:
-    """What it is and how it was made: name and value."""
+    """Return what it is and how it was made: name and value."""
     facts = statistics.facts
     found = [
         ("corpus", statistics.name),
@@ -109,7 +109,7 @@ def _window(codec: Mapping[str, Any]) -> str:
 
 
 def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is inside mappings, without what says nothing."""
+    """Yield what is inside mappings, without what says nothing."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from ((f"{name} {inner}", text) for inner, text in _flat(value))

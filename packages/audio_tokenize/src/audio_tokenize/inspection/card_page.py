@@ -15,7 +15,7 @@ _POINTS = 60
 
 
 def card_page(statistics: CorpusStatistics) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         statistics: What was counted.

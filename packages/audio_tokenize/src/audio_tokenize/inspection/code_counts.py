@@ -53,7 +53,7 @@ class CodeCounts:
         self._num_pairs = 0
 
     def add(self, utterances: Sequence[Integer[np.ndarray, "_ codebooks"]]) -> None:
-        """Counts utterances; thousands of frames at a time are several times faster than one utterance at a time.
+        """Count utterances; thousands of frames at a time are several times faster than one utterance at a time.
 
         Args:
             utterances: Codes 0 to `codebook_size - 1` of every codebook.
@@ -91,7 +91,7 @@ class TokenCounts:
         self._rest = np.zeros(0, np.int32)
 
     def add(self, ids: Int32[np.ndarray, " ids"]) -> None:
-        """Counts the next tokens of the stream, however it is cut; 100,000 at a time and more are fast.
+        """Count the next tokens of the stream, however it is cut; 100,000 at a time and more are fast.
 
         Args:
             ids: Of the vocabulary.
@@ -155,7 +155,7 @@ class TokenCounts:
         return size if first + size < len(line) else None
 
     def _count_repeated(self, line: Int32[np.ndarray, " ids"]) -> None:
-        """Compares every new token with the one a frame before.
+        """Compare every new token with the one a frame before.
 
         An id says its codebook. Two equal audio ids a frame apart therefore lie in one span: markers between two spans
         would shift the codebooks.
@@ -173,7 +173,7 @@ class TokenCounts:
 def codebook_use(
     counts: Int64[np.ndarray, "codebooks codes"], repeated: Int64[np.ndarray, " codebooks"], num_pairs: int
 ) -> tuple[CodebookUse, ...]:
-    """Describes counts.
+    """Describe counts.
 
     Args:
         counts: Occurrences of every code.

@@ -21,7 +21,7 @@ _MEASURED_SECONDS = 30.0
 
 
 def given_speed(times_real_time: int | float) -> Figure:
-    """A speed that somebody has measured.
+    """Return a speed that somebody has measured.
 
     Args:
         times_real_time: Seconds of audio that a worker encodes in a second.
@@ -35,7 +35,7 @@ def given_speed(times_real_time: int | float) -> Figure:
 
 
 def measure_speed(spec: "str | CodecSpec") -> Figure:
-    """Encodes half a minute of the sample corpus on this machine, once to compile and once by the clock.
+    """Encode half a minute of the sample corpus on this machine, once to compile and once by the clock.
 
     Args:
         spec: Of the codec.
@@ -58,7 +58,7 @@ def measure_speed(spec: "str | CodecSpec") -> Figure:
 
 
 def worker_speed(times_real_time: int | float | None, measured: "str | CodecSpec | None") -> Figure | None:
-    """The speed that was given or is to be measured, if any.
+    """Return the speed that was given or is to be measured, if any.
 
     Args:
         times_real_time: As for `given_speed`.

@@ -9,7 +9,7 @@ from audio_tokenize.inspection.statistics import CorpusStatistics
 
 
 def card_text(statistics: CorpusStatistics) -> str:
-    """The card's facts and tables.
+    """Return the card's facts and tables.
 
     Args:
         statistics: What was counted.
@@ -40,7 +40,7 @@ _LARGER = ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000
 
 
 def card_markdown(statistics: CorpusStatistics) -> str:
-    """The README.
+    """Return the README.
 
     Args:
         statistics: What was counted.
@@ -106,7 +106,7 @@ _FORMS = {
 
 
 def write_card(statistics: CorpusStatistics, out: str | StoragePath) -> None:
-    """Writes a card, whole or not at all.
+    """Write a card, whole or not at all.
 
     Args:
         statistics: What was counted.

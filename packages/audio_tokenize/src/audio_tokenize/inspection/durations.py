@@ -37,7 +37,7 @@ class Durations:
         return sum(self._bins.values())
 
     def add(self, seconds: int | float) -> None:
-        """Counts a length.
+        """Count a length.
 
         Args:
             seconds: 0 or more.
@@ -51,7 +51,7 @@ class Durations:
         self._bins[math.floor(math.log(seconds) / math.log(_RATIO))] += 1
 
     def quantile(self, fraction: float) -> float:
-        """The length that this share does not exceed, to 1 %.
+        """Return the length that this share does not exceed, to 1 %.
 
         Args:
             fraction: 0 to 1.

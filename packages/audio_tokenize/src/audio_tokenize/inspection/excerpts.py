@@ -67,7 +67,7 @@ class Excerpt:
 
 
 def read_excerpt(source: str | StoragePath, index: int = 0, *, vocabulary: str | StoragePath | None = None) -> Excerpt:
-    """Reads one entry of whatever holds codes or documents. A broken document is read up to its first wrong token.
+    """Read one entry of whatever holds codes or documents. A broken document is read up to its first wrong token.
 
     Args:
         source: A folder of codes; a token dataset; a `.npy` or `.json` file of codes [frames, codebooks] or of the ids

@@ -44,7 +44,7 @@ def decode_excerpt(
     weights: str | None = None,
     segment: int | None = None,
 ) -> tuple[Float32[np.ndarray, " samples"], int]:
-    """The sound of an excerpt, its spans of audio one after another.
+    """Return the sound of an excerpt, its spans of audio one after another.
 
     Args:
         excerpt: As `read_excerpt` gives it.
@@ -75,7 +75,7 @@ def decode_excerpt(
 
 
 def write_wav(path: str | StoragePath, samples: Float32[np.ndarray, " samples"], sample_rate_hz: int) -> None:
-    """Writes 16-bit PCM.
+    """Write 16-bit PCM.
 
     Args:
         path: The file, ending in `.wav`; its folder must exist.
@@ -96,7 +96,7 @@ def write_wav(path: str | StoragePath, samples: Float32[np.ndarray, " samples"],
 
 
 def describe_excerpt(excerpt: Excerpt) -> dict[str, Any]:
-    """An excerpt as JSON.
+    """Return an excerpt as JSON.
 
     Args:
         excerpt: As `read_excerpt` gives it.
@@ -121,7 +121,7 @@ def describe_excerpt(excerpt: Excerpt) -> dict[str, Any]:
 
 
 def show_excerpt(excerpt: Excerpt) -> str:
-    """An excerpt as lines for people: a passage a line, after the position of its first token.
+    """Return an excerpt as lines for people: a passage a line, after the position of its first token.
 
     Args:
         excerpt: As `read_excerpt` gives it.
@@ -177,7 +177,7 @@ def _spec(
 
 
 def _description(excerpt: Excerpt) -> Mapping[str, Any]:
-    """What names the codec: the manifest, or the family that the id of a vocabulary begins with; else nothing."""
+    """Return what names the codec: the manifest, or the family at the beginning of a vocabulary's id; else nothing."""
     if "name" in excerpt.codec:
         return excerpt.codec
     family = str(excerpt.codec.get("id", "")).partition("-")[0]
@@ -187,7 +187,7 @@ def _description(excerpt: Excerpt) -> Mapping[str, Any]:
 def _check_codec(expected: str | None, codec: "audio_tokenize.codecs.base.AbstractCodec") -> None:
     if expected not in (None, codec.codec_id):
         raise InputError(
-            f"these codes are of codec {expected!r}, but the one at hand is {codec.codec_id!r}: "
+            f"these codes are of codec {expected!r}, but the one given is {codec.codec_id!r}: "
             "use the weights, and the version of audio-tokenize, that encoded them"
         )
 

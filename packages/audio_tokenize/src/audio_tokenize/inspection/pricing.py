@@ -148,7 +148,7 @@ def price_corpus(
 def find_corpus(
     name: str, *, root: str | None = None, language: str | None = None, split: str | None = None
 ) -> AbstractCorpus | CorpusCard:
-    """What a name or a path stands for: files where there are any, or else the card of a published corpus.
+    """Return what a name or a path stands for: files where there are any, or else the card of a published corpus.
 
     Args:
         name: As `open_corpus` takes it.
@@ -166,7 +166,7 @@ def find_corpus(
 
 
 def show_price(price: CorpusPrice) -> str:
-    """A price as lines for people.
+    """Return a price as lines for people.
 
     Args:
         price: As `price_corpus` gives it.
@@ -238,7 +238,7 @@ def _published_hours(card: CorpusCard, language: str | None) -> Figure | None:
 
 
 def _unpriced_languages(card: CorpusCard) -> list[str]:
-    """What a price without a language leaves out."""
+    """Return what a price without a language leaves out."""
     others = [language for language in card.languages if language not in dict(card.language_hours)]
     if card.hours is not None or not card.language_hours or not others:
         return []
@@ -249,7 +249,7 @@ def _unpriced_languages(card: CorpusCard) -> list[str]:
 
 
 def _file_figures(corpus: AbstractCorpus) -> dict[str, Figure]:
-    """Counts what listing tells; where that is not the length, reads one shard of middling size for the others."""
+    """Count what listing tells; where that is not the length, read one shard of middling size for the others."""
     shards = corpus.shards()
     whole = all(shard.seconds is not None for shard in shards)
     counts = _count(corpus, shards if whole else [_middling(shards)])

@@ -37,7 +37,7 @@ class Tally:
         self.complete = True
 
     def add(self, value: str, seconds: int | float) -> None:
-        """Counts a document.
+        """Count a document.
 
         Args:
             value: Its speaker, language or the like.
@@ -50,7 +50,7 @@ class Tally:
         self.seconds[value] = self.seconds.get(value, 0.0) + seconds
 
     def largest(self, number: int = _SHOWN) -> list[tuple[str, int, float]]:
-        """The values with the most audio, then documents: value, documents, seconds.
+        """Return the values with the most audio, then documents: value, documents, seconds.
 
         Args:
             number: How many at most.
@@ -59,7 +59,7 @@ class Tally:
         return [(value, self.documents[value], self.seconds[value]) for value in order[:number]]
 
     def to_json(self) -> dict[str, Any]:
-        """Number of values, whether that is all, and the largest."""
+        """Return the number of values, whether that is all, and the largest."""
         largest = [
             {"name": value, "num_documents": documents, "seconds": seconds}
             for value, documents, seconds in self.largest()
@@ -144,7 +144,7 @@ class CorpusStatistics:
 
 
 def count_source(source: str | StoragePath) -> CorpusStatistics:
-    """Counts a folder of codes or a token dataset: everything in it is read once.
+    """Count a folder of codes or a token dataset: everything in it is read once.
 
     Args:
         source: Either folder.
@@ -181,7 +181,7 @@ class _Documents:
             self.spoken_seconds += seconds
 
     def fields(self) -> dict[str, Any]:
-        """These, as fields of `CorpusStatistics`."""
+        """Return these as fields of `CorpusStatistics`."""
         return {**vars(self), "audio_seconds": self.durations.seconds}
 
 

@@ -26,12 +26,12 @@ BYTE_CHARACTERS = frozenset(chr(character) for character in _BYTES)
 
 
 def spell(tokens: Iterable[bytes]) -> list[str]:
-    """The bytes of each token as printable characters, one each."""
+    """Return the bytes of each token as printable characters, one each."""
     return [token.decode("latin-1").translate(_SPELLING) for token in tokens]
 
 
 def unspell(tokens: Iterable[str]) -> list[bytes]:
-    """The inverse of `spell`."""
+    """Return the inverse of `spell`."""
     return [token.translate(_BYTES).encode("latin-1") for token in tokens]
 
 
@@ -92,7 +92,7 @@ class BytePairs:
     def to_json(
         self, named: Sequence[NamedToken] = (), post_processor: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The content of a `tokenizer.json`.
+        """Return the content of a `tokenizer.json`.
 
         Args:
             named: Tokens beside those of the text, by rising id.
@@ -135,7 +135,7 @@ def token_digest(tokens: Iterable[str]) -> str:
 
 
 def merges_of_every_split(tokens: Sequence[str]) -> tuple[str, ...]:
-    """Merges of a ranks file: every way to make a token of two others, by the token's rank, then the parts' ranks.
+    """Return the merges of a ranks file: every way to make a token of two others, by rank of token, then of parts.
 
     Source: the order in which transformers converts tiktoken files, Llama 3's among them.
     """
@@ -149,7 +149,7 @@ def merges_of_every_split(tokens: Sequence[str]) -> tuple[str, ...]:
 
 
 def merges_of_own_split(tokens: Sequence[str]) -> tuple[str, ...]:
-    """Merges of a ranks file: for each token the two parts into which the tokens before it spell it.
+    """Return the merges of a ranks file: for each token the two parts into which the tokens before it spell it.
 
     Source: the merges that GPT-2's and Qwen's files list.
     """

@@ -58,7 +58,7 @@ class TextFamily:
         return self.num_tokens + len(self.names)
 
     def byte_pairs(self, tokens: Sequence[str], where: str) -> BytePairs:
-        """The family's BPE over tokens that were read from a file.
+        """Return the family's BPE over tokens that were read from a file.
 
         Args:
             tokens: In the order of their ids.
@@ -128,7 +128,7 @@ SINGLE_SPACE_BEGINS_WORD = frozenset(family.pattern for family in FAMILIES)
 
 
 def byte_pairs_of_ranks(tokens: Sequence[str], where: str) -> tuple[BytePairs, tuple[NamedToken, ...]]:
-    """The BPE and the names of a family, known by its tokens.
+    """Return the BPE and the names of a family, known by its tokens.
 
     Args:
         tokens: What a file of ranks holds.

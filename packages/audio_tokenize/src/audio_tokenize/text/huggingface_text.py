@@ -25,7 +25,7 @@ class HuggingFaceText:
     """
 
     def __init__(self, tokenizer_json: bytes, num_ids: int | None = None, *, where: str = "tokenizer.json"):
-        """Wraps the content of a `tokenizer.json`.
+        """Wrap the content of a `tokenizer.json`.
 
         Args:
             tokenizer_json: The whole of the file.
@@ -52,7 +52,7 @@ class HuggingFaceText:
 
     @classmethod
     def open(cls, source: str | Path, *, revision: str | None = None) -> "HuggingFaceText":
-        """Reads a tokenizer from wherever it is.
+        """Read a tokenizer from wherever it is.
 
         Args:
             source: A `tokenizer.json`, a file of tiktoken ranks of a known tokenizer, a folder with one of them, a
@@ -98,7 +98,7 @@ class HuggingFaceText:
             raise
 
     def forget_words(self) -> None:
-        """Empties the memo of words; ids stay what they are."""
+        """Empty the memo of words; ids stay what they are."""
         if self._memo is not None:
             self._memo.clear()
 
@@ -106,7 +106,7 @@ class HuggingFaceText:
         return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; bytes that are no UTF-8, as in a part of a character, are U+FFFD.
+        """Return the text of `ids`; bytes that are no UTF-8, as in a part of a character, are U+FFFD.
 
         Raises:
             InputError: An id is outside 0 to `num_ids - 1`.

@@ -45,7 +45,7 @@ class Piece(NamedTuple):
 
 
 def read_pieces(model: bytes) -> tuple[Piece, ...]:
-    """The pieces of a model file, in the order of their ids."""
+    """Return the pieces of a model file, in the order of their ids."""
     return tuple(_piece(content) for tag, content in _fields(model) if tag == _PIECE)
 
 
@@ -60,7 +60,7 @@ def only_marks_spaces(model: bytes) -> bool:
 
 
 def with_scores(model: bytes, change: Callable[[float], float]) -> bytes:
-    """The model file with the score of every piece changed."""
+    """Return the model file with the score of every piece changed."""
 
     def changed(tag: int, content: bytes) -> bytes:
         if tag != _PIECE_SCORE:
@@ -71,7 +71,7 @@ def with_scores(model: bytes, change: Callable[[float], float]) -> bytes:
 
 
 def without_training_option(model: bytes, value: bytes) -> bytes:
-    """The model file without those training options whose value is `value`."""
+    """Return the model file without those training options whose value is `value`."""
     return _map_fields(
         model,
         lambda tag, content: (

@@ -43,7 +43,7 @@ class TextTokenizer(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`."""
+        """Return the text of `ids`."""
         ...
 
 
@@ -54,7 +54,7 @@ class SentencePieceText:
     """
 
     def __init__(self, model: bytes):
-        """Wraps the bytes of a SentencePiece model file."""
+        """Wrap the bytes of a SentencePiece model file."""
         self.model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
 
@@ -79,7 +79,7 @@ class SentencePieceText:
 
     @classmethod
     def load(cls, path: StoragePath) -> "SentencePieceText":
-        """Reads a model file, or `text.model` in a folder.
+        """Read a model file, or `text.model` in a folder.
 
         Args:
             path: The file or its folder.
@@ -94,7 +94,7 @@ class SentencePieceText:
 
     @classmethod
     def read(cls, model: bytes, path: str) -> "SentencePieceText":
-        """Reads the content of a model file.
+        """Read the content of a model file.
 
         Args:
             model: The whole of it.
@@ -116,7 +116,7 @@ class SentencePieceText:
         return tokenizer
 
     def save(self, folder: StoragePath) -> StoragePath:
-        """Writes `text.model` into `folder`, whole or not at all.
+        """Write `text.model` into `folder`, whole or not at all.
 
         Args:
             folder: An existing folder.
@@ -155,7 +155,7 @@ class SentencePieceText:
         return [list(chain.from_iterable(self._processor.encode(list(_parts(text, longest))))) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`.
+        """Return the text of `ids`.
 
         Raises:
             InputError: An id is outside 0 to `num_ids - 1`.

@@ -35,7 +35,7 @@ def is_ranks(content: bytes) -> bool:
 
 
 def read_tokenizer_json(content: bytes, where: str) -> tuple[BytePairs, tuple[NamedToken, ...]]:
-    """What a `tokenizer.json` holds: its byte pairs, and the tokens that it names beside them, by rising id.
+    """Return what a `tokenizer.json` holds: its byte pairs, and the tokens that it names beside them, by rising id.
 
     Args:
         content: The whole of the file.
@@ -74,7 +74,7 @@ def read_tokenizer_json(content: bytes, where: str) -> tuple[BytePairs, tuple[Na
 
 
 def _joined(merge: Any) -> str:
-    """The two sides of a merge, which newer files list."""
+    """Return the two sides of a merge, which newer files list."""
     if not (isinstance(merge, list) and len(merge) == 2 and all(isinstance(side, str) for side in merge)):
         raise InputError(f"`model.merges` must be pairs of tokens, got {merge!r:.80}")
     return " ".join(merge)
@@ -132,7 +132,7 @@ def _check_model(model: Mapping[str, Any], tokens: Sequence[str], where: str) ->
 
 
 def _pattern(pre_tokenizer: Any, where: str) -> str:
-    """The regular expression, where words are cut by one and then spelled in bytes and nothing else is done."""
+    """Return the regular expression, where words are cut by one and then spelled in bytes and nothing else is done."""
     match pre_tokenizer:
         case {
             "type": "Sequence",

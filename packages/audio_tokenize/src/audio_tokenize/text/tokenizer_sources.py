@@ -14,7 +14,7 @@ _FILE_NAMES = ("tokenizer.json", "qwen.tiktoken", "tokenizer.model")
 
 
 def find_tokenizer(source: str | Path, *, revision: str | None = None) -> Path:
-    """Finds a tokenizer file, downloading it if it is on the hub.
+    """Find a tokenizer file, downloading it if it is on the hub.
 
     Args:
         source: In this order: a file; a folder that holds `tokenizer.json`, `qwen.tiktoken` or `tokenizer.model`; a

@@ -33,7 +33,7 @@ _FLOAT32_INTEGERS = 2**24
 
 
 def round_score(score: float) -> float:
-    """The nearest multiple of `SCORE_STEP`."""
+    """Return the nearest multiple of `SCORE_STEP`."""
     return round(score / SCORE_STEP) * SCORE_STEP
 
 
@@ -58,7 +58,7 @@ class Unigram:
 
     @classmethod
     def read(cls, model: bytes) -> "Unigram":
-        """Reads the content of a SentencePiece model file."""
+        """Read the content of a SentencePiece model file."""
         return cls(read_pieces(model), is_unigram(model), only_marks_spaces(model))
 
     @cached_property
@@ -91,7 +91,7 @@ class Unigram:
     def to_json(
         self, named: Sequence[NamedToken] = (), post_processor: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The content of a `tokenizer.json`; right only where there is no `obstacle`.
+        """Return the content of a `tokenizer.json`; right only where there is no `obstacle`.
 
         Args:
             named: Tokens beside those of the text, by rising id. Names of one character must be a run of characters.
@@ -125,7 +125,7 @@ class Unigram:
 
 
 def _decoder(names: set[str]) -> dict[str, Any]:
-    """Takes away the space that was put before each text, at the beginning and after every name.
+    """Take away the space that was put before each text, at the beginning and after every name.
 
     A plain space, which no piece holds, is put after every name and leads the way; where it is followed by no text, or
     spells a piece that has the spelling of a name, it goes alone.

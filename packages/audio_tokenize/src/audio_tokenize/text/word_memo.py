@@ -44,7 +44,7 @@ class WordMemo:
         self._ids = {}
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """What the tokenizer gives for each text, which may be of any kind."""
+        """Return what the tokenizer gives for each text, which may be of any kind."""
         cut = [_words(text) for text in texts]
         # Each in one call, so that a batch costs the tokenizer two.
         others = iter(self._encode_batch([text for text, words in zip(texts, cut, strict=True) if words is None]))
@@ -68,7 +68,7 @@ class WordMemo:
 
 
 def _words(text: str) -> list[str] | None:
-    """The words of a short text that is nothing but words with single spaces between them."""
+    """Return the words of a short text that is nothing but words with single spaces between them."""
     if len(text) > MAX_TEXT_CHARACTERS:
         return None
     words = text.split()

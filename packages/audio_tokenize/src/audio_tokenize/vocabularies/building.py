@@ -31,7 +31,7 @@ def make_vocabulary(
     weights: str | None = None,
     merges: int | None = None,
 ) -> VocabularyFolder:
-    """Makes a vocabulary; `save` writes it.
+    """Make a vocabulary; `save` writes it.
 
     Args:
         codes: Encoded corpora: text pieces of a compact vocabulary and merges are learned from them.
@@ -130,7 +130,7 @@ def _published(
 
 
 def _codec(name: str | None, weights: str | None, corpora: Sequence[EncodedCorpus]) -> "AbstractCodec":
-    """The codec that is named, or that of the codes."""
+    """Return the codec that is named, or that of the codes."""
     from audio_tokenize import codecs
 
     if name is None:

@@ -64,7 +64,7 @@ def tokenizer_files(
     prepends_begin_of_text: bool = False,
     padding: str | None = None,
 ) -> dict[str, bytes]:
-    """The files that make a folder a tokenizer of `transformers`.
+    """Return the files that make a folder a tokenizer of `transformers`.
 
     Args:
         text: Its text ids.
@@ -98,7 +98,7 @@ def tokenizer_files(
 
 
 def _model(text: HuggingFaceText | SentencePieceText) -> tuple[BytePairs | Unigram, tuple[NamedToken, ...]]:
-    """What decides the ids of texts, and the names among them."""
+    """Return what decides the ids of texts, and the names among them."""
     if isinstance(text, HuggingFaceText):
         return text.byte_pairs, text.named
     if text.unigram.obstacle is not None:

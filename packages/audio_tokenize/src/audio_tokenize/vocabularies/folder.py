@@ -7,7 +7,7 @@ tokenizer_config.json     its begin, end and padding, and
 special_tokens_map.json   the same for older programs
 codebooks.safetensors     tensor `codebooks`, float32 [codebooks, codebook_size, dim]: where each code lies in a space
                           in which distance is acoustic similarity, to start a model's audio embeddings from; absent
-                          where the codec's weights were not at hand
+                          where the codec's weights were not available
 merges.safetensors        byte-pair merges of codes, where some were learned
 
 `vocabulary.json` also has the checksums of all other files, under `files`; a file is compared with its own when it is
@@ -66,7 +66,7 @@ class VocabularyFolder:
     Attributes:
         vocabulary: Id ranges.
         text: The text tokenizer.
-        codebooks: A vector for each code; None where the codec's weights were not at hand.
+        codebooks: A vector for each code; None where the codec's weights were not available.
         merges: Merges of codes, whose symbol s has the id `audio_base + s`; None where there are none.
         tokenizer_files: Content by name of the files of `transformers`, where the text ids are read from them; those
             beside a SentencePiece model follow from it and are made by `save`.
@@ -121,7 +121,7 @@ class VocabularyFolder:
         revision: str | None = None,
         codec: "audio_tokenize.codecs.base.AbstractCodec | None" = None,
     ) -> "VocabularyFolder":
-        """The 144,644 ids of the released SODA models: Llama 3's text, then Mimi's codes; see `published`."""
+        """Return the 144,644 ids of the released SODA models: Llama 3's text, then Mimi's codes; see `published`."""
         return cls.published("marin-mimi", source, revision=revision, codec=codec)
 
     @classmethod
@@ -132,7 +132,7 @@ class VocabularyFolder:
         revision: str | None = None,
         codec: "audio_tokenize.codecs.base.AbstractCodec | None" = None,
     ) -> "VocabularyFolder":
-        """The 168,059 ids of the SODA models started from Qwen 3: Qwen 3's text, then Mimi's codes; see `published`."""
+        """Return the 168,059 ids of the SODA models from Qwen 3: its text, then Mimi's codes; see `published`."""
         return cls.published("qwen3x-mimi", source, revision=revision, codec=codec)
 
     @classmethod
@@ -144,7 +144,7 @@ class VocabularyFolder:
         revision: str | None = None,
         codec: "audio_tokenize.codecs.base.AbstractCodec | None" = None,
     ) -> "VocabularyFolder":
-        """A published vocabulary, id for id, over text tokens that you have.
+        """Return a published vocabulary, id for id, over text tokens that you have.
 
         Args:
             name: `marin-mimi` or `qwen3x-mimi`.
@@ -165,7 +165,7 @@ class VocabularyFolder:
         return cls(vocabulary, text, codebooks, tokenizer_files=files)
 
     def with_merges(self, corpora: Iterable[EncodedCorpus], num_merges: int) -> "VocabularyFolder":
-        """Adds merges of codes, learned from the utterances of split `train`, or from all where none is called so.
+        """Add merges of codes, learned from the utterances of split `train`, or from all where none is called so.
 
         Args:
             corpora: Encoded by the vocabulary's codec.
@@ -181,7 +181,7 @@ class VocabularyFolder:
 
     @classmethod
     def load(cls, folder: str | StoragePath) -> "VocabularyFolder":
-        """Reads and checks a vocabulary folder.
+        """Read and check a vocabulary folder.
 
         Args:
             folder: What `save` wrote.
@@ -194,7 +194,7 @@ class VocabularyFolder:
         return cls(files.vocabulary, text, _load_codebooks(files), _load_merges(files), tokenizer_files)
 
     def save(self, folder: str | StoragePath) -> None:
-        """Writes the folder; `vocabulary.json` comes last, says that it is whole, and has the others' checksums.
+        """Write the folder; `vocabulary.json` comes last, say that it is whole, and has the others' checksums.
 
         A folder that already holds this vocabulary keeps its files and gets those that it lacks.
 
@@ -293,7 +293,7 @@ class _Files:
             return cls(folder, Vocabulary.from_json(value), checksums)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None where there is none and never was."""
+        """Return the content of a file; None where there is none and never was."""
         path, expected = self.folder / name, self.checksums.get(name)
         if not path.is_file():
             if expected is not None:

@@ -12,7 +12,7 @@ from audio_tokenize.vocabularies.symbol_chain import Keys, Positions, SymbolChai
 def learn_pairs(
     chain: SymbolChain, num_codes: int, num_merges: int, *, max_codes: int, min_count: int
 ) -> Int32[np.ndarray, "merges 2"]:
-    """Joins the most frequent pair again and again; the chain holds the result.
+    """Join the most frequent pair again and again; the chain holds the result.
 
     A pair's count falls only, for new neighbours are always new symbols. So a count is an upper bound until the pair
     comes up, and is then counted afresh; nothing is updated on the way.
@@ -69,13 +69,13 @@ class _Candidates:
         self._later_positions: list[Positions] = []
 
     def push(self, key: int, positions: Positions) -> None:
-        """Adds a pair, unless it is too rare."""
+        """Add a pair, unless it is too rare."""
         if len(positions) >= self._min_count:
             heapq.heappush(self._later, (-len(positions), key, len(self._later_positions)))
             self._later_positions.append(positions)
 
     def pop(self) -> tuple[int, int, Positions] | None:
-        """Takes out the best pair: its count when it was added, its key and its positions then."""
+        """Take out the best pair: its count when it was added, its key and its positions then."""
         first = self._first()
         if self._later and (first is None or self._later[0][:2] < first):
             count, key, place = heapq.heappop(self._later)
@@ -103,7 +103,7 @@ class MergeTable:
         self._keys, self._pairs, self._num_codes = keys[self._merges], pairs.tolist(), num_codes
 
     def apply(self, chain: SymbolChain) -> None:
-        """Applies the merges to a chain, each everywhere before the next.
+        """Apply the merges to a chain, each everywhere before the next.
 
         A pair with the symbol of a merge belongs to a later merge than that, so that going through the merges once, in
         their order, meets every pair that there ever is.

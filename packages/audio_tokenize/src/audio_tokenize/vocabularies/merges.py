@@ -63,7 +63,7 @@ class AudioMerges:
     def learn(
         cls, spans: Spans, num_merges: int, codebook_size: int, *, max_frames: int = 2, min_count: int = 2
     ) -> "AudioMerges":
-        """Joins the most frequent pair of symbols, again and again; among equals the one of the lowest symbols.
+        """Join the most frequent pair of symbols, again and again; among equals the one of the lowest symbols.
 
         Args:
             spans: Codes of one span each, all of the same number of codebooks.
@@ -172,17 +172,17 @@ class AudioMerges:
         return before + held, after + self._count(batch)
 
     def save(self, path: StoragePath) -> None:
-        """Writes the merges, whole or not at all; equal merges give equal bytes."""
+        """Write the merges, whole or not at all; equal merges give equal bytes."""
         write_bytes(path, self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """The content of the file that `load` reads: tensors `pairs` and `shape`."""
+        """Return the content of the file that `load` reads: tensors `pairs` and `shape`."""
         shape = np.array([self.num_codebooks, self.codebook_size], np.int32)
         return safetensors.numpy.save({"pairs": self.pairs, "shape": shape})
 
     @classmethod
     def load(cls, path: StoragePath) -> "AudioMerges":
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             InputError: Not a file of merges.
@@ -191,7 +191,7 @@ class AudioMerges:
 
     @classmethod
     def read(cls, content: bytes, where: str) -> "AudioMerges":
-        """Reads the content of a file that `save` wrote.
+        """Read the content of a file that `save` wrote.
 
         Args:
             content: The whole of it.
@@ -227,7 +227,7 @@ class AudioMerges:
 
 
 def read_tensors(content: bytes, *names: str) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file.
+    """Return the tensors of a safetensors file.
 
     Args:
         content: The whole of it.

@@ -85,7 +85,7 @@ class PublishedVocabulary:
         )
 
     def tokenizer_files(self, text: HuggingFaceText, vocabulary: Vocabulary) -> dict[str, bytes]:
-        """The files that make it a tokenizer of `transformers`."""
+        """Return the files that make it a tokenizer of `transformers`."""
         (padding,) = (token.name for token in text.named if token.id == self.padding)
         return tokenizer_files(text, vocabulary, prepends_begin_of_text=self.prepends_begin_of_text, padding=padding)
 
@@ -118,7 +118,7 @@ PUBLISHED = {
 
 
 def published_vocabulary(name: str) -> PublishedVocabulary:
-    """A published vocabulary by its name.
+    """Return a published vocabulary by its name.
 
     Raises:
         InputError: No such name; all are listed.

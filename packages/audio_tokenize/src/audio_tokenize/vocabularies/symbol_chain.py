@@ -23,7 +23,7 @@ def pair_key(left: np.ndarray, right: np.ndarray) -> Keys:
 
 
 def pair_of_key(key: int) -> tuple[int, int]:
-    """The pair of a key."""
+    """Return the pair of a key."""
     return key >> 32, key & 0xFFFFFFFF
 
 
@@ -40,14 +40,14 @@ class SymbolChain:
     """Spans of symbols that shrink as pairs are joined."""
 
     def __init__(self, spans: Sequence[Int32[np.ndarray, " _"]]):
-        """Copies the symbols of some spans, all of them at least 0."""
+        """Copy the symbols of some spans, all of them at least 0."""
         wall = np.array([_WALL], np.int32)
         self._symbols = np.concatenate([wall, *(part for span in spans for part in (span, wall))])
         places = np.arange(len(self._symbols))
         self._before, self._after = places - 1, places + 1
 
     def spans(self) -> list[Int32[np.ndarray, " _"]]:
-        """The symbols of each span as they are now."""
+        """Return the symbols of each span as they are now."""
         left = self._symbols[self._symbols != _GONE]
         walls = np.flatnonzero(left == _WALL)
         return [left[start + 1 : stop] for start, stop in pairwise(walls)]
@@ -70,7 +70,7 @@ class SymbolChain:
         return positions[self._symbols[self._after[positions]] == right]
 
     def join(self, positions: Positions, joined: int) -> Positions:
-        """Puts one symbol in the place of a pair, from left to right where pairs overlap.
+        """Put one symbol in the place of a pair, from left to right where pairs overlap.
 
         Args:
             positions: All places where the pair stands, rising.

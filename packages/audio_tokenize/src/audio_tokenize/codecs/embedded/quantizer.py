@@ -96,7 +96,7 @@ class ResidualQuantizer:
         return codes
 
     def encode_features(self, mels: Float32[np.ndarray, "frames features"]) -> Int32[np.ndarray, "frames codebooks"]:
-        """Return the codes of features already at hand; float32 alone decides, which is good enough to train on."""
+        """Return the codes of features, decided in float32, which is good enough for training."""
         return self._single.quantize(mels)[0]
 
     def coordinates(self, codes: Int[np.ndarray, "frames codebooks"]) -> Float32[np.ndarray, "frames dim"]:

@@ -52,13 +52,13 @@ class ShardFiles:
 
 
 def stem(name: str) -> str:
-    """A published file's name without its suffixes."""
+    """Return a published file's name without its suffixes."""
     suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), "")
     return name.removesuffix(suffix)
 
 
 def one_file_each(files: Sequence[PublishedFile]) -> dict[str, tuple[PublishedFile, ...]]:
-    """Groups files in the simplest way: each is a shard, named after itself."""
+    """Group files in the simplest way: each is a shard, named after itself."""
     return {stem(file.name): (file,) for file in files}
 
 
@@ -76,7 +76,7 @@ class Reader:
 
 
 def first_string(content: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The first of the named fields that is a string or a whole number, as a string; empty where none is."""
+    """Return the first of the named fields that is a string or a whole number, as a string; empty where none is."""
     for name in names:
         value = content.get(name)
         if isinstance(value, str):
@@ -87,7 +87,7 @@ def first_string(content: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def stated_length(value: object) -> float | str | None:
-    """A length in a table or JSON object: a finite number above 0, None where there is none, or what is wrong.
+    """Return a length in a table or JSON object: a finite number above 0, None where there is none, or what is wrong.
 
     Args:
         value: A number, or the text of one.

@@ -76,7 +76,7 @@ def _sources(table: Path, clips: Container[str], skipped: list[Skipped]) -> dict
 
 
 def read_cvss(shard: ShardFiles) -> Iterator[Entry | Skipped]:
-    """Yields two utterances a pair: the source, then its translation, which its `extra` names as `target`.
+    """Yield two utterances a pair: the source, then its translation, which its `extra` names as `target`.
 
     `extra` holds `role` (source or target), `pair`, and at the source `target`, `target_text` and `target_speaker`. The
     voice of CVSS-T is the speaker's own, transferred, so both sides have one speaker. The texts of one table are in

@@ -27,7 +27,7 @@ def _subset_and_speaker(transcripts: str) -> tuple[str, str]:
 
 
 def group_librispeech(files: Sequence[PublishedFile]) -> dict[str, tuple[PublishedFile, ...]]:
-    """Makes one shard of each archive, and one of each reader's folder where a subset is unpacked.
+    """Make one shard of each archive, and one of each reader's folder where a subset is unpacked.
 
     A subset that is there in both forms is read unpacked.
     """
@@ -62,7 +62,7 @@ class _Chapter:
     num_bytes: int = 0
 
     def add_transcripts(self, text: str) -> None:
-        """Takes lines such as `103-1240-0000 CHAPTER ONE ...`."""
+        """Take lines such as `103-1240-0000 CHAPTER ONE ...`."""
         for line in text.split("\n"):
             name, _, transcript = line.strip().partition(" ")
             if name in self.transcripts:
@@ -71,7 +71,7 @@ class _Chapter:
                 self.transcripts[name] = transcript
 
     def add_member(self, member: Member) -> None:
-        """Takes a file of an archive, if it is of a kind that chapters have."""
+        """Take a file of an archive, if it is of a kind that chapters have."""
         name = PurePosixPath(member.name)
         is_audio = name.suffix == _AUDIO
         if not (is_audio or name.name.endswith(_TRANSCRIPTS)):
@@ -129,7 +129,7 @@ def _read_archive(shard: ShardFiles, path: Path) -> Iterator[Entry | Skipped]:
 
 
 def read_librispeech(shard: ShardFiles) -> Iterator[Entry | Skipped]:
-    """Yields the utterances of an archive such as `train-clean-100.tar.gz`, or of the folder of one of its readers.
+    """Yield the utterances of an archive such as `train-clean-100.tar.gz`, or of the folder of one of its readers.
 
     A recording is a chapter, and of an archive one chapter is in memory at a time (25 minutes at most, about 50 MB).
 

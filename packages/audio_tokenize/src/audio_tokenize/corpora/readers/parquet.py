@@ -55,7 +55,7 @@ def _require_columns(path: Path, found: Sequence[str], wanted: Sequence[Sequence
 
 
 def _audio(path: Path, place: int, value: object) -> AudioSource | None:
-    """The audio file in a cell: a struct of `bytes` and `path`, or the bytes alone."""
+    """Return the audio file in a cell: a struct of `bytes` and `path`, or the bytes alone."""
     content, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if isinstance(content, bytes):
         return AudioBytes(f"{path}/{name or place}", content)
@@ -109,7 +109,7 @@ def _row(path: Path, place: int, batch: pa.RecordBatch, where: str) -> Row | Ski
 
 
 def _mls(row: Row) -> dict[str, Any]:
-    """The table has no ids; reader, book, file and times make one."""
+    """Return an id made of reader, book, file and times, because the table has none."""
     cells = row.cells
     begin, end = (number(cells.get(name)) or 0.0 for name in ("begin_time", "end_time"))
     speaker, book = first_string(cells, ("speaker_id",)), first_string(cells, ("book_id",))
@@ -227,7 +227,7 @@ def _entry(shard: ShardFiles, table: Table, row: Row) -> Entry | Skipped:
 
 
 def table_reader(table: Table) -> Callable[[ShardFiles], Iterator[Entry | Skipped]]:
-    """The reader of a published table: streams its rows as entries, in their order."""
+    """Return the reader of a published table: streams its rows as entries, in their order."""
 
     def read(shard: ShardFiles) -> Iterator[Entry | Skipped]:
         required = (table.text, *((name,) for name in table.required))

@@ -37,7 +37,7 @@ class Sample:
 
 
 def _key_and_suffix(name: str) -> tuple[str, str]:
-    """The path up to the last dot of the file's name, and the rest in lower case.
+    """Return the path up to the last dot of the file's name, and the rest in lower case.
 
     WebDataset cuts at the first dot, which would make one utterance of `LJ001.0001.wav` and `LJ001.0002.wav`.
     """
@@ -46,7 +46,7 @@ def _key_and_suffix(name: str) -> tuple[str, str]:
 
 
 def _parse(content: bytes, where: str, suffix: str) -> Mapping[str, Any]:
-    """What a `.json` or `.txt` says."""
+    """Return what a `.json` or `.txt` says."""
     text = decode_text(content, where)
     return parse_json_object(text, where) if suffix == ".json" else {"text": text}
 
@@ -61,7 +61,7 @@ class _Parts:
         self._problem: str | None = None
 
     def add(self, member: Member, suffix: str) -> None:
-        """Takes a file; the first problem of a key costs all of it."""
+        """Take a file; the first problem of a key costs all of it."""
         if self._problem is not None:
             return
         if suffix in AUDIO_SUFFIXES:
@@ -85,7 +85,7 @@ class _Parts:
             self._problem = error.message
 
     def result(self) -> Iterator[Sample | Skipped]:
-        """The sample, or why there is none; nothing where no file was of a kind that is read."""
+        """Yield the sample, or why there is none; nothing where no file was of a kind that is read."""
         if self._problem is not None:
             yield Skipped(self.key, self._problem)
         elif self._audio is not None and self._contents:
@@ -114,7 +114,7 @@ def samples(shard: ShardFiles) -> Iterator[Sample | Skipped]:
 
 
 def read_webdataset(shard: ShardFiles) -> Iterator[Entry | Skipped]:
-    """Yields one utterance per pair of audio and `.json` or `.txt`; its id is their name.
+    """Yield one utterance per pair of audio and `.json` or `.txt`; its id is their name.
 
     The transcript is the first of `text`, `transcript`, `transcription`, `sentence` that the JSON has; `id`, `speaker`,
     `language`, `split`, `recording` and the times of `times` are understood, the rest is kept in `extra`.
@@ -155,7 +155,7 @@ def _entry(sample: Sample, shard: ShardFiles) -> Entry:
 
 
 def read_emilia(shard: ShardFiles) -> Iterator[Entry | Skipped]:
-    """Yields the utterances of an Emilia or Emilia-YODAS archive: `NAME.mp3` with `NAME.json`.
+    """Yield the utterances of an Emilia or Emilia-YODAS archive: `NAME.mp3` with `NAME.json`.
 
     The JSON holds `id`, `wav`, `text`, `duration`, `speaker`, `language` and `dnsmos`. A name such as
     `EN_B00000_S00040_W000004` is batch, speaker and running number; utterances of one document share all but the last

@@ -82,7 +82,7 @@ def _read_captions(path: Path) -> tuple[dict[str, Mapping[str, Any]], list[Skipp
 
 
 def _entries(shard: ShardFiles, member: Member, video: str, captions: Mapping[str, Any]) -> Iterator[Entry | Skipped]:
-    """The captions of one video, in the order of the file; they share its audio."""
+    """Yield the captions of one video, in the order of the file; they share its audio."""
     if problem := member.problem(MAX_AUDIO_BYTES):
         yield Skipped(video, problem)
         return
@@ -113,7 +113,7 @@ def _entries(shard: ShardFiles, member: Member, video: str, captions: Mapping[st
 
 
 def read_yodas(shard: ShardFiles) -> Iterator[Entry | Skipped]:
-    """Yields the captioned stretches of every video, video by video as they lie in the archive.
+    """Yield the captioned stretches of every video, video by video as they lie in the archive.
 
     The times are in the caption's id. A caption of no length or that ends before it starts is skipped, and so is one
     that ends over half a second after its audio; the program named below cuts the last kind off at the end of the
