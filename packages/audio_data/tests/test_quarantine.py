@@ -15,7 +15,9 @@ from audio_data import (
     open_root,
     quarantine_damage,
     verify_dataset,
+    write_sealed_json,
 )
+from audio_data.json_files import SEAL
 from audio_data.quarantine import parse_budget
 
 LENGTHS = [30, 11, 0, 45, 12, 3, 26, 9]
@@ -152,6 +154,19 @@ def test_a_list_of_another_dataset_goes_or_is_refused(folder, make_documents, wr
     (folder / "damaged.json").write_text("{")
     with pytest.raises(InputError, match=r"damaged\.json`: expected JSON .*; run `audio-data verify"):
         TokenDataset.open(folder, max_quarantined=1)
+
+
+@pytest.mark.parametrize("number", ["8", "-1", "first", "\u0661", "\u00b2", ""])
+def test_a_list_names_documents_by_their_numbers(folder, number):
+    """Eight documents; digits of other scripts are no numbers here."""
+    damage(folder, 0)
+    quarantine_damage(folder, 1)
+    file = folder / "damaged.json"
+    listing = json.loads(file.read_text())
+    listing.pop(SEAL)
+    write_sealed_json(file, listing | {"documents": listing["documents"] | {number: "broken"}})
+    with pytest.raises(InputError, match=r"`documents`: expected numbers below 8, got"):
+        TokenDataset.open(folder, max_quarantined=1.0)
 
 
 @pytest.mark.parametrize(

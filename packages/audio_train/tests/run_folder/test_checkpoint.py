@@ -164,6 +164,23 @@ def damages(folder: Path) -> Iterator[str]:
     (folder / "state" / "link").unlink()
 
 
+@pytest.mark.parametrize(
+    ("here", "elsewhere", "all_say"),
+    [(None, None, None), ("a", None, "a"), (None, "b", "b"), ("a", "b", "a"), ("x" * 2000, None, "x" * 1024)],
+)
+def test_what_one_process_finds_wrong_all_say(here, elsewhere, all_say, monkeypatch: pytest.MonkeyPatch):
+    """Two processes, of which the second is played by the test; one alone asks nobody."""
+    from audio_train.run_folder import checkpoint
+
+    def gather(row: np.ndarray) -> np.ndarray:
+        return np.stack([row, np.frombuffer((elsewhere or "").encode().ljust(1024, b"\0"), np.uint8)])
+
+    monkeypatch.setattr(checkpoint.multihost_utils, "process_allgather", gather)
+    assert checkpoint._first_of_all(here) == here
+    monkeypatch.setattr(checkpoint.jax, "process_count", lambda: 2)
+    assert checkpoint._first_of_all(here) == all_say
+
+
 def test_no_damage_of_any_file_is_restored(saved: Path, state: TrainState, tmp_path: Path):
     copied = tmp_path / "run"
     shutil.copytree(saved, copied)
