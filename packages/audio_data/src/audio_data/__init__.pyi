@@ -44,6 +44,7 @@ from .parquet_tables import table_batches as table_batches
 from .progress import Progress as Progress
 from .quarantine import Budget as Budget
 from .quarantine import Quarantine as Quarantine
+from .quarantine import check_budget as check_budget
 from .quarantine import parse_budget as parse_budget
 from .record_files import RecordFile as RecordFile
 from .record_files import RecordWriter as RecordWriter

@@ -26,7 +26,7 @@ Budget: TypeAlias = int | float
 
 
 def parse_budget(text: str) -> Budget:
-    """Return a budget as it is written on a command line: `12` documents, or `0.5%` of them.
+    """Read a budget as it is written on a command line: `12` of them, or `0.5%` of all.
 
     Args:
         text: The number, or the percentage.
@@ -37,22 +37,20 @@ def parse_budget(text: str) -> Budget:
     try:
         return check_budget(float(text.removesuffix("%")) / 100 if text.endswith("%") else int(text))
     except ValueError as error:
-        raise InputError(
-            f"budget: expected a number of documents such as 12, or a share such as 0.5%, got {text!r}"
-        ) from error
+        raise InputError(f"budget: expected a number such as 12, or a share such as 0.5%, got {text!r}") from error
 
 
 def check_budget(budget: Budget) -> Budget:
-    """Return the budget itself, when it is one.
+    """Return a budget that is one.
 
     Args:
-        budget: An integer is a number of documents, a float a share of all, 0.0 .. 1.0.
+        budget: An integer is a number of documents or utterances, a float a share of all, 0.0 .. 1.0.
 
     Raises:
         InputError: It is negative, or a share above 1.
     """
     if budget < 0 or (isinstance(budget, float) and not budget <= 1):
-        raise InputError(f"budget: expected at least 0 documents, or a share 0.0..1.0 of them, got {budget!r}")
+        raise InputError(f"budget: expected a number from 0, or a share 0.0..1.0, got {budget!r}")
     return budget
 
 

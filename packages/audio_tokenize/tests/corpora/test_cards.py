@@ -174,7 +174,7 @@ def test_text_needs_no_codec(name: str):
 
 
 def test_what_is_not_on_the_hub_says_where_it_is_and_where_to_put_it():
-    with pytest.raises(InputError, match=r"openslr\.org/12.*--corpus librispeech DIR"):
+    with pytest.raises(InputError, match=r"openslr\.org/12.*librispeech --root DIR"):
         open_corpus("librispeech").shards()
 
 

@@ -133,7 +133,7 @@ def test_without_a_network_it_says_what_to_download_and_where_to_put_it(tmp_path
     assert (
         "hf download MLCommons/peoples_speech --repo-type dataset --revision main --include 'clean/*.parquet'" in said
     )
-    assert "--corpus peoples-speech-clean DIR" in said
+    assert "peoples-speech-clean --root DIR" in said
 
 
 def test_without_the_hubs_package_it_says_what_to_install(monkeypatch):

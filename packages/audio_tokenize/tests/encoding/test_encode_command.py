@@ -35,7 +35,7 @@ def recordings(tmp_path_factory) -> Path:
 
 def test_a_folder_through_mimi(recordings: Path, mimi_folder: Path, tmp_path: Path):
     mimi = ["--codec", "mimi", "--weights", mimi_folder, "--codebooks", 4, "--attention-window", "none"]
-    printed = run("--corpus", "folder", recordings, *mimi, "--max-clip-seconds", 2, "--out", tmp_path / "codes")
+    printed = run("folder", "--root", recordings, *mimi, "--max-clip-seconds", 2, "--out", tmp_path / "codes")
     assert "encoded: 3 records of 3 utterances" in printed
     assert "1 skipped" in printed
     assert "skipped 1:" in printed
@@ -59,7 +59,7 @@ def test_transcripts_are_as_the_rule_says(recordings: Path, tmp_path: Path):
     manifest = tmp_path / "words.jsonl"
     manifest.write_text(json.dumps({"audio": str(recordings / "r0.flac"), "text": " a stray space "}))
     for rule, expected in (("stripped", "a stray space"), ("verbatim", " a stray space ")):
-        run("--corpus", "jsonl", manifest, "--transcripts", rule, "--out", tmp_path / rule)
+        run("jsonl", "--root", manifest, "--transcripts", rule, "--out", tmp_path / rule)
         assert [utterance.text for utterance in EncodedCorpus.open(tmp_path / rule)] == [expected]
 
 
@@ -74,7 +74,7 @@ def test_several_splits_leave_the_files_of_others_alone(recordings: Path, tmp_pa
         row = {"audio": {"bytes": content, "path": "r.flac"}, "text": split}
         pq.write_table(pa.Table.from_pylist([row]), tmp_path / f"{split}-00000.parquet")
     (tmp_path / "test-00000.parquet").write_bytes(b"cut short")
-    for i, words in enumerate(([tmp_path], ["--corpus", "parquet", tmp_path])):
+    for i, words in enumerate(([tmp_path], ["parquet", "--root", tmp_path])):
         run(*words, "--split", "train", "--split", "dev", "--out", tmp_path / f"codes{i}")
         encoded = EncodedCorpus.open(tmp_path / f"codes{i}")
         assert {utterance.text: utterance.split for utterance in encoded} == {"train": "train", "dev": "dev"}
@@ -102,15 +102,14 @@ def test_a_share_of_the_shards(tmp_path: Path):
 
 def test_mistakes_are_one_line(recordings: Path, tmp_path: Path):
     for words, message in [
-        ([], "`CORPUS` must be given"),
         ([recordings, "--codec", "embeded"], "got 'embeded'"),
         ([recordings, "--shard", "1of2"], "`--shard` must be I/N"),
         ([recordings, "--shard", "2/2"], "`shard` must be i/n with 0 <= i < n"),
-        ([recordings, "--max-quarantined", "few"], "must be a count or a fraction"),
+        ([recordings, "--max-quarantined", "few"], "expected a number such as 12, or a share such as 0.5%, got 'few'"),
         ([recordings, "--attention-window", "all"], "must be seconds or none"),
         ([recordings, "--engine", "slurm"], "must be one of local, ray"),
         ([recordings, "--gpus-per-worker", 1], "`gpus_per_worker` must be 0, or more with engine ray"),
-        (["--corpus", "yodas", recordings], "yodas2"),
+        (["yodas", "--root", recordings], "yodas2"),
     ]:
         printed = run(*words, "--out", tmp_path / "codes", exit_code=2)
         assert printed.startswith("Error: "), printed

@@ -1,16 +1,11 @@
 import pytest
 
 from audio_data import InputError
-from audio_tokenize.encoding.jobs import count_or_fraction, seconds_or_none, shard_of_jobs
+from audio_tokenize.encoding.jobs import seconds_or_none, shard_of_jobs
 
 
 def test_values_mean_what_they_look_like():
     assert (shard_of_jobs("3/8"), shard_of_jobs(None)) == ((3, 8), None)
-    assert [(value, type(value)) for value in map(count_or_fraction, ("1", "1.0", "0.01"))] == [
-        (1, int),
-        (1.0, float),
-        (0.01, float),
-    ]
     assert (seconds_or_none("10"), seconds_or_none("none")) == (10.0, None)
 
 
@@ -19,7 +14,6 @@ def test_values_mean_what_they_look_like():
     [
         (shard_of_jobs, "8", "`--shard` must be I/N, e.g. 0/8 for the first of eight jobs, got '8'"),
         (shard_of_jobs, "-1/8", "got '-1/8'"),
-        (count_or_fraction, "some", "must be a count or a fraction, e.g. 20 or 0.01, got 'some'"),
         (seconds_or_none, "", "must be seconds or none, e.g. 10, got ''"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_fraction_is_of_all_where_their_number_is_known():
 
 @pytest.mark.parametrize("limit", [-1, 1.5, -0.1])
 def test_what_is_no_budget_is_refused(limit):
-    with pytest.raises(InputError, match=r"must be a count from 0 or a fraction from 0\.0 to 1\.0"):
+    with pytest.raises(InputError, match=r"budget: expected a number from 0, or a share 0\.0\.\.1\.0, got"):
         QuarantineBudget(limit)
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from audio_tokenize.cli.options import root_option
+
 _SELECTED = {"splits", "speakers", "languages", "frame_offsets", "holdout_fraction", "heldout"}
 _OF_UTTERANCES = {"preset", "grouping", "transcript", "splits", "speakers", "languages", "frame_offsets"}
 _OF_TEXTS = {"root"}
@@ -34,7 +36,7 @@ _OF_TEXTS = {"root"}
 @click.option("--holdout", "holdout_fraction", default=0.0, help="Set this fraction of documents apart.")
 @click.option("--heldout", is_flag=True, help="Take the documents set apart instead of the others.")
 @click.option("--lenient", is_flag=True, help="Skip and count unusable utterances or texts. [default: stop]")
-@click.option("--root", metavar="FOLDER", help="Folder with the files of a corpus of texts that is given by name.")
+@root_option
 @click.option(
     "--begin-of-text",
     type=click.Choice(["single", "double"]),

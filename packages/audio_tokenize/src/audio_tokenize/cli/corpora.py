@@ -4,7 +4,7 @@ import json
 
 import click
 
-from audio_tokenize.cli.options import json_option
+from audio_tokenize.cli.options import json_option, root_option
 
 
 @click.command()
@@ -26,7 +26,7 @@ def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("corpus")
-@click.option("--root", metavar="DIR", help="Folder with the files of a corpus that is given by name.")
+@root_option
 @click.option("--language", help="Count this language only.")
 @click.option("--split", help="This split only.")
 @click.option("--hours", type=float, help="Hours of audio, where neither files nor publisher say.")

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import click
 
+from audio_tokenize.cli.options import root_option
+
 _EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("source", metavar="[CORPUS|DIR]", required=False)
+@click.argument("corpus")
 @click.option("--out", metavar="FOLDER", required=True, help="Folder of the codes: a path, gs:// or s3://; created.")
-@click.option("--corpus", metavar="NAME", help="Name of a corpus, or folder, jsonl, parquet, tar; DIR has its files.")
+@root_option
 @click.option("--language", help="Encode this language only.")
 @click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
 @click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. verbatim. [the corpus' own]")
@@ -51,10 +53,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--gpus-per-worker", default=0.0, help="What each Ray task asks for. [0]")
 @click.option(
     "--max-quarantined",
-    metavar="N|FRACTION",
-    default="0.05",
+    metavar="N|P%",
+    default="5%",
     show_default=True,
-    help="Most utterances that may be skipped, as a number or a fraction.",
+    help="Most utterances that may be skipped, as a number or a share.",
 )
 @click.option(
     "--verify-inputs",
@@ -62,9 +64,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Compare recordings with a finished run's (reads up to 256 KiB of each). [where a time stamp differs]",
 )
 def encode(
-    source: str | None,
+    corpus: str,
     out: str,
-    corpus: str | None,
+    root: str | None,
     language: str | None,
     splits: tuple[str, ...],
     transcripts: str | None,
@@ -81,19 +83,16 @@ def encode(
 ) -> None:
     """Encode CORPUS, a name that `corpora` lists or your own folder or manifest, to codes on disk.
 
-    With --corpus NAME, DIR has the files of that corpus as they were published. Stopped or killed, the same command
-    goes on where it was.
+    CORPUS may also be the form of your own files below --root: folder, jsonl, parquet or tar. Stopped or killed, the
+    same command goes on where it was.
     """
-    from audio_data import InputError, Interrupted, disk_errors, storage_path
+    from audio_data import Interrupted, disk_errors, parse_budget, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
     from audio_tokenize.encoding.encoded import MANIFEST_NAME
-    from audio_tokenize.encoding.jobs import count_or_fraction, seconds_or_none, shard_of_jobs, summary
+    from audio_tokenize.encoding.jobs import seconds_or_none, shard_of_jobs, summary
 
-    name, root = (corpus, source) if corpus is not None else (source, None)
-    if name is None:
-        raise InputError("`CORPUS` must be given: a name that `audio-tokenize corpora` lists, or a path")
     opened = open_corpus(
-        name,
+        corpus,
         root=root,
         language=language,
         # So that a published corpus does not even fetch what it holds of others.
@@ -111,7 +110,7 @@ def encode(
             out,
             splits=splits,
             shard=shard_of_jobs(shard),
-            max_quarantined=count_or_fraction(max_quarantined),
+            max_quarantined=parse_budget(max_quarantined),
             **options,
         )
     except KeyboardInterrupt as error:

@@ -19,7 +19,7 @@ class CorpusCard:
     """A published corpus as data.
 
     Attributes:
-        name: What `open_corpus` and `encode --corpus` call it.
+        name: What `open_corpus` and `encode` call it.
         kind: `speech` is audio with transcripts, `text` plain documents, `documents` token strings as published.
         description: One line.
         repository: A dataset of the Hugging Face hub, or where else it is published, as a URL.

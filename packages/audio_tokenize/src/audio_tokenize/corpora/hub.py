@@ -30,7 +30,7 @@ def matches(name: str, globs: Sequence[str]) -> bool:
 
 
 def _repository(card: CorpusCard, what: str, revision: str) -> HubRepository:
-    return HubRepository(card.repository, what, f"give it: `--corpus {card.name} DIR`", revision, "dataset")
+    return HubRepository(card.repository, what, f"give it: `{card.name} --root DIR`", revision, "dataset")
 
 
 def hub_files(card: CorpusCard) -> list[PublishedFile]:

@@ -107,7 +107,7 @@ class PublishedCorpus(AbstractCorpus):
             raise InputError(
                 f"corpus `{self.card.name}`: expected a folder with its files, got none; it is not on the hub: "
                 f"{self.card.download}, needed: {self.card.needs}; then give the folder: "
-                f"`--corpus {self.card.name} DIR`"
+                f"`{self.card.name} --root DIR`"
             )
         return hub_files(self.card)
 

@@ -172,18 +172,6 @@ def shard_of_jobs(text: str | None) -> tuple[int, int] | None:
     return int(index), int(number)
 
 
-def count_or_fraction(text: str) -> int | float:
-    """20 of "20", a count; 0.01 of "0.01", a fraction.
-
-    Raises:
-        InputError: It is no number.
-    """
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError as error:
-        raise InputError(f"`--max-quarantined` must be a count or a fraction, e.g. 20 or 0.01, got {text!r}") from error
-
-
 def seconds_or_none(text: str) -> float | None:
     """10.0 of "10", and nothing of "none".
 

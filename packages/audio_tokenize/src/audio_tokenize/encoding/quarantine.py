@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from audio_data import InputError, StoragePath, write_bytes
+from audio_data import Budget, InputError, StoragePath, check_budget, write_bytes
 
 DEFAULT_MAX_FRACTION = 0.05
 # A fraction of fewer says nothing: the first of three may be the only broken one.
@@ -31,14 +31,9 @@ class QuarantineBudget:
         InputError: `limit` is neither.
     """
 
-    def __init__(self, limit: int | float = DEFAULT_MAX_FRACTION, num_expected: int = 0):
-        if limit < 0 or (isinstance(limit, float) and limit > 1):
-            raise InputError(
-                f"`max_quarantined` must be a count from 0 or a fraction from 0.0 to 1.0, got {limit!r}: "
-                "give for example 20 or 0.01"
-            )
+    def __init__(self, limit: Budget = DEFAULT_MAX_FRACTION, num_expected: int = 0):
         self.entries: list[Mapping[str, str]] = []
-        self._limit, self._num_expected = limit, num_expected
+        self._limit, self._num_expected = check_budget(limit), num_expected
         self._num_seen = 0
 
     def count(self, num_seen: int, quarantined: Iterable[Mapping[str, str]] = ()) -> None:

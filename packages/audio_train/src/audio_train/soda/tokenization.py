@@ -130,7 +130,7 @@ class Tokenization:
             yield (*words, *source, f"DATA/{self.produces[0]}")
             return
         codes = f"CODES/{self.corpus}"
-        yield ("audio-tokenize", "encode", "--corpus", self.corpus, "FILES", "--out", codes, *self.codec.words)
+        yield ("audio-tokenize", "encode", self.corpus, "--root", "FILES", "--out", codes, *self.codec.words)
         for corpus in self.produces:
             language = corpus.rpartition("/")[2]
             chosen = ("--language", language) if language in {*YODAS_LANGUAGES, *EMILIA_LANGUAGES} else ()
