@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
+
+from audio_tokenize import EncodedCorpus, load_codec
 
 pytestmark = pytest.mark.optimized
 
@@ -89,3 +92,33 @@ def test_transformers_round_trip(tmp_path: Path) -> None:
     assert difference is not None
     assert float(difference.group(1)) < 1e-4
     assert "weights after both ways: equal" in finished.stdout
+
+
+def test_own_codec(tmp_path: Path) -> None:
+    """The codes of a codec in a file are the means and peaks of its frames, and decode to those means."""
+    codec = str(EXAMPLES / "own_codec.py") + ":MeanAndLoudness"
+    codes, wav = tmp_path / "codes", tmp_path / "decoded.wav"
+    ramp = np.linspace(-1, 1, 16_000)
+    (tmp_path / "speech").mkdir()
+    soundfile.write(tmp_path / "speech" / "ramp.wav", ramp, 8_000, subtype="FLOAT")
+    (tmp_path / "speech" / "ramp.txt").write_text("a ramp")
+    tokenize = [sys.executable, "-m", "audio_tokenize"]
+    subprocess.run([*tokenize, "encode", tmp_path / "speech", "--codec", codec, "--out", codes], check=True)
+    subprocess.run([*tokenize, "decode", codes, "--out", wav], check=True)
+    samples, rate = soundfile.read(wav)
+    assert (len(samples), rate) == (16_000, 8_000)
+    means = ramp.reshape(-1, 80).mean(axis=1)
+    np.testing.assert_allclose(samples[::80], means, atol=1 / 64)
+    (utterance,) = EncodedCorpus.open(codes)
+    np.testing.assert_array_equal(utterance.codes[:, 0], np.clip((means + 1) * 32, 0, 63).astype(int))
+
+
+def test_own_codec_in_pieces_is_the_whole() -> None:
+    codec = load_codec(str(EXAMPLES / "own_codec.py") + ":MeanAndLoudness")
+    signal = np.random.default_rng(0).uniform(-1, 1, 1_001).astype(np.float32)
+    encoder, decoder = codec.encoder_stream(), codec.decoder_stream()
+    pieces = np.concatenate([encoder.push(signal[:333]), encoder.push(signal[333:]), encoder.finish()])
+    np.testing.assert_array_equal(pieces, codec.encode(signal))
+    sound = np.concatenate([decoder.push(pieces[:5]), decoder.push(pieces[5:]), decoder.finish()])
+    np.testing.assert_array_equal(sound, codec.decode(pieces))
+    assert len(sound) == 80 * codec.num_frames(len(signal))

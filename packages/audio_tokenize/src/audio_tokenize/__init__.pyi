@@ -1,4 +1,6 @@
 from .codecs import AbstractCodec as AbstractCodec
+from .codecs import AbstractDecoderStream as AbstractDecoderStream
+from .codecs import AbstractEncoderStream as AbstractEncoderStream
 from .codecs import CodecSpec as CodecSpec
 from .codecs import RegisteredCodec as RegisteredCodec
 from .codecs import load_codec as load_codec
