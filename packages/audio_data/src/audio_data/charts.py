@@ -290,14 +290,16 @@ def svg(
     return tag("svg", tag("title", title), content, attributes=attributes, viewBox=box, role="img")
 
 
-def legend(names: Sequence[str], element: str = "div") -> Markup:
-    """Make the legend of colours 0, 1, 2, ....
+def legend(names: Sequence[str], colours: Sequence[int] | None = None, element: str = "div") -> Markup:
+    """Make a legend.
 
     Args:
         names: What each colour stands for.
+        colours: The colours; None for 0, 1, 2, ....
         element: HTML element of the legend.
     """
-    entries = [tag("span", tag("i", class_=f"swatch {colour(index)}"), name) for index, name in enumerate(names)]
+    pairs = zip(names, colours or range(len(names)), strict=True)
+    entries = [tag("span", tag("i", class_=f"swatch {colour(index)}"), name) for name, index in pairs]
     return tag(element, entries, class_="legend")
 
 
