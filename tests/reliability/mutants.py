@@ -107,15 +107,20 @@ def core_modules() -> list[tuple[str, str]]:
 
 
 def changes(tree: ast.Module) -> list[Callable[[ast.Module], None]]:
-    """Every possible change, as a function of another copy of the tree; annotations are left alone."""
-    skipped = {id(inner) for node in ast.walk(tree) for part in _annotations(node) for inner in ast.walk(part)}
+    """Every possible change, as a function of another copy of the tree; annotations and dataclass options stay."""
+    skipped = {id(inner) for node in ast.walk(tree) for part in _unchanged(node) for inner in ast.walk(part)}
     nodes = enumerate(ast.walk(tree))
     return [_at(number, change) for number, node in nodes if id(node) not in skipped for change in _of_node(node)]
 
 
-def _annotations(node: ast.AST) -> list[ast.AST]:
+def _unchanged(node: ast.AST) -> list[ast.AST]:
+    """Parts of a node that computing does not read: annotations, and options such as `frozen` or `repr`."""
     found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
-    return [part for part in found if part is not None]
+    is_options = (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("dataclass", "field")
+    )
+    options = [word.value for word in node.keywords] if isinstance(node, ast.Call) and is_options else []
+    return [part for part in (*found, *options) if part is not None]
 
 
 def _at(number: int, change: Callable[[Any], None]) -> Callable[[ast.Module], None]:
