@@ -116,10 +116,8 @@ def changes(tree: ast.Module) -> list[Callable[[ast.Module], None]]:
 def _unchanged(node: ast.AST) -> list[ast.AST]:
     """Parts of a node that computing does not read: annotations, and options such as `frozen` or `repr`."""
     found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
-    is_options = (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("dataclass", "field")
-    )
-    options = [word.value for word in node.keywords] if isinstance(node, ast.Call) and is_options else []
+    keywords = node.keywords if isinstance(node, ast.Call) else []
+    options = [word.value for word in keywords if word.arg in ("frozen", "repr", "compare")]
     return [part for part in (*found, *options) if part is not None]
 
 
