@@ -1,10 +1,14 @@
 """From recordings to codes, and the training of the codec that makes them."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from audio_tokenize.cli.options import root_option
+
+T = TypeVar("T")
 
 _EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -131,8 +135,31 @@ def train_codec(audio: Path, out: Path, settings: tuple[str, ...]) -> None:
     from audio_data import check_output
     from audio_tokenize.codecs.embedded import training
     from audio_tokenize.codecs.embedded.weights import MARK
-    from audio_tokenize.settings import with_settings
 
     check_output(out, MARK)
     codec = training.train_codec(with_settings(training.CodecRecipe(), settings), audio, out)
     click.echo(f"{out}: codec {codec.codec_id}; encode with --codec {out}")
+
+
+def with_settings(recipe: T, settings: Sequence[str]) -> T:
+    """Return a copy of a dataclass value with some fields changed.
+
+    Args:
+        recipe: A value of strings, numbers or tuples of them.
+        settings: `NAME=VALUE` each; a value is text for a text field and JSON for any other.
+
+    Raises:
+        InputError: No such field, or a value of another type.
+    """
+    from audio_data import InputError, decode_json, from_json, to_json
+
+    fields: dict[str, Any] = to_json(recipe)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"`--set` must be NAME=VALUE, got {setting!r}")
+        try:
+            fields[name] = value if isinstance(fields.get(name), str) else decode_json(value)
+        except InputError:
+            fields[name] = value
+    return from_json(type(recipe), fields, "recipe")

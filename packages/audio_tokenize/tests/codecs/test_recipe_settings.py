@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from audio_data import InputError
-from audio_tokenize.settings import with_settings
+from audio_tokenize.cli.encode import with_settings
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ def test_values_take_the_type_of_their_field():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("step=3", "a name among name, steps, rate, speeds, got 'step=3'"),
-        ("steps", "`set` must be NAME=VALUE"),
-        ("steps=3.5", "`steps` must be of type int, as in steps=10, got '3.5'"),
-        ("steps=true", "`steps` must be of type int"),
-        ("speeds=1", "`speeds` must be of type tuple"),
-        ("rate=fast", "`rate` must be of type float, as in rate=0.5, got 'fast'"),
+        ("step=3", "`recipe` has no `step`; did you mean steps"),
+        ("steps", "`--set` must be NAME=VALUE, got 'steps'"),
+        ("steps=3.5", r"`recipe\.steps` takes a whole number, got 3\.5"),
+        ("steps=true", r"`recipe\.steps` takes a whole number, got True"),
+        ("speeds=1", r"`recipe\.speeds` takes a list, got 1"),
+        ("rate=fast", r"`recipe\.rate` takes a number, got 'fast'"),
     ],
 )
 def test_wrong_settings_are_refused(setting, message):
