@@ -19,8 +19,8 @@ import soundfile
 
 from audio_data import InputError
 from audio_tokenize.audio_files.sources import AudioBytes
+from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.entries import Entry, resolve_stream
-from audio_tokenize.corpora.utterance import Skipped
 from audio_tokenize.encoding.clips import Clip, Unreadable, read_ahead
 
 RATE_HZ = 16_000

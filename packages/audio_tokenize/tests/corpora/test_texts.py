@@ -13,9 +13,9 @@ import pytest
 
 from audio_data import InputError, storage_path
 from audio_tokenize.corpora.cards import card
+from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.text_files import TextDocument
 from audio_tokenize.corpora.texts import TextCorpus, open_text_corpus, read_text_documents
-from audio_tokenize.corpora.utterance import Skipped
 
 # A line separator inside a JSON string, as web text has it, and a character outside the basic plane.
 TEXTS = ["One.\nTwo lines.", "Zwei\u2028Zeilen \x85 \U0001f600", "", "a" * 5000]

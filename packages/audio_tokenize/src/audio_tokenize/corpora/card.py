@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from audio_data import download_command
-from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE
+from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE
 
 NOT_PINNED = "not pinned; the newest is read"
 _SPLIT = re.compile(r"(?:^|[/._-])(train|validated|dev|validation|test)(?=[/._-])")

@@ -12,6 +12,7 @@ from typing import Any
 
 from audio_data import InputError
 from audio_tokenize.audio_files.contents import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped, Utterance
 from audio_tokenize.corpora.memory import Corpus
 from audio_tokenize.corpora.record_rules import (
     MAX_AUDIO_BYTES,
@@ -21,7 +22,6 @@ from audio_tokenize.corpora.record_rules import (
     value_problem,
 )
 from audio_tokenize.corpora.transcripts import TranscriptRule
-from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped, Utterance
 from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioBytes, AudioInfo, AudioSource, audio_info
 
 OWN_LICENCE = "unknown"

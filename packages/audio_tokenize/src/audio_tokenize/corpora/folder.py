@@ -8,9 +8,9 @@ from itertools import chain
 from pathlib import Path
 
 from audio_data import InputError
+from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
 from audio_tokenize.corpora.textfile import read_text
-from audio_tokenize.corpora.utterance import UNKNOWN_SPEAKER, Skipped
 
 _TRANSCRIPT = ".txt"
 

@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audio_data import InputError
+from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
 from audio_tokenize.corpora.record_rules import claimed_id, parse_json_object
 from audio_tokenize.corpora.textfile import numbered_lines
 from audio_tokenize.corpora.times import TIME_KEYS, Span, span_of
-from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "audio": (

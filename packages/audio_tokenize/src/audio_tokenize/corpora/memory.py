@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audio_data import InputError
-from audio_tokenize.corpora.source import AbstractCorpus, CorpusShard
-from audio_tokenize.corpora.utterance import Skipped, Utterance
+from audio_tokenize.corpora.corpus import AbstractCorpus, CorpusShard, Skipped, Utterance
 from audio_tokenize.waveform import AudioSource
 
 UTTERANCES_PER_SHARD = 256

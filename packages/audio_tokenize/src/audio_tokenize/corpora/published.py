@@ -10,12 +10,11 @@ from pathlib import Path
 
 from audio_data import InputError, StoragePath, disk_errors, fetch, storage_path
 from audio_tokenize.corpora.card import CorpusCard
+from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, AbstractCorpus, CorpusShard, Skipped, Utterance
 from audio_tokenize.corpora.entries import resolve_stream
 from audio_tokenize.corpora.hub import fetch_from_hub, hub_files, is_hub_location
 from audio_tokenize.corpora.readers.base import PublishedFile, Reader, ShardFiles
-from audio_tokenize.corpora.source import AbstractCorpus, CorpusShard
 from audio_tokenize.corpora.transcripts import transcript_rule
-from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, Skipped, Utterance
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._/-]")
 # What the rule was called when the first folders of codes were begun.

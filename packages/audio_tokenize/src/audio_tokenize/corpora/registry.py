@@ -8,13 +8,13 @@ from typing import Literal, overload
 from audio_data import InputError, StoragePath, disk_errors, nearest, storage_path
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.cards import CARDS
+from audio_tokenize.corpora.corpus import AbstractCorpus
 from audio_tokenize.corpora.entries import OWN_LICENCE, assemble
 from audio_tokenize.corpora.folder import read_folder
 from audio_tokenize.corpora.manifest import read_manifest
 from audio_tokenize.corpora.memory import Corpus
 from audio_tokenize.corpora.published import PublishedCorpus
 from audio_tokenize.corpora.record_rules import printable
-from audio_tokenize.corpora.source import AbstractCorpus
 from audio_tokenize.corpora.table import read_table
 from audio_tokenize.corpora.transcripts import transcript_rule
 

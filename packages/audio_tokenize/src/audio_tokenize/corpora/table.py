@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audio_data import InputError
+from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
 from audio_tokenize.corpora.manifest import KEYS, find_audio, record_entry, without_suffix
 from audio_tokenize.corpora.textfile import Line, numbered_lines
-from audio_tokenize.corpora.utterance import Skipped
 
 _SEPARATORS = "|", "\t", ",", ";"
 # In files separated by these a quotation mark is part of the text.

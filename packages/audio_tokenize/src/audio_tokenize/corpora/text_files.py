@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audio_data import InputError, column_chunks, file_errors, rows_at_once
+from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.parquet_cells import cell, require_size
 from audio_tokenize.corpora.record_rules import (
     MAX_DOCUMENT_BYTES,
@@ -25,7 +26,6 @@ from audio_tokenize.corpora.record_rules import (
     text_problem,
 )
 from audio_tokenize.corpora.textfile import decode_text
-from audio_tokenize.corpora.utterance import Skipped
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 # pyarrow reads ahead in blocks of this size; lines are cut out of them here.

@@ -16,10 +16,9 @@ from pathlib import Path, PurePosixPath
 from audio_data import InputError, StoragePath, disk_errors, fetch, nearest, storage_path
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.cards import CARDS
+from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, CorpusShard, Skipped
 from audio_tokenize.corpora.record_rules import printable
-from audio_tokenize.corpora.source import CorpusShard
 from audio_tokenize.corpora.text_files import TextDocument, TextFields, is_text_file, read_text_file
-from audio_tokenize.corpora.utterance import UNDETERMINED_LANGUAGE, Skipped
 
 OWN_LICENCE = "unknown"
 

@@ -194,8 +194,8 @@ def _from_text(path: StoragePath, index: int) -> Excerpt:
 
 
 def _from_rows(path: StoragePath, index: int) -> Excerpt:
+    from audio_tokenize.corpora.corpus import Skipped
     from audio_tokenize.corpora.texts import read_text_documents
-    from audio_tokenize.corpora.utterance import Skipped
 
     number = -1
     for number, document in enumerate(read_text_documents(path)):

@@ -21,8 +21,7 @@ import safetensors.numpy
 from jaxtyping import Int32, Integer
 
 from audio_data import InputError, StoragePath, file_errors, read_bytes, write_bytes
-from audio_tokenize.vocabularies.merge_learning import MergeTable, learn_pairs
-from audio_tokenize.vocabularies.symbol_chain import SymbolChain, pair_key
+from audio_tokenize.vocabularies.merge_learning import MergeTable, SymbolChain, learn_pairs, pair_key
 
 _MAX_CODES = 2**24
 Codes = Integer[np.ndarray, "frames codebooks"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.entries import Entry
 from audio_tokenize.corpora.times import number
-from audio_tokenize.corpora.utterance import Skipped
 
 # Longest first, so that the whole of a double suffix goes.
 _SUFFIXES = (".tar.gz", ".jsonl.gz", ".trans.txt", ".parquet", ".tar", ".tgz", ".json", ".tsv")

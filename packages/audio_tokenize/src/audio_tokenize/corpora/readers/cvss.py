@@ -4,10 +4,10 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from audio_data import InputError
+from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import Entry
 from audio_tokenize.corpora.readers.base import PublishedFile, ShardFiles, stem
 from audio_tokenize.corpora.textfile import numbered_lines
-from audio_tokenize.corpora.utterance import UNKNOWN_SPEAKER, Skipped
 
 SOURCES = "validated.tsv"
 # Common Voice names two languages with their region, CVSS without.
