@@ -57,10 +57,10 @@ class ToyCodec(AbstractCodec):
         return np.concatenate([0.3 * np.sin(2 * np.pi * 100 * (1 + c) * time) for c in codes[:, 0]]).astype(np.float32)
 
 
-class EchoJudge:
-    """A transcriber that hears nothing but the length of a clip, in frames."""
+class EchoTranscriber:
+    """A transcriber that returns nothing but the length of a clip, in frames."""
 
-    judge_id = "echo:1"
+    model_id = "echo:1"
     language = "en"
 
     def transcribe(self, clips, sample_rate_hz):
@@ -105,17 +105,17 @@ def write_dataset(path, vocabulary, text, transcripts, *, orders=("audio_first",
     codec = {"name": "toy", "id": "toy-codec"}
     with DatasetWriter(path, corpus=path.name, vocabulary=vocabulary, provenance={}, codec=codec) as writer:
         for index, transcript in enumerate(transcripts):
-            spoken = [make_segment(rng, text, transcript) for _ in range(segments)]
+            made = [make_segment(rng, text, transcript) for _ in range(segments)]
             for order in orders:
                 metadata = {
                     "id": f"{path.name}-{index}-{order}",
                     "base_id": f"{path.name}-{index}",
                     "text": transcript,
                     "speaker": speaker,
-                    "seconds": sum(len(segment.codes) for segment in spoken) / 12.5,
+                    "seconds": sum(len(segment.codes) for segment in made) / 12.5,
                     "layout": order,
                 }
-                writer.write(Document(layout(order).build(spoken, vocabulary), None, metadata))
+                writer.write(Document(layout(order).build(made, vocabulary), None, metadata))
 
 
 @pytest.fixture(scope="session")
@@ -177,9 +177,9 @@ def test_sets(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def evaluation(tmp_path_factory, export, data):
-    """An evaluation of the toy model by all tasks, with a judge that hears lengths."""
+    """An evaluation of the toy model by all tasks, with a transcriber of lengths."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("audio_eval.tasks.base.load_codec", lambda name: ToyCodec())
-        patch.setattr("audio_eval.run.find_judge", lambda name: EchoJudge())
+        patch.setattr("audio_eval.run.find_transcriber", lambda name: EchoTranscriber())
         tasks = make_tasks(["nll", "asr", "tts"], {"tts.num_items": "5", "asr.batch_size": "16", "tts.batch_size": "8"})
         return evaluate(export, data, ["heldout", "voice"], tasks, tmp_path_factory.mktemp("evaluation"))

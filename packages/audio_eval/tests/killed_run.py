@@ -40,7 +40,7 @@ def main(export, data, out, task, records):
 
     audio_eval.journal.Journal.record = counted
     audio_eval.tasks.base.load_codec = lambda name: conftest.ToyCodec()
-    audio_eval.run.find_judge = lambda name: conftest.EchoJudge()
+    audio_eval.run.find_transcriber = lambda name: conftest.EchoTranscriber()
     evaluate(export, data, ["heldout"], make_tasks([task], SETTINGS[task]), out)
 
 

@@ -72,5 +72,5 @@ def test_a_published_model_has_the_vocabulary_of_its_size(tmp_path, size, monkey
 def test_a_published_model_of_another_size_says_what_it_lacks(tmp_path, model):
     save_model(tmp_path, model)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(InputError, match=r"144,644 or 168,059 ids as the study's models, got \d+ ids"):
+    with pytest.raises(InputError, match=r"144,644 or 168,059 ids as the published SODA models, got \d+ ids"):
         load_checkpoint(tmp_path)

@@ -22,7 +22,7 @@ def test_help_needs_no_accelerator_library():
 
 
 def test_run_then_report_then_compare(export, data, tmp_path):
-    arguments = ("run", export, "--data", data, "--heldout", "voice", "--tasks", "nll", "--judge", "none")
+    arguments = ("run", export, "--data", data, "--heldout", "voice", "--tasks", "nll", "--transcriber", "none")
     ran = invoke(*arguments, "--out", tmp_path / "a", "--json")
     assert ran.exit_code == 0, ran.output
     summary = json.loads(ran.stdout)["summary"]["voice"]
@@ -48,7 +48,7 @@ def test_run_then_report_then_compare(export, data, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(export, data, tmp_path, change, message):
-    arguments = ("run", export, "--data", data, "--heldout", "voice", "--tasks", "nll", "--judge", "none")
+    arguments = ("run", export, "--data", data, "--heldout", "voice", "--tasks", "nll", "--transcriber", "none")
     failed = invoke(*arguments, "--out", tmp_path, *change)
     assert failed.exit_code == 2
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("Error")]
@@ -59,20 +59,20 @@ def test_a_mistake_is_one_line_and_exit_code_2(export, data, tmp_path, change, m
 @pytest.mark.parametrize(
     ("option", "name", "lacking", "way"),
     [
-        ("judge", "whisper:tiny.en", "faster_whisper", "pip install 'audio-eval[whisper]'"),
-        ("judge", "whisper:no/such/size", None, "give a local folder or a hub id"),
-        ("judge", "whisper:.", None, "give a Whisper folder in CTranslate2 format"),
-        ("speaker-judge", "wavlm", "torch", "pip install torch transformers"),
-        ("speaker-judge", "wavlm:.", None, "give a folder of a WavLMForXVector"),
+        ("transcriber", "whisper:tiny.en", "faster_whisper", "pip install 'audio-eval[whisper]'"),
+        ("transcriber", "whisper:no/such/size", None, "give a local folder or a hub id"),
+        ("transcriber", "whisper:.", None, "give a Whisper folder in CTranslate2 format"),
+        ("speaker-encoder", "wavlm", "torch", "pip install torch transformers"),
+        ("speaker-encoder", "wavlm:.", None, "give a folder of a WavLMForXVector"),
     ],
 )
-def test_a_judge_that_was_asked_for_and_is_not_there_ends_it_before_the_work(
+def test_a_model_that_was_asked_for_and_is_not_there_ends_it_before_the_work(
     export, data, test_sets, tmp_path, monkeypatch, task, option, name, lacking, way
 ):
     if lacking:
         monkeypatch.setitem(sys.modules, lacking, None)
-    elif importlib.util.find_spec("faster_whisper" if option == "judge" else "transformers") is None:
-        pytest.skip("needs the package of the judge")
+    elif importlib.util.find_spec("faster_whisper" if option == "transcriber" else "transformers") is None:
+        pytest.skip("needs the package of the model")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     where = ("--data", data, "--heldout", "voice", "--test-sets", test_sets)
@@ -101,8 +101,8 @@ def test_a_folder_without_a_model_is_named(tmp_path, data):
 def test_twins_are_written_and_measured(export, tmp_path, toy_codec):
     written = invoke("testset", "swuggy", tmp_path / "sets", "--items", 3)
     assert written.exit_code == 0, written.output
-    arguments = ("run", export, "--tasks", "swuggy,twuggy", "--test-sets", tmp_path / "sets", "--judge", "none")
-    ran = invoke(*arguments, "--compat", "study", "--limit", 2, "--out", tmp_path / "out", "--json")
+    arguments = ("run", export, "--tasks", "swuggy,twuggy", "--test-sets", tmp_path / "sets", "--transcriber", "none")
+    ran = invoke(*arguments, "--compat", "soda", "--limit", 2, "--out", tmp_path / "out", "--json")
     assert ran.exit_code == 0, ran.output
     summary = json.loads(ran.stdout)["summary"]
     assert summary["swuggy"]["swuggy_accuracy"]["num_items"] == summary["twuggy"]["twuggy_accuracy"]["num_items"] == 2

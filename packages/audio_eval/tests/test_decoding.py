@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from audio_eval import decoding, evaluate, make_tasks
-from audio_eval.decoding import continue_in_room, continue_prompts, fitting_length
+from audio_eval.decoding import continue_prompts, fitting_length, generate_within_context
 from audio_eval.grammars import audio_automaton
 from audio_eval.journal import Journal
 from audio_model import Sampling
@@ -45,22 +45,22 @@ def test_draws_belong_to_the_seed_and_the_key(model, vocabulary, prompts):
 
 
 def test_a_length_is_what_is_wanted_or_what_fits_in_steps():
-    lengths = [fitting_length(room, 3, least=4, most=30) for room in (91, 90, 75, 40, 39, 36, 13, 12, 0, -5)]
+    lengths = [fitting_length(room, 3, min_units=4, max_units=30) for room in (91, 90, 75, 40, 39, 36, 13, 12, 0, -5)]
     assert lengths == [30, 24, 24, 12, 12, 4, 4, 0, 0, 0]
 
 
-def in_room(model, vocabulary, prompts, *, most, journal=None):
+def in_room(model, vocabulary, prompts, *, max_units, journal=None):
     def grammar(frames):
         return audio_automaton(vocabulary, min_frames=frames, max_frames=frames, vocab_size=model.config.vocab_size)
 
-    found = continue_in_room(
+    found = generate_within_context(
         model,
         list(prompts.values()),
         list(prompts),
         automaton=grammar,
         unit=3,
-        least=2,
-        most=most,
+        min_units=2,
+        max_units=max_units,
         stop_id=vocabulary.audio_end,
         sampling=Sampling(temperature=1.0),
         batch_size=2,
@@ -78,14 +78,14 @@ def test_each_prompt_has_the_room_that_it_leaves(model, vocabulary, capsys):
     sizes = {"short": 100, "long": 200, "longer": 245, "longest": 252}
     prompts = {key: rng.integers(0, vocabulary.size, size).astype(np.int32) for key, size in sizes.items()}
     journal = Journal()
-    found = in_room(model, vocabulary, prompts, most=20, journal=journal)
+    found = in_room(model, vocabulary, prompts, max_units=20, journal=journal)
     assert {key: length for key, (_, length) in found.items()} == {"short": 20, "long": 12, "longer": 2, "longest": 0}
     for tokens, length in found.values():
         assert (tokens is None) if length == 0 else (len(tokens) == 3 * length)
     assert "test: 1 of 1 prompts leave no room in the context of 256, and get no answer" in capsys.readouterr().err
     # Alone, and from the journal, a prompt is continued with the same.
-    assert in_room(model, vocabulary, {"long": prompts["long"]}, most=20)["long"] == found["long"]
-    assert in_room(model, vocabulary, prompts, most=20, journal=journal) == found
+    assert in_room(model, vocabulary, {"long": prompts["long"]}, max_units=20)["long"] == found["long"]
+    assert in_room(model, vocabulary, prompts, max_units=20, journal=journal) == found
 
 
 def test_what_the_journal_knows_is_not_continued_again(model, vocabulary, prompts, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_what_the_journal_knows_is_not_continued_again(model, vocabulary, prompt
 def test_a_limit_changes_no_items_speech(export, data, tmp_path, toy_codec):
     small = {"tts.batch_size": "2", "tts.num_items": "12"}
     few, many = (
-        evaluate(export, data, ["heldout"], make_tasks(["tts"], small), tmp_path / str(n), judge="none", limit=n)
+        evaluate(export, data, ["heldout"], make_tasks(["tts"], small), tmp_path / str(n), transcriber="none", limit=n)
         for n in (3, 8)
     )
     assert few.result("tts").settings["max_frames"] == many.result("tts").settings["max_frames"]

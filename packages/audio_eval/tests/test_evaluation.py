@@ -1,10 +1,23 @@
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from audio_data import InputError
-from audio_eval import Item, TaskResult, evaluate, make_tasks, read_evaluation
+from audio_eval import (
+    Evaluation,
+    Item,
+    Measure,
+    TaskResult,
+    compare,
+    evaluate,
+    make_report,
+    make_tasks,
+    read_evaluation,
+    score_items,
+)
 from audio_eval.evaluation import fingerprint, write_evaluation
 
 
@@ -17,7 +30,7 @@ def copy(evaluation, tmp_path):
 def test_another_version_of_the_format_is_refused(copy):
     content = json.loads((copy / "evaluation.json").read_text())
     (copy / "evaluation.json").write_text(json.dumps({**content, "schema_version": 0}))
-    with pytest.raises(InputError, match="must have schema version 2, got 0"):
+    with pytest.raises(InputError, match="must have schema version 3, got 0"):
         read_evaluation(copy)
 
 
@@ -35,18 +48,18 @@ def test_items_of_another_program_are_not_replaced(export, data, tmp_path):
     (tmp_path / "items").mkdir()
     (tmp_path / "items" / "nll.jsonl").write_text("mine")
     with pytest.raises(InputError, match=r"nll.jsonl` exists, but `.*` holds no `evaluation.json`, .*: move that file"):
-        evaluate(export, data, ["voice"], make_tasks(["nll"]), tmp_path, judge="none")
+        evaluate(export, data, ["voice"], make_tasks(["nll"]), tmp_path, transcriber="none")
     assert (tmp_path / "items" / "nll.jsonl").read_text() == "mine"
     assert not (tmp_path / "evaluation.json").exists()
 
 
 def test_a_kill_between_items_and_summary_costs_that_task_alone(export, data, tmp_path, capfd):
     arguments = (export, data, ["voice"], make_tasks(["nll"]), tmp_path)
-    first = evaluate(*arguments, judge="none", limit=2)
+    first = evaluate(*arguments, transcriber="none", limit=2)
     other = TaskResult("asr", "f", {"normalizer": "marks"}, 0.5, (), (Item("a", "voice", {"wer": (1.0, 2.0)}, {}),))
     write_evaluation(replace(first, results=(*first.results, other)))
     (tmp_path / "items" / "nll.jsonl").write_text("{}\n")
-    again = evaluate(*arguments, judge="none", limit=2)
+    again = evaluate(*arguments, transcriber="none", limit=2)
     assert [line for line in capfd.readouterr().err.splitlines() if "anew" in line] == [
         f"starting task nll anew: `{tmp_path}/items/nll.jsonl` must be as `evaluation.json` was made from, got other "
         "content; run the evaluation again"
@@ -58,7 +71,7 @@ def test_a_kill_between_items_and_summary_costs_that_task_alone(export, data, tm
 def test_a_summary_that_is_not_one_of_ours_is_not_overwritten(export, data, tmp_path):
     (tmp_path / "evaluation.json").write_text('{"mine": 1}')
     with pytest.raises(InputError, match="move it away"):
-        evaluate(export, data, ["voice"], make_tasks(["nll"]), tmp_path, judge="none", limit=2)
+        evaluate(export, data, ["voice"], make_tasks(["nll"]), tmp_path, transcriber="none", limit=2)
     assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
     assert (tmp_path / "evaluation.json").read_text() == '{"mine": 1}'
 
@@ -68,6 +81,35 @@ def test_the_first_version_of_the_format_still_opens(copy, evaluation):
     del content["sha256"]
     (copy / "evaluation.json").write_text(json.dumps({**content, "schema_version": 1}))
     assert read_evaluation(copy) == replace(evaluation, folder=copy)
+
+
+def test_an_evaluation_with_the_names_of_version_2_opens_and_compares(evaluation, tmp_path):
+    measure = Measure("librispeech_wer.soda", "errors/word", "lower", ("wer.soda",))
+    detail = {"reference": "a red cat", "answer": "a cat"}
+    items = tuple(Item(f"u{i}", "librispeech", {"wer.soda": (float(i), 3.0)}, detail) for i in range(3))
+    settings = {"compat": "soda", "normalizer": "soda", "transcriber": "whisper", "speaker_encoder": None}
+    scores = tuple(score_items("librispeech", "librispeech", [measure], items))
+    new = Evaluation(
+        tmp_path / "new", evaluation.provenance, (TaskResult("librispeech", "f" * 64, settings, 1.0, scores, items),)
+    )
+    write_evaluation(new)
+    old = shutil.copytree(tmp_path / "new", tmp_path / "old")
+    lines = (old / "items" / "librispeech.jsonl").read_text().replace("wer.soda", "wer.study")
+    (old / "items" / "librispeech.jsonl").write_text(lines)
+    summary = (old / "evaluation.json").read_text()
+    for now, then in (("transcriber", "judge"), ("speaker_encoder", "speaker_judge"), ("soda", "study")):
+        summary = summary.replace(f'"{now}"', f'"{then}"').replace(f"wer.{now}", f"wer.{then}")
+    content = {**json.loads(summary), "schema_version": 2}
+    del content["sha256"]
+    content["tasks"]["librispeech"]["items_sha256"] = hashlib.sha256(lines.encode()).hexdigest()
+    assert content["provenance"]["judge"]
+    assert content["tasks"]["librispeech"]["scores"][0]["terms"] == ["wer.study"]
+    (old / "evaluation.json").write_text(json.dumps({**content, "sha256": fingerprint(content)}))
+    opened = read_evaluation(old)
+    assert opened == replace(new, folder=old)
+    (comparison,) = compare(opened, new)
+    assert (comparison.measure.name, comparison.difference.value) == ("librispeech_wer.soda", 0)
+    make_report(old, tmp_path / "old.html")
 
 
 def test_a_number_that_is_not_finite_is_never_written(evaluation, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio_eval.metrics import word_errors
-from audio_eval.normalizers import NORMALIZERS, spell_cardinal, spell_ordinal, spoken_digits, spoken_english, study
+from audio_eval.normalizers import NORMALIZERS, soda, spell_cardinal, spell_ordinal, spoken_digits, spoken_english
 from audio_eval.whisper_normalizer import numbers, whisper_english
 
 # Written by whisper_normalizer, as it says.
@@ -112,7 +112,7 @@ def test_negative_number_is_refused():
 
 
 def test_study_keeps_digits_and_joins_hyphenated_words():
-    assert study("It's a well-known colour, Mr. Smith: 32") == "its a wellknown colour mr smith 32"
+    assert soda("It's a well-known colour, Mr. Smith: 32") == "its a wellknown colour mr smith 32"
 
 
 # Whisper's own is not idempotent: what signs like an ellipsis decompose to is normalised the second time.

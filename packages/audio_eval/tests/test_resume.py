@@ -32,21 +32,21 @@ def killed(export, data, out, task, records):
 
 
 @pytest.fixture
-def same_judge(monkeypatch):
-    class Judge:
-        judge_id = "echo:1"
+def same_transcriber(monkeypatch):
+    class Echo:
+        model_id = "echo:1"
         language = "en"
 
         def transcribe(self, clips, sample_rate_hz):
             return [f"the red cat is in room {len(clip) // 1_920}" for clip in clips]
 
-    monkeypatch.setattr("audio_eval.run.find_judge", lambda name: Judge())
+    monkeypatch.setattr("audio_eval.run.find_transcriber", lambda name: Echo())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "records"), [("nll", 5), ("asr", 2), ("asr", 5), ("tts", 1), ("tts", 2)])
 def test_a_killed_run_ends_as_one_that_was_not(
-    export, data, tmp_path, toy_codec, same_judge, monkeypatch, task, records
+    export, data, tmp_path, toy_codec, same_transcriber, monkeypatch, task, records
 ):
     arguments = (export, data, ["heldout"], make_tasks([task], SETTINGS[task]))
     whole = evaluate(*arguments, tmp_path / "whole").result(task)
@@ -80,7 +80,7 @@ def test_a_killed_run_ends_as_one_that_was_not(
 @pytest.mark.slow
 def test_of_two_runs_in_one_folder_no_result_is_lost(export, data, test_sets, tmp_path):
     code = "import sys; from audio_eval.cli import main; main(sys.argv[1:])"
-    shared = [str(export), "--judge", "none", "--speaker-judge", "none", "--out", str(tmp_path / "out")]
+    shared = [str(export), "--transcriber", "none", "--speaker-encoder", "none", "--out", str(tmp_path / "out")]
     tasks = {
         "nll": ["--data", str(data), "--heldout", "heldout"],
         "twuggy": ["--data", str(data), "--heldout", "heldout", "--test-sets", str(test_sets)],

@@ -58,7 +58,7 @@ def test_recognition_scores_follow_from_its_transcripts(evaluation):
     assert evaluation.result("asr").settings["max_tokens"] >= 1.25 * 6
 
 
-def test_speech_is_saved_and_judged(evaluation):
+def test_speech_is_saved_and_transcribed(evaluation):
     result = evaluation.result("tts")
     assert len(result.items) == 5
     for item in result.items:
@@ -77,40 +77,40 @@ def test_speech_is_saved_and_judged(evaluation):
 
 def test_finished_tasks_are_not_run_again(evaluation, export, data, monkeypatch, tmp_path):
     tasks = make_tasks(["nll"])
-    first = evaluate(export, data, ["heldout"], tasks, tmp_path, judge="none", limit=3)
+    first = evaluate(export, data, ["heldout"], tasks, tmp_path, transcriber="none", limit=3)
     monkeypatch.setattr("audio_eval.tasks.nll.scored_documents", None)
     assert (
-        evaluate(export, data, ["heldout"], tasks, tmp_path, judge="none", limit=3).results[0].scores
+        evaluate(export, data, ["heldout"], tasks, tmp_path, transcriber="none", limit=3).results[0].scores
         == first.results[0].scores
     )
     with pytest.raises(TypeError):
-        evaluate(export, data, ["heldout"], tasks, tmp_path, judge="none", limit=4)
+        evaluate(export, data, ["heldout"], tasks, tmp_path, transcriber="none", limit=4)
 
 
 def test_other_tasks_stay_in_the_folder_as_long_as_model_and_data_do(export, data, tmp_path, toy_codec):
     few = {"asr.batch_size": "2", "asr.controls": "false"}
-    evaluate(export, data, ["voice"], make_tasks(["nll"]), tmp_path, judge="none", limit=2)
-    both = evaluate(export, data, ["voice"], make_tasks(["asr"], few), tmp_path, judge="none", limit=2)
+    evaluate(export, data, ["voice"], make_tasks(["nll"]), tmp_path, transcriber="none", limit=2)
+    both = evaluate(export, data, ["voice"], make_tasks(["asr"], few), tmp_path, transcriber="none", limit=2)
     assert [result.task for result in both.results] == ["nll", "asr"]
-    other = evaluate(export, data, ["heldout"], make_tasks(["nll"]), tmp_path, judge="none", limit=2)
+    other = evaluate(export, data, ["heldout"], make_tasks(["nll"]), tmp_path, transcriber="none", limit=2)
     assert [result.task for result in other.results] == ["nll"]
 
 
-def test_without_a_judge_the_error_rate_is_missing_with_the_way_to_get_it(export, data, tmp_path, toy_codec):
+def test_without_a_transcriber_the_error_rate_is_missing_with_the_way_to_get_it(export, data, tmp_path, toy_codec):
     tasks = make_tasks(
         ["tts"], {"tts.num_items": "2", "tts.max_frames": "3", "tts.min_frames": "3", "tts.batch_size": "2"}
     )
-    evaluation = evaluate(export, data, ["voice"], tasks, tmp_path, judge="none")
+    evaluation = evaluate(export, data, ["voice"], tasks, tmp_path, transcriber="none")
     summary = evaluation.summary()["voice"]
     assert summary["tts_wer"]["value"] is None
-    assert "--judge none" in summary["tts_wer"]["reason"]
+    assert "--transcriber none" in summary["tts_wer"]["reason"]
     assert summary["tts_length_ratio"]["num_items"] == 2
     json.dumps(summary, allow_nan=False)
 
 
 def test_a_single_text_has_no_control_and_says_so(export, data, tmp_path, toy_codec):
     tasks = make_tasks(["asr"], {"asr.batch_size": "2"})
-    summary = evaluate(export, data, ["one"], tasks, tmp_path, judge="none").summary()["one"]
+    summary = evaluate(export, data, ["one"], tasks, tmp_path, transcriber="none").summary()["one"]
     assert summary["asr_wer_other_utterance"]["value"] is None
     assert "all 1 utterances have the same text" in summary["asr_wer_gain_over_other_utterance"]["reason"]
     assert summary["asr_wer_untrained"]["num_items"] == 1
@@ -124,7 +124,7 @@ def test_what_does_not_fit_the_context_is_wrong_or_missing_but_never_skipped(
     short = replace(loaded, model=replace(loaded.model, config=config))
     monkeypatch.setattr("audio_eval.run.load_checkpoint", lambda path: short)
     tasks = make_tasks(["nll", "asr", "tts"])
-    evaluation = evaluate(export, data, ["voice"], tasks, tmp_path, judge="none", limit=2)
+    evaluation = evaluate(export, data, ["voice"], tasks, tmp_path, transcriber="none", limit=2)
     summary = evaluation.summary()["voice"]
     assert "context of 20 tokens" in summary["text_nll_heard_over_unheard"]["reason"]
     assert evaluation.result("nll").settings["num_too_long"] == 2
@@ -145,11 +145,11 @@ def test_comparison_with_itself_is_undecided(evaluation):
         ({"heldout": ["nowhere"]}, "which are heldout, one, talks, voice, got 'nowhere'"),
         ({"heldout": []}, "must name at least one data set"),
         ({"limit": 0}, "`limit` must be at least 1, got 0"),
-        ({"judge": "parrot"}, "`judge` must be auto, embedded, none or whisper:MODEL, got 'parrot'"),
+        ({"transcriber": "parrot"}, "`transcriber` must be auto, embedded, none or whisper:MODEL, got 'parrot'"),
     ],
 )
 def test_mistakes_are_named(export, data, tmp_path, change, message):
-    arguments = {"heldout": ["voice"], "judge": "none", **change}
+    arguments = {"heldout": ["voice"], "transcriber": "none", **change}
     with pytest.raises(InputError, match=message):
         evaluate(export, data, tasks=make_tasks(["nll"]), out=tmp_path, **arguments)
 
@@ -173,20 +173,20 @@ def test_a_wrong_setting_of_the_last_task_is_named_before_the_first_runs(
     monkeypatch.setattr("audio_eval.tasks.nll.scored_documents", None)
     tasks = make_tasks(["nll", setting.partition(".")[0]], {setting: "nothing"}, test_sets=test_sets)
     with pytest.raises(InputError, match=rf"`{setting}`.* must be one of .*'nothing'"):
-        evaluate(export, data, ["voice"], tasks, tmp_path, judge="none", speaker_judge="none")
+        evaluate(export, data, ["voice"], tasks, tmp_path, transcriber="none", speaker_encoder="none")
 
 
 def test_an_unwritable_folder_is_named_before_any_work(export, data, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cannot write .*choose another folder"):
-        evaluate(export, data, ["voice"], [], tmp_path / "file" / "out", judge="none")
+        evaluate(export, data, ["voice"], [], tmp_path / "file" / "out", transcriber="none")
 
 
 def test_a_folder_has_one_evaluation_at_a_time(export, data, tmp_path):
     with sole_writer(tmp_path), pytest.raises(InputError, match="another process is writing in"):
-        evaluate(export, data, ["voice"], [], tmp_path, judge="none")
+        evaluate(export, data, ["voice"], [], tmp_path, transcriber="none")
     assert list(tmp_path.iterdir()) == []
-    evaluate(export, data, ["voice"], [], tmp_path, judge="none")
+    evaluate(export, data, ["voice"], [], tmp_path, transcriber="none")
     assert [file.name for file in tmp_path.iterdir() if file.name != "items"] == ["evaluation.json"]
 
 

@@ -17,7 +17,7 @@ FOLDER = Path(os.environ.get("QUICKSTART", "quickstart"))
 @pytest.mark.skipif(not (FOLDER / "run" / "export").is_dir(), reason=f"`{FOLDER}` holds no run: audio-train quickstart")
 def test_the_right_audio_saves_errors_and_nats_beyond_doubt(tmp_path):
     tasks = make_tasks(["nll", "asr"], {"asr.num_kept_audio": "0"})
-    evaluation = evaluate(FOLDER / "run", FOLDER / "data", ["heldout"], tasks, tmp_path, judge="none", limit=60)
+    evaluation = evaluate(FOLDER / "run", FOLDER / "data", ["heldout"], tasks, tmp_path, transcriber="none", limit=60)
     scores = evaluation.summary()["heldout"]
     saved = scores["asr_wer_gain_over_other_utterance"]
     assert saved["num_items"] == 60

@@ -24,7 +24,7 @@ _CHINESE = re.compile(
 
 
 def tokenize_13a(text: str) -> list[str]:
-    """Splits text as mteval-v13a does, sacrebleu's default.
+    """Split text as mteval-v13a does, sacrebleu's default.
 
     >>> tokenize_13a("It costs 1,000.50 dollars, right?")
     ['It', 'costs', '1,000.50', 'dollars', ',', 'right', '?']
@@ -36,7 +36,7 @@ def tokenize_13a(text: str) -> list[str]:
 
 
 def tokenize_zh(text: str) -> list[str]:
-    """Splits Chinese characters from each other and the rest at punctuation, as sacrebleu's `zh` does.
+    """Split Chinese characters from each other and the rest at punctuation, as sacrebleu's `zh` does.
 
     Kana are no Chinese characters: use `char` for Japanese.
 
@@ -54,7 +54,7 @@ def _separate(text: str) -> list[str]:
 
 
 def tokenize_char(text: str) -> list[str]:
-    """Splits text into its characters, spaces left out."""
+    """Split text into its characters, spaces left out."""
     return [character for character in text if not character.isspace()]
 
 
@@ -66,11 +66,11 @@ TOKENIZERS: Mapping[str, Callable[[str], list[str]]] = {
 
 
 def bleu_counts(reference: str, hypothesis: str, tokenizer: str = "13a") -> list[float]:
-    """Counts what BLEU needs of one pair.
+    """Count the matches of BLEU in one pair.
 
     Args:
         reference: The one reference.
-        hypothesis: What is judged.
+        hypothesis: Text to score.
         tokenizer: Key of `TOKENIZERS`.
 
     Returns:
@@ -89,7 +89,7 @@ def _n_grams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
 
 
 def bleu(sums: Float[np.ndarray, "... columns"]) -> Float[np.ndarray, "..."]:
-    """Maps sums of `bleu_counts` to BLEU, 0 to 100.
+    """Map sums of `bleu_counts` to BLEU, 0 to 100.
 
     An order without a match counts 1 / (2^k total), k = 1 for the first such order, as sacrebleu smooths by default; a
     corpus without any word match has 0.

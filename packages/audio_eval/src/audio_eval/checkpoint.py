@@ -48,7 +48,7 @@ class Checkpoint:
 
 
 def find_export(path: Path) -> Path:
-    """Returns the folder of the weights: the path itself, or the export inside a run's folder.
+    """Return the folder of the weights: the path itself, or the export inside a run's folder.
 
     Raises:
         InputError: There is neither.
@@ -63,12 +63,12 @@ def find_export(path: Path) -> Path:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Loads an exported model, that of a run, or a published one.
+    """Load an exported model, that of a run, or a published one.
 
     Args:
         path: Folder with `model.safetensors` and `vocabulary/`, or a run's folder with `export/`; or a Hugging Face
-            folder of the study's models, whose vocabulary is told by its size (144,644 or 168,059 ids) and made of its
-            `tokenizer.json`.
+            folder of a published SODA model (arXiv 2602.16687), whose size (144,644 or 168,059 ids) tells its
+            vocabulary, made from its `tokenizer.json`.
 
     Raises:
         InputError: A part is missing, or model and vocabulary do not belong together.
@@ -92,8 +92,8 @@ def _meaning(folder: Path) -> VocabularyFolder:
         if size not in _PUBLISHED:
             sizes = " or ".join(f"{size:,}" for size in _PUBLISHED)
             raise InputError(
-                f"`{folder}` must have a `{_VOCABULARY}/`, or {sizes} ids as the study's models, got {size!r} ids: "
-                "make one with `audio-tokenize vocabulary`"
+                f"`{folder}` must have a `{_VOCABULARY}/`, or {sizes} ids as the published SODA models, got {size!r} "
+                "ids: make one with `audio-tokenize vocabulary`"
             )
         return VocabularyFolder.published(_PUBLISHED[size], tokenizer)
     return VocabularyFolder.load(folder / _VOCABULARY)

@@ -20,7 +20,7 @@ def main() -> None:
     "--heldout",
     multiple=True,
     metavar="NAME",
-    help="Data set below DATA, repeatable. The first is the main one: controls and speech are measured on it.",
+    help="Data set below DATA, repeatable. Controls and speech are measured on the first.",
 )
 @click.option(
     "--tasks",
@@ -30,40 +30,42 @@ def main() -> None:
     help="Tasks to run: registered names, FILE.py:NAME or MODULE:NAME, separated by commas.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), help="At most this many documents of each data set, a fair sample."
+    "--limit", type=click.IntRange(min=1), help="Maximum number of documents of each data set, a fair sample."
 )
 @click.option(
     "--test-sets",
     type=click.Path(path_type=Path),
-    help="Folder with the published test sets, each in a folder of its name; --set TASK.data=... goes before it.",
+    help="Folder with the published test sets, each in a folder of its name; --set TASK.data=... overrides it.",
 )
 @click.option(
-    "--compat", type=click.Choice(["none", "study"]), help="study: the arithmetic of the study's public scripts."
+    "--compat",
+    type=click.Choice(["none", "soda"]),
+    help="soda: use the arithmetic of the public SODA evaluation scripts.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the evaluation.")
 @click.option(
-    "--judge",
+    "--transcriber",
     default="auto",
     show_default=True,
     help="Transcriber of generated speech: auto, embedded (73 words), none, or whisper:MODEL (a CTranslate2 folder, a "
     "size, or a hub id; MODEL@de for German instead of English).",
 )
 @click.option(
-    "--speaker-judge",
+    "--speaker-encoder",
     default="embedded",
     show_default=True,
-    help="Judge of voices: embedded, none, wavlm, or wavlm:MODEL (a folder or a hub id).",
+    help="Speaker encoder for voice similarity: embedded, none, wavlm, or wavlm:MODEL (a folder or a hub id).",
 )
-@click.option("--codec-weights", help="Where Mimi's weights lie, if not where the checkpoint says.")
+@click.option("--codec-weights", help="Location of Mimi's weights, if it differs from what the checkpoint records.")
 @click.option(
     "--recordings",
     multiple=True,
     metavar="CORPUS",
-    help="Corpus with the original recordings, by name or path, repeatable: to listen to and to calibrate the judge.",
+    help="Corpus with the original recordings, by name or path, repeatable: reference values of the transcriber.",
 )
-@click.option("--seed", default=0, show_default=True, help="Drives sampling and untrained weights.")
+@click.option("--seed", default=0, show_default=True, help="Seed of sampling and of untrained weights.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="TASK.SETTING=VALUE", help="Change a task's setting, repeatable."
+    "--set", "settings", multiple=True, metavar="TASK.SETTING=VALUE", help="Set a setting of a task, repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 def run(
@@ -75,8 +77,8 @@ def run(
     test_sets: Path | None,
     compat: str | None,
     out: Path,
-    judge: str,
-    speaker_judge: str,
+    transcriber: str,
+    speaker_encoder: str,
     codec_weights: str | None,
     recordings: tuple[str, ...],
     seed: int,
@@ -85,7 +87,7 @@ def run(
 ) -> None:
     """Evaluate CHECKPOINT, an exported model or the folder of a run, on held-out data and published test sets.
 
-    Finished tasks and items are kept: the same command goes on where it was stopped.
+    Finished tasks and items are kept: run the same command again to resume.
     """
     from audio_eval.report.tables import number
     from audio_eval.run import evaluate
@@ -99,8 +101,8 @@ def run(
         heldout,
         chosen,
         out,
-        judge=judge,
-        speaker_judge=speaker_judge,
+        transcriber=transcriber,
+        speaker_encoder=speaker_encoder,
         codec_weights=codec_weights,
         limit=limit,
         recordings=recordings,
@@ -180,7 +182,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 @click.option("--max-megabytes", default=16.0, show_default=True, help="Largest file, in MiB.")
 @click.option("--max-stored-megabytes", default=512.0, show_default=True, help="Largest sum of all files, in MiB.")
 @click.option("--keep-minutes", default=60.0, show_default=True, help="Age at which a file is deleted.")
-@click.option("--codec-weights", help="Where Mimi's weights lie, if not where the checkpoint says.")
+@click.option("--codec-weights", help="Location of Mimi's weights, if it differs from what the checkpoint records.")
 def demo(
     checkpoint: Path,
     host: str,

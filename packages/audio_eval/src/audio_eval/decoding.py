@@ -1,4 +1,4 @@
-"""Continuing many prompts under a grammar, with progress; a prompt that does not fit is an item that got no answer."""
+"""Continuation of many prompts under a grammar, with progress; a prompt that does not fit has no continuation."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -35,10 +35,10 @@ def continue_prompts(
     label: str,
     journal: Journal | None = None,
 ) -> list[Int32[np.ndarray, " _"] | None]:
-    """Continues each prompt until the stop id.
+    """Continue each prompt until the stop id.
 
-    What a prompt is continued with depends on the seed, its key and itself: not on the others, nor on their order.
-    Another batch size changes it by rounding alone.
+    A continuation depends on the seed, the key and the prompt: not on the other prompts, nor on their order. Another
+    batch size changes it by rounding alone.
 
     Args:
         model: The model.
@@ -47,10 +47,10 @@ def continue_prompts(
         automaton: Grammar of what follows a prompt, None where anything may.
         stop_id: Token that ends a continuation.
         sampling: How tokens are chosen; its seed and the prompt's key drive the draws.
-        max_new_tokens: Most tokens to add, the stop id included.
-        batch_size: Prompts computed together.
+        max_new_tokens: Maximum tokens to add, the stop id included.
+        batch_size: Number of prompts computed together.
         label: Name of the progress line, and of the step in the journal.
-        journal: Keeps what was continued already, by key.
+        journal: Keeps finished continuations by key.
 
     Returns:
         For each prompt its continuation without the stop id, or None where prompt and continuation exceed the model's
@@ -87,52 +87,53 @@ def continue_prompts(
     return results
 
 
-def fitting_length(room: int, unit: int, *, least: int, most: int) -> int:
-    """How long an answer may get.
+def fitting_length(room: int, unit: int, *, min_units: int, max_units: int) -> int:
+    """Return the maximum length of a continuation.
 
     Args:
         room: Tokens of the context after the prompt.
-        unit: Tokens of a unit of length, such as a frame of so many codebooks.
-        least: Fewest units that are an answer.
-        most: Most units that are wanted.
+        unit: Tokens of a unit of length, such as the number of codebooks of a frame.
+        min_units: Minimum units of a continuation.
+        max_units: Maximum units.
 
     Returns:
-        `most` where it fits beside the token that ends an answer; else what does, in steps; 0 for less than `least`.
+        `max_units` where it fits beside the end token; else what fits, in steps; 0 for less than `min_units`.
     """
     fitting = (room - 1) // unit
-    if fitting >= most:
-        return most
-    return max(least, fitting // _LENGTH_STEP * _LENGTH_STEP) if fitting >= max(1, least) else 0
+    if fitting >= max_units:
+        return max_units
+    return max(min_units, fitting // _LENGTH_STEP * _LENGTH_STEP) if fitting >= max(1, min_units) else 0
 
 
-def continue_in_room(
+def generate_within_context(
     model: Qwen3x,
     prompts: Sequence[Int[np.ndarray, " _"]],
     keys: Sequence[str],
     *,
     automaton: Callable[[int], TokenAutomaton] | None,
     unit: int,
-    least: int,
-    most: int,
+    min_units: int,
+    max_units: int,
     **options: Any,
 ) -> list[tuple[Int32[np.ndarray, " _"] | None, int]]:
-    """Continues each prompt as far as it is wanted, or as far as its own room in the context goes.
+    """Continue each prompt up to a maximum length or the end of the context.
 
     Args:
         model: The model.
         prompts: Token ids.
         keys: Name of each prompt, see `continue_prompts`.
-        automaton: Makes the grammar of answers of at most so many units; None where anything may follow.
-        unit: Tokens of a unit of length, such as a frame of so many codebooks.
-        least: Fewest units that are an answer; a prompt that leaves room for less gets none.
-        most: Most units.
+        automaton: Makes the grammar of continuations of at most a number of units; None where anything may follow.
+        unit: Tokens of a unit of length, such as the number of codebooks of a frame.
+        min_units: Minimum units of a continuation; a prompt that leaves room for fewer has none.
+        max_units: Maximum units.
         **options: As for `continue_prompts`.
 
     Returns:
-        For each prompt its continuation, or None without room for one; and the most units that it could have.
+        For each prompt its continuation, or None without room for one; and the maximum units of it.
     """
     longest = [
-        fitting_length(model.config.max_seq_len - len(prompt), unit, least=least, most=most) for prompt in prompts
+        fitting_length(model.config.max_seq_len - len(prompt), unit, min_units=min_units, max_units=max_units)
+        for prompt in prompts
     ]
     found: list[tuple[Int32[np.ndarray, " _"] | None, int]] = [(None, 0)] * len(prompts)
     for length in sorted(set(longest), reverse=True):
@@ -141,8 +142,8 @@ def continue_in_room(
             model,
             [prompts[index] for index in members],
             [keys[index] for index in members],
-            automaton=None if automaton is None else automaton(length or most),
-            max_new_tokens=(length or most) * unit + 1,
+            automaton=None if automaton is None else automaton(length or max_units),
+            max_new_tokens=(length or max_units) * unit + 1,
             **options,
         )
         for index, tokens in zip(members, continued, strict=True):
@@ -151,7 +152,7 @@ def continue_in_room(
 
 
 def check_seed(seed: int) -> None:
-    """Refuses a seed that no draw can be made from.
+    """Refuse a seed outside its range.
 
     Raises:
         InputError: It lies outside [0, 2**32).
@@ -161,16 +162,16 @@ def check_seed(seed: int) -> None:
 
 
 def stream_of(key: str) -> int:
-    """The stream of random draws that belongs to a key, in [0, 2**32)."""
+    """Return the stream of random draws that belongs to a key, in [0, 2**32)."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:_STREAM_BYTES], "big")
 
 
-def _calls(lengths: Sequence[int], waiting: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Yields prompts by rounded length, since `generate` fills up the last batch of each; longest last."""
+def _calls(lengths: Sequence[int], waiting: Sequence[int], call_size: int) -> Iterator[list[int]]:
+    """Yield prompts by rounded length, since `generate` fills up the last batch of each; longest last."""
     by_length: dict[int, list[int]] = {}
     # Prompts of one length take about as many steps, and a batch goes on until its last sequence ends.
     for index in sorted(waiting, key=lambda index: lengths[index]):
         by_length.setdefault((max(_SHORTEST, lengths[index]) - 1).bit_length(), []).append(index)
     for members in by_length.values():
-        for start in range(0, len(members), most):
-            yield members[start : start + most]
+        for start in range(0, len(members), call_size):
+            yield members[start : start + call_size]

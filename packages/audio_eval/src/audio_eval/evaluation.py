@@ -29,9 +29,12 @@ from audio_data import (
 )
 from audio_eval.scores import Comparison, Item, Score, compare_items
 
-SCHEMA_VERSION = 2
-# The first version has no checksum of the summary.
-_READABLE_VERSIONS = (1, SCHEMA_VERSION)
+SCHEMA_VERSION = 3
+# The first version has no checksum of the summary; the first two have other names, see `_with_current_names`.
+_READABLE_VERSIONS = (1, 2, SCHEMA_VERSION)
+_KEYS_BEFORE_3 = {"judge": "transcriber", "speaker_judge": "speaker_encoder"}
+_CHOICES_BEFORE_3 = {("compat", "study"): "soda", ("normalizer", "study"): "soda"}
+_SUFFIX_BEFORE_3, _SUFFIX = "wer.study", "wer.soda"
 _CHECKSUM = "sha256"
 _REMEDY = "move it away and run `audio-eval run` again, or restore it from a copy"
 SUMMARY_NAME = "evaluation.json"
@@ -43,7 +46,7 @@ class TaskResult:
 
     Attributes:
         task: Name of the task.
-        fingerprint: Hash of everything its numbers depend on: weights, data, settings, judge, code version.
+        fingerprint: Hash of everything its numbers depend on: weights, data, settings, transcriber, code version.
         settings: Its settings, as JSON.
         seconds: Wall time it took.
         scores: Its numbers.
@@ -82,7 +85,7 @@ class Evaluation:
         return next((result for result in self.results if result.task == task), None)
 
     def summary(self) -> dict[str, Any]:
-        """Returns the scores by data set and name: value, low, high, num_items, and the reason for a missing value."""
+        """Return the scores by data set and name: value, low, high, num_items, and the reason for a missing value."""
         by_dataset: dict[str, Any] = {}
         for score in self.scores:
             entry: dict[str, Any] = {key: getattr(score, key) for key in ("value", "low", "high", "num_items")}
@@ -129,7 +132,7 @@ class Summary:
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of a JSON object's canonical form."""
+    """Return the SHA-256 of a JSON object's canonical form."""
     return _sha256(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode())
 
 
@@ -138,7 +141,7 @@ def _sha256(content: bytes) -> str:
 
 
 def write_evaluation(evaluation: Evaluation) -> None:
-    """Writes the items of every task, then the summary; each file is replaced whole or not at all.
+    """Write the items of every task, then the summary; each file is replaced whole or not at all.
 
     Raises:
         InputError: The disk refuses.
@@ -176,7 +179,7 @@ def check_claim(folder: Path, tasks: Iterable[str]) -> None:
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns what `evaluation.json` holds, without its checksum."""
+    """Return what `evaluation.json` holds, without its checksum."""
     return {
         "schema_version": SCHEMA_VERSION,
         "provenance": dict(evaluation.provenance),
@@ -194,18 +197,18 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Reads an evaluation's folder.
+    """Read an evaluation's folder.
 
     Raises:
         InputError: There is none, it was written by another version of the format, or a file of it is damaged.
     """
     summary = read_summary(folder)
-    results = (read_result(folder, task, record) for task, record in summary.tasks.items())
+    results = (read_result(folder, task, summary) for task in summary.tasks)
     return Evaluation(folder, summary.provenance, tuple(results))
 
 
 def read_summary(folder: Path) -> Summary:
-    """Reads `evaluation.json` alone.
+    """Read `evaluation.json` alone.
 
     Raises:
         InputError: It is missing, of another version of the format, or damaged.
@@ -222,21 +225,48 @@ def read_summary(folder: Path) -> Summary:
         rest = {key: value for key, value in content.items() if key != _CHECKSUM}
         if summary.sha256 != ("" if version == 1 else fingerprint(rest)):
             raise InputError("the content does not match its own checksum")
-    return summary
+    return summary if version == SCHEMA_VERSION else _with_current_names(summary)
 
 
-def read_result(folder: Path, task: str, record: TaskRecord) -> TaskResult:
-    """Reads the items of one task.
+def _with_current_names(summary: Summary) -> Summary:
+    """Return a summary of versions 1 and 2 with the names of version 3."""
+
+    def keys(old: Mapping[str, Any]) -> dict[str, Any]:
+        return {_KEYS_BEFORE_3.get(key, key): value for key, value in old.items()}
+
+    def settings(old: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: _CHOICES_BEFORE_3.get((key, str(value)), value) for key, value in keys(old).items()}
+
+    def score(old: Mapping[str, Any]) -> dict[str, Any]:
+        terms = [_current_term(one) for one in old["terms"]] if isinstance(old.get("terms"), list) else old.get("terms")
+        return {**old, "name": _current_term(old.get("name")), "terms": terms}
+
+    tasks = {
+        name: dataclasses.replace(
+            record, settings=settings(record.settings), scores=tuple(score(one) for one in record.scores)
+        )
+        for name, record in summary.tasks.items()
+    }
+    return dataclasses.replace(summary, provenance=keys(summary.provenance), tasks=tasks)
+
+
+def _current_term(name: Any) -> Any:
+    ended = isinstance(name, str) and name.endswith(_SUFFIX_BEFORE_3)
+    return f"{name.removesuffix(_SUFFIX_BEFORE_3)}{_SUFFIX}" if ended else name
+
+
+def read_result(folder: Path, task: str, summary: Summary) -> TaskResult:
+    """Read the items of one task.
 
     Args:
         folder: Folder of the evaluation.
         task: Name of the task.
-        record: What the summary holds of it.
+        summary: Summary of the evaluation, as `read_summary` returns it.
 
     Raises:
         InputError: The file of items is missing, or not the one that the summary speaks of.
     """
-    path = _items_path(folder, task)
+    path, record = _items_path(folder, task), summary.tasks[task]
     if not path.is_file():
         raise InputError(f"`{path}` is missing, though `{SUMMARY_NAME}` speaks of it: run the evaluation again")
     content = read_bytes(path)
@@ -245,6 +275,9 @@ def read_result(folder: Path, task: str, record: TaskRecord) -> TaskResult:
             raise InputError(f"`{path}` must be as `{SUMMARY_NAME}` was made from, got other content")
         lines = enumerate(content.split(b"\n"), start=1)
         items = tuple(Item.from_json(decode_line(line, number)) for number, line in lines if line)
+    if summary.schema_version < SCHEMA_VERSION:
+        renamed = ({_current_term(name): term for name, term in item.terms.items()} for item in items)
+        items = tuple(dataclasses.replace(item, terms=terms) for item, terms in zip(items, renamed, strict=True))
     with file_errors(folder / SUMMARY_NAME, _REMEDY):
         scores = tuple(Score.from_json(score) for score in record.scores)
     return TaskResult(
@@ -258,7 +291,7 @@ def read_result(folder: Path, task: str, record: TaskRecord) -> TaskResult:
 
 
 def compare(first: Evaluation, second: Evaluation) -> list[Comparison]:
-    """Compares two evaluations, item by item, under every score that both hold a value of.
+    """Compare two evaluations, item by item, under every score that both hold a value of.
 
     Raises:
         InputError: They have no such score.

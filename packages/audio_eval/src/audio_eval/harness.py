@@ -25,7 +25,7 @@ class TextModel:
     """What the harness asks of a model, in plain Python: strings in, numbers and strings out."""
 
     def __init__(self, checkpoint: Checkpoint, *, batch_size: int = 16, tokens_per_batch: int | None = None):
-        """Wraps a checkpoint.
+        """Wrap a checkpoint.
 
         Args:
             checkpoint: The model.
@@ -52,18 +52,20 @@ class TextModel:
         return [sum(next(scored)[0] for _ in windows) for windows in parts]
 
     def generate_until(self, requests: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-        """Continues each context until one of its `until` strings, the end of text, or `max_gen_toks`."""
+        """Continue each context until one of its `until` strings, the end of text, or `max_gen_toks`."""
         groups: dict[tuple[int, float, float, int], list[int]] = {}
         for index, (_, options) in enumerate(requests):
             sampled = bool(options.get("do_sample", float(options.get("temperature") or 0) > 0))
-            most = int(options.get("max_gen_toks") or DEFAULT_NEW_TOKENS)
+            max_tokens = int(options.get("max_gen_toks") or DEFAULT_NEW_TOKENS)
             temperature = float(options.get("temperature") or 1.0) if sampled else 0.0
-            key = (most, temperature, float(options.get("top_p") or 1.0), int(options.get("top_k") or 0))
+            key = (max_tokens, temperature, float(options.get("top_p") or 1.0), int(options.get("top_k") or 0))
             groups.setdefault(key, []).append(index)
         answers = [""] * len(requests)
-        for (most, temperature, top_p, top_k), members in groups.items():
+        for (max_tokens, temperature, top_p, top_k), members in groups.items():
             sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k)
-            texts = self._continue([requests[index][0] for index in members], min(most, self._longest - 1), sampling)
+            texts = self._continue(
+                [requests[index][0] for index in members], min(max_tokens, self._longest - 1), sampling
+            )
             for index, text in zip(members, texts, strict=True):
                 answers[index] = cut(text, requests[index][1].get("until") or ())
         return answers
@@ -107,9 +109,9 @@ class TextModel:
             found[index] = (float(likelihoods.full.astype(np.float64).sum()), greedy)
         return [found[index] for index in range(len(parts))]
 
-    def _continue(self, contexts: Sequence[str], most: int, sampling: Sampling) -> list[str]:
+    def _continue(self, contexts: Sequence[str], max_tokens: int, sampling: Sampling) -> list[str]:
         vocabulary, text = self._checkpoint.vocabulary, self._checkpoint.text
-        room = self._longest - most - 1
+        room = self._longest - max_tokens - 1
         prompts = [
             np.array([self._begin, *self._encode(context)[max(0, len(self._encode(context)) - room) :]], np.int32)
             for context in contexts
@@ -121,7 +123,7 @@ class TextModel:
             automaton=None,
             stop_id=vocabulary.end_of_text,
             sampling=sampling,
-            max_new_tokens=most,
+            max_new_tokens=max_tokens,
             batch_size=self._batch_size,
             label="harness",
         )
@@ -131,7 +133,7 @@ class TextModel:
 
 
 def _keys(contexts: Sequence[str]) -> list[str]:
-    """Names that go with a context wherever it stands; one that is asked for again is continued anew."""
+    """Return names that belong to a context wherever it stands; a repeated one is continued anew."""
     times: collections.Counter[str] = collections.Counter()
     keys = []
     for context in contexts:
@@ -146,7 +148,7 @@ def rolling_windows(tokens: Sequence[int], begin: int, size: int) -> Iterator[tu
     Args:
         tokens: The text.
         begin: Id that stands before its first token.
-        size: Most tokens that one window predicts; given and predicted together are at most one more.
+        size: Maximum tokens that one window predicts; given and predicted together are at most one more.
     """
     whole = [begin, *tokens]
     for start in range(0, len(tokens), size):
@@ -163,7 +165,7 @@ def cut(text: str, until: str | Iterable[str]) -> str:
 
 
 def harness_model(checkpoint: str | Path | Checkpoint, **options: Any) -> Any:
-    """Makes a model that lm-eval-harness takes: `lm_eval.simple_evaluate(model=harness_model("RUN"), tasks=[...])`.
+    """Make a model for lm-eval-harness: `lm_eval.simple_evaluate(model=harness_model("RUN"), tasks=[...])`.
 
     Args:
         checkpoint: What to evaluate.

@@ -50,7 +50,7 @@ class HeldoutUtterance:
 
 
 def read_documents(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> list[HeldoutDocument]:
-    """Reads the documents of a data set: each utterance once, whatever orders and frame offsets it was built in.
+    """Read the documents of a data set: each utterance once, whatever orders and frame offsets it was built in.
 
     Args:
         name: Name of the data set.
@@ -91,7 +91,7 @@ def read_documents(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> 
 
 
 def check_vocabulary(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> None:
-    """Refuses a data set whose ids mean something else than the model's.
+    """Refuse a data set whose ids mean something else than the model's.
 
     Raises:
         InputError: It has another vocabulary.
@@ -104,7 +104,7 @@ def check_vocabulary(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -
 
 
 def utterances(documents: Sequence[HeldoutDocument], text: TextTokenizer) -> list[HeldoutUtterance]:
-    """Splits documents into utterances; a document of one utterance gives its recorded transcript.
+    """Split documents into utterances; a document of one utterance gives its recorded transcript.
 
     Args:
         documents: Documents.

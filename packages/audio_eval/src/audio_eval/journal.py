@@ -22,7 +22,7 @@ class Journal:
     """Results of the steps of one task, by step and key."""
 
     def __init__(self, path: Path | None = None, fingerprint: str = ""):
-        """Opens a journal and reads what an earlier run left in it.
+        """Open a journal and read what an earlier run left in it.
 
         Args:
             path: The file; None keeps everything in memory.
@@ -78,7 +78,7 @@ class Journal:
         return {key: value for (its, key), value in self._results.items() if its == step}
 
     def record(self, step: str, results: Mapping[str, Any]) -> None:
-        """Adds results of one step; they are on disk when this returns.
+        """Add results of one step; they are on disk when this returns.
 
         Args:
             step: What was done, such as "encode".
@@ -104,13 +104,13 @@ class Journal:
         return self._stream
 
     def close(self) -> None:
-        """Lets go of the file and keeps it."""
+        """Close the file and keep it."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def discard(self) -> None:
-        """Removes the file: its task is finished, and its items are written."""
+        """Remove the file: its task is finished, and its items are written."""
         self.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)

@@ -49,7 +49,7 @@ def bootstrap(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """Estimates a function of column sums, with a percentile bootstrap interval over items.
+    """Estimate a function of column sums, with a percentile bootstrap interval over items.
 
     Args:
         columns: One row an item, for example `[errors, words]`.
@@ -151,7 +151,7 @@ class WordErrors:
 
 
 def word_errors(reference: str, hypothesis: str) -> WordErrors:
-    """Aligns two normalised transcripts word by word at the least number of edits.
+    """Align two normalised transcripts word by word at the least number of edits.
 
     Args:
         reference: Words separated by spaces; without a word, every word of the hypothesis is an insertion.

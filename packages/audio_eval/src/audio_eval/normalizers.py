@@ -3,7 +3,7 @@
 A word error rate means nothing without the name of its normaliser, so every score carries one of the names in
 `NORMALIZERS`. A transcriber writes "9:30" where a corpus of spoken commands says "nine thirty": `spoken_english` brings
 both to words. It also writes "938" for "nine three eight", which no spelling out can tell from "nine hundred thirty
-eight": `spoken_digits` therefore brings all numbers to single digits, and is what transcribers are judged by.
+eight": `spoken_digits` therefore brings all numbers to single digits, and is what generated speech is scored by.
 """
 
 import re
@@ -47,11 +47,11 @@ _SHAPELESS |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), *ra
 # The tatweel stretches an Arabic word and is no part of it.
 _TATWEEL = {0x0640: None}
 
-_STUDY_PUNCTUATION = re.compile(r"[.,!?;:\"'\-()\[\]{}\u2018\u2019\u201c\u201d]")
+_SODA_PUNCTUATION = re.compile(r"[.,!?;:\"'\-()\[\]{}\u2018\u2019\u201c\u201d]")
 
 
 def spell_cardinal(number: int) -> str:
-    """Returns an English cardinal in words, without "and" or hyphens: 121 is "one hundred twenty one".
+    """Return an English cardinal in words, without "and" or hyphens: 121 is "one hundred twenty one".
 
     Args:
         number: 0 to 10**12 - 1. Anything larger is read digit by digit, as people do with long codes.
@@ -71,7 +71,7 @@ def spell_cardinal(number: int) -> str:
 
 
 def spell_ordinal(number: int) -> str:
-    """Returns an English ordinal in words: 21 is "twenty first"."""
+    """Return an English ordinal in words: 21 is "twenty first"."""
     *head, last = spell_cardinal(number).split()
     if last in _IRREGULAR_ORDINALS:
         last = _IRREGULAR_ORDINALS[last]
@@ -97,7 +97,7 @@ def _spell_clock(match: re.Match[str]) -> str:
 
 
 def spoken_english(text: str) -> str:
-    """Brings English text to lower-case spoken words: digits, clock times, amounts and ordinals are spelled out.
+    """Convert English text to lower-case spoken words: digits, clock times, amounts and ordinals are spelled out.
 
     Punctuation separates words; apostrophes inside a word, letters of every script and their marks stay; joiners and
     other signs without a shape are dropped.
@@ -158,7 +158,7 @@ def spoken_digits(text: str) -> str:
 
 
 def _read_number(words: Sequence[str], position: int) -> tuple[int, int]:
-    """Reads the cardinal that begins at `position`; returns it and the position after it."""
+    """Read the cardinal that begins at `position`; return it and the position after it."""
     value, position = _read_below_hundred(words, position)
     if 0 < value < 10 and words[position : position + 1] == ["hundred"]:
         value, position = 100 * value, position + 1
@@ -183,12 +183,15 @@ def _read_below_hundred(words: Sequence[str], position: int) -> tuple[int, int]:
     return value, position + 1
 
 
-def study(text: str) -> str:
-    """The study's own normaliser: sixteen marks deleted (which joins "well-known"), spaces collapsed, lower case.
+def soda(text: str) -> str:
+    """Normalise as the public SODA scripts do.
 
-    Source: study's public ASR script. Kept for comparison with published numbers; it does not spell digits out.
+    Sixteen marks are deleted (which joins "well-known"), spaces collapsed, letters made lower-case.
+
+    Source: the speech recognition script of potsawee/blueberry-eval. Kept for comparison with published numbers; it
+    does not spell digits out.
     """
-    return " ".join(_STUDY_PUNCTUATION.sub("", text).lower().split())
+    return " ".join(_SODA_PUNCTUATION.sub("", text).lower().split())
 
 
 def marks(text: str) -> str:
@@ -217,7 +220,7 @@ def characters(text: str) -> str:
 NORMALIZERS: Mapping[str, Callable[[str], str]] = {
     "spoken_english": spoken_english,
     "spoken_digits": spoken_digits,
-    "study": study,
+    "soda": soda,
     "whisper_english": whisper_english,
     "marks": marks,
     "characters": characters,

@@ -36,7 +36,7 @@ class Row:
 
 
 def row_widths(lengths: Sequence[int], max_widths: int) -> list[int]:
-    """Chooses the widths that rows may have; each one is a program to compile.
+    """Choose the widths that rows may have; each one is a program to compile.
 
     Args:
         lengths: Tokens of each document, at least one document.
@@ -71,7 +71,7 @@ def row_widths(lengths: Sequence[int], max_widths: int) -> list[int]:
 
 
 def pack(lengths: Sequence[int], max_widths: int) -> list[Row]:
-    """Packs documents into rows, each into the fullest one that still holds it, the longest documents first.
+    """Pack documents into rows, each into the fullest one that still holds it, the longest documents first.
 
     Args:
         lengths: Tokens of each document, at least one document.
@@ -105,27 +105,27 @@ def _filled(lengths: Sequence[int], widths: Sequence[int]) -> list[Row]:
 
 
 def batches(rows: Sequence[Row], tokens_per_batch: int) -> Iterator[tuple[list[Row], int]]:
-    """Groups rows of one width into batches of one size, the one that leaves the least work.
+    """Group rows of one width into batches of one size, the one that leaves the least work.
 
     Args:
         rows: Rows in ascending order of width.
-        tokens_per_batch: Most tokens of a batch, as long as one row has no more.
+        tokens_per_batch: Maximum tokens of a batch, as long as one row has no more.
 
     Yields:
         The rows of a batch, and how many rows the batches of this width are filled up to with padding.
     """
     for width in dict.fromkeys(row.width for row in rows):
         members = [row for row in rows if row.width == width]
-        most = max(1, tokens_per_batch // width)
-        size = _batch_size(len(members), most)
+        max_rows = max(1, tokens_per_batch // width)
+        size = _batch_size(len(members), max_rows)
         for start in range(0, len(members), size):
             yield members[start : start + size], size
 
 
-def _batch_size(rows: int, most: int) -> int:
-    """Rows of a batch, `most` or fewer: the last batch is padded, and many small batches cost more than few."""
-    overhead = most / _BATCHES_LIKE_A_FULL_ONE
-    sizes = range(min(rows, most), (min(rows, most) - 1) // 2, -1)
+def _batch_size(rows: int, max_rows: int) -> int:
+    """Rows of a batch, `max_rows` or fewer: the last batch is padded, and many small batches cost more than few."""
+    overhead = max_rows / _BATCHES_LIKE_A_FULL_ONE
+    sizes = range(min(rows, max_rows), (min(rows, max_rows) - 1) // 2, -1)
     return min(sizes, key=lambda size: -(-rows // size) * (size + overhead))
 
 

@@ -1,4 +1,4 @@
-"""Running an evaluation: tasks over held-out data, into a folder that a report can be made of."""
+"""Evaluation of a model by tasks, into a folder that a report can be made of."""
 
 import importlib.metadata
 import time
@@ -24,7 +24,13 @@ from audio_eval.evaluation import (
     write_evaluation,
 )
 from audio_eval.journal import Journal
-from audio_eval.judges import Judge, SpeakerJudge, Unavailable, find_judge, find_speaker_judge
+from audio_eval.speech_models import (
+    SpeakerEncoder,
+    Transcriber,
+    Unavailable,
+    find_speaker_encoder,
+    find_transcriber,
+)
 from audio_eval.tasks import Context, Task
 from audio_tokenize import Utterance, open_corpus
 
@@ -33,8 +39,8 @@ _PACKAGES = ("audio-eval", "audio-data", "audio-model", "audio-tokenize", "jax",
 _ARITHMETIC = 2
 # What makes two evaluations one: results on other weights or data are not kept beside new ones.
 _IDENTITY = ("weights_sha256", "datasets", "main_dataset")
-# Whoever names another judge wants its scores, and is not to find out after hours that there are none.
-_JUDGES_THAT_MAY_LACK = ("auto", "none")
+# A model of any other name must be available: that it is not is an error before the work, not after hours.
+_OPTIONAL_MODELS = ("auto", "none")
 
 
 def evaluate(
@@ -44,14 +50,14 @@ def evaluate(
     tasks: Sequence[Task],
     out: str | Path,
     *,
-    judge: str = "auto",
-    speaker_judge: str = "embedded",
+    transcriber: str = "auto",
+    speaker_encoder: str = "embedded",
     codec_weights: str | None = None,
     limit: int | None = None,
     recordings: Sequence[str] = (),
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluates a model and writes everything that was found into a folder.
+    """Evaluate a model and write all results into a folder.
 
     A task whose result is in the folder already, from the same weights, data, settings and version, is not run again,
     and within a task nothing that is in its journal is computed again: a killed evaluation goes on where it was.
@@ -61,20 +67,20 @@ def evaluate(
         checkpoint: Folder of an exported model, or of a run.
         data: Folder of data sets; None where all tasks read published test sets.
         heldout: Names of data sets below it; the first is the main one, on which controls and speech are measured.
-        tasks: What to measure, see `audio_eval.make_tasks`.
+        tasks: Tasks to run, see `audio_eval.make_tasks`.
         out: Folder of the evaluation.
-        judge: Transcriber of generated speech, see `audio_eval.find_judge`.
-        speaker_judge: Judge of voices, see `audio_eval.find_speaker_judge`.
-        codec_weights: Where Mimi's weights lie: a folder, a file or a hub id; by default where the checkpoint says.
-        limit: At most this many documents of each data set, a fair sample of them.
-        recordings: Corpora in which to look for the original recordings, for the listener and to calibrate the judge.
-        seed: Drives sampling and untrained weights, in [0, 2**32).
+        transcriber: Transcriber of generated speech, see `audio_eval.find_transcriber`.
+        speaker_encoder: Speaker encoder for voice similarity, see `audio_eval.find_speaker_encoder`.
+        codec_weights: Location of Mimi's weights: a folder, a file or a hub id; by default what the checkpoint records.
+        limit: Maximum number of documents of each data set, a fair sample of them.
+        recordings: Corpora with the original recordings, to listen to and to calibrate the transcriber.
+        seed: Seed of sampling and of untrained weights, in [0, 2**32).
 
     Returns:
         The evaluation, as it was written.
 
     Raises:
-        InputError: Something that was named, such as a judge, is missing or does not belong together; or another
+        InputError: Something that was named, such as a transcriber, is missing or does not belong together; or another
             process writes in `out`.
     """
     check_seed(seed)
@@ -85,15 +91,15 @@ def evaluate(
         checkpoint=loaded,
         datasets={} if data is None and not heldout else _heldout(data, heldout),
         folder=folder,
-        judge=find_judge(judge),
+        transcriber=find_transcriber(transcriber),
         recordings=_recordings(recordings),
         limit=limit,
         seed=seed,
-        speaker_judge=find_speaker_judge(speaker_judge),
+        speaker_encoder=find_speaker_encoder(speaker_encoder),
         codec_weights=codec_weights,
     )
-    _check_judge("judge", judge, context.judge)
-    _check_judge("speaker_judge", speaker_judge, context.speaker_judge)
+    _check_available("transcriber", transcriber, context.transcriber)
+    _check_available("speaker_encoder", speaker_encoder, context.speaker_encoder)
     # A folder that cannot be written, or that another evaluation writes in, is to be known before the work.
     with sole_writer(folder) as was_killed:
         if not was_killed:
@@ -103,7 +109,7 @@ def evaluate(
 
 
 def _evaluate(context: Context, tasks: Sequence[Task]) -> None:
-    """Runs the tasks whose results are not in the folder, and writes each as soon as it is there."""
+    """Run the tasks whose results are not in the folder, and write each result as soon as it is there."""
     folder = context.folder
     for task in tasks:
         task.check(context)
@@ -123,25 +129,25 @@ def _evaluate(context: Context, tasks: Sequence[Task]) -> None:
         write_evaluation(Evaluation(folder, _provenance(context), tuple(results.values())))
 
 
-def _check_judge(what: str, name: str, found: Judge | SpeakerJudge) -> None:
-    """Refuses a judge that was asked for by name and cannot be had."""
-    if isinstance(found, Unavailable) and name not in _JUDGES_THAT_MAY_LACK:
-        raise InputError(f"`{what}` must be one that can be had, got {name!r}: {found.reason}")
+def _check_available(what: str, name: str, found: Transcriber | SpeakerEncoder | Unavailable) -> None:
+    """Refuse a model that was named and is not available."""
+    if isinstance(found, Unavailable) and name not in _OPTIONAL_MODELS:
+        raise InputError(f"`{what}` must be one that is available, got {name!r}: {found.reason}")
 
 
 def _run(task: Task, context: Context, journal: Journal, fingerprint: str) -> TaskResult:
     start = time.monotonic()
     try:
-        findings = task.run(context, journal)
+        output = task.run(context, journal)
     finally:
         journal.close()
     return TaskResult(
         task=task.name,
         fingerprint=fingerprint,
-        settings={**_settings(task, context), **findings.facts},
+        settings={**_settings(task, context), **output.facts},
         seconds=time.monotonic() - start,
-        scores=findings.scores,
-        items=findings.items,
+        scores=output.scores,
+        items=output.items,
     )
 
 
@@ -159,23 +165,23 @@ def _earlier(folder: Path, context: Context) -> dict[str, TaskResult]:
     if any(summary.provenance.get(key) != provenance[key] for key in _IDENTITY):
         return {}
     results = {}
-    for task, record in summary.tasks.items():
+    for task in summary.tasks:
         try:
-            results[task] = read_result(folder, task, record)
+            results[task] = read_result(folder, task, summary)
         except InputError as error:
             click.echo(f"starting task {task} anew: {error.message}", err=True)
     return results
 
 
 def _settings(task: Task, context: Context) -> dict[str, Any]:
-    judge, speaker_judge = context.judge, context.speaker_judge
+    transcriber, encoder = context.transcriber, context.speaker_encoder
     return {
         **task.settings(),
         **({"code_sha256": task.code_sha256} if task.code_sha256 else {}),
         "limit": context.limit,
         "seed": context.seed,
-        "judge": None if isinstance(judge, Unavailable) else judge.judge_id,
-        "speaker_judge": None if isinstance(speaker_judge, Unavailable) else speaker_judge.judge_id,
+        "transcriber": None if isinstance(transcriber, Unavailable) else transcriber.model_id,
+        "speaker_encoder": None if isinstance(encoder, Unavailable) else encoder.model_id,
         "codec": context.codec_description,
         "test_set": task.fingerprint(context),
         "recordings": len(context.recordings),
@@ -210,8 +216,8 @@ def _provenance(context: Context) -> dict[str, Any]:
         "codec": dict(context.codec_description),
         "datasets": {name: dataset.fingerprint for name, dataset in context.datasets.items()},
         "main_dataset": context.main_dataset if context.datasets else None,
-        "judge": _judge_record(context.judge),
-        "speaker_judge": _judge_record(context.speaker_judge),
+        "transcriber": _model_record(context.transcriber),
+        "speaker_encoder": _model_record(context.speaker_encoder),
         "limit": context.limit,
         "seed": context.seed,
         "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
@@ -219,10 +225,10 @@ def _provenance(context: Context) -> dict[str, Any]:
     }
 
 
-def _judge_record(judge: Judge | SpeakerJudge) -> dict[str, str | None]:
-    if isinstance(judge, Unavailable):
-        return {"id": None, "reason": judge.reason}
-    return {"id": judge.judge_id, "reason": None}
+def _model_record(model: Transcriber | SpeakerEncoder | Unavailable) -> dict[str, str | None]:
+    if isinstance(model, Unavailable):
+        return {"id": None, "reason": model.reason}
+    return {"id": model.model_id, "reason": None}
 
 
 def _heldout(data: str | Path | None, names: Sequence[str]) -> dict[str, TokenDataset]:

@@ -33,7 +33,7 @@ class Item:
     detail: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the item as one JSON object."""
+        """Return the item as one JSON object."""
         terms = {name: list(term) for name, term in self.terms.items()}
         return {"id": self.id, "dataset": self.dataset, "terms": terms, **self.detail}
 
@@ -73,13 +73,13 @@ class Measure:
     meaning: str = ""
 
     def columns(self, item: Item) -> list[float] | None:
-        """Returns the item's numerators and denominators in the order of `terms`, or None where it lacks one."""
+        """Return the item's numerators and denominators in the order of `terms`, or None where it lacks one."""
         if any(term not in item.terms for term in self.terms):
             return None
         return [number for term in self.terms for number in item.terms[term]]
 
     def evaluate(self, sums: Float[np.ndarray, "... columns"]) -> Float[np.ndarray, "..."]:
-        """Maps sums of `columns`, `[..., 2 * num_terms]`, to values of this measure, `[...]`."""
+        """Map sums of `columns`, `[..., 2 * num_terms]`, to values of this measure, `[...]`."""
         return np.asarray(_STATISTICS[len(self.terms)][self.statistic](sums) * self.scale)
 
 
@@ -113,7 +113,7 @@ class Score:
         return self.measure.name
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the score as one flat JSON object."""
+        """Return the score as one flat JSON object."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**dataclasses.asdict(fields.pop("measure")), **fields}
 
@@ -141,7 +141,7 @@ def score_items(
     items: Sequence[Item],
     missing: Mapping[str, str] | None = None,
 ) -> list[Score]:
-    """Scores the items of one data set under every measure that they hold the terms of.
+    """Score the items of one data set under every measure that they hold the terms of.
 
     Args:
         task: Name of the task.
@@ -207,7 +207,7 @@ class Comparison:
         return f"{self.dataset:<16} {self.measure.name:<36} {change} {self.verdict}"
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the comparison as one flat JSON object."""
+        """Return the comparison as one flat JSON object."""
         found = self.difference
         return {
             "name": self.measure.name,
@@ -225,7 +225,7 @@ class Comparison:
 
 
 def compare_items(measure: Measure, dataset: str, first: Sequence[Item], second: Sequence[Item]) -> Comparison:
-    """Compares two evaluations under one measure, pairing items by id.
+    """Compare two evaluations under one measure, pairing items by id.
 
     Raises:
         InputError: They share no item of this data set that holds the measure's terms.

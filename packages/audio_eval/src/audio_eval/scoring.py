@@ -48,7 +48,7 @@ class Likelihoods:
     greedy: Bool[np.ndarray, " targets"] | None = None
 
     def nats_by_kind(self, vocabulary: Vocabulary, *, allowed: bool) -> dict[str, tuple[float, int]]:
-        """Adds up negative log-likelihoods by token kind.
+        """Add up negative log-likelihoods by token kind.
 
         Args:
             vocabulary: Says which token is of which kind.
@@ -72,7 +72,7 @@ def score_documents(
     max_widths: int = 3,
     label: str = "score",
 ) -> list[Likelihoods]:
-    """Scores documents token by token; each is a sequence of its own, positions counted from its first token.
+    """Score documents token by token; each is a sequence of its own, positions counted from its first token.
 
     Args:
         model: The model; its activations are float32, as are all sums.
@@ -109,7 +109,7 @@ def scored_documents(
     greedy: bool = False,
     softmax: Softmax = "both",
 ) -> Iterator[tuple[int, Likelihoods]]:
-    """Scores documents as `score_documents` does, and hands each out as soon as its batch is done.
+    """Score documents as `score_documents` does, and yield each as soon as its batch is done.
 
     Args:
         model: As for `score_documents`.
@@ -140,12 +140,12 @@ def scored_documents(
         return
     first = [1] * len(documents) if given is None else given
     planned = list(batches(pack(lengths, max_widths), tokens_per_batch or default_tokens_per_batch()))
-    most_places = _most_places(planned, lengths, first)
+    max_places = _max_places(planned, lengths, first)
     with Progress(label, sum(lengths), unit="tokens") as progress:
         for rows, size in planned:
             members = [index for row in rows for index in row.documents]
             if not all(index in known for index in members):
-                batch = _batch(documents, first, rows, size, most_places[rows[0].width])
+                batch = _batch(documents, first, rows, size, max_places[rows[0].width])
                 full, allowed, best = map(np.asarray, _score(model, *batch, sets, greedy=greedy, softmax=softmax))
                 scored = _handed_out(members, documents, first, full, allowed, best if greedy else None)
                 yield from (found for found in scored if found[0] not in known)
@@ -157,16 +157,16 @@ def default_tokens_per_batch() -> int:
     return _TOKENS_ON_CPU if jax.default_backend() == "cpu" else _TOKENS_ELSEWHERE
 
 
-def _most_places(
+def _max_places(
     planned: Sequence[tuple[Sequence[Row], int]], lengths: Sequence[int], first: Sequence[int]
 ) -> dict[int, int]:
     """How many places are scored in a batch of each width: as many as in the fullest one, so that shapes stay few."""
-    most: dict[int, int] = {}
+    found: dict[int, int] = {}
     for rows, _ in planned:
         places = sum(lengths[index] - first[index] for row in rows for index in row.documents)
         rounded = -(-places // _PLACES_STEP) * _PLACES_STEP
-        most[rows[0].width] = max(most.get(rows[0].width, 0), rounded)
-    return most
+        found[rows[0].width] = max(found.get(rows[0].width, 0), rounded)
+    return found
 
 
 class _Batch(NamedTuple):
@@ -181,11 +181,11 @@ class _Batch(NamedTuple):
 
 
 def _batch(
-    documents: Sequence[np.ndarray], first: Sequence[int], rows: Sequence[Row], size: int, most_places: int
+    documents: Sequence[np.ndarray], first: Sequence[int], rows: Sequence[Row], size: int, max_places: int
 ) -> _Batch:
     width = rows[0].width
     tokens, segments, positions = (np.zeros((size, width), np.int32) for _ in range(3))
-    places, targets = (np.zeros(most_places, np.int32) for _ in range(2))
+    places, targets = (np.zeros(max_places, np.int32) for _ in range(2))
     num_places = 0
     for index, row in enumerate(rows):
         start = 0
@@ -197,7 +197,7 @@ def _batch(
             places[wanted] = index * width + start + np.arange(first[document] - 1, len(ids) - 1)
             targets[wanted] = ids[first[document] :]
             start, num_places = start + len(ids), wanted.stop
-    return _Batch(tokens, segments, positions, places, targets, np.arange(most_places) < num_places)
+    return _Batch(tokens, segments, positions, places, targets, np.arange(max_places) < num_places)
 
 
 def _handed_out(

@@ -397,8 +397,8 @@ def test_the_interface_is_not_described(client, path):
         "/assets//etc/passwd",
         "/static/..\\..\\routes.py",
         "//etc/passwd",
-        "/takes/..%2f..%2fsecret.wav",
-        "/takes/unknown.wav",
+        "/recordings/..%2f..%2fsecret.wav",
+        "/recordings/unknown.wav",
     ],
 )
 def test_no_path_leads_out_of_the_page(client, path):

@@ -20,7 +20,7 @@ WAV_HEADER_BYTES = 44
 @needs_gradio
 def test_a_click_transcribes_what_was_uploaded(address, browser, speaker, recording):
     (*_, last) = open_session(speaker, limits=Limits(max_seconds=4)).transcribe(recording)
-    assert last.heard
+    assert last.transcript
     browser.open(address)
     browser.upload("#recording input[type=file]", recording)
     browser.wait(
@@ -28,7 +28,7 @@ def test_a_click_transcribes_what_was_uploaded(address, browser, speaker, record
     )
     browser.click("#transcribe-start")
     browser.wait("document.querySelector('#transcribe-status').innerText.startsWith('Done in')", PATIENCE_SECONDS)
-    assert browser.run("document.querySelector('#transcribe-heard textarea').value") == last.heard
+    assert browser.run("document.querySelector('#transcribe-transcript textarea').value") == last.transcript
     # The name of the run came from a file: it is text, and nothing else.
     assert browser.run("document.querySelector('.about h1').innerHTML") == "&lt;i&gt;toy&lt;/i&gt; ${1+1} {{2+2}}"
     asked = [request["request"]["url"] for request in browser.seen("Network.requestWillBeSent")]
@@ -53,7 +53,7 @@ def test_speech_plays_while_it_is_made_and_mistakes_are_told(address, browser, t
     open_tab(browser, "Speak")
     browser.click("#speak-voiced input")
     browser.type("#speak-text textarea", "the red cat")
-    # A player that has played is hidden, so that the sound was heard from beginning to end.
+    # A player that has played is hidden, so that the sound was played from beginning to end.
     browser.click("#speak-start")
     browser.wait("document.querySelector('#speak-live div[hidden] audio')?.ended", PATIENCE_SECONDS)
     browser.wait("document.querySelector('#speak-status').innerText.includes('the first after')", PATIENCE_SECONDS)

@@ -8,7 +8,7 @@ import soundfile
 
 from audio_data import InputError
 from audio_eval.demo import Limits, open_session
-from audio_eval.demo.streaming import most_frames
+from audio_eval.demo.streaming import max_continuation_frames
 from audio_eval.grammars import audio_automaton, text_automaton
 from audio_model import Sampling, stream
 from audio_tokenize import Segment, layout, load_audio
@@ -33,21 +33,21 @@ def ids_of(session, text):
 def spoken(session, prompt, sampling):
     """Codes that the model says after a prompt, in one piece."""
     vocabulary, model = session.checkpoint.vocabulary, session.checkpoint.model
-    most = most_frames(session.room, prompt, session.limits.max_frames)
-    grammar = audio_automaton(vocabulary, min_frames=4, max_frames=most, vocab_size=model.config.vocab_size)
-    return vocabulary.codes(in_one_piece(model, prompt, 8 * most + 1, sampling, grammar, vocabulary.audio_end))
+    max_frames = max_continuation_frames(session.room, prompt, session.limits.max_frames)
+    grammar = audio_automaton(vocabulary, min_frames=4, max_frames=max_frames, vocab_size=model.config.vocab_size)
+    return vocabulary.codes(in_one_piece(model, prompt, 8 * max_frames + 1, sampling, grammar, vocabulary.audio_end))
 
 
 def written(session, prompt, sampling):
     """Text that the model writes after a prompt, in one piece."""
-    vocabulary, model, most = session.checkpoint.vocabulary, session.checkpoint.model, session.room.text_tokens
-    grammar = text_automaton(vocabulary, max_tokens=most, vocab_size=model.config.vocab_size)
-    return in_one_piece(model, prompt, most + 1, sampling, grammar, vocabulary.text_end)
+    vocabulary, model, max_frames = session.checkpoint.vocabulary, session.checkpoint.model, session.room.text_tokens
+    grammar = text_automaton(vocabulary, max_tokens=max_frames, vocab_size=model.config.vocab_size)
+    return in_one_piece(model, prompt, max_frames + 1, sampling, grammar, vocabulary.text_end)
 
 
-def in_one_piece(model, prompt, most, sampling, grammar, end):
-    rules = {"max_new_tokens": most, "sampling": sampling, "automaton": grammar, "stop_ids": (end,)}
-    (tokens,) = stream(model, prompt, tokens_per_piece=most, **rules)
+def in_one_piece(model, prompt, max_frames, sampling, grammar, end):
+    rules = {"max_new_tokens": max_frames, "sampling": sampling, "automaton": grammar, "stop_ids": (end,)}
+    (tokens,) = stream(model, prompt, tokens_per_piece=max_frames, **rules)
     assert tokens[-1] == end
     return tokens[:-1]
 
@@ -58,7 +58,7 @@ def test_a_transcript_grows_to_what_the_model_writes_at_once(session, recording)
         [Segment(NO_TEXT, codes_of(session, recording))], session.checkpoint.vocabulary
     )
     expected = written(session, prompt, Sampling())
-    assert updates[-1].heard == session.checkpoint.text.decode(expected.tolist()).strip()
+    assert updates[-1].transcript == session.checkpoint.text.decode(expected.tolist()).strip()
     assert [update.ended for update in updates[:-1]] == [False] * (len(updates) - 1)
     assert updates[-1].ended == (len(expected) < session.room.text_tokens)
     assert len(updates) > 2
@@ -79,7 +79,7 @@ def test_pieces_of_speech_are_the_speech(session):
 @pytest.mark.parametrize("told", ["the blue bird", ""])
 def test_a_voice_is_an_utterance_before(session, recording, told):
     updates = list(session.speak("the red cat", recording, told, seed=1))
-    words = told or [update.heard for update in updates if update.heard is not None][-1]
+    words = told or [update.transcript for update in updates if update.transcript is not None][-1]
     segments = [
         Segment(ids_of(session, words), codes_of(session, recording)),
         Segment(ids_of(session, "the red cat"), NO_CODES),
@@ -104,17 +104,17 @@ def test_a_translation_through_both_texts_is_a_document_of_its_layout(session, r
     tags = [ids_of(session, f"<language>{name}</language>") for name in ("de", "English")]
     source = Segment(NO_TEXT, codes_of(session, recording))
     start = np.concatenate([layout("audio_first").prompt([source], vocabulary), tags[0]])
-    heard = written(session, start, sampling)
-    start = np.concatenate([start, heard, [vocabulary.text_end, vocabulary.text_start], tags[1]]).astype(np.int32)
+    transcript = written(session, start, sampling)
+    start = np.concatenate([start, transcript, [vocabulary.text_end, vocabulary.text_start], tags[1]]).astype(np.int32)
     translation = written(session, start, sampling)
     pair = [
-        Segment(np.concatenate([tags[0], heard]), source.codes),
+        Segment(np.concatenate([tags[0], transcript]), source.codes),
         Segment(np.concatenate([tags[1], translation]), NO_CODES),
     ]
     expected = spoken(session, layout("speech_translation").prompt(pair, vocabulary), sampling)
     np.testing.assert_array_equal(sound(updates), session.codec.decode(expected))
     spell = session.checkpoint.text.decode
-    assert [u.heard for u in updates if u.heard is not None][-1] == spell(heard.tolist()).strip()
+    assert [u.transcript for u in updates if u.transcript is not None][-1] == spell(transcript.tolist()).strip()
     assert [u.written for u in updates if u.written is not None][-1] == spell(translation.tolist()).strip()
 
 
@@ -127,14 +127,14 @@ def test_a_direct_translation_is_told_the_language_alone(session, recording):
     prompt = layout("direct_speech_translation").prompt(pair, session.checkpoint.vocabulary)
     expected = spoken(session, prompt, Sampling(temperature=0.9, top_p=0.8, seed=6))
     np.testing.assert_array_equal(sound(updates), session.codec.decode(expected))
-    assert {update.heard for update in updates} == {None}
+    assert {update.transcript for update in updates} == {None}
 
 
 def test_a_recording_of_any_rate_and_channels_is_heard(session, recording, tmp_path):
     samples, _ = soundfile.read(recording)
     stereo = tmp_path / "stereo.flac"
     soundfile.write(stereo, np.stack([samples, samples], axis=1)[::2], RATE_HZ // 2)
-    assert list(session.transcribe(stereo))[-1].heard is not None
+    assert list(session.transcribe(stereo))[-1].transcript is not None
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -1,4 +1,4 @@
-"""Where the scripts of the study and this package could differ in what a model reads; for arithmetic, see the tasks."""
+"""Where the public SODA scripts and this package could differ in what a model reads; for arithmetic, see the tasks."""
 
 import dataclasses
 
@@ -8,8 +8,8 @@ import soundfile
 
 from audio_data import InputError, Vocabulary
 from audio_eval import Context, Journal, Unavailable, evaluate, load_checkpoint, make_tasks
-from audio_eval.tasks import minimal_pairs, speaking, speech_to_speech, speech_to_text
-from audio_eval.tasks.listening import encode_clips
+from audio_eval.tasks import minimal_pairs, speech_generation, speech_to_speech, speech_to_text
+from audio_eval.tasks.audio_inputs import encode_clips
 from audio_tokenize.codecs.mimi import MimiConfig, load_mimi, write_random_mimi
 
 FRAME = 1_920
@@ -25,15 +25,15 @@ def asked(monkeypatch):
         prompts.append([one.tolist() for one in given])
         return [(None, 0)] * len(given)
 
-    for module in (speaking, speech_to_text, speech_to_speech):
-        monkeypatch.setattr(module, "continue_in_room", note)
+    for module in (speech_generation, speech_to_text, speech_to_speech):
+        monkeypatch.setattr(module, "generate_within_context", note)
     return prompts
 
 
 def run(export, test_sets, out, name, overrides=None, compat=None):
     settings = {key: value for key, value in SMALL.items() if key.startswith(f"{name}.")} | (overrides or {})
     tasks = make_tasks([name], settings, test_sets=test_sets, compat=compat)
-    return evaluate(export, None, [], tasks, out, judge="none", speaker_judge="none", limit=2).result(name)
+    return evaluate(export, None, [], tasks, out, transcriber="none", speaker_encoder="none", limit=2).result(name)
 
 
 @pytest.mark.parametrize(("name", "documents"), [("librispeech", 3), ("seed_tts", 1), ("s2st", 1), ("continuation", 1)])
@@ -73,8 +73,8 @@ def test_stimuli_begin_twice_and_count_the_same_tokens(export, test_sets, tmp_pa
 
 @pytest.mark.parametrize("name", ["swuggy", "librispeech", "seed_tts"])
 def test_compat_study_begins_once_or_says_that_it_does(export, test_sets, tmp_path, toy_codec, asked, name):
-    with pytest.raises(InputError, match=f"`{name}.begin_of_text` must be 'single' under `compat` 'study'"):
-        run(export, test_sets, tmp_path, name, {f"{name}.begin_of_text": "double"}, compat="study")
+    with pytest.raises(InputError, match=f"`{name}.begin_of_text` must be 'single' under `compat` 'soda'"):
+        run(export, test_sets, tmp_path, name, {f"{name}.begin_of_text": "double"}, compat="soda")
     with pytest.raises(InputError, match="must be one of single, double, got 'triple'"):
         run(export, test_sets, tmp_path, name, {f"{name}.begin_of_text": "triple"})
 
@@ -82,7 +82,7 @@ def test_compat_study_begins_once_or_says_that_it_does(export, test_sets, tmp_pa
 def test_compat_study_cannot_give_each_item_its_own_shots(export, test_sets, tmp_path, toy_codec, asked):
     own = {"librispeech.same_shots": "false"}
     run(export, test_sets, tmp_path / "a", "librispeech", own)
-    result = run(export, test_sets, tmp_path / "b", "librispeech", own, compat="study")
+    result = run(export, test_sets, tmp_path / "b", "librispeech", own, compat="soda")
     assert result.settings["same_shots"] is True
     begin = load_checkpoint(export).vocabulary.begin_of_text
 

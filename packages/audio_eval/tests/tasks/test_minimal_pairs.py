@@ -20,7 +20,7 @@ def run(export, test_sets, out, names, overrides=None, **options):
     overrides = {key: value for key, value in (overrides or {}).items() if key.split(".")[0] in names}
     compat = options.pop("compat", None)
     tasks = make_tasks(names, overrides, test_sets=test_sets, compat=compat)
-    return evaluate(export, None, [], tasks, out, judge="none", speaker_judge="none", **options)
+    return evaluate(export, None, [], tasks, out, transcriber="none", speaker_encoder="none", **options)
 
 
 @jax.jit
@@ -95,29 +95,29 @@ def test_text_is_scored_as_a_naive_loop_scores_it(export, test_sets, tmp_path, t
         assert item.detail["log_likelihood"]["positive"]["mean"] == pytest.approx(expected, abs=2e-5)
 
 
-def test_codebooks_are_chosen_over_codebooks_and_by_the_study_over_time():
+def test_codebooks_are_chosen_over_codebooks_and_by_the_scripts_over_time():
     frame_major = np.arange(24.0)  # 3 frames of 8 codebooks
     assert kept_tokens(frame_major, 8, 1).tolist() == [0, 8, 16]
     assert kept_tokens(frame_major, 8, 2).tolist() == [0, 1, 8, 9, 16, 17]
     # The public scripts: log_probs.reshape(8, -1)[:n].
     for kept in (1, 2, 4, 8):
         by_script = frame_major.reshape(8, -1)[:kept]
-        assert kept_tokens(frame_major, 8, kept, study=True).tolist() == by_script.reshape(-1).tolist()
-    assert kept_tokens(frame_major, 8, 1, study=True).tolist() == [0, 1, 2]
-    assert sorted(kept_tokens(frame_major, 8, 8, study=True)) == sorted(kept_tokens(frame_major, 8, 8))
+        assert kept_tokens(frame_major, 8, kept, by_time=True).tolist() == by_script.reshape(-1).tolist()
+    assert kept_tokens(frame_major, 8, 1, by_time=True).tolist() == [0, 1, 2]
+    assert sorted(kept_tokens(frame_major, 8, 8, by_time=True)) == sorted(kept_tokens(frame_major, 8, 8))
 
 
-def test_compat_study_differs_where_the_scripts_do_and_nowhere_else(export, test_sets, tmp_path, toy_codec):
+def test_compat_soda_differs_where_the_scripts_do_and_nowhere_else(export, test_sets, tmp_path, toy_codec):
     one = {"swuggy.codebooks": "1"}
     ours = run(export, test_sets, tmp_path / "a", ["swuggy"], one).result("swuggy")
-    theirs = run(export, test_sets, tmp_path / "b", ["swuggy"], one, compat="study").result("swuggy")
-    assert theirs.settings["compat"] == "study"
+    theirs = run(export, test_sets, tmp_path / "b", ["swuggy"], one, compat="soda").result("swuggy")
+    assert theirs.settings["compat"] == "soda"
     assert (ours.settings["total_samples"], theirs.settings["total_samples"]) == (6, 1)
     means = [[item.detail["log_likelihood"]["positive"]["mean"] for item in result.items] for result in (ours, theirs)]
     assert all(a != b for a, b in zip(*means, strict=True))
     whole = [
         run(export, test_sets, tmp_path / name, ["swuggy"], compat=name).result("swuggy").scores
-        for name in ("none", "study")
+        for name in ("none", "soda")
     ]
     assert [score.value for score in whole[0]] == pytest.approx([score.value for score in whole[1]], abs=1e-6)
 
@@ -190,7 +190,7 @@ def test_a_stopped_task_goes_on_where_it_was(export, test_sets, tmp_path, toy_co
         "record",
         lambda self, step, found: (done.append((step, *found)), record(self, step, found)),
     )
-    monkeypatch.setattr("audio_eval.tasks.listening.load_clip", None)
+    monkeypatch.setattr("audio_eval.tasks.audio_inputs.load_clip", None)
     resumed = run(export, test_sets, tmp_path / "part", ["swuggy"], small)
     assert resumed.result("swuggy").items == whole.result("swuggy").items
     assert 0 < len([entry for entry in done if entry[0] == "score"]) < 12
@@ -201,7 +201,7 @@ def test_a_stopped_task_goes_on_where_it_was(export, test_sets, tmp_path, toy_co
     ("overrides", "message"),
     [
         ({"swuggy.codebooks": "4"}, "`swuggy.codebooks` must be 1 to 3, got 4"),
-        ({"swuggy.compat": "speedrun"}, "must be one of none, study, got 'speedrun'"),
+        ({"swuggy.compat": "speedrun"}, "must be one of none, soda, got 'speedrun'"),
         ({"swuggy.softmax": "half"}, "must be one of allowed, full, as_trained"),
         ({"swuggy.data": "/nowhere"}, "test set sWUGGY must be a folder"),
     ],
@@ -213,4 +213,4 @@ def test_mistakes_are_named(export, test_sets, tmp_path, overrides, message):
 
 def test_held_out_tasks_without_data_say_what_they_need(export, tmp_path):
     with pytest.raises(InputError, match="`--data` and `--heldout`"):
-        evaluate(export, None, [], make_tasks(["nll"]), tmp_path, judge="none", speaker_judge="none")
+        evaluate(export, None, [], make_tasks(["nll"]), tmp_path, transcriber="none", speaker_encoder="none")

@@ -44,7 +44,7 @@ def log_softmax_of(model, ids):
 def test_stored_documents_are_scored_as_they_are(export, stored, tmp_path):
     root, documents = stored
     tasks = make_tasks(["nll"], {"nll.documents": "stored", "nll.softmax": "full"})
-    evaluation = evaluate(export, root / "own", ["mixed"], tasks, tmp_path, judge="none", speaker_judge="none")
+    evaluation = evaluate(export, root / "own", ["mixed"], tasks, tmp_path, transcriber="none", speaker_encoder="none")
     result, model = evaluation.result("nll"), load_checkpoint(export).model
     assert result.settings["num_too_long"] == 1
     found = {item.id: item for item in result.items}
@@ -73,7 +73,7 @@ def test_stored_documents_are_scored_as_they_are(export, stored, tmp_path):
 
 def test_the_control_changes_the_text_alone(export, data, vocabulary, tmp_path):
     tasks = make_tasks(["nll"], {"nll.softmax": "full"})
-    evaluation = evaluate(export, data, ["heldout", "voice"], tasks, tmp_path, judge="none", limit=3)
+    evaluation = evaluate(export, data, ["heldout", "voice"], tasks, tmp_path, transcriber="none", limit=3)
     model = load_checkpoint(export).model
     documents = read_documents("heldout", open_root(data)["heldout"], vocabulary)
     items = [item for item in evaluation.result("nll").items if item.dataset == "heldout"]
@@ -100,7 +100,7 @@ def test_the_control_changes_the_text_alone(export, data, vocabulary, tmp_path):
 
 
 def test_texts_that_are_all_the_same_have_no_control(export, data, tmp_path):
-    summary = evaluate(export, data, ["one"], make_tasks(["nll"]), tmp_path, judge="none").summary()["one"]
+    summary = evaluate(export, data, ["one"], make_tasks(["nll"]), tmp_path, transcriber="none").summary()["one"]
     assert summary["audio_bits_told_by_text"]["value"] is None
     assert "there is no control" in summary["audio_nll_own_over_other_text"]["reason"]
 

@@ -19,15 +19,13 @@ OWN = '''
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
-from audio_eval import Findings, Item, Measure, Task
-from audio_eval.scores import score_items
+from audio_eval import Item, Measure, Task, TaskOutput, score_items
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameRate(Task):
-    name: ClassVar[str] = "frame_rate"
+    name: str = "frame_rate"
     scale: float = 1.0
 
     def run(self, context, journal):
@@ -38,7 +36,7 @@ class FrameRate(Task):
         ]
         measure = Measure("frame_rate", "frames/s", "neither", ("rate",), meaning="frames a second")
         scores = [score for name in context.datasets for score in score_items(self.name, name, [measure], items)]
-        return Findings(tuple(scores), tuple(items), {})
+        return TaskOutput(tuple(scores), tuple(items), {})
 '''
 
 
@@ -55,7 +53,7 @@ def audio_eval(*words: object) -> Result:
 
 
 def test_a_task_of_a_file_outside_the_repository_runs_by_its_path(own_file, export, data, tmp_path):
-    words = ("run", export, "--data", data, "--heldout", "voice", "--out", tmp_path / "eval", "--judge", "none")
+    words = ("run", export, "--data", data, "--heldout", "voice", "--out", tmp_path / "eval", "--transcriber", "none")
     ran = audio_eval(*words, "--tasks", f"{own_file}:FrameRate", "--set", "frame_rate.scale=2", "--json")
     assert ran.exit_code == 0, ran.stderr
     # The data are made at 12.5 frames a second.

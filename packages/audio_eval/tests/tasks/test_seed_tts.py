@@ -7,7 +7,7 @@ import pytest
 from audio_data import InputError
 from audio_eval import evaluate, load_checkpoint, make_tasks
 from audio_eval.normalizers import NORMALIZERS
-from audio_eval.tasks import seed_tts, speaking
+from audio_eval.tasks import seed_tts, speech_generation
 from audio_eval.testsets.speech import read_seed_tts
 from audio_tokenize import load_audio
 
@@ -15,7 +15,7 @@ from audio_tokenize import load_audio
 class Parrot:
     """Hears a text by the length of a clip, and voices by their loudness."""
 
-    judge_id = "parrot:1"
+    model_id = "parrot:1"
     language = "en"
 
     def __init__(self, said):
@@ -33,15 +33,15 @@ def asked(monkeypatch, vocabulary):
     """Answers for the model: a frame more each item; the third never ends, the fourth has no frames."""
     calls = []
 
-    def continued(model, prompts, keys, *, most, **options):
+    def continued(model, prompts, keys, *, max_units, **options):
         calls.append((prompts, options))
         found = []
         for index in range(len(prompts)):
-            frames = {2: most, 3: 0}.get(index, index + 4)
-            found.append((vocabulary.audio_ids(np.ones((frames, 3), np.int32)), most))
+            frames = {2: max_units, 3: 0}.get(index, index + 4)
+            found.append((vocabulary.audio_ids(np.ones((frames, 3), np.int32)), max_units))
         return found
 
-    monkeypatch.setattr(speaking, "continue_in_room", continued)
+    monkeypatch.setattr(speech_generation, "generate_within_context", continued)
     return calls
 
 
@@ -50,9 +50,9 @@ def run(export, test_sets, out, monkeypatch, compat=None):
         read_seed_tts(test_sets / "seed_tts"), key=lambda one: seed_tts.hashlib.sha256(one.id.encode()).digest()
     )
     said = {1_920 * (index + 4): one.text for index, one in enumerate(prompts)}
-    judge = Parrot(said)
-    monkeypatch.setattr("audio_eval.run.find_judge", lambda name: judge)
-    monkeypatch.setattr("audio_eval.run.find_speaker_judge", lambda name: judge)
+    parrot = Parrot(said)
+    monkeypatch.setattr("audio_eval.run.find_transcriber", lambda name: parrot)
+    monkeypatch.setattr("audio_eval.run.find_speaker_encoder", lambda name: parrot)
     tasks = make_tasks(["seed_tts"], {"seed_tts.max_tokens": "121"}, test_sets=test_sets, compat=compat)
     return prompts, evaluate(export, None, [], tasks, out).result("seed_tts")
 
@@ -75,19 +75,19 @@ def test_prompts_voices_and_rates(export, test_sets, tmp_path, toy_codec, monkey
     assert scores["seed_tts_ended"].value == pytest.approx(4 / 6)
     normalize = NORMALIZERS["whisper_english"]
     right = [normalize(one.text) for one in prompts]
-    heard = [normalize(item.detail["transcripts"]["generated"]) for item in result.items]
-    assert scores["seed_tts_wer"].value == pytest.approx(jiwer.wer(right, heard))
+    transcripts = [normalize(item.detail["transcripts"]["generated"]) for item in result.items]
+    assert scores["seed_tts_wer"].value == pytest.approx(jiwer.wer(right, transcripts))
     assert scores["seed_tts_wer"].num_items == 6
     assert scores["seed_tts_wer_original"].num_items == 6
     assert 0 < scores["seed_tts_similarity"].value <= 1
     assert scores["seed_tts_similarity_other_prompt"].num_items == 6
-    assert result.settings["judge"] == result.settings["speaker_judge"] == "parrot:1"
+    assert result.settings["transcriber"] == result.settings["speaker_encoder"] == "parrot:1"
 
 
 def test_compat_study_leaves_out_what_did_not_end_and_takes_the_mean(
     export, test_sets, tmp_path, toy_codec, monkeypatch, asked
 ):
-    prompts, result = run(export, test_sets, tmp_path, monkeypatch, compat="study")
+    prompts, result = run(export, test_sets, tmp_path, monkeypatch, compat="soda")
     ((_, options),) = asked
     assert options["automaton"] is None
     scores = {score.name: score for score in result.scores}
@@ -108,9 +108,9 @@ def test_under_compat_study_no_usable_item_is_no_score_and_the_reason(
     export, test_sets, tmp_path, toy_codec, monkeypatch
 ):
     monkeypatch.setattr(
-        speaking, "continue_in_room", lambda model, prompts, keys, **options: [(None, 0)] * len(prompts)
+        speech_generation, "generate_within_context", lambda model, prompts, keys, **options: [(None, 0)] * len(prompts)
     )
-    _, result = run(export, test_sets, tmp_path, monkeypatch, compat="study")
+    _, result = run(export, test_sets, tmp_path, monkeypatch, compat="soda")
     assert result.settings["num_left_out"] == result.settings["num_too_long"] == 6
     (score, *_) = result.scores
     assert (score.name, score.value) == ("seed_tts_wer", None)
@@ -131,8 +131,8 @@ def test_recordings_of_some_items_alone_calibrate_nothing(export, test_sets, tmp
 
 def test_ids_out_of_place_are_no_sound(vocabulary):
     ids = vocabulary.audio_ids(np.ones((3, 3), np.int32))
-    assert speaking.as_frames(ids[:8], vocabulary).shape == (2, 3)
-    assert speaking.as_frames(ids[[1, 0, 2]], vocabulary).shape == (0, 3)
+    assert speech_generation.as_frames(ids[:8], vocabulary).shape == (2, 3)
+    assert speech_generation.as_frames(ids[[1, 0, 2]], vocabulary).shape == (0, 3)
 
 
 def test_lines_of_another_form_are_named(tmp_path):

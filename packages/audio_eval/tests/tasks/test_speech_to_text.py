@@ -20,38 +20,38 @@ def run(export, test_sets, out, name, overrides=None, **options):
     settings = {f"{name}.{key}": value for key, value in {**SMALL, **(overrides or {})}.items()}
     compat = options.pop("compat", None)
     tasks = make_tasks([name], settings, test_sets=test_sets, compat=compat)
-    return evaluate(export, None, [], tasks, out, judge="none", speaker_judge="none", **options).result(name)
+    return evaluate(export, None, [], tasks, out, transcriber="none", speaker_encoder="none", **options).result(name)
 
 
 @pytest.fixture
 def prompts(monkeypatch):
     """What a task asks the model to continue; it gets no answers."""
-    asked = []
+    calls = []
 
     def note(model, prompts, keys, **options):
-        asked.append((prompts, options))
+        calls.append((prompts, options))
         return [(None, 0)] * len(prompts)
 
-    monkeypatch.setattr(speech_to_text, "continue_in_room", note)
-    return asked
+    monkeypatch.setattr(speech_to_text, "generate_within_context", note)
+    return calls
 
 
 def answer_with(monkeypatch, text, answers):
-    def continued(model, prompts, keys, *, most, **options):
-        return [(np.array(text.encode(answer), np.int32), most) for answer in answers]
+    def continued(model, prompts, keys, *, max_units, **options):
+        return [(np.array(text.encode(answer), np.int32), max_units) for answer in answers]
 
-    monkeypatch.setattr(speech_to_text, "continue_in_room", continued)
+    monkeypatch.setattr(speech_to_text, "generate_within_context", continued)
 
 
-def test_zero_shot_prompts_are_the_studys(export, test_sets, tmp_path, toy_codec, prompts):
+def test_zero_shot_prompts_are_those_of_the_public_scripts(export, test_sets, tmp_path, toy_codec, prompts):
     result = run(export, test_sets, tmp_path, "librispeech", limit=3)
     vocabulary = load_checkpoint(export).vocabulary
-    spoken = {one.id: one for one in read_librispeech(test_sets / "librispeech", "test-clean")}
+    utterances = {one.id: one for one in read_librispeech(test_sets / "librispeech", "test-clean")}
     ((ids, options),) = prompts
     assert options["sampling"].temperature == 1e-4
     assert options["sampling"].top_p == 0.8
     for item, prompt in zip(result.items, ids, strict=True):
-        codes = vocabulary.audio_ids(toy_codec.encode(load_audio(spoken[item.id].audio)))
+        codes = vocabulary.audio_ids(toy_codec.encode(load_audio(utterances[item.id].audio)))
         start = [vocabulary.begin_of_text, vocabulary.audio_start]
         assert prompt.tolist() == [*start, *codes, vocabulary.audio_end, vocabulary.text_start]
 
@@ -97,7 +97,7 @@ def test_word_error_rates_against_jiwer(export, test_sets, tmp_path, toy_codec, 
     references = [item.detail["reference"] for item in result.items]
     hypotheses = [item.detail["answer"] for item in result.items]
     assert hypotheses == answers
-    for name, normalizer in (("librispeech_wer", "whisper_english"), ("librispeech_wer.study", "study")):
+    for name, normalizer in (("librispeech_wer", "whisper_english"), ("librispeech_wer.soda", "soda")):
         normalize = NORMALIZERS[normalizer]
         right, said = [normalize(one) for one in references], [normalize(one) for one in hypotheses]
         assert scores[name] == pytest.approx(jiwer.wer(right, said))
@@ -108,12 +108,12 @@ def test_word_error_rates_against_jiwer(export, test_sets, tmp_path, toy_codec, 
 
 def test_compat_study_joins_words_and_has_no_grammar(export, test_sets, tmp_path, toy_codec, prompts):
     ours = run(export, test_sets, tmp_path / "a", "librispeech", limit=1)
-    theirs = run(export, test_sets, tmp_path / "b", "librispeech", limit=1, compat="study")
-    assert (ours.settings["normalizer"], theirs.settings["normalizer"]) == ("whisper_english", "study")
+    theirs = run(export, test_sets, tmp_path / "b", "librispeech", limit=1, compat="soda")
+    assert (ours.settings["normalizer"], theirs.settings["normalizer"]) == ("whisper_english", "soda")
     assert [options["automaton"] is None for _, options in prompts] == [False, True]
     right, said = "It's a well-known colour, Mr. Smith", "it is a well known colour mister smith"
     assert jiwer.wer(NORMALIZERS["whisper_english"](right), NORMALIZERS["whisper_english"](said)) == 0
-    assert jiwer.wer(NORMALIZERS["study"](right), NORMALIZERS["study"](said)) > 0.5
+    assert jiwer.wer(NORMALIZERS["soda"](right), NORMALIZERS["soda"](said)) > 0.5
 
 
 def test_what_cannot_be_heard_counts_every_word(export, test_sets, tmp_path, toy_codec):
@@ -171,9 +171,9 @@ def test_an_answer_may_be_as_long_as_its_prompt_leaves_room_for(export, test_set
 
 
 def test_translations_are_scored_without_their_prefix(export, test_sets, tmp_path, toy_codec, monkeypatch):
-    spoken = read_covost2(test_sets / "covost2", "de_en", "test")
-    said = {one.id: f"Translation: {one.translation[:-6]}" for one in spoken}
-    order = speech_to_text.sample(spoken, None)
+    utterances = read_covost2(test_sets / "covost2", "de_en", "test")
+    said = {one.id: f"Translation: {one.translation[:-6]}" for one in utterances}
+    order = speech_to_text.sample(utterances, None)
     checkpoint = load_checkpoint(export)
     answer_with(monkeypatch, checkpoint.text, [said[one.id] for one in order])
     result = run(export, test_sets, tmp_path, "s2tt", {"shots": "1"})

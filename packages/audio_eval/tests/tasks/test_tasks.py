@@ -6,7 +6,7 @@ from audio_eval.heldout import HeldoutUtterance
 from audio_eval.scores import Item
 from audio_eval.tasks import make_tasks
 from audio_eval.tasks.asr import other_utterances
-from audio_eval.tasks.tts import judged_items
+from audio_eval.tasks.tts import score_transcripts
 from audio_tokenize import Segment
 
 SILENCE = Segment(np.zeros(0, np.int32), np.zeros((0, 3), np.int32))
@@ -63,11 +63,11 @@ def test_other_utterances_have_other_texts_and_each_text_still_gets_one():
     assert other_utterances([utterance(0, "A"), utterance(1, "a")], str.lower) is None
 
 
-def test_judged_items_against_own_and_other_texts_by_hand():
+def test_transcripts_against_own_and_other_texts_by_hand():
     texts = ["red cat", "blue horse now", "red cat"]
     items = [Item(f"u{i}", "heldout", {}, {"reference": text}) for i, text in enumerate(texts)]
-    judged = judged_items(items, {"generated": ["red cat", "", "blue horse"]}, str.lower)
-    assert [item.terms["tts_wer"] for item in judged] == [(0, 2), (3, 3), (2, 2)]
+    scored = score_transcripts(items, {"generated": ["red cat", "", "blue horse"]}, str.lower)
+    assert [item.terms["tts_wer"] for item in scored] == [(0, 2), (3, 3), (2, 2)]
     # Items of the same text are no control: the first and third have only the second's to be held against.
-    assert [item.terms["tts_wer_other_texts"] for item in judged] == [(3, 3), (2, 2), (1, 3)]
-    assert judged[1].detail["transcripts"] == {"generated": ""}
+    assert [item.terms["tts_wer_other_texts"] for item in scored] == [(3, 3), (2, 2), (1, 3)]
+    assert scored[1].detail["transcripts"] == {"generated": ""}

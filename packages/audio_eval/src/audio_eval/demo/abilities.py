@@ -1,4 +1,4 @@
-"""What a checkpoint can do in the demo: told by its vocabulary and by the length of its context, before anyone asks."""
+"""What a checkpoint can do in the demo: derived from its vocabulary and the length of its context."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from audio_eval.demo.limits import Limits
 
 TRANSCRIBE, SPEAK, CONTINUE, TRANSLATE = "transcribe", "speak", "continue", "translate"
 # Shorter speech holds no word, so a context that has room for no more is of no use.
-LEAST_SECONDS = 0.5
+MIN_SECONDS = 0.5
 # begin_of_text, audio_start, audio_end, text_start, and the end of the answer.
 _MARKERS = 5
 # A small context is kept for the speech: an eighth of it for the text is 64 tokens of the quickstart's 512.
@@ -47,7 +47,7 @@ class Room:
 
 
 def require_audio(checkpoint: Checkpoint) -> None:
-    """Refuses a model that can neither hear nor speak.
+    """Refuse a model that can neither hear nor speak.
 
     Raises:
         InputError: Its vocabulary has no audio.
@@ -61,12 +61,12 @@ def require_audio(checkpoint: Checkpoint) -> None:
 
 
 def measure_room(checkpoint: Checkpoint, frame_rate_hz: float, limits: Limits) -> Room:
-    """Parts the context of a model.
+    """Split the context of a model.
 
     Args:
         checkpoint: The model and its vocabulary, which has audio.
         frame_rate_hz: Frames a second of its codec.
-        limits: Most text tokens.
+        limits: Maximum text tokens.
     """
     context = checkpoint.model.config.max_seq_len
     text_tokens = max(1, min(limits.max_text_tokens, context // _TEXT_SHARE))
@@ -74,7 +74,7 @@ def measure_room(checkpoint: Checkpoint, frame_rate_hz: float, limits: Limits) -
 
 
 def find_abilities(checkpoint: Checkpoint, room: Room) -> Mapping[str, str | None]:
-    """Finds what a model can be asked for.
+    """Return the abilities of a model.
 
     Whether it learned to do it is another matter, which its data decides.
 
@@ -93,8 +93,6 @@ def find_abilities(checkpoint: Checkpoint, room: Room) -> Mapping[str, str | Non
 
 
 def _too_short(room: Room, seconds: float, what: str) -> str | None:
-    if seconds >= LEAST_SECONDS:
+    if seconds >= MIN_SECONDS:
         return None
-    return (
-        f"the context of {room.context} tokens holds {seconds:.2f} s of {what}, at least {LEAST_SECONDS:g} s is needed"
-    )
+    return f"the context of {room.context} tokens holds {seconds:.2f} s of {what}, at least {MIN_SECONDS:g} s is needed"

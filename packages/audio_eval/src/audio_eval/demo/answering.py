@@ -6,29 +6,29 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from audio_data import InputError
+from audio_eval.demo.recordings import Recording
 from audio_eval.demo.session import Update
-from audio_eval.demo.takes import Take
 from audio_eval.report.markup import Markup, tag
 
-TAKES_PATH = "takes"
-TEXTS = ("heard", "written")
+RECORDINGS_PATH = "recordings"
+TEXTS = ("transcript", "written")
 
 
 def show_answer(
-    work: Callable[[], Generator[Update, None, None]], take: Take, stopped: Callable[[], bool] = lambda: False
+    work: Callable[[], Generator[Update, None, None]], recording: Recording, stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[dict[str, Any]]:
-    """Turns updates into changes of what is seen, and writes their sound to a take.
+    """Turn updates into changes of the page, and write their sound to a recording.
 
     A mistake that its reader can repair becomes the status; any other error is a fault and is raised.
 
     Args:
         work: What the model is to do.
-        take: Where its sound goes; it is finished however this ends.
-        stopped: Whether someone has had enough, asked between updates.
+        recording: Receives the sound; it is finished however this ends.
+        stopped: Whether the user has stopped it, called between updates.
 
     Yields:
-        New values of `heard` and `written` (texts), `live` and `status` (markup), and of `result` at last: a WAV file.
-        What does not change is left out.
+        New values of `transcript` and `written` (texts), `live` and `status` (markup), and at last of `result`, a WAV
+        file. What does not change is left out.
     """
     start, first, ending = time.monotonic(), None, "cut off at the longest length"
     yield {"status": show_status("Working. The first answer of each length takes some seconds more.")}
@@ -41,9 +41,9 @@ def show_answer(
                 if update.samples.size:
                     if first is None:
                         first = time.monotonic() - start
-                        changes["live"] = show_player(take)
-                    take.write(update.samples)
-                    changes["status"] = show_status(f"{take.seconds:.1f} s of sound")
+                        changes["live"] = show_player(recording)
+                    recording.write(update.samples)
+                    changes["status"] = show_status(f"{recording.seconds:.1f} s of sound")
                 if changes:
                     yield changes
                 if update.ended or stopped():
@@ -53,13 +53,13 @@ def show_answer(
         yield {"status": show_mistake(error)}
         return
     finally:
-        take.finish()
+        recording.finish()
     seconds = time.monotonic() - start
     if first is None:
         yield {"status": show_status(f"Done in {seconds:.1f} s; {ending}.")}
         return
-    made = f"{take.seconds:.1f} s of sound in {seconds:.1f} s, the first after {first:.1f} s; {ending}."
-    yield {"status": show_status(made), "result": take.wav()}
+    made = f"{recording.seconds:.1f} s of sound in {seconds:.1f} s, the first after {first:.1f} s; {ending}."
+    yield {"status": show_status(made), "result": recording.wav()}
 
 
 def show_status(text: str) -> Markup:
@@ -72,9 +72,9 @@ def show_mistake(error: InputError) -> Markup:
     return tag("p", error.message, role="alert")
 
 
-def show_player(take: Take) -> Markup:
-    """Plays a sound while it is made, and goes when it has; a browser that cannot play it shows the result alone."""
+def show_player(recording: Recording) -> Markup:
+    """Return a player of a sound in progress, hidden at its end; browsers that cannot play it show the result alone."""
     gone = "this.parentNode.hidden = true"
-    source = f"{TAKES_PATH}/{take.name}.wav"
+    source = f"{RECORDINGS_PATH}/{recording.name}.wav"
     audio = tag("audio", controls=True, autoplay=True, src=source, onended=gone, onerror=gone)
     return tag("div", tag("p", "Playing while it is made"), audio)

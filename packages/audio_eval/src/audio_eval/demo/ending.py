@@ -14,7 +14,7 @@ from typing import Any
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # From the signal until open requests are cancelled.
 _CLOSING_SECONDS = 1
-_MOST_CONNECTIONS = 256
+_MAX_CONNECTIONS = 256
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def ended_by_signals(seconds: float, clean_up: Callable[[], None]) -> Iterator[N
 
 
 def run_server(app: Any, listener: socket.socket, header_seconds: float = 10.0) -> None:
-    """Serves an application, until SIGINT or SIGTERM; then raises KeyboardInterrupt.
+    """Serve an application, until SIGINT or SIGTERM; then raise KeyboardInterrupt.
 
     Args:
         app: An ASGI application.
@@ -114,7 +114,7 @@ def run_server(app: Any, listener: socket.socket, header_seconds: float = 10.0) 
         log_level="warning",
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_CLOSING_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listener])

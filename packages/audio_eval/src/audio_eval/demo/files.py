@@ -34,7 +34,7 @@ class SessionFiles:
     """
 
     def __init__(self, folder: Path, limits: Limits, clock: Callable[[], float] = time.monotonic):
-        """Makes an empty store.
+        """Make an empty store.
 
         Args:
             folder: An existing folder that nothing else writes to.
@@ -48,7 +48,7 @@ class SessionFiles:
 
     @contextlib.contextmanager
     def reserve(self, num_bytes: float | int) -> Iterator[None]:
-        """Holds room for a file while it arrives, so that several at once cannot exceed the sum.
+        """Reserve room for a file while it arrives, so that several at once cannot exceed the sum.
 
         Raises:
             InputError: The file is too large, or all files would be too large together.
@@ -64,7 +64,7 @@ class SessionFiles:
                 self._reserved_bytes -= num_bytes
 
     def store(self, session: str, name: str, content: bytes) -> Path:
-        """Writes a file.
+        """Write a file.
 
         Args:
             session: Who may have it back.
@@ -86,13 +86,13 @@ class SessionFiles:
         return path
 
     def find(self, session: str, path: str) -> Path | None:
-        """Returns the file that was stored for this session under exactly this path, None if there is none any more."""
+        """Return the file that was stored for this session under exactly this path, None if there is none any more."""
         self.expire()
         with self._lock:
             return Path(path) if (session, path) in self._entries else None
 
     def expire(self) -> None:
-        """Deletes the files that have reached their age."""
+        """Delete the files that have reached their age."""
         oldest = self._clock() - self._limits.max_stored_seconds
         with self._lock:
             expired = [key for key, entry in self._entries.items() if entry.stored_at <= oldest]
@@ -103,10 +103,10 @@ class SessionFiles:
             Path(path).parent.rmdir()
 
     def _require_room(self, num_bytes: float | int) -> None:
-        most = self._limits.max_upload_bytes
-        if num_bytes > most:
+        max_bytes = self._limits.max_upload_bytes
+        if num_bytes > max_bytes:
             raise InputError(
-                f"a file must have at most {most / MEBIBYTE:.3g} MiB, got {num_bytes / MEBIBYTE:.3g}: cut it"
+                f"a file must have at most {max_bytes / MEBIBYTE:.3g} MiB, got {num_bytes / MEBIBYTE:.3g}: cut it"
             )
         stored = sum(entry.num_bytes for entry in self._entries.values()) + self._reserved_bytes
         if stored + num_bytes > self._limits.max_stored_bytes:

@@ -29,7 +29,7 @@ UPLOAD_PATH, PROGRESS_PATH, FILE_PATH = "/gradio_api/upload", "/gradio_api/uploa
 SESSION_COOKIE = "audio_eval_demo"
 # Names begin with a letter, a digit or a line, so that no part of a path can be `..`.
 _PAGE = re.compile(r"/|/(theme\.css|manifest\.json|favicon\.ico)|/(assets|static)(/\w[\w.-]*)+", re.ASCII)
-_OWN = re.compile(rf"/takes/[\w-]+\.wav|{PROGRESS_PATH}|{FILE_PATH}/.+", re.ASCII)
+_OWN = re.compile(rf"/recordings/[\w-]+\.wav|{PROGRESS_PATH}|{FILE_PATH}/.+", re.ASCII)
 _SESSION = re.compile(r"[A-Za-z0-9_-]{43}")
 _PAGE_HASH = re.compile(r"[A-Za-z0-9]{1,64}")
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
@@ -58,7 +58,7 @@ class Gate:
     """
 
     def __init__(self, app: Any, *, host: str, files: SessionFiles, inputs: Mapping[int, Sequence[type]]):
-        """Stands before an ASGI application.
+        """Put the gate before an ASGI application.
 
         Args:
             app: The application.
@@ -73,7 +73,7 @@ class Gate:
         self._names = {"localhost", *(name.lower() for name in names)}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answers or refuses a request."""
+        """Answer or refuse a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -102,7 +102,7 @@ class Gate:
         await self._app(scope, receive, send_with_headers)
 
     def _require_here(self, scope: Any) -> None:
-        """Refuses what a page of another site asks for, or what asks for another site."""
+        """Refuse requests from a page of another site, or to another site."""
         headers = Headers(scope=scope)
         hosts = [host.lower() for host in headers.getlist("host")]
         if len(hosts) != 1 or not self._is_here(hosts[0]):
@@ -129,7 +129,7 @@ class Gate:
         return address.is_loopback or not self._loopback_only
 
     async def _admit(self, scope: Any, receive: Any) -> tuple[Any, Any]:
-        """Returns the request as the application is to see it."""
+        """Return the request as the application is to see it."""
         method, path = scope["method"], scope["path"]
         reads, query = method in ("GET", "HEAD"), b""
         if reads and _PAGE.fullmatch(path):
@@ -140,8 +140,8 @@ class Gate:
             call = self._call(await _read_body(scope, receive), require_session(Request(scope)))
             return _with(scope, b"", call), _once(call, receive)
         elif method == "GET" and path == EVENTS_PATH:
-            asked = urllib.parse.parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])
-            query = b"session_hash=" + _page_hash(asked[-1], require_session(Request(scope))).encode()
+            hashes = urllib.parse.parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])
+            query = b"session_hash=" + _page_hash(hashes[-1], require_session(Request(scope))).encode()
         else:
             raise _refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
         return _with(scope, query), receive
@@ -155,12 +155,12 @@ class Gate:
         if not isinstance(call, dict):
             raise _refuse(HTTPStatus.BAD_REQUEST, "the call must be an object")
         number, data, trigger = call.get("fn_index"), call.get("data"), call.get("trigger_id")
-        takes = self._inputs.get(number) if type(number) is int else None
-        if takes is None or not isinstance(data, list) or len(data) != len(takes):
+        kinds = self._inputs.get(number) if type(number) is int else None
+        if kinds is None or not isinstance(data, list) or len(data) != len(kinds):
             raise _refuse(HTTPStatus.BAD_REQUEST, "`fn_index` and `data` must be a function of the page and its inputs")
         if not (trigger is None or type(trigger) is int):
             raise _refuse(HTTPStatus.BAD_REQUEST, "`trigger_id` must be an integer")
-        checked = [self._value(one, kind, session) for one, kind in zip(data, takes, strict=True)]
+        checked = [self._value(one, kind, session) for one, kind in zip(data, kinds, strict=True)]
         page = _page_hash(call.get("session_hash"), session)
         return json.dumps({"data": checked, "fn_index": number, "trigger_id": trigger, "session_hash": page}).encode()
 
@@ -214,7 +214,7 @@ def bounded(receive: Any, num_bytes: int, seconds: float) -> Any:
 
     Args:
         receive: Gives its parts.
-        num_bytes: Most bytes of all parts.
+        num_bytes: Maximum bytes of all parts.
         seconds: Longest time from now to the last part.
 
     Returns:
@@ -273,7 +273,7 @@ def _with(scope: Any, query: bytes, body: bytes | None = None) -> Any:
 
 
 def _once(body: bytes, receive: Any) -> Any:
-    """Gives a body, then what comes after it: that the client has gone."""
+    """Yield a body, then the message that the client has disconnected."""
     given = False
 
     async def receive_again() -> Any:

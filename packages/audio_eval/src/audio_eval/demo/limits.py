@@ -15,7 +15,7 @@ from audio_tokenize.waveform import AudioBytes, audio_info
 MEBIBYTE = 2**20
 # Of all channels, for each second that a recording may have: two channels at 192 kHz, or eight at 48 kHz. A file of
 # 165 kB can hold 30 s of eight channels at 655 kHz, which took 2.3 GB.
-_MOST_SAMPLES_HZ = 384_000
+_MAX_SAMPLES_HZ = 384_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Limits:
         max_stored_bytes: Largest sum of all files, of all visitors.
         max_stored_seconds: Age at which a file is deleted.
         max_characters: Longest text to speak.
-        max_text_tokens: Most text tokens of an answer; 200 is the study's for recognition.
-        max_frames: Most frames of an answer; the study's for synthesis, 15 s of eight codebooks, by default.
+        max_text_tokens: Maximum text tokens of an answer.
+        max_frames: Maximum frames of an answer; by default those of task `seed_tts`, 15 s of eight codebooks.
 
     Raises:
         InputError: A limit that leaves nothing.
@@ -52,7 +52,7 @@ class Limits:
 
 
 def read_recording(path: Path, sample_rate_hz: int, limits: Limits) -> Float32[np.ndarray, " samples"]:
-    """Reads a recording that someone gave, whatever it is.
+    """Read a recording that someone gave, whatever it is.
 
     Only a regular file is opened. Its size is looked at before it is read and its length before it is decoded, since a
     small file can hold hours. The length is that of the sound that is there, whatever the header states.
@@ -75,23 +75,24 @@ def read_recording(path: Path, sample_rate_hz: int, limits: Limits) -> Float32[n
         raise InputError(
             f"`{path.name}` must be at most {limits.max_seconds:g} s long, got {info.seconds:.1f} s: cut it"
         )
-    if info.num_samples > (most := round(limits.max_seconds * _MOST_SAMPLES_HZ)):
+    if info.num_samples > (max_samples := round(limits.max_seconds * _MAX_SAMPLES_HZ)):
         raise InputError(
-            f"`{path.name}` must have at most {most:,} samples in all channels, got {info.num_samples:,}: "
+            f"`{path.name}` must have at most {max_samples:,} samples in all channels, got {info.num_samples:,}: "
             "lower its rate or its number of channels"
         )
     return load_audio(content, sample_rate_hz)
 
 
-def _read(path: Path, most: float | int) -> bytes:
+def _read(path: Path, max_bytes: float | int) -> bytes:
     gone = f"`{path.name}` must be there, got no such file (any longer): record or upload it again"
     if not path.is_file():
         raise InputError(gone)
     try:
         size = path.stat().st_size
-        if size > most:
+        if size > max_bytes:
             raise InputError(
-                f"`{path.name}` must be a file of at most {most / MEBIBYTE:.3g} MiB, got {size / MEBIBYTE:.3g}: cut it"
+                f"`{path.name}` must be a file of at most {max_bytes / MEBIBYTE:.3g} MiB, got {size / MEBIBYTE:.3g}: "
+                "cut it"
             )
         return path.read_bytes()
     except FileNotFoundError as error:

@@ -10,13 +10,13 @@ from gradio.components import Component  # pyright: ignore[reportMissingImports]
 from gradio.themes import Base, Default  # pyright: ignore[reportMissingImports]: an extra
 
 from audio_data import InputError
-from audio_eval.demo.abilities import CONTINUE, LEAST_SECONDS, SPEAK, TRANSCRIBE, TRANSLATE
+from audio_eval.demo.abilities import CONTINUE, MIN_SECONDS, SPEAK, TRANSCRIBE, TRANSLATE
 from audio_eval.demo.answering import show_answer, show_mistake
 from audio_eval.demo.files import SessionFiles
 from audio_eval.demo.gate import require_session
 from audio_eval.demo.limits import MEBIBYTE
+from audio_eval.demo.recordings import Recording, RecordingStore
 from audio_eval.demo.session import ROUTES, DemoSession, Update
-from audio_eval.demo.takes import Take, TakeShelf
 from audio_eval.report.markup import Markup, tag
 from audio_eval.tasks.speech_to_speech import ContinuationTask
 
@@ -26,10 +26,10 @@ _TITLES = {TRANSCRIBE: "Transcribe", SPEAK: "Speak", CONTINUE: "Continue", TRANS
 _SANS = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Liberation Sans", "Arial", "sans-serif")
 _MONO = ("ui-monospace", "Cascadia Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 # A page is slow to answer a queue this long; who comes later is told so.
-_LONGEST_QUEUE = 16
+_MAX_QUEUE_SIZE = 16
 # Gradio keeps what each of the last pages shows, some 50 kB.
-_MOST_PAGES = 256
-_MOST_GIVEN_SECONDS = 10.0
+_MAX_PAGES = 256
+_MAX_GIVEN_SECONDS = 10.0
 
 
 def make_theme() -> Base:
@@ -40,12 +40,12 @@ def make_theme() -> Base:
     return theme.set(**gray, block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
 
 
-def make_page(session: DemoSession, shelf: TakeShelf, files: SessionFiles) -> gr.Blocks:
-    """Lays the page out.
+def make_page(session: DemoSession, recordings: RecordingStore, files: SessionFiles) -> gr.Blocks:
+    """Make the page.
 
     Args:
         session: Who answers.
-        shelf: Where sounds in the making are put; the page listens to them at `takes/NAME.wav`.
+        recordings: Store of recordings in progress; the page plays them from `recordings/NAME.wav`.
         files: Where sounds that are made are put.
 
     Returns:
@@ -68,34 +68,34 @@ def make_page(session: DemoSession, shelf: TakeShelf, files: SessionFiles) -> gr
                         if reason := session.abilities[ability]:
                             gr.HTML(tag("p", f"This model cannot {ability}: {reason}."), elem_classes="lacking")
                         else:
-                            _TABS[ability](Desk(session, shelf, files, ability), recording)
-    page.queue(max_size=_LONGEST_QUEUE, default_concurrency_limit=1, api_open=False)
-    page.state_session_capacity = _MOST_PAGES
+                            _TABS[ability](DemoTab(session, recordings, files, ability), recording)
+    page.queue(max_size=_MAX_QUEUE_SIZE, default_concurrency_limit=1, api_open=False)
+    page.state_session_capacity = _MAX_PAGES
     # Gradio checks paths of files only then, and mounting a page does not set it; the gate checks them before.
     page.has_launched = True
     return page
 
 
 def input_kinds(page: gr.Blocks) -> Mapping[int, list[type]]:
-    """Says for each function of a page what its inputs are, see `Gate`."""
+    """Return the kinds of inputs of each function of a page, see `Gate`."""
     kinds = {gr.Audio: Path, gr.Textbox: str, gr.Dropdown: str, gr.Checkbox: bool, gr.Number: float, gr.Slider: float}
     return {number: [kinds[type(one)] for one in function.inputs] for number, function in page.fns.items()}
 
 
 @dataclasses.dataclass(frozen=True)
-class Desk:
-    """One tab at work: its parts, and how updates come to be seen and heard.
+class DemoTab:
+    """One tab of the page: its parts, and the display of updates.
 
     Attributes:
         session: Who answers.
-        shelf: Where sounds in the making are put.
+        recordings: Store of recordings in progress.
         files: Where sounds that are made are put.
         ability: What the tab is for; ids of its parts begin with it.
         listening: Pages that wait for their answer; one that stops it is taken out.
     """
 
     session: DemoSession
-    shelf: TakeShelf
+    recordings: RecordingStore
     files: SessionFiles
     ability: str
     listening: set[str] = dataclasses.field(default_factory=set)
@@ -103,7 +103,7 @@ class Desk:
     def seed(self) -> gr.Number:
         """What drives the draws; the session says where its range ends, which here would be a fault of the server."""
         return gr.Number(
-            0, label="Seed", info="Another number, another take", precision=0, elem_id=f"{self.ability}-seed"
+            0, label="Seed", info="Another number gives another result", precision=0, elem_id=f"{self.ability}-seed"
         )
 
     def run(
@@ -114,12 +114,12 @@ class Desk:
         *,
         speaks: bool = True,
     ) -> None:
-        """Adds buttons, and what shows the updates of `work` when the first is clicked.
+        """Add buttons, and what shows the updates of `work` when the first is clicked.
 
         Args:
             work: Called with the values of `inputs`.
             inputs: Parts of the page.
-            texts: Labels of what shows an update's `heard` and `written`.
+            texts: Labels of what shows an update's `transcript` and `written`.
             speaks: Whether updates hold sound.
         """
         with gr.Row():
@@ -143,8 +143,8 @@ class Desk:
             self.listening.add(page)
             try:
                 yield dict.fromkeys(outputs.values())
-                take = self._open_take(session)
-                for changes in show_answer(lambda: work(*values), take, lambda: page not in self.listening):
+                recording = self._open_recording(session)
+                for changes in show_answer(lambda: work(*values), recording, lambda: page not in self.listening):
                     if "result" in changes:
                         changes |= self._keep(session, changes["result"])
                     yield {outputs[name]: value for name, value in changes.items()}
@@ -167,27 +167,27 @@ class Desk:
         stop.click(end, None, None, queue=False, api_visibility="private")
 
     def _keep(self, session: str, sound: bytes) -> dict[str, Any]:
-        """Stores a sound that was made, as the new value of `result`."""
+        """Store a sound that was made, as the new value of `result`."""
         try:
             return {"result": str(self.files.store(session, f"{self.ability}.wav", sound))}
         except InputError as error:
             return {"result": None, "status": show_mistake(error)}
 
-    def _open_take(self, session: str) -> Take:
+    def _open_recording(self, session: str) -> Recording:
         rate_hz, limits = self.session.codec.sample_rate_hz, self.session.limits
         seconds = limits.max_seconds + limits.max_frames / self.session.codec.frame_rate_hz
-        return self.shelf.open(session, rate_hz, round(seconds * rate_hz))
+        return self.recordings.open(session, rate_hz, round(seconds * rate_hz))
 
 
-def _transcribe_tab(desk: Desk, recording: gr.Audio) -> None:
+def _transcribe_tab(tab: DemoTab, recording: gr.Audio) -> None:
     gr.Markdown("Writes down what is said in the recording.")
-    desk.run(lambda path: desk.session.transcribe(_given(path)), [recording], {"heard": "Transcript"}, speaks=False)
+    tab.run(lambda path: tab.session.transcribe(_given(path)), [recording], {"transcript": "Transcript"}, speaks=False)
 
 
-def _speak_tab(desk: Desk, recording: gr.Audio) -> None:
+def _speak_tab(tab: DemoTab, recording: gr.Audio) -> None:
     gr.Markdown("Says a text.")
-    most = desk.session.limits.max_characters
-    text = gr.Textbox(label="Text", lines=2, max_length=most, elem_id="speak-text")
+    max_characters = tab.session.limits.max_characters
+    text = gr.Textbox(label="Text", lines=2, max_length=max_characters, elem_id="speak-text")
     voiced = gr.Checkbox(
         True,
         label="In the voice of the recording, if there is one",
@@ -197,41 +197,41 @@ def _speak_tab(desk: Desk, recording: gr.Audio) -> None:
     words = gr.Textbox(
         label="Words of the recording",
         info="Left empty, the model transcribes it first",
-        max_length=most,
+        max_length=max_characters,
         elem_id="speak-voice-text",
     )
-    seed = desk.seed()
+    seed = tab.seed()
 
     def work(
         said: str, in_voice: bool, path: str | None, voice_text: str, draw: int | None
     ) -> Generator[Update, None, None]:
         voice = Path(path) if path is not None and in_voice else None
-        return desk.session.speak(said, voice, voice_text, seed=draw or 0)
+        return tab.session.speak(said, voice, voice_text, seed=draw or 0)
 
     inputs = [text, voiced, recording, words, seed]
-    desk.run(work, inputs, {"heard": "What it hears"})
+    tab.run(work, inputs, {"transcript": "Transcript of the recording"})
 
 
-def _continue_tab(desk: Desk, recording: gr.Audio) -> None:
+def _continue_tab(tab: DemoTab, recording: gr.Audio) -> None:
     gr.Markdown("Goes on from the beginning of the recording. The sound starts with what was given.")
-    most = desk.session.room.sharing_seconds
+    max_seconds = tab.session.room.sharing_seconds
     seconds = gr.Slider(
-        LEAST_SECONDS,
-        round(min(_MOST_GIVEN_SECONDS, most), 1),
-        value=max(LEAST_SECONDS, round(min(ContinuationTask.prompt_seconds, most / 2), 1)),
+        MIN_SECONDS,
+        round(min(_MAX_GIVEN_SECONDS, max_seconds), 1),
+        value=max(MIN_SECONDS, round(min(ContinuationTask.prompt_seconds, max_seconds / 2), 1)),
         step=0.1,
         label="Seconds given",
         elem_id="continue-seconds",
     )
-    seed = desk.seed()
+    seed = tab.seed()
 
     def work(path: str | None, given: float, draw: int | None) -> Generator[Update, None, None]:
-        return desk.session.continue_speech(_given(path), given, seed=draw or 0)
+        return tab.session.continue_speech(_given(path), given, seed=draw or 0)
 
-    desk.run(work, [recording, seconds, seed], {})
+    tab.run(work, [recording, seconds, seed], {})
 
 
-def _translate_tab(desk: Desk, recording: gr.Audio) -> None:
+def _translate_tab(tab: DemoTab, recording: gr.Audio) -> None:
     gr.Markdown(
         "Says in another language what the recording says. A model that was taught no translation says something else."
     )
@@ -241,13 +241,13 @@ def _translate_tab(desk: Desk, recording: gr.Audio) -> None:
         route = gr.Dropdown(
             [("through both texts", ROUTES[0]), ("directly", ROUTES[1])], value=ROUTES[0], label="Route", min_width=160
         )
-    seed = desk.seed()
+    seed = tab.seed()
 
     def work(path: str | None, language: str, wanted: str, way: str, draw: int | None) -> Generator[Update, None, None]:
-        return desk.session.translate(_given(path), language, wanted, route=way, seed=draw or 0)
+        return tab.session.translate(_given(path), language, wanted, route=way, seed=draw or 0)
 
-    texts = {"heard": "What it hears", "written": "Translation"}
-    desk.run(work, [recording, source, target, route, seed], texts)
+    texts = {"transcript": "Transcript of the recording", "written": "Translation"}
+    tab.run(work, [recording, source, target, route, seed], texts)
 
 
 _TABS = {TRANSCRIBE: _transcribe_tab, SPEAK: _speak_tab, CONTINUE: _continue_tab, TRANSLATE: _translate_tab}

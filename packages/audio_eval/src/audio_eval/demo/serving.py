@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 # From the signal to the end, whatever is still at work.
 _LONGEST_CLOSING_SECONDS = 5.0
-_MOST_SWEEP_SECONDS = 30.0
+_MAX_SWEEP_SECONDS = 30.0
 
 
 def serve_demo(
@@ -36,7 +36,7 @@ def serve_demo(
     limits: Limits | None = None,
     codec_weights: str | None = None,
 ) -> None:
-    """Serves a page on which a checkpoint can be talked to, until SIGINT or SIGTERM.
+    """Serve a page on which a checkpoint can be talked to, until SIGINT or SIGTERM.
 
     What is recorded and made there lies in a temporary folder, which is deleted at the end.
 
@@ -68,7 +68,7 @@ def serve_demo(
 
 
 def make_app(session: DemoSession, folder: Path, host: str = LOOPBACK) -> "fastapi.FastAPI":
-    """Makes the web application: the page, its files, and the sounds in the making, behind the gate.
+    """Make the web application: the page, its files, and the sounds in the making, behind the gate.
 
     Args:
         session: Who answers.
@@ -86,16 +86,16 @@ def make_app(session: DemoSession, folder: Path, host: str = LOOPBACK) -> "fasta
     from audio_eval.demo.files import SessionFiles
     from audio_eval.demo.gate import Gate
     from audio_eval.demo.page import STYLE, input_kinds, make_page, make_theme
-    from audio_eval.demo.takes import TakeShelf
+    from audio_eval.demo.recordings import RecordingStore
     from audio_eval.demo.transfers import make_routes
 
-    files, shelf = SessionFiles(folder, session.limits), TakeShelf()
+    files, recordings = SessionFiles(folder, session.limits), RecordingStore()
 
     @contextlib.asynccontextmanager
     async def sweep(app: fastapi.FastAPI) -> AsyncIterator[None]:
         async def expire() -> None:
             while True:
-                await asyncio.sleep(min(_MOST_SWEEP_SECONDS, session.limits.max_stored_seconds / 4))
+                await asyncio.sleep(min(_MAX_SWEEP_SECONDS, session.limits.max_stored_seconds / 4))
                 files.expire()
 
         task = asyncio.create_task(expire())
@@ -103,8 +103,8 @@ def make_app(session: DemoSession, folder: Path, host: str = LOOPBACK) -> "fasta
         task.cancel()
 
     app = fastapi.FastAPI(openapi_url=None, lifespan=sweep)
-    app.include_router(make_routes(files, shelf, session.limits))
-    page = make_page(session, shelf, files)
+    app.include_router(make_routes(files, recordings, session.limits))
+    page = make_page(session, recordings, files)
     gr.mount_gradio_app(
         app,
         page,

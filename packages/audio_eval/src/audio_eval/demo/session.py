@@ -23,8 +23,8 @@ from audio_eval.demo.abilities import (
     require_audio,
 )
 from audio_eval.demo.limits import Limits, read_recording
-from audio_eval.demo.streaming import most_frames, stream_frames, stream_text
-from audio_eval.judges import Unavailable
+from audio_eval.demo.streaming import max_continuation_frames, stream_frames, stream_text
+from audio_eval.speech_models import Unavailable
 from audio_eval.tasks.asr import AsrTask
 from audio_eval.tasks.base import Context
 from audio_eval.tasks.seed_tts import SeedTtsTask
@@ -51,13 +51,13 @@ class Update:
 
     Attributes:
         samples: Sound that follows that of earlier updates, mono in -1..1 at the codec's rate; often none.
-        heard: What the model writes of the recording's words, as far as it is; None in updates that do not change it.
+        transcript: Transcript of the recording so far; None in updates that do not change it.
         written: The translation, likewise.
         ended: Of the last update: whether the model came to an end, or the longest length cut it off. False before.
     """
 
     samples: Float32[np.ndarray, " samples"]
-    heard: str | None = None
+    transcript: str | None = None
     written: str | None = None
     ended: bool = False
 
@@ -90,21 +90,21 @@ class DemoSession:
         return find_abilities(self.checkpoint, self.room)
 
     def transcribe(self, recording: Path) -> Generator[Update, None, None]:
-        """Writes down what is said, greedily.
+        """Transcribe a recording, greedily.
 
         Args:
-            recording: What to hear.
+            recording: Recording of speech.
 
         Raises:
             InputError: At the first update: the recording is no audio or too long, or the model knows no text.
         """
         self._require(TRANSCRIBE)
-        yield from self._transcribe(self._hear(recording))
+        yield from self._transcribe(self._encode(recording))
 
     def speak(
         self, text: str, voice: Path | None = None, voice_text: str = "", *, seed: int = 0
     ) -> Generator[Update, None, None]:
-        """Speaks a text, in the voice of a recording if there is one.
+        """Speak a text, in the voice of a recording if there is one.
 
         Args:
             text: What to say.
@@ -120,18 +120,18 @@ class DemoSession:
         if voice is None:
             yield from self._speak(self._prompt("text_first", [self._segment(wanted)]), _SPEAKING, seed)
             return
-        codes, heard = self._hear(voice), voice_text.strip()
-        if not heard:
+        codes, transcript = self._encode(voice), voice_text.strip()
+        if not transcript:
             for update in self._transcribe(codes):
-                heard = update.heard or ""
+                transcript = update.transcript or ""
                 yield dataclasses.replace(update, ended=False)
-        shown = self._segment(self._text_ids(heard, "voice_text"), codes)
+        shown = self._segment(self._text_ids(transcript, "voice_text"), codes)
         yield from self._speak(self._prompt("text_first", [shown, self._segment(wanted)]), _SPEAKING_AS, seed)
 
     def continue_speech(
         self, recording: Path, seconds: float | int = ContinuationTask.prompt_seconds, *, seed: int = 0
     ) -> Generator[Update, None, None]:
-        """Goes on from the beginning of a recording; the sound begins with what was given, as the codec has it.
+        """Continue the beginning of a recording; the sound begins with that, as the codec reconstructs it.
 
         Args:
             recording: What begins.
@@ -144,7 +144,7 @@ class DemoSession:
         """
         self._require(CONTINUE, seed)
         frames = max(1, round(seconds * self.codec.frame_rate_hz))
-        given = self._hear(recording)[:frames]
+        given = self._encode(recording)[:frames]
         start = self._prompt("acoustic", [self._segment(_NO_TEXT, given)])
         prompt = np.concatenate([start, self.checkpoint.vocabulary.audio_ids(given)])
         yield from self._speak(prompt, _CONTINUING, seed, given=given)
@@ -152,10 +152,10 @@ class DemoSession:
     def translate(
         self, recording: Path, source: str, target: str, *, route: str = SpeechTranslationTask.route, seed: int = 0
     ) -> Generator[Update, None, None]:
-        """Says in another language what is said.
+        """Translate speech to speech of another language.
 
         Args:
-            recording: What to hear.
+            recording: Recording of speech.
             source: Its language as the training data names it, such as "de" or "German"; not used on the direct route.
             target: The language to speak.
             route: "chain": the model writes both texts first; "direct": it is told the language alone.
@@ -168,7 +168,7 @@ class DemoSession:
         if route not in ROUTES:
             raise InputError(f"`route` must be one of {', '.join(ROUTES)}, got {route!r}")
         told = {name: self._told(name, value) for name, value in (("source", source), ("target", target))}
-        opened = self._prompt("audio_first", [self._segment(_NO_TEXT, self._hear(recording))])
+        opened = self._prompt("audio_first", [self._segment(_NO_TEXT, self._encode(recording))])
         if route == "direct":
             prompt = np.concatenate([opened, told["target"]])
         else:
@@ -181,7 +181,7 @@ class DemoSession:
         if reason := self.abilities[ability]:
             raise InputError(f"`{self.checkpoint.folder}` cannot {ability}: {reason}")
 
-    def _hear(self, recording: Path) -> Codes:
+    def _encode(self, recording: Path) -> Codes:
         """Codes of a recording, of the leading codebooks that the model knows."""
         samples = read_recording(recording, self.codec.sample_rate_hz, self.limits)
         return np.asarray(self.codec.encode(samples), np.int32)[:, : self.room.frame_tokens]
@@ -204,39 +204,39 @@ class DemoSession:
     def _prompt(self, order: str, segments: Sequence[Segment]) -> Ids:
         return layout(order).prompt(segments, self.checkpoint.vocabulary)
 
-    def _spell(self, ids: Ids) -> str:
+    def _decode(self, ids: Ids) -> str:
         return self.checkpoint.text.decode(ids.tolist()).strip()
 
     def _transcribe(self, codes: Codes) -> Generator[Update, None, None]:
         ids, prompt = _NO_TEXT, self._prompt("audio_first", [self._segment(_NO_TEXT, codes)])
         for ids in stream_text(self.checkpoint, self.room, prompt, _TRANSCRIBING):
-            yield Update(_silence(), heard=self._spell(ids))
-        yield Update(_silence(), heard=self._spell(ids), ended=ids.size < self.room.text_tokens)
+            yield Update(_silence(), transcript=self._decode(ids))
+        yield Update(_silence(), transcript=self._decode(ids), ended=ids.size < self.room.text_tokens)
 
     def _write_both(self, opened: Ids, told: Mapping[str, Ids], sampling: Sampling) -> Generator[Update, None, Ids]:
-        """Writes what was said, then its translation; returns the prompt that holds both."""
+        """Write the transcript, then its translation; return the prompt that holds both."""
         vocabulary, ids = self.checkpoint.vocabulary, _NO_TEXT
         prompt, shown = np.concatenate([opened, told["source"]]), Update(_silence())
         for ids in stream_text(self.checkpoint, self.room, prompt, sampling):
-            yield (shown := Update(_silence(), heard=self._spell(ids)))
+            yield (shown := Update(_silence(), transcript=self._decode(ids)))
         between = np.array([vocabulary.text_end, vocabulary.text_start], np.int32)
         prompt = np.concatenate([prompt, ids, between, told["target"]])
         for ids in stream_text(self.checkpoint, self.room, prompt, sampling):
-            yield dataclasses.replace(shown, written=self._spell(ids))
+            yield dataclasses.replace(shown, written=self._decode(ids))
         return np.concatenate([prompt, ids])
 
     def _speak(
         self, prompt: Ids, sampling: Sampling, seed: int, given: Codes | None = None
     ) -> Generator[Update, None, None]:
         """The speech that follows a prompt, after what was given of it."""
-        most = most_frames(self.room, prompt, self.limits.max_frames)
+        max_frames = max_continuation_frames(self.room, prompt, self.limits.max_frames)
         decoder, num_frames = self.codec.decoder_stream(), 0
         if given is not None:
             yield Update(decoder.push(given))
-        for codes in stream_frames(self.checkpoint, prompt, dataclasses.replace(sampling, seed=seed), most):
+        for codes in stream_frames(self.checkpoint, prompt, dataclasses.replace(sampling, seed=seed), max_frames):
             num_frames += len(codes)
             yield Update(decoder.push(codes))
-        yield Update(decoder.finish(), ended=num_frames < most)
+        yield Update(decoder.finish(), ended=num_frames < max_frames)
 
 
 def _silence() -> Float32[np.ndarray, " samples"]:
@@ -246,7 +246,7 @@ def _silence() -> Float32[np.ndarray, " samples"]:
 def open_session(
     checkpoint: str | Path, *, limits: Limits | None = None, codec_weights: str | None = None
 ) -> DemoSession:
-    """Loads what the demo needs.
+    """Load what the demo needs.
 
     Args:
         checkpoint: Folder of an exported model, or of a run, or a published one, see `audio_eval.load_checkpoint`.
@@ -258,6 +258,6 @@ def open_session(
     """
     loaded = load_checkpoint(Path(checkpoint))
     require_audio(loaded)
-    nobody = Unavailable("nothing is judged in the demo")
-    context = Context(loaded, datasets={}, folder=loaded.folder, judge=nobody, codec_weights=codec_weights)
+    none = Unavailable("the demo transcribes nothing")
+    context = Context(loaded, datasets={}, folder=loaded.folder, transcriber=none, codec_weights=codec_weights)
     return DemoSession(loaded, context.codec, limits or Limits())

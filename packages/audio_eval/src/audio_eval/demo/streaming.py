@@ -14,7 +14,7 @@ from audio_eval.tasks.speech_to_speech import SpeechTranslationTask
 from audio_model import Sampling, stream
 
 MIN_FRAMES = SpeechTranslationTask.min_frames
-# A sixth of a second: what is heard comes soon, and a piece costs little beside its tokens.
+# A sixth of a second: sound starts soon, and a piece costs little besides its tokens.
 _FRAMES_PER_PIECE = 2
 _TOKENS_PER_PIECE = 4
 
@@ -22,7 +22,7 @@ _TOKENS_PER_PIECE = 4
 def stream_text(
     checkpoint: Checkpoint, room: Room, prompt: Int32[np.ndarray, " prompt"], sampling: Sampling
 ) -> Iterator[Int32[np.ndarray, " _"]]:
-    """Writes the text that follows a prompt, until `text_end` or as long as there is room for.
+    """Write the text that follows a prompt, until `text_end` or as long as there is room for.
 
     Args:
         checkpoint: The model and its vocabulary.
@@ -36,32 +36,32 @@ def stream_text(
     Raises:
         InputError: The prompt leaves no room.
     """
-    vocabulary, most = checkpoint.vocabulary, room.text_tokens
-    _require_room(room, prompt, most + 1, "text to be written")
+    vocabulary, max_tokens = checkpoint.vocabulary, room.text_tokens
+    _require_room(room, prompt, max_tokens + 1, "text to be written")
     ids = np.zeros(0, np.int32)
     for piece in stream(
         checkpoint.model,
         prompt,
-        max_new_tokens=most + 1,
+        max_new_tokens=max_tokens + 1,
         tokens_per_piece=_TOKENS_PER_PIECE,
         stop_ids=(vocabulary.text_end,),
         sampling=sampling,
-        automaton=text_automaton(vocabulary, max_tokens=most, vocab_size=checkpoint.model.config.vocab_size),
+        automaton=text_automaton(vocabulary, max_tokens=max_tokens, vocab_size=checkpoint.model.config.vocab_size),
     ):
         ids = np.concatenate([ids, piece[piece != vocabulary.text_end]])
         yield ids
 
 
 def stream_frames(
-    checkpoint: Checkpoint, prompt: Int32[np.ndarray, " prompt"], sampling: Sampling, most: int
+    checkpoint: Checkpoint, prompt: Int32[np.ndarray, " prompt"], sampling: Sampling, max_frames: int
 ) -> Iterator[Int32[np.ndarray, "frames codebooks"]]:
-    """Speaks what follows a prompt, until `audio_end`.
+    """Speak what follows a prompt, until `audio_end`.
 
     Args:
         checkpoint: The model and its vocabulary.
         prompt: Ids that end where a frame begins.
         sampling: How tokens are chosen.
-        most: Most frames, see `most_frames`.
+        max_frames: Maximum frames, see `max_continuation_frames`.
 
     Yields:
         The next frames, one or more.
@@ -71,30 +71,32 @@ def stream_frames(
     for piece in stream(
         checkpoint.model,
         prompt,
-        max_new_tokens=most * books + 1,
+        max_new_tokens=max_frames * books + 1,
         tokens_per_piece=books * _FRAMES_PER_PIECE,
         stop_ids=(vocabulary.audio_end,),
         sampling=sampling,
-        automaton=audio_automaton(vocabulary, min_frames=min(MIN_FRAMES, most), max_frames=most, vocab_size=vocab_size),
+        automaton=audio_automaton(
+            vocabulary, min_frames=min(MIN_FRAMES, max_frames), max_frames=max_frames, vocab_size=vocab_size
+        ),
     ):
         said = piece[piece != vocabulary.audio_end]
         if said.size:
             yield vocabulary.codes(said)
 
 
-def most_frames(room: Room, prompt: Int32[np.ndarray, " prompt"], limit: int) -> int:
-    """How many frames may follow a prompt.
+def max_continuation_frames(room: Room, prompt: Int32[np.ndarray, " prompt"], limit: int) -> int:
+    """Return the maximum number of frames that can follow a prompt.
 
     Args:
         room: What the model's context holds.
         prompt: Ids of the prompt.
-        limit: Most frames that are wanted.
+        limit: Maximum number of frames that are wanted.
 
     Raises:
-        InputError: The prompt leaves no room for the fewest frames of an answer.
+        InputError: The prompt leaves no room for the minimum frames of an answer.
     """
     _require_room(room, prompt, MIN_FRAMES * room.frame_tokens + 1, "speech to follow")
-    return fitting_length(room.context - prompt.size, room.frame_tokens, least=MIN_FRAMES, most=limit)
+    return fitting_length(room.context - prompt.size, room.frame_tokens, min_units=MIN_FRAMES, max_units=limit)
 
 
 def _require_room(room: Room, prompt: Int32[np.ndarray, " prompt"], needed: int, what: str) -> None:

@@ -14,33 +14,33 @@ from starlette.datastructures import UploadFile  # pyright: ignore[reportMissing
 from starlette.requests import ClientDisconnect  # pyright: ignore[reportMissingImports]: an extra
 
 from audio_data import InputError
-from audio_eval.demo.answering import TAKES_PATH
+from audio_eval.demo.answering import RECORDINGS_PATH
 from audio_eval.demo.files import SessionFiles
 from audio_eval.demo.gate import FILE_PATH, PROGRESS_PATH, UPLOAD_PATH, bounded, require_session
 from audio_eval.demo.limits import MEBIBYTE, Limits
-from audio_eval.demo.takes import TakeShelf
+from audio_eval.demo.recordings import RecordingStore
 
 # Around the one file of an upload.
 _MULTIPART_BYTES = 65_536
 _NO_STORE = {"cache-control": "no-store"}
 
 
-def make_routes(files: SessionFiles, shelf: TakeShelf, limits: Limits) -> APIRouter:
-    """Makes the routes; the gate stands before them, so that every request has a session.
+def make_routes(files: SessionFiles, recordings: RecordingStore, limits: Limits) -> APIRouter:
+    """Make the routes; the gate stands before them, so that every request has a session.
 
     Args:
         files: What is stored.
-        shelf: Sounds in the making.
+        recordings: Recordings of generated speech.
         limits: How much an upload may hold.
     """
     router = APIRouter()
 
-    @router.get(f"/{TAKES_PATH}/{{name}}.wav")
+    @router.get(f"/{RECORDINGS_PATH}/{{name}}.wav")
     def listen(request: Request, name: str) -> Response:
-        take = shelf.find(require_session(request), name)
-        if take is None:
+        recording = recordings.find(require_session(request), name)
+        if recording is None:
             return PlainTextResponse("there is no such sound any longer", HTTPStatus.NOT_FOUND)
-        return StreamingResponse(take.follow(), media_type="audio/wav", headers=_NO_STORE)
+        return StreamingResponse(recording.follow(), media_type="audio/wav", headers=_NO_STORE)
 
     @router.get(FILE_PATH + "{path:path}")
     def give(request: Request, path: str) -> Response:
@@ -62,13 +62,13 @@ def make_routes(files: SessionFiles, shelf: TakeShelf, limits: Limits) -> APIRou
         length = request.headers.get("content-length")
         if length is None:
             return PlainTextResponse("`Content-Length` must be given", HTTPStatus.LENGTH_REQUIRED)
-        num_bytes, most = int(length), limits.max_upload_bytes
-        if num_bytes > most + _MULTIPART_BYTES:
-            return _too_large(f"a file must have at most {most / MEBIBYTE:.3g} MiB: cut it")
+        num_bytes, max_bytes = int(length), limits.max_upload_bytes
+        if num_bytes > max_bytes + _MULTIPART_BYTES:
+            return _too_large(f"a file must have at most {max_bytes / MEBIBYTE:.3g} MiB: cut it")
         arriving = Request(request.scope, bounded(request.receive, num_bytes, limits.max_upload_seconds))
         try:
             try:
-                with files.reserve(min(num_bytes, most)):
+                with files.reserve(min(num_bytes, max_bytes)):
                     content, name = await _read_file(arriving)
             except InputError:
                 # A browser reads an answer only after it has sent everything.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audio_data import InputError, check_output, sole_file_writer, write_output
 from audio_eval.evaluation import SCHEMA_VERSION, Evaluation, read_evaluation
-from audio_eval.report import sections, test_sets
+from audio_eval.report import benchmark_sections, sections
 from audio_eval.report.markup import Markup, join, style_sheet, tag
 from audio_eval.report.tables import cards, markdown
 from audio_eval.report.training import Training, read_training
@@ -21,7 +21,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-s
 
 
 def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | None = None) -> dict[str, str]:
-    """Writes a report.
+    """Write a report.
 
     Args:
         evaluation: Folder of an evaluation.
@@ -57,7 +57,7 @@ def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | No
 
 
 def render(title: str, evaluation: Evaluation, training: Training | None) -> str:
-    """Returns the page as one HTML document that needs no other file."""
+    """Return the page as one HTML document that needs no other file."""
     parts = _parts(evaluation, training)
     style = importlib.resources.files("audio_eval.report").joinpath("style.css").read_text(encoding="utf-8")
     head = tag(
@@ -93,8 +93,8 @@ def _parts(evaluation: Evaluation, training: Training | None) -> list[tuple[str,
         parts.append(("likelihood", "Likelihood", sections.likelihood(nll)))
     for result in evaluation.results:
         if result.task not in ("asr", "tts", "nll"):
-            part = test_sets.test_set(result, evaluation.folder)
-            parts.append((result.task, test_sets.title_of(result.task).partition(":")[0], part))
+            part = benchmark_sections.benchmark(result, evaluation.folder)
+            parts.append((result.task, benchmark_sections.title_of(result.task).partition(":")[0], part))
     if training is not None and training.steps:
         parts.append(("training", "Training", sections.training_section(training)))
     parts.append(("provenance", "Provenance", sections.provenance(evaluation)))

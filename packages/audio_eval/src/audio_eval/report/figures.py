@@ -49,7 +49,7 @@ class _Frame(NamedTuple):
 
     @classmethod
     def of(cls, size: tuple[int, int], x_range: tuple[float, float], y_range: tuple[float, float]) -> "_Frame":
-        """Leaves margins for labels; a range without extent is widened, since a scale needs one."""
+        """Leave margins for labels; a range without extent is widened, since a scale needs one."""
         (x_start, x_stop), (y_start, y_stop) = (
             (low, high if high > low else low + 1.0) for low, high in (x_range, y_range)
         )
@@ -61,7 +61,7 @@ class _Frame(NamedTuple):
 
 
 def ticks(start: float, stop: float, count: int = 5) -> list[float]:
-    """Returns round tick values (1, 2 or 5 times a power of ten apart) that lie within `start..stop`."""
+    """Return round tick values (1, 2 or 5 times a power of ten apart) that lie within `start..stop`."""
     if not stop > start:
         return [start]
     rough = (stop - start) / count
@@ -80,7 +80,7 @@ def line_chart(
     size: tuple[int, int] = WIDE,
     from_zero: bool = False,
 ) -> Markup:
-    """Draws lines over a common x axis, with a legend.
+    """Draw lines over a common x axis, with a legend.
 
     Args:
         series: At least one series with at least one finite point; points that are not finite break the line.
@@ -104,7 +104,7 @@ def line_chart(
 
 
 def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], *, y_label: str, size: tuple[int, int] = WIDE) -> Markup:
-    """Draws grouped bars with their intervals, from zero up.
+    """Draw grouped bars with their intervals, from zero up.
 
     Args:
         groups: Named groups; bars of one label stand beside each other, in the order in which labels first appear.
@@ -127,7 +127,7 @@ def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], *, y_label: str, size
 
 
 def interval_strip(value: float, low: float | None, high: float | None, limit: float) -> Markup:
-    """Draws a value and its interval on a line from 0 to `limit`, small enough for a table cell."""
+    """Draw a value and its interval on a line from 0 to `limit`, small enough for a table cell."""
     width, middle = 120, 8
     scale = _Scale(0.0, limit, 4, width - 4)
     whisker = None

@@ -43,7 +43,7 @@ def join(*children: Child) -> Markup:
 
 
 def tag(name: str, *children: Child, attributes: Mapping[str, object] | None = None, **more: object) -> Markup:
-    """Makes one element.
+    """Make one element.
 
     Args:
         name: Element name.
@@ -64,5 +64,5 @@ def tag(name: str, *children: Child, attributes: Mapping[str, object] | None = N
 
 
 def style_sheet(css: str) -> Markup:
-    """Wraps a style sheet of this package, which is not escaped: it must hold no outside text."""
+    """Wrap a style sheet of this package, which is not escaped: it must hold no outside text."""
     return Markup(f"<style>{css}</style>")

@@ -28,7 +28,7 @@ _PALETTE_ANCHORS = (
 
 
 def player(samples: Float[np.ndarray, " samples"], sample_rate_hz: int, label: str) -> Markup:
-    """Makes a player for mono samples in -1..1, embedded as FLAC: lossless, and every current browser plays it."""
+    """Make a player for mono samples in -1..1, embedded as FLAC: lossless, and every current browser plays it."""
     stream = io.BytesIO()
     soundfile.write(stream, np.clip(samples, -1.0, 1.0), sample_rate_hz, format="FLAC", subtype="PCM_16")
     source = data_uri("audio/flac", stream.getvalue())
@@ -36,17 +36,17 @@ def player(samples: Float[np.ndarray, " samples"], sample_rate_hz: int, label: s
 
 
 def spectrogram(samples: Float[np.ndarray, " samples"], sample_rate_hz: int, label: str) -> Markup:
-    """Makes a picture of the loudness over time and mel-spaced frequency, 60 Hz to 9 kHz, 65 dB from dark to bright."""
+    """Make a picture of the loudness over time and mel-spaced frequency, 60 Hz to 9 kHz, 65 dB from dark to bright."""
     return tag("img", src=data_uri("image/png", encode_png(loudness(samples, sample_rate_hz))), alt=label)
 
 
 def data_uri(media_type: str, content: bytes) -> str:
-    """Returns bytes as a `data:` address."""
+    """Return bytes as a `data:` address."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def loudness(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> UInt8[np.ndarray, "rows columns"]:
-    """Returns a spectrogram, highest frequency in the first row, 255 at the loudest point and 0 at 65 dB below it."""
+    """Return a spectrogram, highest frequency in the first row, 255 at the loudest point and 0 at 65 dB below it."""
     window, hop = int(_WINDOW_SECONDS * sample_rate_hz), int(_HOP_SECONDS * sample_rate_hz)
     padded = np.pad(samples.astype(np.float64), (window // 2, window))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
@@ -66,7 +66,7 @@ def _mel_frequencies(sample_rate_hz: int) -> Float[np.ndarray, " rows"]:
 
 
 def encode_png(levels: UInt8[np.ndarray, "rows columns"]) -> bytes:
-    """Encodes levels 0..255 as a PNG with this module's palette: one byte a pixel before compression."""
+    """Encode levels 0..255 as a PNG with this module's palette: one byte a pixel before compression."""
     rows, columns = levels.shape
     header = struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)
     # Every row begins with its filter type, 0 for none.

@@ -41,7 +41,7 @@ class Training:
     stages: Sequence[tuple[float, str]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a summary: steps, tokens, last losses, median speed."""
+        """Return a summary: steps, tokens, last losses, median speed."""
         if not self.steps:
             return {}
         last = self.steps[-1]
@@ -57,7 +57,7 @@ class Training:
 
 
 def read_training(run: Path) -> Training:
-    """Reads the metrics of a run.
+    """Read the metrics of a run.
 
     Raises:
         InputError: The run's folder holds none, or they are damaged.
@@ -102,7 +102,7 @@ def _corpora(weights: Mapping[str, float]) -> str:
 
 
 def curves(training: Training) -> list[Markup]:
-    """Draws the loss by token kind, and learning rate and speed beside it."""
+    """Draw the loss by token kind, and learning rate and speed beside it."""
     if not training.steps:
         return []
     kinds = dict.fromkeys(kind for record in training.steps for kind in record.get("nll", {}) if kind != "special")

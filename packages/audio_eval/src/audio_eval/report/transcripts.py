@@ -9,7 +9,7 @@ from audio_eval.report.markup import Markup, join, tag
 
 
 def align(reference: str, hypothesis: str, normalizer: str) -> WordErrors:
-    """Aligns two raw transcripts under a named normaliser."""
+    """Align two raw transcripts under a named normaliser."""
     normalize = NORMALIZERS[normalizer]
     return word_errors(normalize(reference), normalize(hypothesis))
 
@@ -43,13 +43,13 @@ def _marked(stretches: Iterable[tuple[tuple[str, ...], str | None, str]]) -> Mar
 
 
 def legend() -> Markup:
-    """Explains the marks."""
+    """Explain the marks."""
     signs = [tag("mark", "another word"), " ", tag("del", "missing"), " ", tag("ins", "too many")]
     return tag("p", signs, class_="key small muted")
 
 
 def confusions(aligned: Iterable[WordErrors]) -> list[tuple[str, str, int]]:
-    """Counts which word was taken for which, most frequent first: `(reference, hypothesis, times)`."""
+    """Count which word was taken for which, most frequent first: `(reference, hypothesis, times)`."""
     counts: Counter[tuple[str, str]] = Counter()
     for errors in aligned:
         for chunk in errors.alignment:
@@ -63,7 +63,7 @@ def _word_pairs(chunk: Alignment) -> list[tuple[str, str]]:
 
 
 def totals(aligned: Iterable[WordErrors]) -> Mapping[str, int]:
-    """Adds up errors by kind, and reference words."""
+    """Add up errors by kind, and reference words."""
     sums = Counter({"substitutions": 0, "deletions": 0, "insertions": 0, "words": 0})
     for errors in aligned:
         sums["substitutions"] += errors.num_substitutions

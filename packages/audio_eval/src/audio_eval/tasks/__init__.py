@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from audio_data import Extension, InputError, hash_file, load_object, names_object, nearest, registered_objects
 from audio_eval.tasks.base import Context as Context
-from audio_eval.tasks.base import Findings as Findings
 from audio_eval.tasks.base import Task as Task
+from audio_eval.tasks.base import TaskOutput as TaskOutput
 
 ENTRY_POINT_GROUP = "audio_eval.tasks"
 
@@ -107,7 +107,7 @@ def make_tasks(
 def _shared(task: Task, test_sets: str | Path | None, compat: str | None) -> dict[str, Any]:
     found = {}
     if test_sets is not None and task.test_set:
-        found["data"] = str(Path(test_sets) / task.test_set)
+        found["data"] = str(Path(test_sets) / task.test_set.folder)
     if compat is not None and "compat" in task.settings():
         found["compat"] = compat
     return found

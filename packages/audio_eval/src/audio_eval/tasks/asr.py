@@ -2,11 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
 
 import jax
 
-from audio_data import InputError
 from audio_eval.decoding import continue_prompts
 from audio_eval.grammars import text_automaton
 from audio_eval.heldout import HeldoutUtterance
@@ -14,7 +12,7 @@ from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
-from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.base import Context, Task, TaskOutput
 from audio_model import Qwen3x, Sampling, initialize
 from audio_tokenize import layout
 
@@ -38,7 +36,7 @@ MEASURES = (
         "higher",
         (OTHER, WER),
         "difference",
-        meaning="how many errors a word the right audio saves",
+        meaning="errors per word saved by the right audio",
     ),
     Measure(EXACT, "fraction", "higher", (EXACT,), meaning="transcripts without any error"),
 )
@@ -46,15 +44,15 @@ MEASURES = (
 
 @dataclasses.dataclass(frozen=True)
 class AsrTask(Task):
-    """Transcribes held-out utterances.
+    """Transcribe held-out utterances.
 
     The prompt is `begin_of_text audio_start A audio_end text_start`; text follows until `text_end`. On the main data
-    set two controls are measured: the same model hears the next utterance (with another text) instead, and a model of
-    the same configuration is left untrained.
+    set two controls are measured: the same model given the audio of the next utterance (with another text), and an
+    untrained model of the same configuration.
 
     Attributes:
         normalizer: Name of the text normaliser of both sides.
-        max_tokens: Most text tokens of a transcript; None for a quarter more than the longest reference.
+        max_tokens: Maximum text tokens of a transcript; None for a quarter more than the longest reference.
         temperature: 0 for greedy decoding.
         top_k: Tokens to sample from, 0 for all.
         top_p: Probability mass to sample from.
@@ -63,7 +61,7 @@ class AsrTask(Task):
         num_kept_audio: Utterances of each data set whose audio is kept for the report.
     """
 
-    name: ClassVar[str] = "asr"
+    name: str = "asr"
     normalizer: str = "spoken_english"
     max_tokens: int | None = None
     temperature: float = 0.0
@@ -74,32 +72,30 @@ class AsrTask(Task):
     num_kept_audio: int = 12
 
     def check(self, context: Context) -> None:
-        """Refuses settings that mean nothing."""
+        """Refuse an unknown normaliser."""
         del context
-        if self.normalizer not in NORMALIZERS:
-            raise InputError(f"`asr.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}")
+        self.check_choice("normalizer", NORMALIZERS)
 
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Transcribes all utterances of all data sets."""
-        spoken = [utterance for group in context.utterances.values() for utterance in group]
+    def run(self, context: Context, journal: Journal) -> TaskOutput:
+        """Transcribe all utterances of all data sets."""
+        utterances = [utterance for group in context.utterances.values() for utterance in group]
         longest = max(len(one.segment.text_ids) for group in context.whole_utterances.values() for one in group)
         max_tokens = self.max_tokens or -(-5 * longest // 4)
         model, main = context.checkpoint.model, context.utterances[context.main_dataset]
-        transcripts = {WER: self._transcribe(context, model, spoken, spoken, max_tokens, "asr", journal)}
+        transcripts = {WER: self._transcribe(context, model, utterances, utterances, max_tokens, "asr", journal)}
         others = other_utterances(context.whole_utterances[context.main_dataset], NORMALIZERS[self.normalizer])
         if self.controls and others is not None:
             other = "asr, other utterance"
-            heard = others[: len(main)]
-            transcripts[OTHER] = self._transcribe(context, model, main, heard, max_tokens, other, journal)
+            transcripts[OTHER] = self._transcribe(context, model, main, others[: len(main)], max_tokens, other, journal)
         if self.controls:
             untrained = initialize(model.config, jax.random.key(context.seed))
             label = "asr, untrained"
             transcripts[UNTRAINED] = self._transcribe(context, untrained, main, main, max_tokens, label, journal)
-        items = self._items(context, spoken, transcripts)
+        items = self._items(context, utterances, transcripts)
         scores = score_items(self.name, context.main_dataset, MEASURES, items, self._missing(context))
         for name in list(context.datasets)[1:]:
             scores += score_items(self.name, name, MEASURES, items)
-        return Findings(tuple(scores), tuple(items), {"max_tokens": max_tokens})
+        return TaskOutput(tuple(scores), tuple(items), {"max_tokens": max_tokens})
 
     def _missing(self, context: Context) -> dict[str, str]:
         """Why a control on the main data set may have no value."""
@@ -113,18 +109,18 @@ class AsrTask(Task):
         self,
         context: Context,
         model: Qwen3x,
-        asked: Sequence[HeldoutUtterance],
-        heard: Sequence[HeldoutUtterance],
+        targets: Sequence[HeldoutUtterance],
+        audio_sources: Sequence[HeldoutUtterance],
         max_tokens: int,
         label: str,
         journal: Journal,
     ) -> list[str]:
-        """What the model writes for each utterance that is asked for when it hears the one in its place."""
+        """Transcripts for the targets, each from the audio of the utterance in its place in `audio_sources`."""
         vocabulary, text = context.checkpoint.vocabulary, context.checkpoint.text
         continued = continue_prompts(
             model,
-            [layout("audio_first").prompt([utterance.segment], vocabulary) for utterance in heard],
-            [f"{utterance.dataset}/{utterance.id}" for utterance in asked],
+            [layout("audio_first").prompt([utterance.segment], vocabulary) for utterance in audio_sources],
+            [f"{utterance.dataset}/{utterance.id}" for utterance in targets],
             automaton=text_automaton(vocabulary, max_tokens=max_tokens, vocab_size=model.config.vocab_size),
             stop_id=vocabulary.text_end,
             sampling=Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, seed=context.seed),
@@ -136,11 +132,11 @@ class AsrTask(Task):
         return ["" if tokens is None else text.decode(tokens.tolist()) for tokens in continued]
 
     def _items(
-        self, context: Context, spoken: Sequence[HeldoutUtterance], transcripts: Mapping[str, Sequence[str]]
+        self, context: Context, utterances: Sequence[HeldoutUtterance], transcripts: Mapping[str, Sequence[str]]
     ) -> list[Item]:
         items = []
         kept = dict.fromkeys(context.datasets, 0)
-        for index, utterance in enumerate(spoken):
+        for index, utterance in enumerate(utterances):
             # The main data set comes first, so its utterances and the controls' transcripts share indices.
             hypotheses = {name: texts[index] for name, texts in transcripts.items() if index < len(texts)}
             detail: dict[str, object] = {
@@ -163,16 +159,16 @@ class AsrTask(Task):
 
 
 def other_utterances(
-    spoken: Sequence[HeldoutUtterance], normalize: Callable[[str], str]
+    utterances: Sequence[HeldoutUtterance], normalize: Callable[[str], str]
 ) -> list[HeldoutUtterance] | None:
-    """Gives each utterance another one to be heard in its place: the next in order whose text differs.
+    """Choose for each utterance another one whose audio takes its place: the next in order with another text.
 
     Returns:
         As many utterances, or None where all texts are the same, so that no other utterance is a control.
     """
-    texts = [normalize(utterance.text) for utterance in spoken]
+    texts = [normalize(utterance.text) for utterance in utterances]
     if len(set(texts)) < 2:
         return None
-    size = len(spoken)
+    size = len(utterances)
     following = (next(j % size for j in range(i + 1, i + size) if texts[j % size] != texts[i]) for i in range(size))
-    return [spoken[index] for index in following]
+    return [utterances[index] for index in following]

@@ -1,41 +1,44 @@
-"""What a task is, and what it is given."""
+"""The interface of a task, and what a task is given."""
 
 import abc
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int32
 
 from audio_data import InputError, TokenDataset, disk_errors, make_folder
 from audio_eval.checkpoint import Checkpoint
 from audio_eval.heldout import HeldoutDocument, HeldoutUtterance, read_documents, utterances
 from audio_eval.journal import Journal
-from audio_eval.judges import Judge, SpeakerJudge, Unavailable
 from audio_eval.scores import Item, Score
+from audio_eval.speech_models import SpeakerEncoder, Transcriber, Unavailable
+from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
 from audio_tokenize import AbstractCodec, CodecSpec, Utterance, load_audio, load_codec
 
 AUDIO_FOLDER = "audio"
-# The least that settings of these names can be, in every task that has them.
-_LEAST = {"batch_size": 1, "tokens_per_batch": 1, "num_items": 1, "max_tokens": 1, "max_frames": 1, "min_frames": 0}
-_LEAST |= {"shots": 0, "num_kept_audio": 0}
+# Lower bounds of settings of these names, in every task that has them.
+_MINIMA = {"batch_size": 1, "tokens_per_batch": 1, "num_items": 1, "max_tokens": 1, "max_frames": 1, "min_frames": 0}
+_MINIMA |= {"shots": 0, "num_kept_audio": 0}
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-NO_SPEAKER_JUDGE = Unavailable("no speaker judge was asked for (`--speaker-judge none`)")
+NO_SPEAKER_ENCODER = Unavailable("no speaker encoder was asked for (`--speaker-encoder none`)")
+BEGINNINGS = ("single", "double")
+COMPAT = ("none", "soda")
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
-    """What a task found.
+class TaskOutput:
+    """Scores of a task, with the items they are computed from.
 
     Attributes:
-        scores: Its numbers, in the order a report shows them.
-        items: What they rest on.
-        facts: Further settings that were derived from the data, such as limits of length.
+        scores: Scores, in the order in which a report shows them.
+        items: Items that the scores are computed from.
+        facts: Further settings, derived from the data, such as limits of length.
     """
 
     scores: tuple[Score, ...]
@@ -45,29 +48,29 @@ class Findings:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
-    """What every task works on.
+    """Model, data and outside models that a task works with.
 
     Attributes:
-        checkpoint: The model with its vocabulary.
-        datasets: Held-out data sets by name; the first is the main one, on which controls are measured. None for an
+        checkpoint: Model with its vocabulary.
+        datasets: Held-out data sets by name; the first is the main one, on which controls are measured. Empty for an
             evaluation on published test sets alone.
-        folder: Folder of the evaluation; sounds go below its `audio`.
-        judge: Transcriber of generated speech, or why there is none.
-        recordings: Original recordings by the base id of the utterances encoded from them, as far as they are at hand.
-        limit: At most this many documents of each data set.
-        seed: Drives untrained weights and sampling.
-        speaker_judge: Judge of whether two clips are of one voice, or why there is none.
-        codec_weights: Where the codec's weights lie now, if not where the checkpoint says.
+        folder: Folder of the evaluation; audio files go below its `audio`.
+        transcriber: Transcriber of generated speech, or the reason why there is none.
+        recordings: Original recordings by the base id of the utterances encoded from them, as far as available.
+        limit: Maximum number of documents of each data set.
+        seed: Seed of untrained weights and of sampling.
+        speaker_encoder: Speaker encoder for voice similarity, or the reason why there is none.
+        codec_weights: Location of the codec's weights, if it differs from what the checkpoint records.
     """
 
     checkpoint: Checkpoint
     datasets: Mapping[str, TokenDataset]
     folder: Path
-    judge: Judge
+    transcriber: Transcriber | Unavailable
     recordings: Mapping[str, Utterance] = dataclasses.field(default_factory=dict)
     limit: int | None = None
     seed: int = 0
-    speaker_judge: SpeakerJudge = NO_SPEAKER_JUDGE
+    speaker_encoder: SpeakerEncoder | Unavailable = NO_SPEAKER_ENCODER
     codec_weights: str | None = None
 
     @functools.cached_property
@@ -134,13 +137,13 @@ class Context:
         return codec
 
     def decode(self, codes: Int[np.ndarray, "frames codebooks"]) -> Float[np.ndarray, " samples"]:
-        """Decodes codes to mono samples in -1..1; no frames give no samples."""
+        """Decode codes to mono samples in -1..1; no frames give no samples."""
         if not len(codes):
             return np.zeros(0, np.float32)
         return np.asarray(self.codec.decode(codes), np.float32)
 
     def reconstruction(self, utterance: HeldoutUtterance) -> str:
-        """Decodes an utterance's own codes, the best that a model of these codes can sound like.
+        """Decode an utterance's own codes, the best that a model of these codes can sound like.
 
         Returns:
             The path of the wav, relative to the evaluation's folder; every task gets the same one.
@@ -149,7 +152,7 @@ class Context:
         return self.save_audio(f"reconstructed/{utterance.dataset}/{utterance.id}", samples)
 
     def original(self, utterance: HeldoutUtterance) -> Float[np.ndarray, " samples"] | None:
-        """Loads the recording that an utterance was encoded from, where its corpus is at hand."""
+        """Load the recording that an utterance was encoded from, where its corpus is at hand."""
         recording = self.recordings.get(utterance.base_id)
         if recording is None:
             return None
@@ -157,7 +160,7 @@ class Context:
         return load_audio(recording.audio, rate_hz, recording.start_seconds, recording.end_seconds)
 
     def save_audio(self, name: str, samples: Float[np.ndarray, " samples"]) -> str:
-        """Writes samples as 16-bit wav.
+        """Write samples as 16-bit wav.
 
         Args:
             name: Path below the audio folder, without the ending; each part is made safe for every file system.
@@ -178,22 +181,22 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """One evaluation. Its fields are its settings and go into its fingerprint.
-
-    A task on a published test set has a setting `data`, its folder or hub id, and a `test_set`: the name of the folder
-    among several test sets, as `audio-eval testset` writes their twins. One without a `test_set` reads held-out data.
+    """One evaluation. Its fields are its settings, except those in `not_settings`.
 
     Attributes:
+        name: Name of the task in results and on command lines: letters, digits, - and _.
+        test_set: Published test set that the task reads; None for a task on held-out data.
         code_sha256: SHA-256 of the source file of a task from outside this package, so that results of changed code
-            are measured again; not a setting.
+            are measured again.
     """
 
-    name: ClassVar[str]
-    test_set: ClassVar[str] = ""
+    not_settings: ClassVar[frozenset[str]] = frozenset({"name", "test_set", "code_sha256"})
+    name: str = dataclasses.field(kw_only=True)
+    test_set: TestSetCard | None = dataclasses.field(default=None, kw_only=True)
     code_sha256: str = dataclasses.field(default="", kw_only=True)
 
     def __post_init__(self):
-        """Refuse names that are no file names, and counts that mean nothing.
+        """Refuse names that are no file names, and counts outside their range.
 
         Raises:
             InputError: The name or a count is outside its range.
@@ -201,35 +204,96 @@ class Task(abc.ABC):
         if not _NAME.fullmatch(self.name):
             raise InputError(f"`name` of a task must be of letters, digits, - and _, got {self.name!r}; rename it")
         for name, value in self.settings().items():
-            if value is not None and name in _LEAST and value < _LEAST[name]:
-                raise InputError(f"`{self.name}.{name}` must be {_LEAST[name]} or more, got {value!r}")
+            if value is not None and name in _MINIMA and value < _MINIMA[name]:
+                raise InputError(f"`{self.name}.{name}` must be {_MINIMA[name]} or more, got {value!r}")
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings by name: all fields but the hash of the code."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "code_sha256"}
+        """Return the settings by name."""
+        names = (field.name for field in dataclasses.fields(self) if field.name not in self.not_settings)
+        return {name: getattr(self, name) for name in names}
 
     def check(self, context: Context) -> None:
-        """Refuses settings that mean nothing for what is evaluated; asked of all tasks before the first one runs.
+        """Refuse settings that do not fit what is evaluated. Called for all tasks before the first one runs.
 
         Raises:
             InputError: There is such a setting.
         """
         del context
 
-    def fingerprint(self, context: Context) -> str:
-        """Returns a hash of the data that the task reads beside the held-out data sets; empty for none.
+    def check_choice(self, setting: str, choices: Iterable[str]) -> None:
+        """Refuse a setting that is none of its choices.
 
         Raises:
-            InputError: That data is not there.
+            InputError: The setting has another value.
+        """
+        value = self.settings()[setting]
+        if value not in (known := list(choices)):
+            raise InputError(f"`{self.name}.{setting}` must be one of {', '.join(known)}, got {value!r}")
+
+    def fingerprint(self, context: Context) -> str:
+        """Return a hash of the data that the task reads besides the held-out data sets; empty for none.
+
+        Raises:
+            InputError: That data is missing.
         """
         del context
         return ""
 
     @abc.abstractmethod
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Measures; long work reports progress to standard error.
+    def run(self, context: Context, journal: Journal) -> TaskOutput:
+        """Measure; long work reports its progress on standard error.
 
         Args:
-            context: What to measure on.
-            journal: What an earlier, stopped run of the task has done already, and where to note what is done.
+            context: Model and data.
+            journal: Results of an earlier, stopped run of the task, and where to record new ones.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkTask(Task):
+    """A task on a published test set, whose prompts can begin as the documents of training did.
+
+    The public SODA evaluation scripts let the tokenizer put one `begin_of_text` before a prompt. The training documents
+    of speech of SODA (arXiv 2602.16687) begin with two: they are written with one, and the tokenizer of Marin puts
+    another before it.
+
+    Attributes:
+        test_set: Published test set.
+        data: Folder of the test set, or a hub id.
+        begin_of_text: "single" for one `begin_of_text`, as data sets are built by default; "double" for two.
+    """
+
+    test_set: TestSetCard = dataclasses.field(kw_only=True)
+    data: str = ""
+    begin_of_text: str = "single"
+
+    def locate(self) -> Path:
+        """Return the folder of the test set.
+
+        Raises:
+            InputError: It is missing.
+        """
+        return locate(self.data, self.test_set)
+
+    def fingerprint(self, context: Context) -> str:
+        """Return the hash of the test set's files."""
+        del context
+        return fingerprint_folder(self.locate())
+
+    def check(self, context: Context) -> None:
+        """Refuse an unknown beginning, or one that the public SODA scripts do not have together with `compat`."""
+        del context
+        self.check_choice("begin_of_text", BEGINNINGS)
+        if "compat" in self.settings():
+            self.check_choice("compat", COMPAT)
+        if self.begin_of_text == "double" and self.settings().get("compat") == "soda":
+            raise InputError(
+                f"`{self.name}.begin_of_text` must be 'single' under `compat` 'soda', whose scripts put one before a "
+                f"prompt, got {self.begin_of_text!r}: leave one of the two out"
+            )
+
+    def with_beginning(self, context: Context, ids: Int32[np.ndarray, " _"]) -> Int32[np.ndarray, " _"]:
+        """Return a document or prompt that holds one `begin_of_text` with as many as the setting asks for."""
+        if self.begin_of_text == "single":
+            return ids
+        return np.concatenate([np.array([context.checkpoint.vocabulary.begin_of_text], np.int32), ids])

@@ -1,13 +1,13 @@
-"""Minimal pairs: is the right stimulus more likely than the wrong one? sWUGGY, sBLIMP, SALMon, and their texts.
+"""Minimal pairs: is the right stimulus more likely than the wrong one? sWUGGY, sBLIMP, SALMon, StoryCloze, as text too.
 
 A stimulus is the document `begin_of_text audio_start A audio_end`, or the same with text, and counts by the mean
 log-likelihood of what stands between the markers. A tie is an error. So is a stimulus that cannot be read.
 """
 
-import abc
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,14 +18,22 @@ from audio_data import InputError
 from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.scoring import scored_documents
-from audio_eval.tasks.base import Context, Findings
-from audio_eval.tasks.listening import encode_clips
-from audio_eval.tasks.prompting import PromptedTask
-from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
-from audio_eval.testsets.pairs import SALMON, SBLIMP, SWUGGY, Pair, Side, read_salmon, read_zerospeech
+from audio_eval.tasks.audio_inputs import encode_clips
+from audio_eval.tasks.base import BenchmarkTask, Context, TaskOutput
+from audio_eval.testsets.location import TestSetCard
+from audio_eval.testsets.pairs import (
+    SALMON,
+    SBLIMP,
+    STORY_CLOZE,
+    SWUGGY,
+    Pair,
+    Side,
+    read_salmon,
+    read_story_cloze,
+    read_zerospeech,
+)
 from audio_model import TokenSets
 
-COMPAT = ("none", "study")
 SIDES = ("positive", "negative")
 # A write is a flush to the disk; a kill costs at most so many results.
 _RESULTS_PER_WRITE = 64
@@ -33,38 +41,31 @@ _ACCURACY, _BY_SUM, _FIRST, _MARGIN = "accuracy", "accuracy_by_sum", "accuracy_c
 
 
 @dataclasses.dataclass(frozen=True)
-class PairsTask(PromptedTask):
-    """Compares the likelihoods of pairs.
+class PairsTask(BenchmarkTask):
+    """Compare the likelihoods of pairs.
 
     Attributes:
-        data: Folder of the test set, or a hub id.
-        softmax: Which ids compete, as in `nll`: "full", "allowed", or "as_trained".
-        codebooks: Leading codebooks whose tokens count; None for all. The model hears all of them in either case.
-        compat: "study" for the arithmetic of the study's public scripts: `codebooks` = n of K then keeps the first n/K
-            of the time axis with all codebooks, as their reshape does, and the number of samples is that of the splits.
+        read: Reads the test set from its folder; its card names it in messages.
+        modality: Whether the model reads the recordings or the lower-case texts of a pair.
+        softmax: Ids that compete, as in `nll`: "full", "allowed", or "as_trained".
+        codebooks: Leading codebooks whose tokens count; None for all. The model reads all of them in either case.
+        compat: "soda" for the arithmetic of the public SODA evaluation scripts (potsawee/blueberry-eval): `codebooks` =
+            n of K then keeps the first n/K of the time axis with all codebooks, as their reshape does, and the number
+            of samples is that of the splits.
         tokens_per_batch: Tokens of a forward pass, padding included; None for 2,048 on a CPU and 8,192 elsewhere.
     """
 
-    card: ClassVar[TestSetCard]
-    modality: ClassVar[Literal["audio", "text"]] = "audio"
-    data: str = ""
+    not_settings: ClassVar[frozenset[str]] = BenchmarkTask.not_settings | {"read", "modality"}
+    read: Callable[[Path, TestSetCard], list[Pair]] = dataclasses.field(kw_only=True)
+    modality: Literal["audio", "text"] = dataclasses.field(default="audio", kw_only=True)
     softmax: str = "as_trained"
     codebooks: int | None = None
     compat: str = "none"
     tokens_per_batch: int | None = None
 
-    @abc.abstractmethod
-    def read(self, folder: Path) -> list[Pair]:
-        """Reads the test set."""
-
-    def fingerprint(self, context: Context) -> str:
-        """Returns the hash of the test set's files."""
-        del context
-        return fingerprint_folder(locate(self.data, self.card))
-
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Scores both stimuli of every pair."""
-        pairs = self.read(locate(self.data, self.card))
+    def run(self, context: Context, journal: Journal) -> TaskOutput:
+        """Score both stimuli of every pair."""
+        pairs = self.read(self.locate(), self.test_set)
         # By a hash of the ids, so that a limit takes a fair sample of parts and voices, and a larger one adds to it.
         order = sorted(pairs, key=lambda pair: hashlib.sha256(pair.id.encode()).digest())[: context.limit]
         stimuli = {f"{pair.id}/{side}": getattr(pair, side) for pair in order for side in SIDES}
@@ -74,26 +75,23 @@ class PairsTask(PromptedTask):
         parts = sorted({pair.part for pair in pairs} - {""})
         scores = score_items(self.name, self.name, self._measures(parts), items)
         wrong = sum(1 for item in items if "problem" in item.detail)
-        samples = 1 if self.compat == "study" else len(items)
+        samples = 1 if self.compat == "soda" else len(items)
         facts = {"num_pairs": len(pairs), "num_unreadable": wrong, "total_samples": samples}
-        return Findings(
+        return TaskOutput(
             tuple(scores), tuple(items), {**facts, "softmax": "allowed" if self._allowed(context) else "full"}
         )
 
     def check(self, context: Context) -> None:
-        """Refuses settings that mean nothing."""
-        if self.compat not in COMPAT:
-            raise InputError(f"`{self.name}.compat` must be one of {', '.join(COMPAT)}, got {self.compat!r}")
+        """Refuse settings that do not fit the model."""
+        super().check(context)
         books = context.checkpoint.vocabulary.num_codebooks
         if self.codebooks is not None and not 1 <= self.codebooks <= books:
             raise InputError(f"`{self.name}.codebooks` must be 1 to {books}, got {self.codebooks!r}")
-        self.check_beginning()
         self._allowed(context)
 
     def _allowed(self, context: Context) -> bool:
         choices = {"allowed": True, "full": False, "as_trained": context.checkpoint.grammar_loss}
-        if self.softmax not in choices:
-            raise InputError(f"`{self.name}.softmax` must be one of {', '.join(choices)}, got {self.softmax!r}")
+        self.check_choice("softmax", choices)
         return choices[self.softmax]
 
     def _documents(
@@ -103,11 +101,11 @@ class PairsTask(PromptedTask):
         if self.modality == "audio":
             clips = {key: side.audio for key, side in stimuli.items()}
             codes, problems = encode_clips(context, clips, journal, self.name)
-            found = {key: self.begun(context, audio_document(context, one)) for key, one in codes.items()}
+            found = {key: self.with_beginning(context, audio_document(context, one)) for key, one in codes.items()}
         else:
             problems = {key: "there is no text of it" for key, side in stimuli.items() if not (side.text or "").strip()}
             texts = {key: (side.text or "").lower() for key, side in stimuli.items() if key not in problems}
-            found = {key: self.begun(context, text_document(context, text)) for key, text in texts.items()}
+            found = {key: self.with_beginning(context, text_document(context, text)) for key, text in texts.items()}
         longest = context.checkpoint.model.config.max_seq_len
         too_long = {key: len(ids) for key, ids in found.items() if len(ids) > longest}
         problems |= {key: f"{size} tokens do not fit the context of {longest}" for key, size in too_long.items()}
@@ -149,7 +147,7 @@ class PairsTask(PromptedTask):
         if self.modality == "text":
             return {"mean": float(between.mean()), "sum": float(between.sum())}
         frames = between.reshape(-1, num_codebooks)
-        kept = kept_tokens(between, num_codebooks, self.codebooks or num_codebooks, study=self.compat == "study")
+        kept = kept_tokens(between, num_codebooks, self.codebooks or num_codebooks, by_time=self.compat == "soda")
         return {"mean": float(kept.mean()), "sum": float(kept.sum()), "codebook_0": float(frames[:, 0].mean())}
 
     def _item(self, pair: Pair, measured: Mapping[str, Mapping[str, float]], problems: Mapping[str, str]) -> Item:
@@ -189,99 +187,75 @@ class PairsTask(PromptedTask):
 
 
 def kept_tokens(
-    values: Float[np.ndarray, " tokens"], num_codebooks: int, kept: int, *, study: bool = False
+    values: Float[np.ndarray, " tokens"], num_codebooks: int, kept: int, *, by_time: bool = False
 ) -> Float[np.ndarray, " kept"]:
-    """Chooses the values of the first codebooks of a frame-major stream.
+    """Choose the values of the first codebooks of a frame-major stream.
 
     Args:
         values: One for each audio token: all codebooks of a frame, then the next frame.
-        num_codebooks: Codebooks of a frame.
-        kept: How many of them count.
-        study: Take the first `kept / num_codebooks` of the time axis with all its codebooks instead, as the study's
-            public scripts do by reshaping codebook-major.
+        num_codebooks: Number of codebooks of a frame.
+        kept: Number of leading codebooks that count.
+        by_time: Keep the first `kept / num_codebooks` of the time axis with all its codebooks instead. The public SODA
+            evaluation scripts (potsawee/blueberry-eval) do so, because they reshape the stream codebook-major.
     """
-    if study:
+    if by_time:
         return values.reshape(num_codebooks, -1)[:kept].reshape(-1)
     return values.reshape(-1, num_codebooks)[:, :kept].reshape(-1)
 
 
 def audio_document(context: Context, codes: Int32[np.ndarray, "frames codebooks"]) -> Int32[np.ndarray, " ids"]:
-    """The document of a recording alone: `begin_of_text audio_start A audio_end`."""
+    """Return the document of a recording alone: `begin_of_text audio_start A audio_end`."""
     vocabulary = context.checkpoint.vocabulary
     before, after = [vocabulary.begin_of_text, vocabulary.audio_start], [vocabulary.audio_end]
     return np.concatenate([np.array(before, np.int32), vocabulary.audio_ids(codes), np.array(after, np.int32)])
 
 
 def text_document(context: Context, text: str) -> Int32[np.ndarray, " ids"]:
-    """The document of a text alone: `begin_of_text text_start T text_end`."""
+    """Return the document of a text alone: `begin_of_text text_start T text_end`."""
     vocabulary, ids = context.checkpoint.vocabulary, context.checkpoint.text.encode(text)
     return np.array([vocabulary.begin_of_text, vocabulary.text_start, *ids, vocabulary.text_end], np.int32)
 
 
-@dataclasses.dataclass(frozen=True)
-class ZerospeechTask(PairsTask):
-    """Pairs of a ZeroSpeech suite, spoken or as text."""
-
-    def read(self, folder: Path) -> list[Pair]:
-        """Reads ZeroSpeech's layout or the hub's tables; as text, each pair once, whatever the number of voices."""
-        pairs = read_zerospeech(folder, self.card)
-        return one_voice(pairs) if self.modality == "text" else pairs
-
-
-@dataclasses.dataclass(frozen=True)
-class SwuggyTask(ZerospeechTask):
-    """Spoken words against spoken non-words; parts are words in and out of the frequency list."""
-
-    name: ClassVar[str] = "swuggy"
-    test_set: ClassVar[str] = "swuggy"
-    card: ClassVar[TestSetCard] = SWUGGY
-    data: str = "speed/sWUGGY"
-
-
-@dataclasses.dataclass(frozen=True)
-class TwuggyTask(SwuggyTask):
-    """sWUGGY's words and non-words as lower-case text."""
-
-    name: ClassVar[str] = "twuggy"
-    modality: ClassVar[Literal["audio", "text"]] = "text"
-
-
-@dataclasses.dataclass(frozen=True)
-class SblimpTask(ZerospeechTask):
-    """Spoken sentences against ungrammatical ones; parts are the kinds of error."""
-
-    name: ClassVar[str] = "sblimp"
-    test_set: ClassVar[str] = "sblimp"
-    card: ClassVar[TestSetCard] = SBLIMP
-    data: str = "speed/sBLIMP"
-
-
-@dataclasses.dataclass(frozen=True)
-class TblimpTask(SblimpTask):
-    """sBLIMP's sentences as lower-case text."""
-
-    name: ClassVar[str] = "tblimp"
-    modality: ClassVar[Literal["audio", "text"]] = "text"
-
-
-@dataclasses.dataclass(frozen=True)
-class SalmonTask(PairsTask):
-    """Speech against the same with a voice, mood, room or background that does not fit; parts are the suite's own."""
-
-    name: ClassVar[str] = "salmon"
-    test_set: ClassVar[str] = "salmon"
-    card: ClassVar[TestSetCard] = SALMON
-    data: str = "slprl/salmon"
-
-    def read(self, folder: Path) -> list[Pair]:
-        """Reads wav files by part or the hub's tables."""
-        return read_salmon(folder, self.card)
-
-
 def one_voice(pairs: Sequence[Pair]) -> list[Pair]:
-    """Keeps the first pair of each two texts; those without texts are all kept, and counted as wrong."""
+    """Keep the first pair of each two texts; those without texts are all kept, and counted as wrong."""
     found: dict[tuple[str | None, str | None] | str, Pair] = {}
     for pair in pairs:
         texts = (pair.positive.text, pair.negative.text)
         found.setdefault(pair.id if None in texts else texts, pair)
     return list(found.values())
+
+
+def read_zerospeech_texts(folder: Path, card: TestSetCard) -> list[Pair]:
+    """Read the pairs of a ZeroSpeech suite for their texts: each pair once, whatever the number of voices."""
+    return one_voice(read_zerospeech(folder, card))
+
+
+# Parts are words in and out of the frequency list.
+SWUGGY_TASK = PairsTask("speed/sWUGGY", name="swuggy", test_set=SWUGGY, read=read_zerospeech)
+# Parts are the kinds of error.
+SBLIMP_TASK = PairsTask("speed/sBLIMP", name="sblimp", test_set=SBLIMP, read=read_zerospeech)
+# A voice, mood, room or background that does not fit; parts are those of the suite.
+SALMON_TASK = PairsTask("slprl/salmon", name="salmon", test_set=SALMON, read=read_salmon)
+STORY_CLOZE_TASK = PairsTask(
+    name="story_cloze", test_set=STORY_CLOZE, read=functools.partial(read_story_cloze, spoken=True)
+)
+PAIRS_TASKS = (
+    SWUGGY_TASK,
+    SBLIMP_TASK,
+    SALMON_TASK,
+    dataclasses.replace(SWUGGY_TASK, name="twuggy", read=read_zerospeech_texts, modality="text"),
+    dataclasses.replace(SBLIMP_TASK, name="tblimp", read=read_zerospeech_texts, modality="text"),
+    STORY_CLOZE_TASK,
+    # The same with wrong endings of other stories (tStoryCloze); only the data differ.
+    dataclasses.replace(
+        STORY_CLOZE_TASK,
+        name="topic_story_cloze",
+        test_set=dataclasses.replace(STORY_CLOZE, folder="topic_story_cloze"),
+    ),
+    dataclasses.replace(
+        STORY_CLOZE_TASK,
+        name="text_story_cloze",
+        read=functools.partial(read_story_cloze, spoken=False),
+        modality="text",
+    ),
+)

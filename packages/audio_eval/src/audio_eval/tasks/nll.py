@@ -4,17 +4,17 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from audio_data import InputError, Vocabulary
+from audio_data import Vocabulary
 from audio_eval.heldout import HeldoutDocument, check_vocabulary
 from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.scoring import Likelihoods, scored_documents
-from audio_eval.tasks.base import Context, Findings, Task
+from audio_eval.tasks.base import Context, Task, TaskOutput
 from audio_model import TokenSets
 from audio_tokenize import Segment, layout
 
@@ -42,26 +42,25 @@ class NllTask(Task):
 
     Attributes:
         documents: "both_orders", or "stored" for documents of any form just as they lie in the data set: text alone,
-            audio alone, several languages, the study's own evaluation documents. What a loss mask leaves out does not
-            count.
-        softmax: Which ids compete in the main scores: "allowed" by the grammar at each place, "full" for all ids, or
+            audio alone, several languages, the evaluation documents of SODA (arXiv 2602.16687). What a loss mask leaves
+            out does not count.
+        softmax: Ids that compete in the main scores: "allowed" by the grammar at each place, "full" for all ids, or
             "as_trained" for whichever of the two the model was trained with. The other one stands beside it.
         tokens_per_batch: Tokens of a forward pass, padding included; None for 2,048 on a CPU and 8,192 elsewhere.
     """
 
-    name: ClassVar[str] = "nll"
+    name: str = "nll"
     documents: str = "both_orders"
     softmax: str = "as_trained"
     tokens_per_batch: int | None = None
 
     def check(self, context: Context) -> None:
-        """Refuses settings that mean nothing."""
-        if self.documents not in READINGS:
-            raise InputError(f"`nll.documents` must be one of {', '.join(READINGS)}, got {self.documents!r}")
+        """Refuse an unknown choice of documents or ids."""
+        self.check_choice("documents", READINGS)
         self._allowed(grammar_loss=context.checkpoint.grammar_loss)
 
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Scores all documents of all data sets."""
+    def run(self, context: Context, journal: Journal) -> TaskOutput:
+        """Score all documents of all data sets."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         allowed = self._allowed(grammar_loss=context.checkpoint.grammar_loss)
         orders = ORDERS if self.documents == "both_orders" else (STORED,)
@@ -77,7 +76,7 @@ class NllTask(Task):
             missing = missing if any(one.dataset == name for one in fitting) else reasons
             scores += score_items(self.name, name, measures, items, missing)
         facts = {"softmax": _suffix(allowed), "num_too_long": len(documents) - len(fitting)}
-        return Findings(tuple(scores), tuple(items), facts)
+        return TaskOutput(tuple(scores), tuple(items), facts)
 
     def _items(
         self,
@@ -110,8 +109,7 @@ class NllTask(Task):
 
     def _allowed(self, *, grammar_loss: bool) -> bool:
         choices = {"allowed": True, "full": False, "as_trained": grammar_loss}
-        if self.softmax not in choices:
-            raise InputError(f"`nll.softmax` must be one of {', '.join(choices)}, got {self.softmax!r}")
+        self.check_choice("softmax", choices)
         return choices[self.softmax]
 
 
@@ -193,7 +191,7 @@ def _item(document: _Document, scored: Mapping[str, Likelihoods], vocabulary: Vo
 
 
 def _with_sums(by_kind: Mapping[str, tuple[float, int]]) -> dict[str, tuple[float, float]]:
-    """Adds all codebooks together, and those after the first; leaves out kinds without a token."""
+    """Add all codebooks together, and those after the first; leave out kinds without a token."""
     codebooks = [by_kind[kind] for kind in by_kind if kind.startswith("codebook_")]
     sums = {**by_kind, "audio": _add(codebooks), "codebooks_after_0": _add(codebooks[1:])}
     return {kind: (nats, float(count)) for kind, (nats, count) in sums.items() if count}

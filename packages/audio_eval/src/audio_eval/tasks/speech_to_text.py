@@ -1,7 +1,7 @@
 """Text from speech on published test sets: recognition on LibriSpeech and translation on CoVoST 2, zero- and n-shot.
 
 The prompt is `begin_of_text audio_start A audio_end text_start`, after as many whole documents of the other split as
-there are shots. Nothing is left out: what cannot be heard, or is too long for the context, has an empty answer.
+there are shots. Nothing is left out: an item that cannot be read, or is too long for the context, has an empty answer.
 """
 
 import abc
@@ -9,26 +9,23 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int32
 
 from audio_data import InputError
 from audio_eval.bleu import MAX_ORDER, TOKENIZERS, bleu_counts, sentence_bleu
-from audio_eval.decoding import continue_in_room
+from audio_eval.decoding import generate_within_context
 from audio_eval.grammars import text_automaton
 from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
-from audio_eval.tasks.base import Context, Findings
-from audio_eval.tasks.listening import encode_clips
-from audio_eval.tasks.minimal_pairs import COMPAT
-from audio_eval.tasks.prompting import PromptedTask
-from audio_eval.tasks.speaking import no_room
-from audio_eval.testsets.location import TestSetCard, fingerprint_folder, locate
-from audio_eval.testsets.speech import COVOST2, LIBRISPEECH, Spoken, read_covost2, read_librispeech
+from audio_eval.tasks.audio_inputs import encode_clips
+from audio_eval.tasks.base import BenchmarkTask, Context, TaskOutput
+from audio_eval.tasks.speech_generation import no_room
+from audio_eval.testsets.location import TestSetCard
+from audio_eval.testsets.speech import COVOST2, LIBRISPEECH, BenchmarkUtterance, read_covost2, read_librispeech
 from audio_model import Sampling, TokenAutomaton
 from audio_tokenize import Segment, layout
 
@@ -37,25 +34,22 @@ _NO_TEXT = np.zeros(0, np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeechToTextTask(PromptedTask):
-    """Writes down, in some language, what is said.
+class SpeechToTextTask(BenchmarkTask):
+    """Transcribe or translate speech.
 
     Attributes:
-        data: Folder of the test set, or a hub id.
         split: Split that is measured.
         shots_split: Split that shots are taken from.
-        shots: How many documents stand before each prompt.
-        same_shots: Whether they are the same for all; else each item has its own.
-        max_tokens: Most text tokens of an answer, less where the context has less room after the prompt.
-        temperature: 0 for greedy decoding; 0.0001 is the study's.
+        shots: Number of documents before each prompt.
+        same_shots: Whether all items have the same shots; else each has its own.
+        max_tokens: Maximum text tokens of an answer, less where the context has less room after the prompt.
+        temperature: 0 for greedy decoding; 0.0001 is that of SODA (arXiv 2602.16687).
         top_p: Probability mass to sample from.
-        grammar: Whether only text, then the end of text, can follow.
-        batch_size: Prompts continued together.
-        num_kept_audio: Items whose audio is kept for the report.
+        grammar: Whether only text and then the end of text can follow.
+        batch_size: Number of prompts continued together.
+        num_kept_audio: Number of items whose audio is kept for the report.
     """
 
-    card: ClassVar[TestSetCard]
-    data: str = ""
     split: str = "test"
     shots_split: str = "validation"
     shots: int = 0
@@ -68,46 +62,38 @@ class SpeechToTextTask(PromptedTask):
     num_kept_audio: int = 12
 
     @abc.abstractmethod
-    def read(self, folder: Path, split: str) -> list[Spoken]:
-        """Reads a split."""
+    def read(self, folder: Path, split: str) -> list[BenchmarkUtterance]:
+        """Read a split."""
 
     @abc.abstractmethod
-    def shot_text(self, spoken: Spoken) -> str:
-        """What a shot says for an answer."""
+    def shot_text(self, utterance: BenchmarkUtterance) -> str:
+        """Return the text of an utterance as a shot."""
 
     @abc.abstractmethod
-    def judge(self, spoken: Spoken, answer: str) -> tuple[dict[str, tuple[float, float]], dict[str, object]]:
-        """Terms and details of an answer."""
+    def score_answer(
+        self, utterance: BenchmarkUtterance, answer: str
+    ) -> tuple[dict[str, tuple[float, float]], dict[str, object]]:
+        """Return the terms and details of an answer."""
 
     @abc.abstractmethod
     def measures(self) -> Iterator[Measure]:
-        """The scores."""
+        """Yield the measures of the task."""
 
-    def check(self, context: Context) -> None:
-        """Refuses settings that mean nothing."""
-        del context
-        self.check_beginning()
-
-    def fingerprint(self, context: Context) -> str:
-        """Returns the hash of the test set's files."""
-        del context
-        return fingerprint_folder(locate(self.data, self.card))
-
-    def run(self, context: Context, journal: Journal) -> Findings:
-        """Answers all items of the split."""
-        folder = locate(self.data, self.card)
+    def run(self, context: Context, journal: Journal) -> TaskOutput:
+        """Answer all items of the split."""
+        folder = self.locate()
         items = sample(self.read(folder, self.split), context.limit)
         shots = self._choose_shots(folder, context.seed, len(items))
-        heard = {f"test/{spoken.id}": (spoken.audio,) for spoken in items}
-        heard |= {f"shot/{spoken.id}": (spoken.audio,) for group in shots for spoken in group}
-        codes, problems = encode_clips(context, heard, journal, self.name)
+        audio_sources = {f"test/{utterance.id}": (utterance.audio,) for utterance in items}
+        audio_sources |= {f"shot/{utterance.id}": (utterance.audio,) for group in shots for utterance in group}
+        codes, problems = encode_clips(context, audio_sources, journal, self.name)
         if missing := [key for key in problems if key.startswith("shot/")]:
             raise InputError(f"`{self.name}`: a shot must be readable, got {problems[missing[0]]}")
         answers, too_long = self._answer(context, items, shots, codes, journal)
         found = []
-        for index, spoken in enumerate(items):
-            found.append(self._item(context, spoken, answers[index], codes.get(f"test/{spoken.id}"), index))
-            if problem := problems.get(f"test/{spoken.id}") or too_long.get(spoken.id):
+        for index, utterance in enumerate(items):
+            found.append(self._item(context, utterance, answers[index], codes.get(f"test/{utterance.id}"), index))
+            if problem := problems.get(f"test/{utterance.id}") or too_long.get(utterance.id):
                 found[-1].detail["problem"] = problem  # pyright: ignore[reportIndexIssue]: made here, a dict
         scores = score_items(self.name, self.name, self.measures(), found)
         facts = {
@@ -115,9 +101,9 @@ class SpeechToTextTask(PromptedTask):
             "num_too_long": len(too_long),
             "empty_references": [item.id for item in found if not str(item.detail["reference"]).strip()],
         }
-        return Findings(tuple(scores), tuple(found), facts)
+        return TaskOutput(tuple(scores), tuple(found), facts)
 
-    def _choose_shots(self, folder: Path, seed: int, num_items: int) -> list[list[Spoken]]:
+    def _choose_shots(self, folder: Path, seed: int, num_items: int) -> list[list[BenchmarkUtterance]]:
         if not self.shots:
             return [[]] * num_items
         pool = self.read(folder, self.shots_split)
@@ -131,42 +117,42 @@ class SpeechToTextTask(PromptedTask):
     def _answer(
         self,
         context: Context,
-        items: Sequence[Spoken],
-        shots: Sequence[Sequence[Spoken]],
+        items: Sequence[BenchmarkUtterance],
+        shots: Sequence[Sequence[BenchmarkUtterance]],
         codes: Mapping[str, Int32[np.ndarray, "_ codebooks"]],
         journal: Journal,
     ) -> tuple[list[str], dict[str, str]]:
-        """What the model writes of each item, and by id why it writes nothing of some."""
+        """Return the answers of all items; and by id why some have none."""
         model, vocabulary, text = context.checkpoint.model, context.checkpoint.vocabulary, context.checkpoint.text
         documents = {
-            spoken.id: self.begun(
+            one.id: self.with_beginning(
                 context,
                 layout("audio_first").build(
-                    [Segment(np.array(text.encode(self.shot_text(spoken)), np.int32), codes[f"shot/{spoken.id}"])],
+                    [Segment(np.array(text.encode(self.shot_text(one)), np.int32), codes[f"shot/{one.id}"])],
                     vocabulary,
                 ),
             )
             for group in shots
-            for spoken in group
+            for one in group
         }
-        audible = [index for index, spoken in enumerate(items) if f"test/{spoken.id}" in codes]
+        audible = [index for index, utterance in enumerate(items) if f"test/{utterance.id}" in codes]
         prompts = []
         for index in audible:
             segment = Segment(_NO_TEXT, codes[f"test/{items[index].id}"])
-            query = self.begun(context, layout("audio_first").prompt([segment], vocabulary))
-            prompts.append(np.concatenate([*(documents[spoken.id] for spoken in shots[index]), query]))
+            query = self.with_beginning(context, layout("audio_first").prompt([segment], vocabulary))
+            prompts.append(np.concatenate([*(documents[utterance.id] for utterance in shots[index]), query]))
 
-        def text_up_to(most: int) -> TokenAutomaton:
-            return text_automaton(vocabulary, max_tokens=most, vocab_size=model.config.vocab_size)
+        def text_up_to(limit: int) -> TokenAutomaton:
+            return text_automaton(vocabulary, max_tokens=limit, vocab_size=model.config.vocab_size)
 
-        continued = continue_in_room(
+        continued = generate_within_context(
             model,
             prompts,
             [items[index].id for index in audible],
             automaton=text_up_to if self.grammar else None,
             unit=1,
-            least=1,
-            most=self.max_tokens,
+            min_units=1,
+            max_units=self.max_tokens,
             stop_id=vocabulary.text_end,
             sampling=Sampling(temperature=self.temperature, top_p=self.top_p, seed=context.seed),
             batch_size=self.batch_size,
@@ -184,16 +170,16 @@ class SpeechToTextTask(PromptedTask):
     def _item(
         self,
         context: Context,
-        spoken: Spoken,
+        utterance: BenchmarkUtterance,
         answer: str,
         codes: Int32[np.ndarray, "frames codebooks"] | None,
         index: int,
     ) -> Item:
-        terms, detail = self.judge(spoken, answer)
-        found = {"speaker": spoken.speaker, "transcript": spoken.text, "answer": answer, **detail}
+        terms, detail = self.score_answer(utterance, answer)
+        found = {"speaker": utterance.speaker, "transcript": utterance.text, "answer": answer, **detail}
         if codes is not None and index < self.num_kept_audio:
-            found["audio"] = context.save_audio(f"heard/{self.name}/{spoken.id}", context.decode(codes))
-        return Item(spoken.id, self.name, terms, found)
+            found["audio"] = context.save_audio(f"audio_source/{self.name}/{utterance.id}", context.decode(codes))
+        return Item(utterance.id, self.name, terms, found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,14 +187,14 @@ class LibriSpeechTask(SpeechToTextTask):
     """Recognition on LibriSpeech.
 
     Attributes:
-        normalizer: Name of the text normaliser of the main score; the study's stands beside it.
-        compat: "study" for its arithmetic: its normaliser in the main score, no grammar, and the same shots for all,
-            since its option for others cannot be reached.
+        normalizer: Name of the text normaliser of the main score; `soda` is measured besides.
+        compat: "soda" for the arithmetic of the public SODA evaluation scripts (potsawee/blueberry-eval): normaliser
+            `soda` in the main score, no grammar, and the same shots for all, since their option for others cannot be
+            reached.
     """
 
-    name: ClassVar[str] = "librispeech"
-    test_set: ClassVar[str] = "librispeech"
-    card: ClassVar[TestSetCard] = LIBRISPEECH
+    name: str = "librispeech"
+    test_set: TestSetCard = LIBRISPEECH
     data: str = "openslr/librispeech_asr"
     split: str = "test-clean"
     shots_split: str = "dev-clean"
@@ -217,50 +203,47 @@ class LibriSpeechTask(SpeechToTextTask):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.compat == "study":
-            object.__setattr__(self, "normalizer", "study")
+        if self.compat == "soda":
+            object.__setattr__(self, "normalizer", "soda")
             object.__setattr__(self, "grammar", False)
             object.__setattr__(self, "same_shots", True)
 
     def check(self, context: Context) -> None:
-        """Refuses settings that mean nothing."""
+        """Refuse an unknown normaliser."""
         super().check(context)
-        if self.normalizer not in NORMALIZERS:
-            raise InputError(
-                f"`{self.name}.normalizer` must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}"
-            )
-        if self.compat not in COMPAT:
-            raise InputError(f"`{self.name}.compat` must be one of {', '.join(COMPAT)}, got {self.compat!r}")
+        self.check_choice("normalizer", NORMALIZERS)
 
-    def read(self, folder: Path, split: str) -> list[Spoken]:
-        """Reads a split."""
+    def read(self, folder: Path, split: str) -> list[BenchmarkUtterance]:
+        """Read a split."""
         return read_librispeech(folder, split)
 
-    def shot_text(self, spoken: Spoken) -> str:
-        """The transcript as the study normalises it, lower-case."""
-        return NORMALIZERS["study"](spoken.text)
+    def shot_text(self, utterance: BenchmarkUtterance) -> str:
+        """Return the transcript by normaliser `soda`, lower-case."""
+        return NORMALIZERS["soda"](utterance.text)
 
-    def judge(self, spoken: Spoken, answer: str) -> tuple[dict[str, tuple[float, float]], dict[str, object]]:
-        """Word errors under the task's normaliser and the study's; also as a mean over utterances."""
+    def score_answer(
+        self, utterance: BenchmarkUtterance, answer: str
+    ) -> tuple[dict[str, tuple[float, float]], dict[str, object]]:
+        """Count word errors under the task's normaliser and `soda`; also as a mean over utterances."""
         terms = {}
-        for name, normalizer in (("wer", self.normalizer), ("wer.study", "study")):
+        for name, normalizer in (("wer", self.normalizer), ("wer.soda", "soda")):
             normalize = NORMALIZERS[normalizer]
-            errors = word_errors(normalize(spoken.text), normalize(answer))
+            errors = word_errors(normalize(utterance.text), normalize(answer))
             terms[name] = (float(errors.num_errors), float(errors.num_words))
             if name == "wer":
                 # An empty reference has no rate of its own; an answer to it is one error.
                 terms["wer_mean"] = (errors.num_errors / max(1, errors.num_words), 1.0)
                 terms["exact"] = (float(errors.num_errors == 0), 1.0)
-        return terms, {"reference": spoken.text}
+        return terms, {"reference": utterance.text}
 
     def measures(self) -> Iterator[Measure]:
-        """Word error rates."""
+        """Yield the word error rates."""
         name = self.name
         by = f"by normaliser {self.normalizer}"
         yield Measure(f"{name}_wer", "errors/word", "lower", ("wer",), meaning=f"corpus-level word error rate, {by}")
         yield Measure(f"{name}_wer_mean", "errors/word", "lower", ("wer_mean",), meaning="mean of utterances' rates")
         yield Measure(f"{name}_exact", "fraction", "higher", ("exact",), meaning="transcripts without any error")
-        yield Measure(f"{name}_wer.study", "errors/word", "lower", ("wer.study",))
+        yield Measure(f"{name}_wer.soda", "errors/word", "lower", ("wer.soda",))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,13 +252,12 @@ class TranslationTask(SpeechToTextTask):
 
     Attributes:
         languages: Pair of languages, from and to.
-        prefix: What stands before a translation in shots, and is taken off answers.
+        prefix: Text before a translation in shots; it is removed from answers.
         tokenizer: BLEU's: "13a", "zh" for Chinese, "char" for Japanese.
     """
 
-    name: ClassVar[str] = "s2tt"
-    test_set: ClassVar[str] = "covost2"
-    card: ClassVar[TestSetCard] = COVOST2
+    name: str = "s2tt"
+    test_set: TestSetCard = COVOST2
     data: str = "fixie-ai/covost2"
     shots: int = 3
     languages: str = "de_en"
@@ -283,43 +265,44 @@ class TranslationTask(SpeechToTextTask):
     tokenizer: str = "13a"
 
     def check(self, context: Context) -> None:
-        """Refuses settings that mean nothing."""
+        """Refuse an unknown tokenizer."""
         super().check(context)
-        if self.tokenizer not in TOKENIZERS:
-            raise InputError(f"`{self.name}.tokenizer` must be one of {', '.join(TOKENIZERS)}, got {self.tokenizer!r}")
+        self.check_choice("tokenizer", TOKENIZERS)
 
-    def read(self, folder: Path, split: str) -> list[Spoken]:
-        """Reads a split."""
+    def read(self, folder: Path, split: str) -> list[BenchmarkUtterance]:
+        """Read a split."""
         return read_covost2(folder, self.languages, split)
 
-    def shot_text(self, spoken: Spoken) -> str:
-        """The translation after the prefix."""
-        return self.prefix + spoken.translation
+    def shot_text(self, utterance: BenchmarkUtterance) -> str:
+        """Return the translation after the prefix."""
+        return self.prefix + utterance.translation
 
-    def judge(self, spoken: Spoken, answer: str) -> tuple[dict[str, tuple[float, float]], dict[str, object]]:
-        """What BLEU counts."""
+    def score_answer(
+        self, utterance: BenchmarkUtterance, answer: str
+    ) -> tuple[dict[str, tuple[float, float]], dict[str, object]]:
+        """Count the matches of BLEU."""
         said = answer.strip().removeprefix(self.prefix.strip()).strip()
-        return bleu_terms(spoken.translation, said, self.tokenizer), {"reference": spoken.translation}
+        return bleu_terms(utterance.translation, said, self.tokenizer), {"reference": utterance.translation}
 
     def measures(self) -> Iterator[Measure]:
-        """BLEU of the corpus, and of sentences."""
+        """Yield BLEU of the corpus and of sentences."""
         yield from bleu_measures(self.name, self.tokenizer)
 
 
 def bleu_terms(reference: str, hypothesis: str, tokenizer: str) -> dict[str, tuple[float, float]]:
-    """Terms of one item for `bleu_measures`."""
+    """Return the terms of one item for `bleu_measures`."""
     counts = bleu_counts(reference, hypothesis, tokenizer)
     pairs = {name: (counts[2 * place], counts[2 * place + 1]) for place, name in enumerate(_BLEU_TERMS)}
     return {**pairs, "sentence_bleu": (sentence_bleu(reference, hypothesis, tokenizer), 1.0)}
 
 
 def bleu_measures(task: str, tokenizer: str) -> Iterator[Measure]:
-    """Corpus BLEU and the mean of sentences' BLEU."""
+    """Yield corpus BLEU and the mean of sentences' BLEU."""
     meaning = f"corpus BLEU as sacrebleu has it, tokenizer {tokenizer}"
     yield Measure(f"{task}_bleu", "BLEU", "higher", _BLEU_TERMS, "bleu", meaning=meaning)
     yield Measure(f"{task}_sentence_bleu", "BLEU", "higher", ("sentence_bleu",), meaning="mean of sentences' BLEU")
 
 
-def sample(spoken: Sequence[Spoken], limit: int | None) -> list[Spoken]:
-    """A fair sample by a hash of the ids, the same at every call and part of every larger one."""
-    return sorted(spoken, key=lambda one: hashlib.sha256(one.id.encode()).digest())[:limit]
+def sample(utterances: Sequence[BenchmarkUtterance], limit: int | None) -> list[BenchmarkUtterance]:
+    """Return a fair sample by a hash of the ids, the same at every call and part of every larger one."""
+    return sorted(utterances, key=lambda one: hashlib.sha256(one.id.encode()).digest())[:limit]

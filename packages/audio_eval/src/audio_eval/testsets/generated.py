@@ -23,7 +23,7 @@ Samples = Float32[np.ndarray, " samples"]
 
 
 def write_twin(name: str, folder: Path, num_items: int = 20) -> None:
-    """Writes the twin of one test set.
+    """Write the twin of one test set.
 
     Args:
         name: A key of `TWINS`.
@@ -137,9 +137,9 @@ def _sblimp(folder: Path, num_items: int) -> None:
 
 def _salmon(folder: Path, num_items: int) -> None:
     """Speech that goes on in another voice, or louder by 20 dB, half-way."""
-    spoken = _spoken()
-    for number, utterance in enumerate(spoken[:num_items]):
-        other = next(u for u in spoken[number + 1 :] + spoken[:number] if u.speaker != utterance.speaker)
+    utterances = _spoken()
+    for number, utterance in enumerate(utterances[:num_items]):
+        other = next(u for u in utterances[number + 1 :] + utterances[:number] if u.speaker != utterance.speaker)
         part = ("speaker_consistency", "bg_alignment")[number % 2]
         samples, half = _load(utterance), int(utterance.seconds * _RATE_HZ) // 2
         strange = _load(other)[half:] if number % 2 == 0 else np.clip(10 * samples[half:], -1, 1)
@@ -150,9 +150,9 @@ def _salmon(folder: Path, num_items: int) -> None:
 
 def _story_cloze(folder: Path, num_items: int) -> None:
     """Two sentences of a voice, against the same with the second one reversed in time and order of words."""
-    spoken = _spoken()
-    for number, utterance in enumerate(spoken[:num_items]):
-        following = next(u for u in spoken[number + 1 :] + spoken[:number] if u.speaker == utterance.speaker)
+    utterances = _spoken()
+    for number, utterance in enumerate(utterances[:num_items]):
+        following = next(u for u in utterances[number + 1 :] + utterances[:number] if u.speaker == utterance.speaker)
         ending = _load(following)
         beginning = _load(utterance)
         texts = {"correct": following.text, "incorrect": " ".join(reversed(following.text.split()))}
@@ -167,10 +167,10 @@ def _librispeech(folder: Path, num_items: int) -> None:
     _libri_split(folder / "test-clean", _spoken()[:num_items])
 
 
-def _libri_split(folder: Path, spoken: Iterable[Utterance]) -> None:
+def _libri_split(folder: Path, utterances: Iterable[Utterance]) -> None:
     speakers: dict[str, int] = {}
     lines: dict[Path, list[str]] = {}
-    for utterance in spoken:
+    for utterance in utterances:
         speaker = speakers.setdefault(utterance.speaker, 1_000 + len(speakers))
         chapter = folder / str(speaker) / "1"
         chapter.mkdir(parents=True, exist_ok=True)
@@ -184,9 +184,9 @@ def _libri_split(folder: Path, spoken: Iterable[Utterance]) -> None:
 
 def _seed_tts(folder: Path, num_items: int) -> None:
     """`meta.lst`: each sentence is to be said in the voice of another sentence of the same speaker."""
-    spoken, lines = _spoken(), []
-    for number, utterance in enumerate(spoken[:num_items]):
-        prompt = next(u for u in spoken[number + 1 :] + spoken[:number] if u.speaker == utterance.speaker)
+    utterances, lines = _spoken(), []
+    for number, utterance in enumerate(utterances[:num_items]):
+        prompt = next(u for u in utterances[number + 1 :] + utterances[:number] if u.speaker == utterance.speaker)
         sound, wanted = f"prompt-wavs/prompt_{number:03d}.wav", f"wavs/item_{number:03d}.wav"
         _write_wav(folder / sound, _load(prompt))
         _write_wav(folder / wanted, _load(utterance))
@@ -204,9 +204,9 @@ def _covost2(folder: Path, num_items: int) -> None:
     half = len(corpus) // 2
     folder = folder / "de_en"
     folder.mkdir(parents=True, exist_ok=True)
-    for split, spoken in (("validation", corpus[:half]), ("test", corpus[half : half + num_items])):
+    for split, utterances in (("validation", corpus[:half]), ("test", corpus[half : half + num_items])):
         rows = []
-        for utterance in spoken:
+        for utterance in utterances:
             path = folder / f"{utterance.id}.wav"
             _write_wav(path, _load(utterance))
             audio = {"bytes": path.read_bytes(), "path": path.name}

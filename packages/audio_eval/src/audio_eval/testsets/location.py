@@ -31,6 +31,7 @@ class TestSetCard:
         where: Where it is published, and how to get it, in one line.
         expected: The layout that is read, in one line.
         hub_patterns: Files of a hub repository that are needed.
+        folder: Name of its folder among several test sets.
     """
 
     # Not a class of tests, whatever its name says to pytest.
@@ -40,6 +41,7 @@ class TestSetCard:
     where: str
     expected: str
     hub_patterns: tuple[str, ...] = ("*",)
+    folder: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ _Entry = TypeVar("_Entry", bound=Entry)
 
 
 def locate(source: str, card: TestSetCard) -> Path:
-    """Returns the folder of a test set.
+    """Return the folder of a test set.
 
     Args:
         source: Local folder, or hub id such as "slprl/salmon", with "@REVISION" where a revision is wanted; empty for
@@ -108,7 +110,7 @@ def wrong_layout(folder: Path, card: TestSetCard, detail: str = "") -> InputErro
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """Returns a SHA-256 over names, sizes and a sample of all files, and all of those that describe the others.
+    """Return a SHA-256 over names, sizes and a sample of all files, and all of those that describe the others.
 
     Raises:
         InputError: A link in it leads nowhere, or a name in it is not UTF-8.
@@ -139,7 +141,7 @@ def _sample(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Reads a file that describes recordings.
+    """Read a file that describes recordings.
 
     Raises:
         InputError: It is not UTF-8; the message names it.
@@ -155,7 +157,7 @@ def read_text(path: Path) -> str:
 
 
 def read_csv(path: Path, columns: Iterable[str]) -> tuple[list[dict[str, str]], list[str]]:
-    """Reads a csv file.
+    """Read a csv file.
 
     Args:
         path: The file.
@@ -211,7 +213,7 @@ def distinct(entries: Iterable[_Entry]) -> list[_Entry]:
 
 
 def read_tables(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Reads the rows of parquet files, a few at a time."""
+    """Read the rows of parquet files, a few at a time."""
     import pyarrow
 
     for file in files:

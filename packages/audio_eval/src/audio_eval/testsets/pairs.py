@@ -28,12 +28,14 @@ SWUGGY = TestSetCard(
     "get `sLM21-dataset` from https://zerospeech.com (folder lexical/dev), or the hub's speed/sWUGGY",
     _ZEROSPEECH.format(column="word"),
     ("*.parquet", "*.csv", "*.wav"),
+    folder="swuggy",
 )
 SBLIMP = TestSetCard(
     "sBLIMP",
     "get `sLM21-dataset` from https://zerospeech.com (folder syntactic/dev), or the hub's speed/sBLIMP",
     _ZEROSPEECH.format(column="transcription"),
     ("*.parquet", "*.csv", "*.wav"),
+    folder="sblimp",
 )
 SALMON = TestSetCard(
     "SALMon",
@@ -41,6 +43,7 @@ SALMON = TestSetCard(
     "a folder for each part, such as speaker_consistency, with sample_N_0.wav (consistent) and sample_N_1.wav; or "
     "parquet tables with the columns ind, task, positive_audio and negative_audio",
     ("*.parquet", "*.wav"),
+    folder="salmon",
 )
 STORY_CLOZE = TestSetCard(
     "StoryCloze",
@@ -48,6 +51,7 @@ STORY_CLOZE = TestSetCard(
     "N_correct.wav and N_incorrect.wav, and N_mutual.wav where they are endings only; for text .txt files of the same "
     "names, or the csv of ROCStories with the columns InputStoryid, InputSentence1 to 4, RandomFifthSentenceQuiz1 and "
     "2, and AnswerRightEnding",
+    folder="story_cloze",
 )
 _TRANSCRIPTS = ("word", "transcription")
 _STORY = re.compile(r"(?P<id>.+)_(?P<kind>correct|incorrect|mutual)")
@@ -62,7 +66,7 @@ class Side:
     """One of the two of a pair: its audio, its text, or both.
 
     Attributes:
-        audio: Recordings to be heard one after another; empty for text alone.
+        audio: Recordings, to be joined; empty for text alone.
         text: Words, None where nobody wrote them down.
     """
 
@@ -88,7 +92,7 @@ class Pair(Entry):
 
 
 def read_zerospeech(folder: Path, card: TestSetCard) -> list[Pair]:
-    """Reads sWUGGY or sBLIMP: the layout of ZeroSpeech 2021, or the hub's tables.
+    """Read sWUGGY or sBLIMP: the layout of ZeroSpeech 2021, or the hub's tables.
 
     Every right stimulus is paired with every wrong one of its id and voice. sWUGGY's parts are words that the frequency
     column knows and others, those of sBLIMP its types.
@@ -178,7 +182,7 @@ def audio_cell(value: Any, name: str, folder: Path) -> AudioSource:
 
 
 def read_salmon(folder: Path, card: TestSetCard = SALMON) -> list[Pair]:
-    """Reads SALMon: wav files by part, or the hub's tables. Parts are those of the suite.
+    """Read SALMon: wav files by part, or the hub's tables. Parts are those of the suite.
 
     Raises:
         InputError: The folder holds something else.
@@ -214,13 +218,13 @@ def _salmon_files(folder: Path) -> Iterator[Pair]:
             yield Pair(f"{part.name}/{index}", part.name, Side((right,)), Side((wrong,)))
 
 
-def read_story_cloze(folder: Path, *, spoken: bool, card: TestSetCard = STORY_CLOZE) -> list[Pair]:
-    """Reads a StoryCloze: whole stories with the right and a wrong ending, or a common beginning and two endings.
+def read_story_cloze(folder: Path, card: TestSetCard = STORY_CLOZE, *, spoken: bool) -> list[Pair]:
+    """Read a StoryCloze: whole stories with the right and a wrong ending, or a common beginning and two endings.
 
     Args:
         folder: Its files, in this folder or in folders below it.
-        spoken: Whether to read the recordings or the texts.
         card: What is looked for, for messages.
+        spoken: Whether to read the recordings or the texts.
 
     Raises:
         InputError: The folder holds something else.

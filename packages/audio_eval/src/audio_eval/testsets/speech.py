@@ -16,6 +16,7 @@ LIBRISPEECH = TestSetCard(
     "folders test-clean and dev-clean with SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt and .flac files; or parquet "
     "tables with the columns id, audio and text",
     ("*clean/test/*.parquet", "*clean/validation/*.parquet"),
+    folder="librispeech",
 )
 COVOST2 = TestSetCard(
     "CoVoST 2",
@@ -23,18 +24,20 @@ COVOST2 = TestSetCard(
     "a folder for each pair of languages, such as de_en, with test-*.parquet and validation-*.parquet, columns audio, "
     "sentence and translation",
     ("*.parquet",),
+    folder="covost2",
 )
 SEED_TTS = TestSetCard(
     "Seed-TTS",
     "get seedtts_testset from https://github.com/BytedanceSpeech/seed-tts-eval and give its folder en or zh",
     "meta.lst with lines ID|PROMPT TEXT|PROMPT WAV|TEXT, or with the wav of the text as a fifth part",
+    folder="seed_tts",
 )
 # How LibriSpeech's splits are called on the hub.
 _HUB_SPLITS = {"test": "test", "dev": "validation", "train": "train.100"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Spoken(Entry):
+class BenchmarkUtterance(Entry):
     """One utterance.
 
     Attributes:
@@ -67,8 +70,8 @@ class VoicePrompt(Entry):
     recording: AudioSource | None = None
 
 
-def read_librispeech(folder: Path, split: str) -> list[Spoken]:
-    """Reads a split of LibriSpeech.
+def read_librispeech(folder: Path, split: str) -> list[BenchmarkUtterance]:
+    """Read a split of LibriSpeech.
 
     Args:
         folder: That holds the split, or `LibriSpeech/`, or the hub's tables.
@@ -81,7 +84,7 @@ def read_librispeech(folder: Path, split: str) -> list[Spoken]:
     """
     for root in (folder / split, folder / "LibriSpeech" / split):
         if transcripts := sorted(root.glob("*/*/*.trans.txt")):
-            found = [spoken for path in transcripts for spoken in _chapter(path)]
+            found = [utterance for path in transcripts for utterance in _chapter(path)]
             if not found:
                 raise wrong_layout(folder, LIBRISPEECH, f"the transcripts of split {split!r} are empty")
             return found
@@ -99,17 +102,17 @@ def read_librispeech(folder: Path, split: str) -> list[Spoken]:
     return found
 
 
-def _chapter(path: Path) -> Iterator[Spoken]:
+def _chapter(path: Path) -> Iterator[BenchmarkUtterance]:
     for line in read_text(path).splitlines():
         name, _, text = line.strip().partition(" ")
         if name:
-            yield Spoken(
+            yield BenchmarkUtterance(
                 name, named_file(path.parent, f"{name}.flac", f"a line of `{path}`"), text, speaker=name.split("-")[0]
             )
 
 
-def read_covost2(folder: Path, languages: str, split: str) -> list[Spoken]:
-    """Reads a split of CoVoST 2.
+def read_covost2(folder: Path, languages: str, split: str) -> list[BenchmarkUtterance]:
+    """Read a split of CoVoST 2.
 
     Args:
         folder: With a folder for each pair of languages, or that folder.
@@ -128,17 +131,19 @@ def read_covost2(folder: Path, languages: str, split: str) -> list[Spoken]:
     return distinct(_row(row, folder, number, COVOST2, ("audio", "sentence", "translation")) for number, row in rows)
 
 
-def _row(row: Mapping[str, Any], folder: Path, number: int, card: TestSetCard, columns: tuple[str, ...]) -> Spoken:
+def _row(
+    row: Mapping[str, Any], folder: Path, number: int, card: TestSetCard, columns: tuple[str, ...]
+) -> BenchmarkUtterance:
     if any(column not in row for column in columns):
         raise wrong_layout(folder, card, f"columns {', '.join(row)}")
     identity = str(row.get("id") or row.get("file") or number)
     audio = audio_cell(row["audio"], identity, folder)
     speaker = str(row.get("speaker_id") or row.get("client_id") or "")
-    return Spoken(identity, audio, str(row[columns[1]] or ""), str(row.get("translation") or ""), speaker)
+    return BenchmarkUtterance(identity, audio, str(row[columns[1]] or ""), str(row.get("translation") or ""), speaker)
 
 
 def read_seed_tts(folder: Path) -> list[VoicePrompt]:
-    """Reads `meta.lst` of Seed-TTS's test set; paths in it are relative to the folder.
+    """Read `meta.lst` of Seed-TTS's test set; paths in it are relative to the folder.
 
     Raises:
         InputError: There is none, or a line of it has another form; the message names it.

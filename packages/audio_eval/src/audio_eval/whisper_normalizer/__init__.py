@@ -83,7 +83,7 @@ _UNDECOMPOSED |= {"Œ": "OE", "Ø": "O", "Æ": "AE", "ẞ": "SS", "Đ": "D", "Ð
 
 
 def whisper_english(text: str) -> str:
-    """Brings English text to the form in which Whisper's authors compare transcripts.
+    """Convert English text to the form in which Whisper's authors compare transcripts.
 
     Lower case; what stands in brackets and fillers ("um") dropped; contractions and titles spelled out ("it's" is "it
     is", "Mr." is "mister"); accents dropped; numbers, amounts and ordinals in words as digits ("ten percent" is "10%");

@@ -88,7 +88,7 @@ _NUMERIC = re.compile(r"^\d+(\.\d+)?$")
 
 
 def digits(text: str) -> str:
-    """Writes the numbers of a lower-case text in digits.
+    """Write the numbers of a lower-case text in digits.
 
     >>> digits("minus five, two and a half million dollars, double oh seven, nineteen ninety five, one")
     '-five, $2500000 dollars, 007 1995 one'
@@ -243,7 +243,7 @@ class _Numbers:
         return self._out(word), False
 
     def _special(self, before: str | None, word: str, after: str | None) -> tuple[list[str], bool]:
-        """Reads "and", "point", "double" or "triple"."""
+        """Read "and", "point", "double" or "triple"."""
         if after not in _WORDS and not _numeric(after):
             return self._out(word), False
         if word == "and":

@@ -1,4 +1,4 @@
-"""The parts of the page about published test sets: pairs, answers, and speech in given voices."""
+"""Sections of the page about published test sets: pairs, answers, and speech in given voices."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ _NUM_PAIRS, _NUM_ANSWERS, _NUM_CLIPS = 12, 30, 12
 _TITLES = {
     "swuggy": "sWUGGY: words against non-words",
     "sblimp": "sBLIMP: sentences against ungrammatical ones",
-    "salmon": "SALMon: speech against speech that does not fit",
+    "salmon": "SALMon: consistent against inconsistent speech",
     "twuggy": "tWUGGY: sWUGGY as text",
     "tblimp": "tBLIMP: sBLIMP as text",
     "story_cloze": "Spoken StoryCloze",
@@ -25,21 +25,21 @@ _TITLES = {
     "s2tt": "CoVoST 2: speech to text in another language",
     "s2st": "CoVoST 2: speech to speech in another language",
     "seed_tts": "Seed-TTS: texts in given voices",
-    "continuation": "Speech that goes on",
+    "continuation": "LibriSpeech: continuation of speech",
 }
 
 
 def title_of(task: str) -> str:
-    """The heading of a task's part."""
+    """Return the heading of a task's section."""
     return _TITLES.get(task, task)
 
 
-def test_set(result: TaskResult, folder: Path) -> Markup:
-    """The scores of a task on a published test set, and what they rest on, by what its items hold."""
+def benchmark(result: TaskResult, folder: Path) -> Markup:
+    """Return the scores of a task on a published test set, and the items they are computed from."""
     shown: Markup | None = None
     if any("log_likelihood" in item.detail for item in result.items):
         shown = _pairs(result)
-    elif any("takes" in item.detail or isinstance(item.detail.get("audio"), dict) for item in result.items):
+    elif any(isinstance(item.detail.get("audio"), dict) for item in result.items):
         normalizer = str(result.settings.get("normalizer", "whisper_english"))
         clips = [clip(item, normalizer, folder) for item in result.items[:_NUM_CLIPS]]
         shown = join(tag("h3", "Listen"), clips)
@@ -47,10 +47,6 @@ def test_set(result: TaskResult, folder: Path) -> Markup:
         shown = _answers(result, folder)
     main = [score for score in result.scores if score.measure.meaning]
     return section(result.task, title_of(result.task), score_table(main), shown, _problems(result.items))
-
-
-# Not a test, whatever its name says to pytest.
-test_set.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _pairs(result: TaskResult) -> Markup:
@@ -87,7 +83,7 @@ def _worst(items: Sequence[Item]) -> Markup | None:
         for item in worst
     ]
     table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows))
-    note = f"The {len(worst)} of {len(items):,} pairs that were judged worst."
+    note = f"The {len(worst)} of {len(items):,} pairs with the lowest margin."
     return join(tag("h3", "Pairs"), tag("div", table, class_="scroll"), tag("p", note, class_="small muted"))
 
 
@@ -103,7 +99,7 @@ def _answers(result: TaskResult, folder: Path) -> Markup:
                 "tr",
                 tag("td", marked_reference(errors), tag("span", item.id, class_="measure"), class_="words"),
                 tag("td", marked_hypothesis(errors), class_="words"),
-                tag("td", sound(folder / str(audio), "what the model heard") if audio else None),
+                tag("td", sound(folder / str(audio), "input of the model") if audio else None),
             )
         )
     table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows))

@@ -1,6 +1,6 @@
-"""How the embedded judges are made: from the shipped sample corpus, on two CPU cores in minutes.
+"""Training of the embedded speech models, on the shipped sample corpus, in minutes on two CPU cores.
 
-Run `python -m audio_eval.judges.embedded.training OUT`, which writes `transcriber.safetensors` and
+Run `python -m audio_eval.speech_models.training OUT`, which writes `transcriber.safetensors` and
 `speaker.safetensors`.
 """
 
@@ -15,9 +15,10 @@ import optax
 import safetensors.numpy
 from jaxtyping import Array, Float32, Int32
 
-from audio_eval.judges.embedded import network, speaker_statistics
-from audio_eval.judges.embedded.features import NUM_BANDS, SAMPLE_RATE_HZ, log_mel
 from audio_eval.normalizers import spoken_english
+from audio_eval.speech_models import embedded_network as network
+from audio_eval.speech_models import embedded_speaker
+from audio_eval.speech_models.features import NUM_BANDS, SAMPLE_RATE_HZ, log_mel
 from audio_tokenize import Utterance, load_audio, load_codec, open_corpus, resample
 
 _BATCH_SIZE = 32
@@ -25,12 +26,12 @@ _NUM_STEPS = 7_000
 _PEAK_LEARNING_RATE = 2e-3
 _MAX_WORDS = 16
 _SPEEDS = (0.88, 1.0, 1.12)
-# Of this share of the training utterances the network also hears what the codec makes of them, as it will as a judge.
+# The network is also trained on the codec's reconstruction of this share of the utterances, as it is used on them.
 _RECONSTRUCTED_EVERY = 4
 
 
 def train(out: Path, *, num_steps: int = _NUM_STEPS, seed: int = 0, report: Callable[[str], None] = print) -> None:
-    """Trains both judges on split `train` of corpus `sample` and writes them.
+    """Train both models on split `train` of corpus `sample` and writes them.
 
     Args:
         out: Folder to write into.
@@ -38,14 +39,14 @@ def train(out: Path, *, num_steps: int = _NUM_STEPS, seed: int = 0, report: Call
         seed: Drives initial weights, order and augmentation.
         report: Gets a line every 100 steps.
     """
-    spoken = [u for u in open_corpus("sample") if u.split == "train"]
-    words = sorted({word for u in spoken for word in spoken_english(u.text).split()})
-    clips = [_load(u) for u in spoken]
-    tensors = train_transcriber(_examples(spoken, clips), words, num_steps=num_steps, seed=seed, report=report)
+    utterances = [u for u in open_corpus("sample") if u.split == "train"]
+    words = sorted({word for u in utterances for word in spoken_english(u.text).split()})
+    clips = [_load(u) for u in utterances]
+    tensors = train_transcriber(_examples(utterances, clips), words, num_steps=num_steps, seed=seed, report=report)
     out.mkdir(parents=True, exist_ok=True)
     halves = {name: np.asarray(value, np.float16) for name, value in tensors.items()}
     safetensors.numpy.save_file(halves, out / "transcriber.safetensors", metadata={"words": " ".join(words)})
-    statistics = speaker_statistics.fit([(u.speaker, clip) for u, clip in zip(spoken, clips, strict=True)])
+    statistics = embedded_speaker.fit([(u.speaker, clip) for u, clip in zip(utterances, clips, strict=True)])
     safetensors.numpy.save_file(dict(statistics), out / "speaker.safetensors")
 
 
@@ -54,20 +55,20 @@ def _load(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
 
 
 def _examples(
-    spoken: Sequence[Utterance], clips: Sequence[Float32[np.ndarray, " _"]]
+    utterances: Sequence[Utterance], clips: Sequence[Float32[np.ndarray, " _"]]
 ) -> list[tuple[Float32[np.ndarray, "_ bands"], str]]:
     """Log-mels with their text: each clip at three speeds, and some through the codec."""
     found = []
-    for utterance, clip in zip(spoken, clips, strict=True):
+    for utterance, clip in zip(utterances, clips, strict=True):
         text = spoken_english(utterance.text)
         for speed in _SPEEDS:
             found.append((log_mel(resample(clip, round(SAMPLE_RATE_HZ * speed), SAMPLE_RATE_HZ), SAMPLE_RATE_HZ), text))
     codec = load_codec("embedded")
-    chosen = range(0, len(spoken), _RECONSTRUCTED_EVERY)
+    chosen = range(0, len(utterances), _RECONSTRUCTED_EVERY)
     rate_hz = int(codec.sample_rate_hz)
     codes = codec.encode_batch([resample(clips[index], SAMPLE_RATE_HZ, rate_hz) for index in chosen])
     for index, sounds in zip(chosen, codec.decode_batch(codes), strict=True):
-        found.append((log_mel(sounds, rate_hz), spoken_english(spoken[index].text)))
+        found.append((log_mel(sounds, rate_hz), spoken_english(utterances[index].text)))
     return found
 
 
@@ -79,7 +80,7 @@ def train_transcriber(
     seed: int,
     report: Callable[[str], None],
 ) -> dict[str, Array]:
-    """Trains the network with CTC over words, blank first.
+    """Train the network with CTC over words, blank first.
 
     Source: Graves et al., Connectionist temporal classification (2006).
     """
@@ -131,9 +132,9 @@ def _batches(
         labels = np.zeros((len(members), _MAX_WORDS), np.int32)
         padding = np.ones((len(members), _MAX_WORDS), np.float32)
         for row, member in enumerate(members):
-            heard, text = examples[member]
-            log_mels[row, : len(heard)] = _augment(heard, random)
-            real[row, : len(heard)] = True
+            clip, text = examples[member]
+            log_mels[row, : len(clip)] = _augment(clip, random)
+            real[row, : len(clip)] = True
             ids = [index[word] for word in text.split()]
             labels[row, : len(ids)], padding[row, : len(ids)] = ids, 0.0
         yield log_mels, real, labels, padding
@@ -147,16 +148,18 @@ def _augment(
     position = np.clip(bands * random.uniform(0.9, 1.1) + random.uniform(-1.0, 1.0), 0, NUM_BANDS - 1)
     lower = np.floor(position).astype(int)
     share = (position - lower).astype(np.float32)
-    heard = log_mels[:, lower] * (1 - share) + log_mels[:, np.minimum(lower + 1, NUM_BANDS - 1)] * share
-    heard = heard + np.interp(bands, np.linspace(0, NUM_BANDS, 6), random.normal(scale=0.5, size=6)).astype(np.float32)
+    shifted = log_mels[:, lower] * (1 - share) + log_mels[:, np.minimum(lower + 1, NUM_BANDS - 1)] * share
+    shifted = shifted + np.interp(bands, np.linspace(0, NUM_BANDS, 6), random.normal(scale=0.5, size=6)).astype(
+        np.float32
+    )
     # Down to the silence of a studio, and of a codec that was given one.
-    floor = heard.max() - random.uniform(5.0, 20.0)
-    heard = np.logaddexp(heard, np.float32(floor) + random.normal(scale=0.7, size=heard.shape).astype(np.float32))
+    floor = shifted.max() - random.uniform(5.0, 20.0)
+    shifted = np.logaddexp(shifted, np.float32(floor) + random.normal(scale=0.7, size=shifted.shape).astype(np.float32))
     start, width = int(random.integers(NUM_BANDS)), int(random.integers(6))
-    heard[:, start : start + width] = heard.mean()
-    start, width = int(random.integers(len(heard))), int(random.integers(8))
-    heard[start : start + width] = heard.mean()
-    return heard.astype(np.float32)
+    shifted[:, start : start + width] = shifted.mean()
+    start, width = int(random.integers(len(shifted))), int(random.integers(8))
+    shifted[start : start + width] = shifted.mean()
+    return shifted.astype(np.float32)
 
 
 if __name__ == "__main__":

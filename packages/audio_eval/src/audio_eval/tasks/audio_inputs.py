@@ -18,7 +18,7 @@ _CODES = "<i4"
 
 
 def load_clip(context: Context, sources: Sequence[AudioSource]) -> Float32[np.ndarray, " samples"]:
-    """Loads recordings, one after the other, as mono samples at the codec's rate.
+    """Load recordings, one after the other, as mono samples at the codec's rate.
 
     Raises:
         InputError: One of them is missing or cannot be read.
@@ -30,17 +30,17 @@ def load_clip(context: Context, sources: Sequence[AudioSource]) -> Float32[np.nd
 def encode_clips(
     context: Context, clips: Mapping[str, Sequence[AudioSource]], journal: Journal, label: str
 ) -> tuple[dict[str, Int32[np.ndarray, "frames codebooks"]], dict[str, str]]:
-    """Encodes clips with the checkpoint's codec.
+    """Encode clips with the checkpoint's codec.
 
     Args:
         context: Gives the codec.
-        clips: Recordings by key; those of one key are heard one after the other.
+        clips: Recordings by key; those of one key are joined.
         journal: Keeps the codes.
         label: Name of the progress line.
 
     Returns:
-        Codes by key, of the leading codebooks that the model knows; and for the clips that could not be had the reason.
-        A task counts those as wrong: a test set does not become easier by a missing file.
+        Codes by key, of the leading codebooks that the model knows; and by key why a clip could not be read. A task
+        counts those as wrong: a test set does not become easier by a missing file.
     """
     step = "encode"
     codes = {key: _unpack(value) for key, value in journal.known(step).items() if key in clips}

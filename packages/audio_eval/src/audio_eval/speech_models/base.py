@@ -1,9 +1,9 @@
-"""The interface of a judge."""
+"""Interfaces of transcribers and speaker encoders."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -13,42 +13,42 @@ from audio_data import InputError, decode_json, read_bytes
 
 @runtime_checkable
 class Transcriber(Protocol):
-    """Turns speech into text. Its errors are part of every score it gives, so scores carry its `judge_id`."""
+    """A speech-to-text model. Its errors are part of every score, so scores are recorded with its `model_id`."""
 
     @property
     def language(self) -> str:
-        """Code of the language it takes speech for, such as "en"."""
+        """Code of the language it transcribes, such as "en"."""
         ...
 
     @property
-    def judge_id(self) -> str:
-        """Kind, model and revision, enough to find the same judge again."""
+    def model_id(self) -> str:
+        """Kind, model and revision, enough to find the same model again."""
         ...
 
     def transcribe(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[str]:
-        """Transcribes clips.
+        """Transcribe clips.
 
         Args:
             clips: Mono samples in -1..1, each of its own length; an empty clip has an empty transcript.
             sample_rate_hz: Their sampling rate.
 
         Returns:
-            One transcript a clip, as the model writes it.
+            One transcript per clip, as the model writes it.
         """
         ...
 
 
 @runtime_checkable
-class SpeakerModel(Protocol):
-    """Says how alike two voices are. What its numbers mean is its own: a report shows them calibrated."""
+class SpeakerEncoder(Protocol):
+    """A model of voices. The scale of its similarities is its own: a report shows them beside reference values."""
 
     @property
-    def judge_id(self) -> str:
-        """Kind, model and revision, enough to find the same judge again."""
+    def model_id(self) -> str:
+        """Kind, model and revision, enough to find the same model again."""
         ...
 
     def embed(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[Float[np.ndarray, " dim"]]:
-        """Describes the voice of each clip by a vector; the cosine of two is how alike their voices are.
+        """Return a vector of the voice of each clip; the cosine of two vectors is the similarity of their voices.
 
         Args:
             clips: Mono samples in -1..1, each of its own length; an empty clip has a vector of zeros.
@@ -59,7 +59,7 @@ class SpeakerModel(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Unavailable:
-    """Why there is no judge.
+    """The reason why a model is not available.
 
     Attributes:
         reason: What is missing and how to get it, in one line.
@@ -68,12 +68,8 @@ class Unavailable:
     reason: str
 
 
-Judge: TypeAlias = Transcriber | Unavailable
-SpeakerJudge: TypeAlias = SpeakerModel | Unavailable
-
-
 def damaged_settings(folder: Path) -> str | None:
-    """Says which JSON file of a model's folder is damaged, before a library that expects whole ones meets it.
+    """Return which JSON file of a model's folder is damaged, before a library that expects whole ones reads it.
 
     Args:
         folder: The model's folder.
@@ -90,6 +86,6 @@ def damaged_settings(folder: Path) -> str | None:
 
 
 def similarity(one: Float[np.ndarray, " dim"], other: Float[np.ndarray, " dim"]) -> float:
-    """Returns the cosine of two vectors, 0 where one has no length."""
+    """Return the cosine of two vectors, 0 where one has no length."""
     length = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / length if length else 0.0

@@ -9,19 +9,21 @@ import pytest
 from scipy.signal import get_window
 
 from audio_data import InputError
-from audio_eval.judges import (
-    SpeakerModel,
-    Transcriber,
-    Unavailable,
-    embedded,
-    find_judge,
-    find_speaker_judge,
-    similarity,
-)
-from audio_eval.judges.embedded import network, shipped_weights, training
-from audio_eval.judges.embedded.features import NUM_BANDS, log_mel, pitch
 from audio_eval.metrics import word_error_rate
 from audio_eval.normalizers import spoken_english
+from audio_eval.speech_models import (
+    SpeakerEncoder,
+    Transcriber,
+    Unavailable,
+    find_speaker_encoder,
+    find_transcriber,
+    similarity,
+    training,
+    weights,
+)
+from audio_eval.speech_models import embedded_network as network
+from audio_eval.speech_models.features import NUM_BANDS, log_mel, pitch
+from audio_eval.speech_models.weights import shipped_weights
 from audio_tokenize import load_audio, open_corpus
 
 
@@ -39,22 +41,22 @@ def spoken():
 
 
 @pytest.mark.long
-def test_the_transcriber_hears_most_held_out_words_and_says_who_it_is(spoken):
-    judge = find_judge("embedded")
-    assert isinstance(judge, Transcriber)
-    assert judge.judge_id.startswith("embedded-transcriber:1:")
-    assert len(judge.words) == 73
+def test_the_transcriber_finds_most_held_out_words_and_says_who_it_is(spoken):
+    transcriber = find_transcriber("embedded")
+    assert isinstance(transcriber, Transcriber)
+    assert transcriber.model_id.startswith("embedded-transcriber:1:")
+    assert len(transcriber.words) == 73
     clips = [clip for _, clip in spoken]
-    heard = judge.transcribe([*clips, np.zeros(0, np.float32)], 24_000)
-    assert heard.pop() == ""
+    transcripts = transcriber.transcribe([*clips, np.zeros(0, np.float32)], 24_000)
+    assert transcripts.pop() == ""
     references = [spoken_english(utterance.text) for utterance, _ in spoken]
-    assert word_error_rate(references, heard).value < 0.15
+    assert word_error_rate(references, transcripts).value < 0.15
     # Given other texts the same transcripts are nearly all wrong.
-    assert word_error_rate(references[1:] + references[:1], heard).value > 0.6
-    alone = [judge.transcribe([clip], 24_000)[0] for clip in clips[:3]]
-    assert alone == heard[:3]
+    assert word_error_rate(references[1:] + references[:1], transcripts).value > 0.6
+    alone = [transcriber.transcribe([clip], 24_000)[0] for clip in clips[:3]]
+    assert alone == transcripts[:3]
     noise = 0.05 * np.random.default_rng(0).normal(size=24_000).astype(np.float32)
-    assert len(judge.transcribe([noise], 24_000)[0].split()) <= 3
+    assert len(transcriber.transcribe([noise], 24_000)[0].split()) <= 3
 
 
 def test_scores_do_not_depend_on_padding():
@@ -77,10 +79,10 @@ def test_training_learns_two_tones():
     examples = []
     for _ in range(64):
         words = rng.integers(2, size=2)
-        heard = np.full((64, NUM_BANDS), -10.0, np.float32)
+        clip = np.full((64, NUM_BANDS), -10.0, np.float32)
         for place, word in enumerate(words):
-            heard[place * 32 + 4 : place * 32 + 28, word * 25 : word * 25 + 8] = 0.0
-        examples.append((heard, " ".join(("low", "high")[word] for word in words)))
+            clip[place * 32 + 4 : place * 32 + 28, word * 25 : word * 25 + 8] = 0.0
+        examples.append((clip, " ".join(("low", "high")[word] for word in words)))
     lines = []
     # optax's schedules multiply floats by integer steps.
     with jax.numpy_dtype_promotion("standard"):
@@ -90,16 +92,16 @@ def test_training_learns_two_tones():
 
 
 def test_voices_are_told_apart(spoken):
-    judge = find_speaker_judge()
-    assert isinstance(judge, SpeakerModel)
-    assert judge.judge_id.startswith("embedded-speaker:1:")
-    vectors = judge.embed([clip for _, clip in spoken], 24_000)
+    encoder = find_speaker_encoder()
+    assert isinstance(encoder, SpeakerEncoder)
+    assert encoder.model_id.startswith("embedded-speaker:1:")
+    vectors = encoder.embed([clip for _, clip in spoken], 24_000)
     pairs = list(itertools.combinations(zip(spoken, vectors, strict=True), 2))
     same = [similarity(v, w) for ((u, _), v), ((o, _), w) in pairs if u.speaker == o.speaker]
     other = [similarity(v, w) for ((u, _), v), ((o, _), w) in pairs if u.speaker != o.speaker]
     assert np.mean(np.array(same)[:, None] > np.array(other)[None]) > 0.95
     assert np.mean(same) > np.mean(other) + 0.5
-    (nothing,) = judge.embed([np.zeros(0, np.float32)], 24_000)
+    (nothing,) = encoder.embed([np.zeros(0, np.float32)], 24_000)
     assert similarity(nothing, vectors[0]) == 0
 
 
@@ -107,8 +109,8 @@ def test_voices_are_told_apart(spoken):
 def test_pitch_of_a_buzz(hertz):
     time = np.arange(16_000) / 16_000
     buzz = sum(np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 6)).astype(np.float32)
-    heard = pitch(0.2 * buzz, 16_000)
-    assert np.median(heard[heard > 0]) == pytest.approx(hertz, rel=0.03)
+    pitches = pitch(0.2 * buzz, 16_000)
+    assert np.median(pitches[pitches > 0]) == pytest.approx(hertz, rel=0.03)
     assert not pitch(np.zeros(8_000, np.float32), 16_000).any()
 
 
@@ -129,18 +131,18 @@ def test_log_mel_of_a_tone_is_loudest_at_its_band_and_as_defined():
     assert found[25, band] == pytest.approx(np.log(power @ triangle + 1e-6), abs=1e-3)
 
 
-def test_speaker_judges_by_name():
-    assert isinstance(find_speaker_judge("none"), Unavailable)
-    assert "--speaker-judge none" in find_speaker_judge("none").reason
+def test_speaker_encoders_by_name():
+    assert isinstance(find_speaker_encoder("none"), Unavailable)
+    assert "--speaker-encoder none" in find_speaker_encoder("none").reason
     with pytest.raises(InputError, match="must be embedded, none, wavlm or wavlm:MODEL, got 'ear'"):
-        find_speaker_judge("ear")
+        find_speaker_encoder("ear")
 
 
-def test_a_folder_without_a_wavlm_or_no_torch_is_no_judge_and_says_why(tmp_path):
+def test_a_folder_without_a_wavlm_or_no_torch_is_no_encoder_and_says_why(tmp_path):
     missing = [package for package in ("torch", "transformers") if importlib.util.find_spec(package) is None]
-    judge = find_speaker_judge(f"wavlm:{tmp_path}")
-    assert isinstance(judge, Unavailable)
-    assert ("pip install" if missing else "no config.json") in judge.reason
+    encoder = find_speaker_encoder(f"wavlm:{tmp_path}")
+    assert isinstance(encoder, Unavailable)
+    assert ("pip install" if missing else "no config.json") in encoder.reason
 
 
 def make_wavlm_config(transformers):
@@ -164,7 +166,7 @@ def make_wavlm_config(transformers):
 
 
 @pytest.mark.parametrize("damage", ["cut", "headless"])
-def test_a_wavlm_that_lacks_weights_is_no_judge(tmp_path, damage):
+def test_a_wavlm_that_lacks_weights_is_no_encoder(tmp_path, damage):
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     config = make_wavlm_config(transformers)
@@ -172,10 +174,10 @@ def test_a_wavlm_that_lacks_weights_is_no_judge(tmp_path, damage):
     kind(config).save_pretrained(tmp_path)
     if damage == "cut":
         (tmp_path / "model.safetensors").write_bytes(b"short")
-    judge = find_speaker_judge(f"wavlm:{tmp_path}")
-    assert isinstance(judge, Unavailable)
-    assert f"`{tmp_path}` holds no WavLMForXVector that transformers reads" in judge.reason
-    assert ("no weights for" in judge.reason) == (damage == "headless")
+    encoder = find_speaker_encoder(f"wavlm:{tmp_path}")
+    assert isinstance(encoder, Unavailable)
+    assert f"`{tmp_path}` holds no WavLMForXVector that transformers reads" in encoder.reason
+    assert ("no weights for" in encoder.reason) == (damage == "headless")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_a_wavlm_that_lacks_weights_is_no_judge(tmp_path, damage):
         {"tdnn_dim": [[]]},
     ],
 )
-def test_a_wavlm_whose_settings_are_damaged_is_no_judge(tmp_path, change):
+def test_a_wavlm_whose_settings_are_damaged_is_no_encoder(tmp_path, change):
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     transformers.WavLMForXVector(make_wavlm_config(transformers)).save_pretrained(tmp_path)
@@ -205,10 +207,10 @@ def test_a_wavlm_whose_settings_are_damaged_is_no_judge(tmp_path, change):
     if isinstance(change, dict):
         change = json.dumps({**json.loads(path.read_text()), **change}).encode()
     path.write_bytes(change)
-    judge = find_speaker_judge(f"wavlm:{tmp_path}")
-    assert isinstance(judge, Unavailable)
-    assert f"`{tmp_path}` holds no WavLMForXVector that transformers reads" in judge.reason
-    assert "\n" not in judge.reason
+    encoder = find_speaker_encoder(f"wavlm:{tmp_path}")
+    assert isinstance(encoder, Unavailable)
+    assert f"`{tmp_path}` holds no WavLMForXVector that transformers reads" in encoder.reason
+    assert "\n" not in encoder.reason
 
 
 def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
@@ -217,10 +219,10 @@ def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
     torch.manual_seed(0)
     model = transformers.WavLMForXVector(make_wavlm_config(transformers)).eval()
     model.save_pretrained(tmp_path)
-    judge = find_speaker_judge(f"wavlm:{tmp_path}")
-    assert judge.judge_id.startswith(f"wavlm:{tmp_path.name}:")
+    encoder = find_speaker_encoder(f"wavlm:{tmp_path}")
+    assert encoder.model_id.startswith(f"wavlm:{tmp_path.name}:")
     clip = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
-    found, nothing = judge.embed([clip, np.zeros(0, np.float32)], 16_000)
+    found, nothing = encoder.embed([clip, np.zeros(0, np.float32)], 16_000)
     values = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)(clip, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         expected = model(values.input_values).embeddings[0].numpy()
@@ -235,7 +237,7 @@ def test_weights_that_are_not_as_they_were_shipped_are_refused(name, place, tmp_
     if place is not None:
         content[place] ^= 1
         (tmp_path / name).write_bytes(content)
-    monkeypatch.setattr(embedded.importlib.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(weights.importlib.resources, "files", lambda package: tmp_path)
     shipped_weights.cache_clear()
     try:
         with pytest.raises(InputError, match=rf"{name}` must have the SHA-256 .*: install audio-eval again"):

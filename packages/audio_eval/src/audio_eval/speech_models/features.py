@@ -1,4 +1,4 @@
-"""Log-mel spectrograms and pitch: what the embedded judges hear."""
+"""Log-mel spectrograms and pitch: the input of the embedded speech models."""
 
 import functools
 
@@ -36,10 +36,10 @@ def log_mel(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Floa
 
 
 def pitch(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Float32[np.ndarray, " frames"]:
-    """Estimates the pitch every 10 ms by autocorrelation of windows of 40 ms.
+    """Estimate the pitch every 10 ms by autocorrelation of windows of 40 ms.
 
     Returns:
-        Hertz, 60 to 400; 0 where no voice is heard. As many frames as `log_mel` has.
+        Hertz, 60 to 400; 0 where there is no voice. As many frames as `log_mel` has.
     """
     frames = _frames(at_16_khz(samples, sample_rate_hz), _PITCH_WINDOW).astype(np.float64)
     frames = frames - frames.mean(axis=1, keepdims=True)
@@ -64,7 +64,7 @@ def _first_peaks(correlation: Float[np.ndarray, "frames lags"]) -> Int[np.ndarra
 
 
 def at_16_khz(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Float32[np.ndarray, " resampled"]:
-    """Brings samples to the rate of the features."""
+    """Convert samples to the rate of the features."""
     return resample(np.ascontiguousarray(samples, np.float32), sample_rate_hz, SAMPLE_RATE_HZ)
 
 

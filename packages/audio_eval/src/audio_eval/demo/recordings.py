@@ -1,4 +1,4 @@
-"""Sounds in the making: written to as frames are decoded, listened to from the first one on, as WAV over HTTP."""
+"""Recordings of generated speech: written while frames are decoded, streamed as WAV over HTTP from the first on."""
 
 import asyncio
 import secrets
@@ -14,15 +14,15 @@ _POLL_SECONDS = 0.05
 _SAMPLE_BYTES = 2
 
 
-class Take:
-    """One sound, 16-bit mono. One thread writes, any number of listeners follow.
+class Recording:
+    """One recording, 16-bit mono. One thread writes, any number of listeners follow.
 
     Attributes:
-        name: Where it is listened to, impossible to guess.
-        session: Who may listen to it.
-        sample_rate_hz: Its rate.
-        max_samples: No more than this will be written: what its header promises while the length is open.
-        finished: Whether nothing more is to come.
+        name: Name of its address, impossible to guess.
+        session: Session that may listen to it.
+        sample_rate_hz: Its sampling rate.
+        max_samples: Maximum number of samples: the length in its header while the final one is unknown.
+        finished: Whether it is complete.
     """
 
     def __init__(self, session: str, sample_rate_hz: int, max_samples: int):
@@ -34,26 +34,26 @@ class Take:
         self._pieces: list[bytes] = []
 
     def write(self, samples: Float32[np.ndarray, " samples"]) -> None:
-        """Adds mono samples in -1..1; louder ones are clipped."""
+        """Add mono samples in -1..1; louder ones are clipped."""
         # A list's append is atomic, so a listener in another thread sees whole pieces.
         self._pieces.append((np.clip(samples, -1, 1) * _PEAK).round().astype("<i2").tobytes())
 
     def finish(self) -> None:
-        """Says that nothing more is to come, so that listeners reach an end."""
+        """Mark the recording as complete, so that listeners reach an end."""
         self.finished = True
 
     def wav(self) -> bytes:
-        """What is there by now, as a WAV file."""
+        """Return what is written so far as a WAV file."""
         samples = b"".join(self._pieces)
         return _header(len(samples) // _SAMPLE_BYTES, self.sample_rate_hz) + samples
 
     @property
     def seconds(self) -> float:
-        """Length of what is there by now."""
+        """Length of what is written so far."""
         return sum(map(len, self._pieces)) / _SAMPLE_BYTES / self.sample_rate_hz
 
     async def follow(self) -> AsyncIterator[bytes]:
-        """Gives a WAV file from its beginning, the header first and each piece as soon as it is written."""
+        """Yield a WAV file from its beginning: the header, then each piece as soon as it is written."""
         # Read before the length is: what is finished then has its final length.
         finished = self.finished
         num_samples = sum(map(len, self._pieces)) // _SAMPLE_BYTES if finished else self.max_samples
@@ -69,26 +69,26 @@ class Take:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-class TakeShelf:
-    """The last takes by name; older ones are dropped, so that a page that is used for days does not grow."""
+class RecordingStore:
+    """The last recordings by name; older ones are dropped, so that a page that is used for days does not grow."""
 
     def __init__(self, capacity: int = 16):
-        """Makes an empty shelf for `capacity` takes."""
+        """Make an empty store for `capacity` recordings."""
         self._capacity = capacity
-        self._takes: OrderedDict[str, Take] = OrderedDict()
+        self._recordings: OrderedDict[str, Recording] = OrderedDict()
 
-    def open(self, session: str, sample_rate_hz: int, max_samples: int) -> Take:
-        """Begins a take, see `Take`."""
-        take = Take(session, sample_rate_hz, max_samples)
-        self._takes[take.name] = take
-        while len(self._takes) > self._capacity:
-            self._takes.popitem(last=False)
-        return take
+    def open(self, session: str, sample_rate_hz: int, max_samples: int) -> Recording:
+        """Begin a recording, see `Recording`."""
+        recording = Recording(session, sample_rate_hz, max_samples)
+        self._recordings[recording.name] = recording
+        while len(self._recordings) > self._capacity:
+            self._recordings.popitem(last=False)
+        return recording
 
-    def find(self, session: str, name: str) -> Take | None:
-        """The session's take of that name, None where there is none (any longer)."""
-        take = self._takes.get(name)
-        return take if take is not None and take.session == session else None
+    def find(self, session: str, name: str) -> Recording | None:
+        """Return the session's recording of that name, None where there is none (any longer)."""
+        recording = self._recordings.get(name)
+        return recording if recording is not None and recording.session == session else None
 
 
 def _header(num_samples: int, sample_rate_hz: int) -> bytes:

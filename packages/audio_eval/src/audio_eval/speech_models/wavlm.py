@@ -1,4 +1,4 @@
-"""A WavLM speaker-verification model as a judge of voices, run by transformers on the CPU, where it is installed."""
+"""A WavLM speaker-verification model as a speaker encoder, run by transformers on the CPU, where it is installed."""
 
 import hashlib
 import importlib.util
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from audio_eval.judges.base import SpeakerJudge, Unavailable, damaged_settings
+from audio_eval.speech_models.base import SpeakerEncoder, Unavailable, damaged_settings
 from audio_tokenize import resample
 
 WAVLM_RATE_HZ = 16_000
@@ -21,7 +21,7 @@ class WavLmSpeaker:
     """x-vectors of a `WavLMForXVector` model."""
 
     def __init__(self, folder: Path, name: str):
-        """Loads the model.
+        """Load the model.
 
         Args:
             folder: Folder with `config.json` and safetensors weights, as `save_pretrained` writes them.
@@ -42,15 +42,15 @@ class WavLmSpeaker:
         digest = hashlib.sha256()
         for file in sorted(folder.glob("*.safetensors")):
             digest.update(file.read_bytes())
-        self._judge_id = f"wavlm:{name}:{digest.hexdigest()[:12]}"
+        self._model_id = f"wavlm:{name}:{digest.hexdigest()[:12]}"
 
     @property
-    def judge_id(self) -> str:
+    def model_id(self) -> str:
         """Kind, model name and the first twelve digits of the SHA-256 of its weights."""
-        return self._judge_id
+        return self._model_id
 
     def embed(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[Float32[np.ndarray, " dim"]]:
-        """Describes the voice of each clip, each on its own; one of no samples has a vector of zeros."""
+        """Return a vector of the voice of each clip, each on its own; one of no samples has a vector of zeros."""
         return [self._embed(clip, sample_rate_hz) for clip in clips]
 
     def _embed(self, clip: Float[np.ndarray, " _"], sample_rate_hz: int) -> Float32[np.ndarray, " dim"]:
@@ -66,17 +66,17 @@ class WavLmSpeaker:
             return self._model(torch.from_numpy(samples)[None]).embeddings[0].numpy()
 
 
-def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerJudge:
-    """Finds a WavLM speaker model.
+def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerEncoder | Unavailable:
+    """Find a WavLM speaker model.
 
     Args:
         model: Folder, or hub id, downloaded where it is not cached.
 
     Returns:
-        The judge, or why there is none and how to get one.
+        The speaker encoder, or the reason why there is none and how to get one.
     """
     if any(importlib.util.find_spec(package) is None for package in ("transformers", "torch")):
-        return Unavailable(f"the speaker judge `wavlm` is not installed: {_INSTALL}")
+        return Unavailable(f"the speaker encoder `wavlm` is not installed: {_INSTALL}")
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
@@ -92,7 +92,7 @@ def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerJudge:
     return _load(Path(folder), model)
 
 
-def _load(folder: Path, name: str) -> SpeakerJudge:
+def _load(folder: Path, name: str) -> SpeakerEncoder | Unavailable:
     from huggingface_hub.errors import StrictDataclassError  # pyright: ignore[reportMissingImports]: an extra
     from safetensors import SafetensorError
 
