@@ -5,6 +5,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import json
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from audio_tokenize import AbstractCodec, Segment, SentencePieceText, Vocabulary
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A busy machine must not fail a property.
+hypothesis.settings.register_profile("audio_eval", deadline=None)
+hypothesis.settings.load_profile("audio_eval")
 
 NUM_BOOKS, BOOK_SIZE = 3, 16
 COLOURS, ANIMALS = ("red", "green", "blue", "white"), ("cat", "horse", "bird")

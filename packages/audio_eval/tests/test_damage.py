@@ -71,7 +71,7 @@ def wrongly_typed(draw, value):
     return draw(st.sampled_from(WRONG))
 
 
-fuzzed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def reading(read, path):

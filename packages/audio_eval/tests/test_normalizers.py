@@ -3,7 +3,7 @@ from pathlib import Path
 
 import jiwer
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_eval.metrics import word_errors
@@ -143,7 +143,6 @@ _SPOKEN = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(words=st.lists(_SPOKEN | st.text(max_size=4), max_size=12))
 def test_whisper_english_gives_the_answers_of_the_installed_package(whisper_normalizer, words):
     assert whisper_english(" ".join(words)) == whisper_normalizer(" ".join(words))
