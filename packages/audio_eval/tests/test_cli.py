@@ -79,7 +79,7 @@ def test_a_model_that_was_asked_for_and_is_not_there_ends_it_before_the_work(
     failed = invoke("run", export, *where, "--tasks", task, f"--{option}", name, "--out", tmp_path / "out")
     assert failed.exit_code == 2, failed.output
     (line,) = failed.stderr.splitlines()
-    assert line.startswith(f"Error: `{option.replace('-', '_')}` must be one that can be had, got {name!r}: ")
+    assert line.startswith(f"Error: `{option.replace('-', '_')}` must be one that is available, got {name!r}: ")
     assert way in line
     assert not (tmp_path / "out").exists()
 
