@@ -1,5 +1,8 @@
 import json
 
+import pytest
+
+from audio_data import InputError
 from audio_eval.journal import Journal
 
 
@@ -61,3 +64,14 @@ def test_a_result_moved_to_another_key_is_not_believed(tmp_path):
     journal.close()
     path.write_text(path.read_text().replace('"x"', '"w"'))
     assert Journal(path, "f").known("score") == {"y": 2}
+
+
+def test_a_full_disk_names_the_file_while_writing_and_while_closing(tmp_path):
+    journal = Journal(tmp_path / "a.jsonl", "f")
+    journal._stream = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115: the journal closes it
+    for attempt in (lambda: journal.record("encode", {"x": 1}), journal.close):
+        with pytest.raises(
+            InputError, match=r"cannot write `.*a\.jsonl` \(No space left on device\): the disk is full"
+        ):
+            attempt()
+    journal.close()

@@ -105,9 +105,10 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and keep it."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        if self._stream is not None and self._path is not None:
+            stream, self._stream = self._stream, None
+            with disk_errors(self._path):  # what a full disk refused is written once more
+                stream.close()
 
     def discard(self) -> None:
         """Remove the file: its task is finished, and its items are written."""
