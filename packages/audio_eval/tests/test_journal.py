@@ -69,7 +69,7 @@ def test_a_result_moved_to_another_key_is_not_believed(tmp_path):
 
 def test_a_full_disk_names_the_file_while_writing_and_while_closing(tmp_path):
     journal = Journal(tmp_path / "a.jsonl", "f")
-    journal._stream = Path("/dev/full").open("w", encoding="utf-8")
+    journal._open(Path("/dev/full"))
     for attempt in (lambda: journal.record("encode", {"x": 1}), journal.close):
         with pytest.raises(InputError, match=r"cannot write `.*a\.jsonl` \(No space .*: the disk is full"):
             attempt()
