@@ -16,7 +16,8 @@ def reference(package: str) -> str:
     lines = [f"# {package}", ""]
     for node in ast.parse(stub.read_text()).body:
         if isinstance(node, ast.ImportFrom):
-            lines += [f"::: {package}.{node.module}.{alias.name}" for alias in node.names]
+            module = f"{package}.{node.module}" if node.module else package  # `from . import charts` names a module
+            lines += [f"::: {module}.{alias.name}" for alias in node.names]
     return "\n\n".join(lines) + "\n"
 
 
