@@ -85,7 +85,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _meaning(folder: Path) -> VocabularyFolder:
-    """The vocabulary of the folder, or the published one that fits the model's size."""
+    """Return the vocabulary of the folder, or the published one that fits the model's size."""
     config, tokenizer = folder / "config.json", folder / "tokenizer.json"
     if not (folder / _VOCABULARY).is_dir() and config.is_file() and tokenizer.is_file():
         size = read_json(config, remedy=_REMEDY).get("vocab_size")

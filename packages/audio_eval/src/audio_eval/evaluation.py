@@ -81,7 +81,7 @@ class Evaluation:
         return tuple(score for result in self.results for score in result.scores)
 
     def result(self, task: str) -> TaskResult | None:
-        """The result of one task, or None where it was not run."""
+        """Return the result of one task, or None where it was not run."""
         return next((result for result in self.results if result.task == task), None)
 
     def summary(self) -> dict[str, Any]:
@@ -264,11 +264,11 @@ def read_result(folder: Path, task: str, summary: Summary) -> TaskResult:
         summary: Summary of the evaluation, as `read_summary` returns it.
 
     Raises:
-        InputError: The file of items is missing, or not the one that the summary speaks of.
+        InputError: The file of items is missing, or not the one that the summary names.
     """
     path, record = _items_path(folder, task), summary.tasks[task]
     if not path.is_file():
-        raise InputError(f"`{path}` is missing, though `{SUMMARY_NAME}` speaks of it: run the evaluation again")
+        raise InputError(f"`{path}` is missing, though `{SUMMARY_NAME}` names it: run the evaluation again")
     content = read_bytes(path)
     with file_errors(path, "run the evaluation again"):
         if _sha256(content) != record.items_sha256:

@@ -158,7 +158,7 @@ def rolling_windows(tokens: Sequence[int], begin: int, size: int) -> Iterator[tu
 
 
 def cut(text: str, until: str | Iterable[str]) -> str:
-    """The text before the first of the strings that occurs in it."""
+    """Return the text before the first of the strings that occurs in it."""
     ends = [until] if isinstance(until, str) else list(until)
     found = [match.start() for end in ends if end and (match := re.search(re.escape(end), text))]
     return text[: min(found)] if found else text

@@ -70,11 +70,11 @@ class Journal:
         return {"step": step, "key": key, "value": value, "sha256": hashlib.sha256(signed.encode()).hexdigest()[:16]}
 
     def __len__(self) -> int:
-        """Number of results."""
+        """Return the number of results."""
         return len(self._results)
 
     def known(self, step: str) -> Mapping[str, Any]:
-        """The results of one step by key."""
+        """Return the results of one step by key."""
         return {key: value for (its, key), value in self._results.items() if its == step}
 
     def record(self, step: str, results: Mapping[str, Any]) -> None:

@@ -101,12 +101,12 @@ def ratio(sums: Float[np.ndarray, "... columns"]) -> Float[np.ndarray, "..."]:
 
 
 def difference(sums: Float[np.ndarray, "... columns"]) -> Float[np.ndarray, "..."]:
-    """The first ratio minus the second: columns are two `[numerator, denominator]` pairs."""
+    """Return the first ratio minus the second: columns are two `[numerator, denominator]` pairs."""
     return np.asarray(ratio(sums[..., :2]) - ratio(sums[..., 2:]))
 
 
 def quotient(sums: Float[np.ndarray, "... columns"]) -> Float[np.ndarray, "..."]:
-    """The first ratio over the second: columns are two `[numerator, denominator]` pairs."""
+    """Return the first ratio over the second: columns are two `[numerator, denominator]` pairs."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(ratio(sums[..., :2]) / ratio(sums[..., 2:]))
 
@@ -196,5 +196,5 @@ def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> Est
 
 
 def bits(nats: float) -> float:
-    """Converts nats to bits."""
+    """Convert nats to bits."""
     return nats / math.log(2)

@@ -84,7 +84,7 @@ def pack(lengths: Sequence[int], max_widths: int) -> list[Row]:
 
 
 def _work(lengths: Sequence[int], width: int) -> int:
-    """What it costs to score documents in rows of this width, in tokens times an arbitrary constant."""
+    """Return what it costs to score documents in rows of this width, in tokens times an arbitrary constant."""
     return len(_filled(lengths, [width])) * width * (_ATTENTION_WIDTH + width)
 
 

@@ -249,7 +249,7 @@ def _score(
 
 
 def _best(model: Qwen3x, hidden: Float[Array, "rows embed"]) -> Int[Array, " rows"]:
-    """The likeliest id of each row, a few rows at a time: all logits at once would not fit a large vocabulary."""
+    """Return the likeliest id of each row, a few rows at a time, because all logits would not fit in memory."""
     rows = len(hidden)
     padded = jnp.pad(hidden, ((0, -rows % _LOGIT_ROWS), (0, 0))).reshape(-1, _LOGIT_ROWS, hidden.shape[1])
     return jax.lax.map(lambda some: model.logits(some).argmax(axis=-1), padded).reshape(-1)[:rows]

@@ -63,12 +63,12 @@ def show_answer(
 
 
 def show_status(text: str) -> Markup:
-    """A line about the answer."""
+    """Return a line about the answer."""
     return tag("p", text, role="status")
 
 
 def show_mistake(error: InputError) -> Markup:
-    """What was wrong with the request."""
+    """Return what was wrong with the request."""
     return tag("p", error.message, role="alert")
 
 

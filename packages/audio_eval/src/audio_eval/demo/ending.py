@@ -22,7 +22,7 @@ def ended_by_signals(seconds: float, clean_up: Callable[[], None]) -> Iterator[N
     """Within the block, let SIGINT and SIGTERM end the process, at the latest after a number of seconds.
 
     Both raise KeyboardInterrupt in the main thread, unless what runs there handles them otherwise. A thread that cannot
-    be interrupted would then keep the process alive for ever. So a second thread learns of the signal from the
+    be interrupted would then keep the process alive. So a second thread learns of the signal from the
     interpreter's wakeup descriptor, which also works while the main thread is held up, and exits with status 0 if the
     block has not ended in time, or if the block has ended but the interpreter waits for a thread before it exits.
 

@@ -147,7 +147,7 @@ class Gate:
         return _with(scope, query), receive
 
     def _call(self, content: bytes, session: str) -> bytes:
-        """A call with nothing in it but what its function takes; files are those that were stored for the session."""
+        """Return a call reduced to what its function takes; files are those stored for the session."""
         try:
             call = json.loads(content, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
@@ -196,13 +196,13 @@ def is_loopback(host: str) -> bool:
 
 
 def session_of(request: Any) -> str | None:
-    """The session of whoever asks, None without a valid cookie."""
+    """Return the session of whoever asks, None without a valid cookie."""
     cookie = request.cookies.get(SESSION_COOKIE, "")
     return cookie if _SESSION.fullmatch(cookie) else None
 
 
 def require_session(request: Any) -> str:
-    """The session of whoever asks; raises HTTPException without a valid cookie."""
+    """Return the session of whoever asks; raises HTTPException without a valid cookie."""
     session = session_of(request)
     if session is None:
         raise _refuse(HTTPStatus.FORBIDDEN, "the request must carry the cookie of the page: reload the page")
@@ -245,7 +245,7 @@ async def _read_body(scope: Any, receive: Any) -> bytes:
 
 
 def _page_hash(value: Any, session: str) -> str:
-    """What Gradio calls a session, an open page; derived from the cookie, so that no other browser can name it."""
+    """Return Gradio's session, an open page; it derives from the cookie, so that no other browser can name it."""
     if not isinstance(value, str) or not _PAGE_HASH.fullmatch(value):
         raise _refuse(HTTPStatus.BAD_REQUEST, "`session_hash` must be letters and digits")
     return hashlib.sha256(f"{session}:{value}".encode()).hexdigest()
@@ -260,7 +260,7 @@ def _refuse(status: HTTPStatus, detail: str) -> HTTPException:
 
 
 def _with(scope: Any, query: bytes, body: bytes | None = None) -> Any:
-    """The request with another query and body, without what only a proxy may say of it."""
+    """Return the request with another query and body, without what only a proxy may say of it."""
     headers = [
         (name, value)
         for name, value in scope["headers"]

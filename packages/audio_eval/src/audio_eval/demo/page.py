@@ -101,7 +101,7 @@ class DemoTab:
     listening: set[str] = dataclasses.field(default_factory=set)
 
     def seed(self) -> gr.Number:
-        """What drives the draws; the session says where its range ends, which here would be a fault of the server."""
+        """Return the number that drives the draws; the session gives its range."""
         return gr.Number(
             0, label="Seed", info="Another number gives another result", precision=0, elem_id=f"{self.ability}-seed"
         )

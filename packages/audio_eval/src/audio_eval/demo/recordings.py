@@ -92,7 +92,7 @@ class RecordingStore:
 
 
 def _header(num_samples: int, sample_rate_hz: int) -> bytes:
-    """The 44 bytes before the samples of a 16-bit mono WAV file."""
+    """Return the 44 bytes before the samples of a 16-bit mono WAV file."""
     num_bytes = num_samples * _SAMPLE_BYTES
     form = struct.pack("<4sI4s4sI", b"RIFF", 36 + num_bytes, b"WAVE", b"fmt ", 16)
     format_pcm, channels = 1, 1

@@ -228,7 +228,7 @@ class DemoSession:
     def _speak(
         self, prompt: Ids, sampling: Sampling, seed: int, given: Codes | None = None
     ) -> Generator[Update, None, None]:
-        """The speech that follows a prompt, after what was given of it."""
+        """Yield the speech that follows a prompt, after what was given of it."""
         max_frames = max_continuation_frames(self.room, prompt, self.limits.max_frames)
         decoder, num_frames = self.codec.decoder_stream(), 0
         if given is not None:

@@ -86,7 +86,7 @@ def make_routes(files: SessionFiles, recordings: RecordingStore, limits: Limits)
 
 
 async def _read_file(request: Request) -> tuple[bytes, str]:
-    """The content of the only file of a form, and its name."""
+    """Return the content of the only file of a form, and its name."""
     async with request.form(max_files=1, max_fields=0) as form:
         for value in form.values():
             if isinstance(value, UploadFile):

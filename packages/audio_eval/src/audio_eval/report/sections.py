@@ -49,7 +49,7 @@ _CLIPS = (
 
 
 def section(anchor: str, title: str, *content: Child) -> Markup:
-    """A part of the page, reachable by its anchor."""
+    """Return a part of the page, reachable by its anchor."""
     return tag("section", tag("h2", title), content, id=anchor)
 
 
@@ -252,7 +252,7 @@ def _folded(title: str, content: Markup) -> Markup:
 
 
 def training_section(training: Training) -> Markup:
-    """The course of training."""
+    """Return the course of training."""
     facts = training.to_json()
     said = f"{facts['steps']:,} steps, {facts['tokens']:,} tokens." if facts.get("tokens") else None
     first, *others = curves(training)

@@ -20,7 +20,7 @@ _HEADLINES = (
 
 
 def cards(evaluation: Evaluation) -> Markup | None:
-    """The few numbers one looks for first."""
+    """Return the few numbers one looks for first."""
     main = evaluation.provenance.get("main_dataset")
     scores = {score.name: score for score in evaluation.scores if score.dataset == main}
     drawn = [
@@ -47,7 +47,7 @@ def _card(score: Score, title: str, beside: Score | None, note: str) -> Markup:
 
 
 def score_table(scores: Sequence[Score], *, strips: bool = False) -> Markup:
-    """A table with one row a measure and one column a data set.
+    """Return a table with one row a measure and one column a data set.
 
     Args:
         scores: Scores of one task.
@@ -83,7 +83,7 @@ def _cell(score: Score | None, limit: float | None) -> Markup:
 
 
 def number(value: float | None) -> str:
-    """A value as people read it: three decimals below 10, fewer above; a dash for none."""
+    """Return a value as people read it: three decimals below 10, fewer above; a dash for none."""
     if value is None:
         return _NONE
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
@@ -96,7 +96,7 @@ def _interval(score: Score) -> str:
 
 
 def markdown(title: str, evaluation: Evaluation) -> str:
-    """The scores as Markdown tables, one a task."""
+    """Return the scores as Markdown tables, one a task."""
     lines = [f"# {_escape(title)}", ""]
     for result in evaluation.results:
         lines += [
@@ -126,5 +126,5 @@ def _escape(text: str) -> str:
 
 
 def definitions(entries: Iterable[tuple[str, object]], show: Callable[[object], Markup | str] = str) -> Markup:
-    """A list of names and values."""
+    """Return a list of names and values."""
     return tag("dl", [join(tag("dt", name), tag("dd", tag("code", show(value)))) for name, value in entries])

@@ -21,7 +21,7 @@ _PEAK_SHARE = 0.9
 
 
 def log_mel(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Float32[np.ndarray, "frames bands"]:
-    """Computes 40 log-mel energies every 10 ms, of windows of 25 ms.
+    """Compute 40 log-mel energies every 10 ms, of windows of 25 ms.
 
     Args:
         samples: Mono, in -1..1.
@@ -56,7 +56,7 @@ def pitch(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Float3
 
 
 def _first_peaks(correlation: Float[np.ndarray, "frames lags"]) -> Int[np.ndarray, " frames"]:
-    """The shortest lag that correlates nearly as well as the best: a multiple of a period correlates as well as it."""
+    """Return the shortest lag that correlates nearly as well as the best; multiples of a period correlate alike."""
     inner = correlation[:, 1:-1]
     peak = (inner >= correlation[:, :-2]) & (inner >= correlation[:, 2:])
     found = peak & (inner >= _PEAK_SHARE * correlation.max(axis=1, keepdims=True))

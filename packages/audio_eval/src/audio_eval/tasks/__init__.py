@@ -40,7 +40,7 @@ def registered_tasks() -> Mapping[str, Task]:
 
 
 def find_task(target: str) -> Task:
-    """The task that a command line names, with its default settings.
+    """Return the task that a command line names, with its default settings.
 
     Args:
         target: A registered name, `FILE.py:NAME` or `MODULE:NAME`; `NAME` is a `Task`, or a class of one whose settings
@@ -61,7 +61,7 @@ def find_task(target: str) -> Task:
 
 
 def _with_code(extension: Extension[Task]) -> Task:
-    """The task with the hash of its source file, unless it is of this package, whose version is recorded."""
+    """Return the task with the hash of its source file, unless it is of this package, whose version is recorded."""
     package = Path(__file__).resolve().parent.parent
     if extension.file is None or extension.file.resolve().is_relative_to(package):
         return extension.value

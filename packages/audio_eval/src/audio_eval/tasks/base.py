@@ -152,7 +152,7 @@ class Context:
         return self.save_audio(f"reconstructed/{utterance.dataset}/{utterance.id}", samples)
 
     def original(self, utterance: HeldoutUtterance) -> Float[np.ndarray, " samples"] | None:
-        """Load the recording that an utterance was encoded from, where its corpus is at hand."""
+        """Load the recording that an utterance was encoded from, where its corpus is available."""
         recording = self.recordings.get(utterance.base_id)
         if recording is None:
             return None

@@ -144,7 +144,7 @@ def _in_both_orders(context: Context) -> Iterator[_Document]:
 
 
 def _with_text_of(document: HeldoutDocument, other: HeldoutDocument) -> list[Segment]:
-    """The utterances of a document with the texts of another one; none where a text is the same."""
+    """Return the utterances of a document with the texts of another one; none where a text is the same."""
     texts = [other.segments[index % len(other.segments)].text_ids for index in range(len(document.segments))]
     if any(np.array_equal(text, segment.text_ids) for text, segment in zip(texts, document.segments, strict=True)):
         return []

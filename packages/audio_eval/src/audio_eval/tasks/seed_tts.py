@@ -98,7 +98,7 @@ class SeedTtsTask(BenchmarkTask):
         voices: Mapping[str, Int32[np.ndarray, "_ codebooks"]],
         journal: Journal,
     ) -> dict[str, Continuation]:
-        """The generated speech of each item; no frames where the voice could not be read."""
+        """Return the generated speech of each item; no frames where the voice could not be read."""
         vocabulary, text = context.checkpoint.vocabulary, context.checkpoint.text
         nothing = np.zeros((0, vocabulary.num_codebooks), np.int32)
         audible = [one for one in prompts if one.id in voices]

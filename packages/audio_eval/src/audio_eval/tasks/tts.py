@@ -114,7 +114,7 @@ class TtsTask(Task):
         return TaskOutput(tuple(scores), tuple(items), {"max_frames": max_frames})
 
     def _max_frames(self, context: Context) -> int:
-        """A quarter more than the longest recording, as far as the context has room for it."""
+        """Return a quarter more than the longest recording, as far as the context has room for it."""
         if self.max_frames is not None:
             return self.max_frames
         whole = context.whole_utterances[context.main_dataset]

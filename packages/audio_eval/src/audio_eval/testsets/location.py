@@ -102,7 +102,7 @@ def _from_hub(source: str, card: TestSetCard) -> Path:
 
 
 def wrong_layout(folder: Path, card: TestSetCard, detail: str = "") -> InputError:
-    """The error of a folder that holds something else: what was expected, what was found."""
+    """Return the error of a folder that holds something else: what was expected, what was found."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
     about = f" ({detail})" if detail else ""
@@ -131,7 +131,7 @@ def fingerprint_folder(folder: Path) -> str:
 
 
 def _sample(path: Path) -> bytes:
-    """A piece of the beginning, the middle and the end: another recording of the same length differs in them."""
+    """Return a piece of the beginning, the middle and the end: another recording of the same length differs in them."""
     size, pieces = path.stat().st_size, []
     with path.open("rb") as file:
         for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
@@ -186,7 +186,7 @@ def read_csv(path: Path, columns: Iterable[str]) -> tuple[list[dict[str, str]], 
 
 
 def named_file(folder: Path, name: str, listed: str) -> Path:
-    """The path of a file that a test set's own list names.
+    """Return the path of a file that a test set's own list names.
 
     Args:
         folder: Folder that the name is relative to.

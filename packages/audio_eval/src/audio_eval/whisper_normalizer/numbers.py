@@ -138,7 +138,7 @@ class _Numbers:
         yield from self._out()
 
     def _out(self, word: str | None = None) -> list[str]:
-        """The number read so far, if there is one, and the word."""
+        """Return the number read so far, if there is one, and the word."""
         said = [] if self._value is None else [f"{self._prefix}{self._value}"]
         if said:
             self._prefix = ""
@@ -149,7 +149,7 @@ class _Numbers:
         return said
 
     def _word(self, before: str | None, word: str, after: str | None) -> tuple[list[str], bool]:
-        """What a word leads to, and whether the one after it is read with it."""
+        """Return what a word leads to, and whether the one after it is read with it."""
         number = word[1:] if word[0] in _PREFIXES else word
         if _NUMERIC.match(number):
             return self._numeric(word, number), False
@@ -264,7 +264,7 @@ def _numeric(word: str | None) -> bool:
 
 
 def _product(value: str, multiplier: int) -> int | None:
-    """The product, None if it is no whole number, or `value` is no number or a longer one than anyone says."""
+    """Return the product, None if it is no whole number, or `value` is no number or a longer one than anyone says."""
     if len(value) > _MOST_DIGITS:
         return None
     try:
