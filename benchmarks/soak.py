@@ -33,8 +33,8 @@ SETTINGS = {
     "data.mixture": [{"start_fraction": 0.0, "weights": {"toy": 1.0}}],
     "data.seq_len": 64,
     "data.batch_size": 8,
-    "data.block": 8,
-    "start.audio_rows": "random",
+    "data.mixture_block": 8,
+    "init.audio_embedding_init": "random",
 }
 
 
@@ -55,8 +55,8 @@ def resident_mb(pid: int) -> float:
 
 def train(root: Path, steps: int, save_every: int) -> Iterator[tuple[int, float]]:
     """Yield steps taken and the megabytes of the process that takes them."""
-    cadence = {"checkpoint_steps": save_every, "checkpoint_seconds": None, "evaluation": None}
-    values = {**SETTINGS, "steps": steps, "cadence": cadence}
+    intervals = {"checkpoint_steps": save_every, "checkpoint_seconds": None, "evaluation": None}
+    values = {**SETTINGS, "steps": steps, "intervals": intervals}
     words = [word for name, value in values.items() for word in ("--set", f"{name}={json.dumps(value)}")]
     program = [sys.executable, "-m", "audio_train", "run", "quickstart", "--data", str(root / "data")]
     metrics, wanted = root / "run" / "metrics.jsonl", steps // SAMPLES

@@ -83,7 +83,7 @@ def quickstart_run(root: Path, steps: int) -> ResolvedRun:
             writer.write(Document(ids.astype(np.int32), None, {"id": str(number)}))
     _, recipe = find_recipe("quickstart")
     settings = ('data.mixture=[{"start_fraction":0.0,"weights":{"drawn":1.0}}]', f"steps={steps}")
-    recipe = override(recipe, *settings, "start.audio_rows=random", "cadence.checkpoint_seconds=null")
+    recipe = override(recipe, *settings, "init.audio_embedding_init=random", "intervals.checkpoint_seconds=null")
     manifests = {name: dataset.manifest for name, dataset in open_root(root).items()}
     return resolve(recipe, VOCABULARY, manifests)
 

@@ -243,7 +243,7 @@ def translation(shape: Shape, corpus: str, tokens: float, min_ratio: float, star
         steps,
         2e-5,
         {corpus: 1.0},
-        start=start,
+        init=start,
         betas=(0.9, 0.999),
         epsilon=1e-8,
         weight_decay=0.01,
@@ -411,8 +411,8 @@ def test_a_recipe_has_the_numbers_of_its_sources(name: str):
     schedule = (found["warmup_steps"], found["decay_start_step"], found["decay_steps"])
     assert schedule == row.schedule
     assert (run.schedule.shape, run.schedule.min_ratio) == (row.decay_shape, row.min_ratio)
-    assert (found["first_step"], run.start.state) == (row.entered_at, "continue" if row.entered_at else "fresh")
-    assert run.start.function == ("run" if run.start.kind == "model" else None)
+    assert (found["first_step"], run.init.state) == (row.entered_at, "continue" if row.entered_at else "fresh")
+    assert run.init.function == ("run" if run.init.kind == "model" else None)
     optimizer = run.optimizer
     assert (optimizer.name, optimizer.beta1, optimizer.epsilon) == (row.rule, row.betas[0], row.epsilon)
     assert optimizer.beta2 == pytest.approx(row.betas[1], rel=1e-12)
@@ -423,10 +423,14 @@ def test_a_recipe_has_the_numbers_of_its_sources(name: str):
     assert found["mixture"][0]["weights"] == pytest.approx(
         {corpus: w / sum(row.mixture.values()) for corpus, w in row.mixture.items() if w > 0}, rel=1e-9
     )
-    assert (run.data.block, run.data.permutation, run.data.positions) == (2048, "fixed", "continue")
+    assert (run.data.mixture_block, run.data.reshuffle_each_epoch, run.data.positions) == (2048, False, "continue")
     assert row.packing in (None, run.data.packing)
-    assert run.start.source == row.start
-    assert run.start.initialization == ("haliax" if row.start is None else "unit_logits")
-    assert (run.precision, run.cadence.keep_every_steps, run.cadence.export_every_steps) == ("bfloat16", 10_000, 10_000)
-    assert run.cadence.evaluation is not None
-    assert run.cadence.evaluation.every_steps == 1000
+    assert run.init.source == row.start
+    assert run.init.vocabulary_init == ("haliax" if row.start is None else "unit_logits")
+    assert (run.precision, run.intervals.keep_every_steps, run.intervals.export_every_steps) == (
+        "bfloat16",
+        10_000,
+        10_000,
+    )
+    assert run.intervals.evaluation is not None
+    assert run.intervals.evaluation.every_steps == 1000

@@ -40,7 +40,7 @@ def recorded(study: Experiment, name: str) -> dict[str, Any]:
         "reported": study.reported_of(name),
         "run": whole["run"],
         "derived": whole["derived"],
-        "smoke": {**derived, "model": small["run"]["model"], "start": small["run"]["start"]["source"]},
+        "smoke": {**derived, "model": small["run"]["model"], "start": small["run"]["init"]["source"]},
     }
 
 
@@ -93,8 +93,8 @@ def test_every_mixture_is_of_the_study_and_something_makes_each_of_its_corpora()
                 assert mixture_name(stage.weights) in {*MIXTURES, *stage.weights}
                 for corpus in stage.weights:
                     assert corpus in produced_by(corpus).produces
-            assert run.cadence.evaluation is not None
-            for corpus in run.cadence.evaluation.corpora:
+            assert run.intervals.evaluation is not None
+            for corpus in run.intervals.evaluation.corpora:
                 assert corpus in produced_by(corpus).produces
 
 

@@ -204,7 +204,13 @@ def test_a_miniature_reads_them(made: tuple[str, Path], tmp_path: Path):
     """The main recipe, over all four corpora, to a model with a row for every id."""
     _, root = made
     mixture = json.dumps([{"start_fraction": 0.0, "weights": CORPORA}])
-    settings = [f"data.mixture={mixture}", "steps=2", "cadence.evaluation=null", "data.block=10", "data.seq_len=16"]
+    settings = [
+        f"data.mixture={mixture}",
+        "steps=2",
+        "intervals.evaluation=null",
+        "data.mixture_block=10",
+        "data.seq_len=16",
+    ]
     words = ["run", "exp2.1-135m", "--scale", "smoke", "--data", str(root / "data"), "--out", str(tmp_path / "run")]
     call(audio_train, [*words, *(word for setting in settings for word in ("--set", setting))])
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]

@@ -94,8 +94,8 @@ def test_a_warm_start_begins_with_a_folder_as_published(name: str, theta: float,
     published_folder(tmp_path / "hub", shape, vocabulary.size)
     weights = {"yodas2/en": 0.95, "nemotron_cc/hq_actual": 0.05}
     mixture = json.dumps([{"start_fraction": 0.0, "weights": weights}])
-    changes = [f"--set={change}" for change in (f"data.mixture={mixture}", "cadence.evaluation=null", "steps=8")]
-    where = ("--data", str(root), "--out", str(tmp_path / "run"), "--start", str(tmp_path / "hub"))
+    changes = [f"--set={change}" for change in (f"data.mixture={mixture}", "intervals.evaluation=null", "steps=8")]
+    where = ("--data", str(root), "--out", str(tmp_path / "run"), "--init", str(tmp_path / "hub"))
     audio_train("run", name, "--scale", "smoke", *where, *changes)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 8

@@ -42,7 +42,7 @@ CORE = tuple(
     audio_tokenize: corpora/manifest corpora/transcripts text/byte_pairs vocabularies/folder vocabularies/merges
     audio_model: config rope norms layers loss automaton sampling grammar_tables generation weights tensor_files
     audio_train: optimization/schedules optimization/scaling optimization/optimizers resolved run_folder/checkpoint
-    audio_train: training/loop training/starts training/step isoflop/fit
+    audio_train: training/loop training/initialization training/step isoflop/fit
     audio_eval: metrics scores scoring packing bleu normalizers journal evaluation grammars
     """.splitlines()
     if line.strip()

@@ -17,11 +17,11 @@ TOY_SETTINGS = {
     "data.mixture": [{"start_fraction": 0.0, "weights": {"speech": 1.0}}],
     "data.seq_len": 256,
     "data.batch_size": 2,
-    "data.block": 4,
+    "data.mixture_block": 4,
     "steps": 6,
-    "cadence.checkpoint_steps": 2,
-    "cadence.checkpoint_seconds": None,
-    "start.audio_rows": "random",
+    "intervals.checkpoint_steps": 2,
+    "intervals.checkpoint_seconds": None,
+    "init.audio_embedding_init": "random",
 }
 
 

@@ -18,8 +18,8 @@ from safetensors.numpy import save_file
 
 from audio_data import DatasetWriter, Document, InputError, Manifest, TokenDataset, Vocabulary
 from audio_train import (
-    Cadence,
     DataSpec,
+    Intervals,
     LossSpec,
     MeshConfig,
     MixtureStage,
@@ -31,7 +31,7 @@ from audio_train import (
     resolve,
 )
 from audio_train.sharding.mesh import make_mesh
-from audio_train.state import TrainState, abstract_state, initial_state
+from audio_train.state import TrainState, abstract_state, random_state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -47,13 +47,13 @@ RUN = TrainRun(
         batch_size=8,
         packing="best_fit",
         positions="reset",
-        block=8,
+        mixture_block=8,
     ),
     optimizer=OptimizerSpec("cautious_adamc", learning_rate=1e-2, weight_decay=0.1),
     schedule=ScheduleSpec(warmup=0.1, decay=0.2),
     loss=LossSpec(kind="grammar", kind_weights={"text": 4.0}),
     steps=12,
-    cadence=Cadence(checkpoint_steps=5, checkpoint_seconds=None, keep_last=2),
+    intervals=Intervals(checkpoint_steps=5, checkpoint_seconds=None, keep_last=2),
 )
 
 
@@ -152,7 +152,7 @@ def wait_for_end() -> Callable[[Iterable[int]], None]:
 @pytest.fixture(scope="session")
 def fresh_state(one_device: MeshConfig) -> Callable[[ResolvedRun], TrainState]:
     """The state of a run before its first step, on one device."""
-    return lambda resolved: initial_state(resolved, abstract_state(resolved, make_mesh(one_device), one_device), None)
+    return lambda resolved: random_state(resolved, abstract_state(resolved, make_mesh(one_device), one_device), None)
 
 
 @pytest.fixture

@@ -143,8 +143,8 @@ class Runs:
 
 @pytest.fixture
 def runs(toy_run: TrainRun, data_root: Path) -> Runs:
-    cadence = {"checkpoint_steps": 20, "checkpoint_seconds": None, "keep_last": 2}
-    settings = toy_settings(toy_run, steps=160, cadence={**to_json(toy_run.cadence), **cadence})
+    intervals = {"checkpoint_steps": 20, "checkpoint_seconds": None, "keep_last": 2}
+    settings = toy_settings(toy_run, steps=160, intervals={**to_json(toy_run.intervals), **intervals})
     return Runs(data_root, settings, {**os.environ, "XLA_FLAGS": ""})
 
 

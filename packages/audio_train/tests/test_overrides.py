@@ -16,7 +16,7 @@ def test_values_take_their_field_s_type(toy_run: TrainRun):
         "data.packing=windows",
         "data.mixture.1.weights.long=5",
         "loss.kind_weights.audio=0.5",
-        "cadence.checkpoint_steps=null",
+        "intervals.checkpoint_steps=null",
     )
     assert changed.optimizer.learning_rate == 1.0
     assert isinstance(changed.optimizer.learning_rate, float)
@@ -24,7 +24,7 @@ def test_values_take_their_field_s_type(toy_run: TrainRun):
     assert changed.data.packing == "windows"
     assert changed.data.mixture[1].weights == {"short": 1.0, "long": 5.0}
     assert changed.loss.kind_weights == {"text": 4.0, "audio": 0.5}
-    assert changed.cadence.checkpoint_steps is None
+    assert changed.intervals.checkpoint_steps is None
 
 
 def test_a_field_of_several_kinds_is_told_apart_by_its_fields(toy_run: TrainRun):

@@ -24,7 +24,7 @@ def test_a_changed_number_is_not_read_back(toy: ResolvedRun):
 
 
 def test_the_fingerprint_is_of_what_changes_the_losses(toy: ResolvedRun, varied):
-    assert varied(cadence=replace(toy.run.cadence, keep_last=9)).fingerprint == toy.fingerprint
+    assert varied(intervals=replace(toy.run.intervals, keep_last=9)).fingerprint == toy.fingerprint
     assert varied(seed=1).fingerprint != toy.fingerprint
     assert replace(toy, datasets={**toy.datasets, "long": "0" * 64}).fingerprint != toy.fingerprint
 
@@ -55,7 +55,7 @@ def test_rows_longer_than_the_context_are_refused(varied, toy: ResolvedRun):
     "path",
     [
         *("model.rope_theta", "model.rms_epsilon", "optimizer.epsilon", "optimizer.max_grad_norm"),
-        *("optimizer.muon_learning_rate_scale", "optimizer.learning_rate", "cadence.checkpoint_seconds"),
+        *("optimizer.muon_learning_rate_scale", "optimizer.learning_rate", "intervals.checkpoint_seconds"),
     ],
 )
 def test_numbers_that_are_none_are_refused_in_a_recipe_and_in_a_saved_run(toy: ResolvedRun, path: str, value: float):

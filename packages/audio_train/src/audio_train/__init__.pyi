@@ -1,7 +1,8 @@
 from .config import ALL_DATASETS as ALL_DATASETS
-from .config import Cadence as Cadence
 from .config import DataSpec as DataSpec
 from .config import Evaluation as Evaluation
+from .config import InitSpec as InitSpec
+from .config import Intervals as Intervals
 from .config import LearningRateRule as LearningRateRule
 from .config import LossSpec as LossSpec
 from .config import MixtureStage as MixtureStage
@@ -9,7 +10,6 @@ from .config import ModelShape as ModelShape
 from .config import NamedModel as NamedModel
 from .config import OptimizerSpec as OptimizerSpec
 from .config import ScheduleSpec as ScheduleSpec
-from .config import StartSpec as StartSpec
 from .config import TrainRun as TrainRun
 from .isoflop.fit import IsoflopFit as IsoflopFit
 from .isoflop.fit import Measurement as Measurement

@@ -1,8 +1,10 @@
-"""What a training run is, as a value: model, data, optimizer, schedule, loss, start point, cadence.
+"""The configuration of a training run: model, data, optimizer, schedule, loss, initial weights, intervals.
 
 Everything here is a frozen dataclass of plain numbers and names. Building one does no I/O and touches no device, so a
-recipe is a value that can be compared, printed and varied with `dataclasses.replace`. Nothing derived is stored: steps
-from tokens, learning rate from batch and width and all else that follows is computed once, by `audio_train.resolved`.
+recipe can be compared, printed and varied with `dataclasses.replace`. Derived numbers (steps from tokens, learning rate
+from batch and width) are not stored here; `audio_train.resolved` computes them.
+
+A field that was renamed needs an entry in `audio_train.renames`, so that files written before still open.
 """
 
 import math
@@ -25,13 +27,13 @@ def _require_not_negative(name: str, value: int | float) -> None:
 
 
 def _require(name: str, expected: str, value: int | float, holds: bool) -> None:
-    """Refuse a number. Each condition is one that NaN, which compares as false, does not meet."""
+    """Refuse a number unless its condition holds. NaN compares as false, so it meets no condition."""
     if not holds:
         raise InputError(f"`{name}` is {expected}, got {value!r}.")
 
 
 def _check_function(model: "NamedModel | ModelShape") -> None:
-    """Check the numbers that change no shape, so that nothing else would refuse them."""
+    """Check the numbers that change no shape, because no later step would refuse them."""
     theta = model.rope_theta
     _require("model.rope_theta", "a number above 1", theta, 1 < theta < math.inf)
     _require_positive("model.rms_epsilon", model.rms_epsilon)
@@ -43,7 +45,7 @@ class NamedModel:
     """A model by the name of its size; `audio-model describe` lists them.
 
     Attributes:
-        size: a name that `audio_model.named_size` knows.
+        size: Name of the size, a key of `audio_model.named_size`.
         tied: whether the output matrix is the embedding matrix.
         max_seq_len: longest sequence, in tokens, the exported model declares.
         rope_theta: base of the rotary frequencies; weights that others trained bring theirs.
@@ -97,17 +99,17 @@ class ModelShape:
 
 
 ALL_DATASETS = "*"
-"""Stands for the datasets of the data folder in `MixtureStage.weights`."""
+"""Key of `MixtureStage.weights` that stands for every dataset of the data folder."""
 
 
 @dataclass(frozen=True)
 class MixtureStage:
-    """Mixture weights from a point of the run on.
+    """Mixture weights of one part of the run, up to the next stage.
 
     Attributes:
-        start_fraction: where the stage begins, as a fraction in [0, 1) of the run's steps, those of a run that it
-            continues included.
-        weights: weight of each dataset among the rows, of any sum. `ALL_DATASETS` in place of a name stands for every
+        start_fraction: First step of the stage as a fraction in [0, 1) of all steps, including those of a run that is
+            continued.
+        weights: Relative weight of each dataset among the rows. `ALL_DATASETS` as the only key stands for every
             dataset of the data folder whose name does not begin with `heldout`, weighted by its tokens.
     """
 
@@ -126,21 +128,22 @@ class MixtureStage:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which windows a step reads.
+    """The rows that a step reads.
 
     Attributes:
-        mixture: the stages of the run in order; the first starts at fraction 0.
-        seq_len: tokens in a row.
-        batch_size: rows in a step, over all devices.
-        packing: `"windows"` cuts the concatenated stream of a corpus into rows; `"best_fit"` packs
-            whole documents into rows and pads the rest; `"next_fit"` packs them in stored order and keeps the first row
-            of a longer one.
-        positions: whether positions run on through a row (`"continue"`) or restart with each document.
-        max_segments: most documents in one packed row.
-        block: rows over which the mixture's shares are exact.
-        permutation: `"epoch"` reads a corpus in a new order each time, `"fixed"` in the same one.
-        remainder: who gets the rows of a block that are left once each corpus has the whole part of its share: those
-            with the `"largest_fraction"` of a row one each, or the `"largest_corpus"` all of them, as Levanter does.
+        mixture: Stages of the run in order; the first starts at fraction 0.
+        seq_len: Tokens in a row.
+        batch_size: Rows in a step, over all devices.
+        packing: `"windows"` cuts the concatenated documents of a dataset into rows; `"best_fit"` packs whole documents
+            into rows and pads the rest; `"next_fit"` packs documents in stored order and keeps only the first row of
+            a longer one.
+        positions: Whether positions count through a row (`"continue"`) or restart with each document (`"reset"`).
+        max_segments: Maximum number of documents in one packed row.
+        mixture_block: Number of consecutive rows in which each dataset has its exact share of the mixture.
+        reshuffle_each_epoch: Whether a dataset is read in a new random order each epoch, or always in the same one.
+        remainder: How to divide the rows of a block that are left after each dataset has the integer part of its share:
+            one each to the largest fractional parts (`"largest_fraction"`), or all to the dataset of the largest
+            weight (`"largest_corpus"`, as Levanter does).
     """
 
     mixture: tuple[MixtureStage, ...]
@@ -149,34 +152,34 @@ class DataSpec:
     packing: Literal["windows", "best_fit", "next_fit"] = "windows"
     positions: Literal["continue", "reset"] = "continue"
     max_segments: int = 64
-    block: int = 2048
-    permutation: Literal["epoch", "fixed"] = "epoch"
+    mixture_block: int = 2048
+    reshuffle_each_epoch: bool = True
     remainder: Literal["largest_fraction", "largest_corpus"] = "largest_fraction"
 
     def __post_init__(self) -> None:
         starts = [stage.start_fraction for stage in self.mixture]
         if not starts or starts[0] != 0.0 or starts != sorted(set(starts)):
             raise InputError(f"`mixture` stages start at fraction 0 and then increase, got {starts!r}.")
-        for name in ("seq_len", "batch_size", "max_segments", "block"):
+        for name in ("seq_len", "batch_size", "max_segments", "mixture_block"):
             _require_positive(name, getattr(self, name))
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens in a step, padding included."""
+        """Tokens in a step, including padding."""
         return self.seq_len * self.batch_size
 
 
 @dataclass(frozen=True)
 class LearningRateRule:
-    """A peak learning rate that follows from batch size and width; see `audio_train.optimization.scaling`.
+    """A rule for the peak learning rate from batch size and width; see `audio_train.optimization.scaling`.
 
     Attributes:
-        rule: `"wider_smaller"`, `"wider_larger"`, `"batch"` or `"isoflop"`.
-        base: learning rate at batch 256 and width 1024 (for `"isoflop"`, the constant of the rule).
-        width: width put into the rule where it is not the model's own; None for the model's.
+        rule: `"inverse_sqrt_width"`, `"sqrt_width"`, `"batch"` or `"isoflop"`.
+        base: Learning rate at batch size 256 and width 1024 (for `"isoflop"`, the constant of the rule).
+        width: Width to use in the rule instead of the model's; None for the model's.
     """
 
-    rule: Literal["wider_smaller", "wider_larger", "batch", "isoflop"]
+    rule: Literal["inverse_sqrt_width", "sqrt_width", "batch", "isoflop"]
     base: float
     width: int | None = None
 
@@ -191,17 +194,17 @@ class OptimizerSpec:
     """The update rule.
 
     Attributes:
-        name: which rule; see `OptimizerName`.
-        learning_rate: peak learning rate, or the rule it follows from. With `muon`, that of the AdamW part.
-        beta1: decay of the first moment.
-        beta2: decay of the second moment.
-        epsilon: added to the root of the second moment and, in `cautious_adamc`, to the mean of the mask.
-        weight_decay: coefficient of the decay of matrices; embeddings and norms do not decay.
-        max_grad_norm: global gradient norm above which gradients are scaled down to it.
-        cautious_mean: over what the cautious mask is averaged: each layer's own array (`"layer"`, what new recipes take
-            where they say nothing) or the array in which all layers are stacked (`"stacked"`, as Levanter does).
-        muon_learning_rate_scale: learning rate of the Muon part over that of the AdamW part.
-        muon_momentum: momentum of the Muon part.
+        name: The rule; see `OptimizerName`.
+        learning_rate: Peak learning rate, or a rule for it. With `muon`, that of the AdamW part.
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+        epsilon: Added to the root of the second moment and, in `cautious_adamc`, to the mean of the mask.
+        weight_decay: Weight decay of matrices; embeddings and norms do not decay.
+        max_grad_norm: Global gradient norm to which larger gradients are clipped.
+        cautious_mean: Array over which the cautious mask is averaged: that of each layer (`"layer"`), or the array in
+            which all layers are stacked (`"stacked"`, as Levanter does).
+        muon_learning_rate_scale: Learning rate of the Muon part divided by that of the AdamW part.
+        muon_momentum: Momentum of the Muon part.
     """
 
     name: OptimizerName
@@ -228,25 +231,25 @@ class OptimizerSpec:
 
 @dataclass(frozen=True)
 class ScheduleSpec:
-    """Warm-up, a constant stretch, and a decay.
+    """Warm-up, constant learning rate, and decay.
 
-    Lengths are steps where they exceed 1 and otherwise fractions of the run, truncated to whole steps. The steps of a
-    run that is continued (`StartSpec.state`) count as the run's: its schedule is entered where they end.
+    A length above 1 is a number of steps; any other is a fraction of the run, truncated to whole steps. The steps of a
+    run that is continued (`InitSpec.state`) count as steps of this one, so the schedule begins where they end.
 
     Attributes:
-        shape: shape of the decay.
-        warmup: length of the linear warm-up from 0.
-        decay: length of the decay at the end of the run; None for everything after the warm-up.
-        min_ratio: learning rate at the end over the peak.
-        overlap: what happens where warm-up and decay together exceed the run: `"shorten_decay"` (corrected) lets the
-            decay begin when the warm-up ends; `"skip_warmup"` lets the decay win, as Levanter does.
+        shape: Shape of the decay.
+        warmup: Length of the linear warm-up from 0.
+        decay: Length of the decay at the end of the run; None for all steps after the warm-up.
+        min_ratio: Final learning rate divided by the peak.
+        on_overlap: What to do if warm-up and decay together are longer than the run: `"shorten_decay"` starts the decay
+            at the end of the warm-up; `"skip_warmup"` starts the decay inside the warm-up, as Levanter does.
     """
 
     shape: Literal["linear", "cosine"] = "linear"
     warmup: float = 0.1
     decay: float | None = 0.2
     min_ratio: float = 0.0
-    overlap: Literal["shorten_decay", "skip_warmup"] = "shorten_decay"
+    on_overlap: Literal["shorten_decay", "skip_warmup"] = "shorten_decay"
 
     def __post_init__(self) -> None:
         for name in ("warmup", "decay"):
@@ -259,14 +262,14 @@ class ScheduleSpec:
 
 @dataclass(frozen=True)
 class LossSpec:
-    """What is minimised.
+    """The training loss.
 
     Attributes:
-        kind: `"full"` is the softmax over the whole vocabulary; `"grammar"` the softmax over the ids that the stream's
+        kind: `"full"` is the softmax over the whole vocabulary; `"grammar"` the softmax over the ids that the token
             grammar allows at that position (one codebook, or text and specials).
-        z_loss_weight: weight of the squared log-partition term.
-        kind_weights: weight of a target by its token kind: a kind of the vocabulary (`"text"`, `"special"`,
-            `"codebook_0"`, ...) or `"audio"` for all codebooks; kinds not named weigh 1.
+        z_loss_weight: Weight of the squared log-partition term.
+        kind_weights: Weight of a target by its token kind: a kind of the vocabulary (`"text"`, `"special"`,
+            `"codebook_0"`, ...) or `"audio"` for all codebooks; 1 for kinds that are not named.
     """
 
     kind: Literal["full", "grammar"] = "full"
@@ -280,37 +283,35 @@ class LossSpec:
 
 
 @dataclass(frozen=True)
-class StartSpec:
-    """Where the weights come from.
+class InitSpec:
+    """The source of a run's first weights.
 
-    The place of a model folder or checkpoint is no part of the experiment and is given at launch (`--start PATH`);
-    `source` says what has to lie there.
+    The path of a model folder or checkpoint is not part of the recipe; it is given at launch (`--init PATH`). `source`
+    names what that path must hold.
 
     Attributes:
-        kind: `"scratch"` draws them from the run's seed; `"model"` reads a Hugging Face folder (warm start,
-            fine-tuning); `"checkpoint"` reads a checkpoint of another run, whose data, update rule and schedule need
-            not be this one's (annealing).
-        audio_rows: how embedding rows of audio ids begin: `"random"` as all others, or from the codec's own
-            `"codebooks"`, read from `DATA/vocabulary/codebooks.safetensors`. Only from scratch.
-        initialization: how the vocabulary matrices begin; see `audio_model.initialize`. `"haliax"` is that of
-            Levanter's models, `"unit_logits"` what new recipes take where they say nothing. Only from scratch.
-        source: what the weights are called: a model's name on the hub, or a run's with the steps taken, such as
-            `exp1.1@190000` (without them, its newest checkpoint). Where it is a path that exists, nothing need be
-            given at launch.
-        revision: commit of the published weights, where it is known.
-        state: what else is taken from a checkpoint: nothing (`"fresh"`: zero moments, step 0, the first batch), or
-            the whole training state (`"continue"`: moments, update count and step). A run that continues goes on at
-            the checkpoint's step of its own schedule and at that batch of its own mixture. Its
-            update rule may be another with the same moments (`cautious_adamc` and `adamw`).
-        function: whose rotary base, rotary scaling and norm epsilon hold, which change no shape and yet what weights
-            compute. `"run"`: those of the run's `model`, whatever the weights were trained with;
-            `"weights"`: those of the weights, which the run's `model` has to state. Where nothing is said (None) and
-            the two differ, the start is refused.
+        kind: `"scratch"` draws the weights from the run's seed; `"model"` reads a Hugging Face folder (warm start,
+            fine-tuning); `"checkpoint"` reads a checkpoint of another run, which may have other data, another optimizer
+            and another schedule (annealing).
+        audio_embedding_init: Embedding rows of audio ids: `"random"` as all other rows, or the centroids of the codec
+            (`"codebooks"`), read from `DATA/vocabulary/codebooks.safetensors`. From scratch only.
+        vocabulary_init: Initialisation of the embedding and output matrices; see `audio_model.initialize`. `"haliax"`
+            is that of Levanter's models. From scratch only.
+        source: Name of the weights: a model on the hub, or a run with its step, such as `exp1.1@190000` (without a
+            step, its newest checkpoint). If it is an existing path, nothing has to be given at launch.
+        revision: Commit of the published weights, if known.
+        state: What to take from a checkpoint besides its weights: nothing (`"fresh"`: zero moments, step 0, first
+            batch), or the whole training state (`"continue"`: moments, update count and step). A run that continues
+            begins at the checkpoint's step of its own schedule and its own mixture. Its optimizer may be another with
+            the same moments (`cautious_adamc` and `adamw`).
+        function: Which rotary base, rotary scaling and norm epsilon to use. They change no shape, but they change what
+            the weights compute. `"run"`: those of the run's `model`; `"weights"`: those the weights were trained with,
+            which the run's `model` must state. None refuses weights for which the two differ.
     """
 
     kind: Literal["scratch", "model", "checkpoint"] = "scratch"
-    audio_rows: Literal["random", "codebooks"] = "random"
-    initialization: Literal["unit_logits", "haliax"] = "unit_logits"
+    audio_embedding_init: Literal["random", "codebooks"] = "random"
+    vocabulary_init: Literal["unit_logits", "haliax"] = "unit_logits"
     source: str | None = None
     revision: str | None = None
     state: Literal["fresh", "continue"] = "fresh"
@@ -319,33 +320,34 @@ class StartSpec:
     def __post_init__(self) -> None:
         if (self.kind == "scratch") != (self.source is None):
             raise InputError(
-                f"`start.source` names the weights of a start that is not from scratch, got kind={self.kind!r} and "
-                f"source={self.source!r}."
+                f"`init.source` must name the weights if `init.kind` is not 'scratch', and must be null if it is; got "
+                f"kind={self.kind!r} and source={self.source!r}."
             )
-        if self.kind != "scratch" and (self.audio_rows, self.initialization) != ("random", "unit_logits"):
+        if self.kind != "scratch" and (self.audio_embedding_init, self.vocabulary_init) != ("random", "unit_logits"):
             raise InputError(
-                f"`start.audio_rows` and `start.initialization` are of a start from scratch, got {self.kind!r}."
+                "`init.audio_embedding_init` and `init.vocabulary_init` apply only to `init.kind` 'scratch', got "
+                f"{self.kind!r}."
             )
         if self.kind == "scratch" and self.function is not None:
-            raise InputError(f"`start.function` is of a start with weights, got {self.function!r} from scratch.")
+            raise InputError(f"`init.function` does not apply to `init.kind` 'scratch', got {self.function!r}.")
         name, at, step = (self.source or "").rpartition("@")
         if self.kind == "checkpoint" and at and not (name and step.isdigit()):
-            raise InputError(f"`start.source` of a checkpoint is RUN or RUN@STEP, got {self.source!r}.")
+            raise InputError(f"`init.source` of a checkpoint must be RUN or RUN@STEP, got {self.source!r}.")
         if self.state == "continue" and self.step is None:
             raise InputError(
-                f"`start.state` 'continue' goes on from a checkpoint whose step `start.source` names, as RUN@STEP, got "
+                f"`init.state` 'continue' needs a checkpoint whose step `init.source` names, as RUN@STEP; got "
                 f"kind={self.kind!r} and source={self.source!r}."
             )
 
     @property
     def step(self) -> int | None:
-        """Steps that the checkpoint has taken, where `source` says."""
+        """Step of the checkpoint, if `source` names it."""
         _, at, step = (self.source or "").rpartition("@")
         return int(step) if self.kind == "checkpoint" and at else None
 
     @property
     def first_step(self) -> int:
-        """Steps that count as taken before the run's first: those of the run that it continues."""
+        """Step at which the run begins: 0, or that of the checkpoint that it continues."""
         return (self.step or 0) if self.state == "continue" else 0
 
 
@@ -354,9 +356,9 @@ class Evaluation:
     """Periodic loss on held-out rows.
 
     Attributes:
-        corpora: held-out corpora under the data root; they take equal shares.
-        every_steps: steps between evaluations; the last step is always evaluated.
-        num_batches: batches of the run's own shape per evaluation, the same ones each time.
+        corpora: Held-out datasets of the data folder; each has the same share of the rows.
+        every_steps: Steps between evaluations; the last step is always evaluated.
+        num_batches: Batches per evaluation, of the shape of the training batches; the same ones each time.
     """
 
     corpora: tuple[str, ...]
@@ -371,20 +373,21 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Cadence:
-    """When a run saves, logs and evaluates. It does not change what the run computes.
+class Intervals:
+    """How often a run saves, logs and evaluates. This does not change what the run computes.
 
     Attributes:
-        checkpoint_steps: steps between checkpoints; None for none by steps.
-        checkpoint_seconds: seconds between checkpoints; None for none by time. The last step is always saved.
-        keep_last: newest checkpoints kept.
-        keep_every_steps: checkpoints of these steps are kept for good, and made where none is due; None for none.
-        export_every_steps: steps between exports to `RUN/exports/STEP`; None for none. The last step is always
+        checkpoint_steps: Steps between checkpoints; None to save by time only.
+        checkpoint_seconds: Seconds between checkpoints; None to save by steps only. The last step is always saved.
+        keep_last: Number of newest checkpoints to keep.
+        keep_every_steps: Steps between checkpoints that are never deleted; None for none.
+        export_every_steps: Steps between exports to `RUN/exports/STEP`; None for none. The last step is always
             exported, to `RUN/export`.
-        log_steps: steps between lines of metrics.
-        evaluation: held-out evaluation, or None.
-        max_bad_steps: consecutive steps with a non-finite loss or gradient, each skipped, after which the run stops.
-        spike_deviations: a loss so many deviations above the losses before it is reported with the batch's records.
+        log_steps: Steps between lines of metrics.
+        evaluation: Held-out evaluation, or None.
+        max_bad_steps: Consecutive skipped steps (non-finite loss or gradient) after which the run stops.
+        spike_deviations: Standard deviations above the recent losses at which a loss is reported as a spike, with the
+            records of its batch.
     """
 
     checkpoint_steps: int | None = None
@@ -406,23 +409,23 @@ class Cadence:
 
 @dataclass(frozen=True)
 class TrainRun:
-    """One training run, complete: the value a recipe holds.
+    """A training run: the value of a recipe.
 
     Attributes:
-        name: the run's name.
-        model: by name or by shape.
-        data: mixture, row length, batch and packing.
-        optimizer: update rule.
-        schedule: learning rate over the run.
-        loss: what is minimised.
-        steps: length in steps, without those of a run that it continues; exactly one of `steps` and `tokens` is given.
-        tokens: length in tokens, rounded up to whole steps.
-        start: where the weights come from.
-        precision: dtype of the forward and backward pass; parameters, moments and the loss are float32.
-        remat: what the backward pass computes again instead of keeping it; see `Qwen3xConfig.remat`. It does not
-            change what is computed and is no part of the run's identity.
-        seed: drives initialisation and the order of the data.
-        cadence: when to save, log and evaluate; no part of the run's identity.
+        name: Name of the run.
+        model: Model, by the name of its size or by its shape.
+        data: Mixture, row length, batch size and packing.
+        optimizer: Update rule.
+        schedule: Learning rate over the run.
+        loss: Training loss.
+        steps: Length in steps, without those of a run that is continued; exactly one of `steps` and `tokens` is given.
+        tokens: Length in tokens, rounded up to whole steps.
+        init: Source of the first weights.
+        precision: Dtype of the forward and backward pass; parameters, moments and the loss are float32.
+        remat: What the backward pass recomputes instead of storing; see `Qwen3xConfig.remat`. Not part of the
+            fingerprint, because it does not change the result.
+        seed: Seed of the weights and of the data order.
+        intervals: How often to save, log and evaluate. Not part of the fingerprint.
     """
 
     name: str
@@ -433,11 +436,11 @@ class TrainRun:
     loss: LossSpec = LossSpec()
     steps: int | None = None
     tokens: float | None = None
-    start: StartSpec = StartSpec()
+    init: InitSpec = InitSpec()
     precision: Literal["float32", "bfloat16"] = "float32"
     remat: Literal["none", "dots", "full", "offload"] = "dots"
     seed: int = 0
-    cadence: Cadence = Cadence()
+    intervals: Intervals = Intervals()
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.tokens is None):

@@ -1,9 +1,10 @@
-"""Change fields of a run by `--set path=value`."""
+"""Change fields of a run with `--set path=value`."""
 
 import typing
 from typing import Any, TypeVar
 
 from audio_data import InputError, decode_json, from_json, nearest, to_json
+from audio_train.renames import current_assignment
 
 T = TypeVar("T")
 
@@ -13,8 +14,8 @@ def override(run: T, *assignments: str) -> T:
 
     Args:
         run: a dataclass value, such as a `TrainRun`.
-        *assignments: `path=value` each, the path being field names joined by dots (a position in a tuple is a number,
-            an entry of a mapping its key) and the value JSON, or a bare word for a string.
+        *assignments: `path=value` each. The path is field names joined by dots (a position in a tuple is a number, an
+            entry of a mapping its key), or their old names; the value is JSON, or a bare word for a string.
 
     Returns:
         The copy.
@@ -24,11 +25,25 @@ def override(run: T, *assignments: str) -> T:
     """
     tree = to_json(run)
     for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise InputError(f"`--set` takes path=value, such as optimizer.learning_rate=0.001, got {assignment!r}.")
-        _assign(tree, path.split("."), _decode(text))
+        _assign(tree, *_parsed(assignment))
     return typing.cast(T, from_json(type(run), tree, "run"))
+
+
+def assigned_path(assignment: str) -> str:
+    """Path of the field that `path=value` changes, with current names.
+
+    Raises:
+        InputError: There is no `=` or no path.
+    """
+    return ".".join(_parsed(assignment)[0])
+
+
+def _parsed(assignment: str) -> tuple[list[str], Any]:
+    """Names of the assigned field, and its value."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise InputError(f"`--set` takes path=value, such as optimizer.learning_rate=0.001, got {assignment!r}.")
+    return current_assignment(path.split("."), _decode(text))
 
 
 def _assign(tree: Any, names: list[str], value: Any) -> None:

@@ -20,6 +20,7 @@ from audio_model import Qwen3xConfig, RopeConfig, TokenSets, named_config
 from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
 from audio_train.optimization.scaling import learning_rate
 from audio_train.optimization.schedules import WarmupStableDecay, schedule, step_counts
+from audio_train.renames import with_current_names, with_old_names
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ResolvedRun:
     @property
     def first_step(self) -> int:
         """Step at which the run begins: 0, or that of the checkpoint which it continues."""
-        return self.run.start.first_step
+        return self.run.init.first_step
 
     @property
     def last_step(self) -> int:
@@ -76,7 +77,10 @@ class ResolvedRun:
         data = self.run.data
         weights = {int(stage.start_fraction * self.last_step): stage.weights for stage in data.mixture}
         stages = tuple(Stage(start, dict(weights[start])) for start in sorted(weights))
-        return Mixture(self.run.name, stages, block=data.block, permutation=data.permutation, remainder=data.remainder)
+        permutation = "epoch" if data.reshuffle_each_epoch else "fixed"
+        return Mixture(
+            self.run.name, stages, block=data.mixture_block, permutation=permutation, remainder=data.remainder
+        )
 
     @property
     def packing(self) -> Packing:
@@ -96,11 +100,12 @@ class ResolvedRun:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that determines the losses: all but cadence and rematerialisation."""
+        """SHA-256 of everything that determines the losses: all but `intervals` and `remat`."""
         identity = self._content()
-        for section, name in (("run", "cadence"), ("run", "remat")):
+        for section, name in (("run", "intervals"), ("run", "remat")):
             del identity[section][name]
         del identity["derived"]["model"]["remat"]
+        identity["run"] = with_old_names(identity["run"])
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -120,7 +125,10 @@ class ResolvedRun:
         Raises:
             InputError: the value is no resolved run, or this version derives other numbers from the same run.
         """
-        saved = from_json(_Saved, {name: item for name, item in value.items() if name != "derived"}, "resolved run")
+        given = {name: item for name, item in value.items() if name != "derived"}
+        if "run" in given:
+            given["run"] = with_current_names(given["run"])
+        saved = from_json(_Saved, given, "resolved run")
         try:
             resolved = resolve(saved.run, Vocabulary.from_json(saved.vocabulary))
         except ModelInputError as error:

@@ -1,4 +1,4 @@
-"""What a run carries from step to step, and how it begins."""
+"""The training state, and its values before the first step."""
 
 from functools import partial
 from pathlib import Path
@@ -24,33 +24,33 @@ class TrainState(eqx.Module):
     """Everything a step reads and writes besides the batch.
 
     Attributes:
-        step: steps taken, which is also the position in the data.
-        skipped: of these, steps whose gradient was not finite and which changed no weight.
-        bad_run: consecutive skipped steps up to now.
-        model: float32 weights.
-        optimizer: state of the update rule.
+        step: Steps taken, which is also the position in the data.
+        skipped: Steps among these with a non-finite loss or gradient, which changed no weight.
+        consecutive_nonfinite: Such steps in a row up to now.
+        model: Float32 weights.
+        optimizer: State of the update rule.
     """
 
     step: Int32[Array, ""]
     skipped: Int32[Array, ""]
-    bad_run: Int32[Array, ""]
+    consecutive_nonfinite: Int32[Array, ""]
     model: Qwen3x
     optimizer: PyTree
 
 
 def abstract_state(resolved: ResolvedRun, mesh: Mesh | AbstractMesh, mesh_config: MeshConfig) -> TrainState:
-    """Shapes, dtypes and places of a run's state, at no cost in memory.
+    """Shapes, dtypes and shardings of a run's state, without allocating memory.
 
     Args:
-        resolved: the run.
-        mesh: the devices.
-        mesh_config: whose rules say which axes of a parameter are cut.
+        resolved: The run.
+        mesh: The devices.
+        mesh_config: Its rules say which axes of a parameter are sharded.
 
     Returns:
         A state of `jax.ShapeDtypeStruct`s with shardings.
 
     Raises:
-        InputError: the model does not divide among the devices.
+        InputError: The model does not divide among the devices.
     """
     shapes = state_shapes(resolved)
     shardings = model_sharding(resolved.model, mesh, mesh_config.rules)
@@ -59,19 +59,19 @@ def abstract_state(resolved: ResolvedRun, mesh: Mesh | AbstractMesh, mesh_config
 
 
 def state_shapes(resolved: ResolvedRun) -> TrainState:
-    """Shapes and dtypes of a run's state, wherever it lies."""
-    return jax.eval_shape(partial(_initial_state, resolved), jax.random.key(0), None)
+    """Shapes and dtypes of a run's state, without shardings."""
+    return jax.eval_shape(partial(_random_state, resolved), jax.random.key(0), None)
 
 
-def initial_state(
+def random_state(
     resolved: ResolvedRun, like: TrainState, codebooks: Float32[np.ndarray, "codebooks codebook_size dim"] | None
 ) -> TrainState:
-    """The state before the first step, made where it is to lie.
+    """Draw the state before the first step from the run's seed, directly on its devices.
 
     Args:
-        resolved: the run; its seed drives the draw of the weights.
-        like: what `abstract_state` gave.
-        codebooks: centroids of the codec, where the run starts its audio rows from them.
+        resolved: The run.
+        like: Shapes and shardings, from `abstract_state`.
+        codebooks: Centroids of the codec, if the embedding rows of audio ids are initialised from them.
 
     Returns:
         The state; the same numbers on any mesh.
@@ -79,33 +79,36 @@ def initial_state(
     places = jax.tree.map(lambda leaf: leaf.sharding, like)
 
     def make(codebooks: Array | None) -> TrainState:
-        return _initial_state(resolved, jax.random.key(resolved.run.seed), codebooks)
+        return _random_state(resolved, jax.random.key(resolved.run.seed), codebooks)
 
     return jax.jit(make, out_shardings=places)(codebooks)
 
 
 def read_codebooks(folder: Path) -> Float32[np.ndarray, "codebooks codebook_size dim"]:
-    """The codec's centroids that lie with a vocabulary.
+    """Read the codec's centroids from a vocabulary folder.
 
     Args:
         folder: `DATA/vocabulary`.
 
     Raises:
-        InputError: the file is not there or does not hold one array of rank 3 called `codebooks`.
+        InputError: The file is missing or does not hold an array of rank 3 called `codebooks`.
     """
     path = folder / CODEBOOKS_FILE
     if not path.exists():
-        raise InputError(f"`{path}` is not there; make the vocabulary again, or set start.audio_rows=random.")
+        raise InputError(
+            f"`{path}` must exist for init.audio_embedding_init=codebooks; make the vocabulary again, or set "
+            "init.audio_embedding_init=random."
+        )
     tensors = load_file(path)
     if "codebooks" not in tensors or tensors["codebooks"].ndim != 3:
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        raise InputError(f"`{path}` holds one array `codebooks` of [codebooks, codes, dim], got {shapes!r}.")
+        raise InputError(f"`{path}` must hold one array `codebooks` of [codebooks, codes, dim], got {shapes!r}.")
     return tensors["codebooks"].astype(np.float32)
 
 
-def _initial_state(resolved: ResolvedRun, key: PRNGKeyArray, codebooks: Array | None) -> TrainState:
+def _random_state(resolved: ResolvedRun, key: PRNGKeyArray, codebooks: Array | None) -> TrainState:
     weights_key, rows_key = jax.random.split(key)
-    model = initialize(resolved.model, weights_key, resolved.run.start.initialization)
+    model = initialize(resolved.model, weights_key, resolved.run.init.vocabulary_init)
     if codebooks is not None:
         model = initialize_audio_rows(model, codebooks, resolved.vocabulary.audio_base, rows_key)
     zero = jnp.zeros((), jnp.int32)

@@ -49,7 +49,7 @@ def test_values_equal_joined_optax_pieces(shape, warmup, decay, min_ratio, num_s
 
 
 def test_a_decay_over_the_whole_run_skips_the_warmup_only_by_name():
-    faithful = ScheduleSpec(shape="cosine", warmup=0.03, decay=1.0, min_ratio=0.1, overlap="skip_warmup")
+    faithful = ScheduleSpec(shape="cosine", warmup=0.03, decay=1.0, min_ratio=0.1, on_overlap="skip_warmup")
     corrected = ScheduleSpec(shape="cosine", warmup=0.03, decay=1.0, min_ratio=0.1)
     progress = np.arange(1000) / 1000
     cosine = PEAK * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * progress)))

@@ -73,7 +73,7 @@ CASES = {
         first_step=48,
     ),
     "adamw, fine-tuning as published": Case(
-        PLAIN, replace(TUNING, overlap="skip_warmup"), lambda t: PEAK * cosine(t / 12)
+        PLAIN, replace(TUNING, on_overlap="skip_warmup"), lambda t: PEAK * cosine(t / 12)
     ),
     "adamw, fine-tuning corrected": Case(
         PLAIN, TUNING, lambda t: PEAK * t / 3 if t < 3 else PEAK * cosine((t - 3) / 9)

@@ -17,7 +17,7 @@ from audio_train.cli import main
 from audio_train.hardware import parse_slice
 from audio_train.planning.plan import Compiled, bytes_per_device, with_compiled
 from audio_train.sharding.mesh import make_mesh
-from audio_train.state import abstract_state, initial_state
+from audio_train.state import abstract_state, random_state
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_slice_that_does_not_exist_is_refused(name: str, message: str):
 def test_weights_and_moments_take_what_their_arrays_take(varied):
     resolved = varied(model=replace(varied().run.model, kv_heads=2))
     mesh_config = MeshConfig(data=1, fsdp=4, tensor=2)
-    state = initial_state(resolved, abstract_state(resolved, make_mesh(mesh_config), mesh_config), None)
+    state = random_state(resolved, abstract_state(resolved, make_mesh(mesh_config), mesh_config), None)
     device = jax.devices()[0]
 
     def held(tree) -> int:
@@ -174,7 +174,12 @@ def test_the_real_step_compiles_for_a_slice(toy: ResolvedRun, microbatches: int)
 
 
 def test_a_plan_with_data_says_what_rows_would_cut(invoke, data_root: Path):
-    settings = ["--set", 'data.mixture=[{"start_fraction":0,"weights":{"long":1}}]', "--set", "cadence.evaluation=null"]
+    settings = [
+        "--set",
+        'data.mixture=[{"start_fraction":0,"weights":{"long":1}}]',
+        "--set",
+        "intervals.evaluation=null",
+    ]
     options = ["quickstart", "--slice", "h100-8", "--no-compile", "--data", str(data_root), "--set", "data.seq_len=16"]
     said = invoke(*options, *settings, "--set", "data.batch_size=8")
     assert said.exit_code == 0, said.stderr

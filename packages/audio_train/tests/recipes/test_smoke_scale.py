@@ -7,7 +7,7 @@ import pytest
 
 from audio_data import InputError, Vocabulary
 from audio_model import SIZES
-from audio_train import NamedModel, StartSpec, at_scale, experiments, find_recipe, resolve
+from audio_train import InitSpec, NamedModel, at_scale, experiments, find_recipe, resolve
 from audio_train.recipes.smoke_scale import heldout_of, smoke_model
 from audio_train.recipes.targets import find_target, named_run
 
@@ -29,21 +29,23 @@ def test_what_a_recipe_is_stays():
         whole = study.runs[name]
         small = at_scale(whole, "smoke", find)
         assert small.data.mixture == whole.data.mixture
-        for field in ("packing", "positions", "max_segments", "block", "permutation"):
+        for field in ("packing", "positions", "max_segments", "mixture_block", "reshuffle_each_epoch"):
             assert getattr(small.data, field) == getattr(whole.data, field)
         assert small.loss == whole.loss
         assert replace(small.optimizer, learning_rate=1.0) == replace(whole.optimizer, learning_rate=1.0)
         assert small.schedule == whole.schedule
-        assert replace(small.start, source=None, kind="scratch", state="fresh", function=None) == StartSpec(
-            audio_rows=whole.start.audio_rows, initialization=whole.start.initialization, revision=whole.start.revision
+        assert replace(small.init, source=None, kind="scratch", state="fresh", function=None) == InitSpec(
+            audio_embedding_init=whole.init.audio_embedding_init,
+            vocabulary_init=whole.init.vocabulary_init,
+            revision=whole.init.revision,
         )
         for field in ("kind", "state", "function"):
-            assert getattr(small.start, field) == getattr(whole.start, field)
+            assert getattr(small.init, field) == getattr(whole.init, field)
         small_model, model = (resolve(run, COMPACT).model for run in (small, whole))
         assert (small_model.rope, small_model.rms_epsilon) == (model.rope, model.rms_epsilon)
         corpora = {corpus for stage in whole.data.mixture for corpus in stage.weights}
-        assert small.cadence.evaluation is not None
-        assert set(small.cadence.evaluation.corpora) == {heldout_of(corpus) for corpus in corpora}
+        assert small.intervals.evaluation is not None
+        assert set(small.intervals.evaluation.corpora) == {heldout_of(corpus) for corpus in corpora}
 
 
 def test_every_miniature_is_small_and_its_schedule_has_the_published_shape():
@@ -84,17 +86,17 @@ def test_wider_and_deeper_models_stay_so():
 def test_an_anneal_begins_with_a_checkpoint_that_its_base_keeps():
     for name in ("exp1.3-mls-en", "exp2.1-135m-anneal-mix2-v2", "cooldown-exp1"):
         small = at_scale(find(name), "smoke", find)
-        assert small.start.source is not None
-        assert small.start.step is not None
-        base = at_scale(find(small.start.source.partition("@")[0]), "smoke", find)
-        assert base.cadence.keep_every_steps is not None
+        assert small.init.source is not None
+        assert small.init.step is not None
+        base = at_scale(find(small.init.source.partition("@")[0]), "smoke", find)
+        assert base.intervals.keep_every_steps is not None
         assert base.steps is not None
-        assert small.start.step % base.cadence.keep_every_steps == 0
-        assert small.start.step / base.steps == pytest.approx(190_000 / 238_419, abs=0.05)
+        assert small.init.step % base.intervals.keep_every_steps == 0
+        assert small.init.step / base.steps == pytest.approx(190_000 / 238_419, abs=0.05)
         # The line of the anneal passes the base's learning rate where it begins.
         resolved = resolve(small, COMPACT)
         line = resolved.learning_rate
-        assert resolved.first_step == small.start.step
+        assert resolved.first_step == small.init.step
         assert float(line(resolved.first_step)) == pytest.approx(base.optimizer.learning_rate, rel=0.03)
         assert float(line(resolved.last_step)) == pytest.approx(0, abs=1e-9)
 
@@ -108,14 +110,14 @@ def test_published_is_the_recipe_itself_and_a_miniature_has_no_other_scale():
 
 def test_an_anneal_from_a_step_that_is_not_kept_is_refused():
     run = find("exp1.3-mls-en")
-    odd = replace(run, start=replace(run.start, source="exp1.1@190001"))
+    odd = replace(run, init=replace(run.init, source="exp1.1@190001"))
     with pytest.raises(InputError, match=r"names no checkpoint that recipe `exp1\.1` keeps"):
         at_scale(odd, "smoke", find)
 
 
 def test_where_the_miniature_of_an_anneal_begins_cannot_be_set_alone():
     with pytest.raises(InputError, match=r"of `exp1\.3-mls-en` follows from where the anneal begins"):
-        named_run("exp1.3-mls-en", None, ("start.source=exp1.1@7",), "smoke")
+        named_run("exp1.3-mls-en", None, ("init.source=exp1.1@7",), "smoke")
     shorter = named_run("exp1.6-3e18-d512", None, ("steps=5",), "smoke").resolved
     assert shorter.num_steps == 5
 

@@ -58,7 +58,7 @@ def workers_of(launcher: subprocess.Popen) -> list[int]:
 def test_two_processes_train_as_one_and_go_on_where_a_signal_stopped_them(start, tmp_path: Path):
     together, folder, length = tmp_path / "one", tmp_path / "two", ["--set", "steps=24"]
     one = start(together, 1, 4, "--mesh", "data=2,fsdp=2", *length)
-    two = start(folder, 2, 2, "--mesh", "data=2,fsdp=2", "--set", "cadence.checkpoint_steps=6", *length)
+    two = start(folder, 2, 2, "--mesh", "data=2,fsdp=2", "--set", "intervals.checkpoint_steps=6", *length)
     metrics = folder / "metrics.jsonl"
     wait_for_lines(two, metrics, 4)
     # Stopped while the signal is sent, so that neither can come to the end before it arrives.

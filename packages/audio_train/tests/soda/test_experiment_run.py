@@ -45,8 +45,10 @@ def test_a_report_holds_every_run_with_what_it_came_to(finished: Path, toy: Reso
 
 @pytest.mark.long
 def test_losses_of_runs_become_measurements(toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: MeshConfig):
-    cadence = replace(toy.run.cadence, evaluation=Evaluation(("short",), every_steps=6, num_batches=2))
-    launch.run(replace(toy, run=replace(toy.run, cadence=cadence)), data_root, tmp_path / "run", mesh_config=one_device)
+    intervals = replace(toy.run.intervals, evaluation=Evaluation(("short",), every_steps=6, num_batches=2))
+    launch.run(
+        replace(toy, run=replace(toy.run, intervals=intervals)), data_root, tmp_path / "run", mesh_config=one_device
+    )
     found = measurement_of(tmp_path / "run")
     assert found.budget_flops == pytest.approx(toy.training_flops, rel=0.05)
     assert found.num_tokens == toy.num_tokens
@@ -86,11 +88,11 @@ def test_finished_runs_are_kept_and_said_to_be(
 def test_seeds_lie_side_by_side_and_a_run_begins_with_the_checkpoint_of_its_own_seed(tmp_path: Path):
     before, after = SeededRun("grammar-loss-factored", 1), SeededRun("grammar-loss-finish", 1)
     assert before.folder(tmp_path) == tmp_path / "runs" / "grammar-loss-factored-seed1"
-    assert "--start" not in after.words(tmp_path, tmp_path, "smoke")
+    assert "--init" not in after.words(tmp_path, tmp_path, "smoke")
     checkpoint = before.folder(tmp_path) / "checkpoints" / "320"
     checkpoint.mkdir(parents=True)
     words = after.words(tmp_path, tmp_path, "smoke")
-    assert words[-4:] == ("--set", "seed=1", "--start", str(checkpoint))
+    assert words[-4:] == ("--set", "seed=1", "--init", str(checkpoint))
     assert SeededRun("grammar-loss-finish").words(tmp_path, tmp_path, "smoke")[-2:] == (
         "--out",
         str(tmp_path / "runs" / "grammar-loss-finish"),

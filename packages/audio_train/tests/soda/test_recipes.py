@@ -44,15 +44,15 @@ def test_anneals_continue_the_whole_training_state():
         name: run
         for study in experiments().values()
         for name, run in study.runs.items()
-        if run.start.kind == "checkpoint"
+        if run.init.kind == "checkpoint"
     }
     del anneals["grammar-loss-finish"]
     assert len(anneals) == 9
     for run in anneals.values():
         resolved = resolve(run, MARIN_MIMI)
-        base, at, _ = (run.start.source or "").partition("@")
+        base, at, _ = (run.init.source or "").partition("@")
         before = resolve(find_recipe(base)[1], MARIN_MIMI)
-        assert (at, run.start.state) == ("@", "continue")
+        assert (at, run.init.state) == ("@", "continue")
         assert (resolved.first_step, resolved.last_step) == (190_000, 240_000)
         assert resolved.num_tokens == 50_000 * 512 * 4096
         rate = before.peak_learning_rate / 0.99
@@ -63,10 +63,10 @@ def test_anneals_continue_the_whole_training_state():
 def test_starts_from_qwen3x_take_the_run_s_function_and_their_twins_the_weights():
     own = ("llama3", 500_000.0, 1e-5)
     found = {
-        name: (run.start.function, (run.model.rope_scaling, run.model.rope_theta, run.model.rms_epsilon))
+        name: (run.init.function, (run.model.rope_scaling, run.model.rope_theta, run.model.rms_epsilon))
         for study in experiments().values()
         for name, run in study.runs.items()
-        if "qwen3x" in (run.start.source or "")
+        if "qwen3x" in (run.init.source or "")
     }
     twins = {f"exp2.2-weights-function-{size}" for size in ("0.6b", "1.7b")}
     assert {name for name, held in found.items() if held == ("weights", ("none", 1e6, 1e-6))} == twins

@@ -8,7 +8,7 @@ import pytest
 
 from audio_data import InputError
 from audio_train import experiments, find_recipe
-from audio_train.recipes.smoke_scale import at_scale, start_folder
+from audio_train.recipes.smoke_scale import at_scale, init_folder
 from audio_train.soda.smoke_data import corpora_of, data_commands, start_commands
 
 ALL = [study.name for study in experiments().values() if study.vocabulary is not None]
@@ -73,12 +73,12 @@ def test_beginnings_are_made_in_the_order_in_which_they_need_each_other(tmp_path
 def test_a_beginning_that_is_not_there_is_said_with_the_command_that_makes_it(tmp_path: Path):
     anneal = at_scale(find("exp1.3-mls-en"), "smoke", find)
     with pytest.raises(InputError, match=r"audio-train soda make-smoke-data --out .* --for exp1\.3-mls-en"):
-        start_folder(anneal, find_recipe("exp1.3-mls-en")[0], tmp_path)
-    assert anneal.start.step is not None
-    kept = tmp_path / "starts" / "exp1.1" / "checkpoints" / str(anneal.start.step)
+        init_folder(anneal, find_recipe("exp1.3-mls-en")[0], tmp_path)
+    assert anneal.init.step is not None
+    kept = tmp_path / "starts" / "exp1.1" / "checkpoints" / str(anneal.init.step)
     kept.mkdir(parents=True)
-    assert start_folder(anneal, find_recipe("exp1.3-mls-en")[0], tmp_path) == kept
-    assert start_folder(at_scale(find("exp1.1"), "smoke", find), find_recipe("exp1.1")[0], tmp_path) is None
+    assert init_folder(anneal, find_recipe("exp1.3-mls-en")[0], tmp_path) == kept
+    assert init_folder(at_scale(find("exp1.1"), "smoke", find), find_recipe("exp1.1")[0], tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_weights_are_looked_for_where_they_are_made(tmp_path: Path, name: str):
     for command in start_commands(tmp_path, run):
         made = Path(command.words[command.words.index("--out") + 1])
         (made / "export").mkdir(parents=True)
-        (made / "checkpoints" / str(at_scale(run, "smoke", find).start.step)).mkdir(parents=True)
-    folder = start_folder(at_scale(run, "smoke", find), experiment, tmp_path)
+        (made / "checkpoints" / str(at_scale(run, "smoke", find).init.step)).mkdir(parents=True)
+    folder = init_folder(at_scale(run, "smoke", find), experiment, tmp_path)
     assert folder is not None
     assert folder.is_relative_to(made)
 

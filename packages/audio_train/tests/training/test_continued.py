@@ -15,13 +15,13 @@ import pytest
 
 from audio_data import BatchLoader, Mixture, open_root
 from audio_train import (
-    Cadence,
+    InitSpec,
+    Intervals,
     MeshConfig,
     MixtureStage,
     OptimizerSpec,
     ResolvedRun,
     ScheduleSpec,
-    StartSpec,
     Trainer,
     read_metrics,
     run,
@@ -29,7 +29,7 @@ from audio_train import (
 from audio_train.optimization.optimizers import decay_mask
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
 from audio_train.state import TrainState
-from audio_train.training.starts import find_start
+from audio_train.training.initialization import resolve_init
 from audio_train.training.step import Batch, loss_and_gradient, objective
 
 ALONE = MeshConfig(data=1)
@@ -50,8 +50,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     def base(rule: str) -> Path:
         if rule not in folders:
             folders[rule] = tmp_path_factory.mktemp("runs") / rule
-            cadence = Cadence(checkpoint_steps=FIRST, checkpoint_seconds=None, keep_last=3)
-            whole = replace(toy, run=replace(toy.run, cadence=cadence, optimizer=RULES[rule])).with_steps(LAST)
+            intervals = Intervals(checkpoint_steps=FIRST, checkpoint_seconds=None, keep_last=3)
+            whole = replace(toy, run=replace(toy.run, intervals=intervals, optimizer=RULES[rule])).with_steps(LAST)
             assert run(whole, data_root, folders[rule], mesh_config=ALONE).finished
         return folders[rule]
 
@@ -61,9 +61,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
 @pytest.fixture
 def continued(varied) -> Callable[..., ResolvedRun]:
     """A run that goes on from the third step, with some fields replaced."""
-    start = StartSpec(kind="checkpoint", source=f"toy@{FIRST}", state="continue")
-    cadence = Cadence(checkpoint_seconds=None)
-    return lambda **changes: varied(**{"name": "continued", "start": start, "cadence": cadence, **changes})
+    init = InitSpec(kind="checkpoint", source=f"toy@{FIRST}", state="continue")
+    intervals = Intervals(checkpoint_seconds=None)
+    return lambda **changes: varied(**{"name": "continued", "init": init, "intervals": intervals, **changes})
 
 
 def state_at(folder: Path, step: int, like: TrainState) -> TrainState:
@@ -81,7 +81,7 @@ def assert_same_state(found: TrainState, expected: TrainState) -> None:
 def test_it_is_the_run_in_one_piece(rule: str, bases, continued, data_root: Path, tmp_path: Path):
     """Under the same rule, schedule and stages of the mixture; the second of these begins with the fourth step."""
     resolved = continued(optimizer=RULES[rule], steps=LAST - FIRST)
-    run(resolved, data_root, tmp_path, mesh_config=ALONE, start=bases(rule))
+    run(resolved, data_root, tmp_path, mesh_config=ALONE, init=bases(rule))
     ours, whole = (list(read_metrics(folder / "metrics.jsonl")) for folder in (tmp_path, bases(rule)))
     same = ("step", "tokens", "loss", "learning_rate", "grad_norm", "nll", "targets")
     assert [{name: line[name] for name in same} for line in ours] == [
@@ -107,7 +107,7 @@ def test_a_rule_goes_on_with_the_moments_of_another_at_that_batch_of_new_data(
         data=replace(continued().run.data, mixture=(MixtureStage(0.0, {"long": 1.0}),)),
         steps=steps,
     )
-    run(resolved, data_root, tmp_path, mesh_config=ALONE, start=bases(before))
+    run(resolved, data_root, tmp_path, mesh_config=ALONE, init=bases(before))
     like = Trainer(resolved, data_root, ALONE).abstract_state
     # Adam's state lies at the same place under both rules; what else they hold counts updates.
     old = Trainer(continued(optimizer=RULES[before]), data_root, ALONE).abstract_state
@@ -118,7 +118,7 @@ def test_a_rule_goes_on_with_the_moments_of_another_at_that_batch_of_new_data(
     data = resolved.run.data
     loader = BatchLoader(
         open_root(data_root),
-        replace(Mixture.constant("any name", {"long": 1.0}), block=data.block, permutation=data.permutation),
+        replace(Mixture.constant("any name", {"long": 1.0}), block=data.mixture_block, permutation="epoch"),
         seq_len=data.seq_len,
         batch_size=data.batch_size,
         seed=resolved.run.seed,
@@ -175,32 +175,34 @@ def test_steps_that_were_skipped_are_no_updates(bases, continued, data_root: Pat
     shutil.copytree(bases("adamw"), folder)
     resolved = continued(
         optimizer=RULES["cautious_adamc"],
-        start=StartSpec(kind="checkpoint", source="toy@7", state="continue"),
+        init=InitSpec(kind="checkpoint", source="toy@7", state="continue"),
         schedule=ScheduleSpec(warmup=0.0, decay=None),
         steps=1,
     )
     like = Trainer(continued(optimizer=RULES["adamw"]), data_root, ALONE).abstract_state
     after = state_at(folder, LAST, like)
-    skipped = TrainState(after.step + 1, after.skipped + 1, after.bad_run + 1, after.model, after.optimizer)
+    skipped = TrainState(
+        after.step + 1, after.skipped + 1, after.consecutive_nonfinite + 1, after.model, after.optimizer
+    )
     fingerprint = json.loads((folder / "resolved.json").read_text())["fingerprint"]
     with Checkpoints(folder, fingerprint, keep_last=9) as checkpoints:
         checkpoints.save(skipped, 7)
-    trainer = Trainer(resolved, data_root, ALONE, find_start(resolved, folder))
+    trainer = Trainer(resolved, data_root, ALONE, resolve_init(resolved, folder))
     state = trainer.initial_state()
     counts = {name: int(leaf) for name, leaf in flat_paths(state.optimizer).items() if leaf.dtype == jnp.int32}
     assert len(counts) == 3
     assert set(counts.values()) == {6}
     assert (int(state.step), int(state.skipped)) == (7, 1)
-    run(resolved, data_root, tmp_path / "run", mesh_config=ALONE, start=folder)
+    run(resolved, data_root, tmp_path / "run", mesh_config=ALONE, init=folder)
     (line,) = read_metrics(tmp_path / "run" / "metrics.jsonl")
     np.testing.assert_allclose(line["learning_rate"], 1e-2 * (1 - 6 / 8), rtol=1e-6)
 
 
 def test_it_is_resumed_where_it_stopped(bases, continued, data_root: Path, tmp_path: Path):
-    cadence = Cadence(checkpoint_steps=1, checkpoint_seconds=None, keep_last=3)
-    resolved = continued(optimizer=RULES["adamw"], steps=LAST - FIRST, cadence=cadence)
+    intervals = Intervals(checkpoint_steps=1, checkpoint_seconds=None, keep_last=3)
+    resolved = continued(optimizer=RULES["adamw"], steps=LAST - FIRST, intervals=intervals)
     whole = tmp_path / "whole"
-    outcome = run(resolved, data_root, whole, mesh_config=ALONE, start=bases("cautious_adamc"))
+    outcome = run(resolved, data_root, whole, mesh_config=ALONE, init=bases("cautious_adamc"))
     assert (outcome.first_step, outcome.step, outcome.last_step) == (FIRST, LAST, LAST)
     stopped = tmp_path / "stopped"
     shutil.copytree(whole, stopped)
@@ -219,7 +221,7 @@ def test_its_time_is_measured_on_the_batches_that_it_reads(
     """Stages that lie behind are left out, and the one under way is read from where the run begins."""
     stages = tuple(MixtureStage(fraction, {"long": 1.0 + fraction}) for fraction in (0.0, 0.1, 0.6))
     resolved = continued(data=replace(continued().run.data, mixture=stages), optimizer=RULES["adamw"], steps=7)
-    trainer = Trainer(resolved, data_root, ALONE, find_start(resolved, bases("adamw")))
+    trainer = Trainer(resolved, data_root, ALONE, resolve_init(resolved, bases("adamw")))
     trainer.compile()
     begins: list[int] = []
     batches = trainer.batches

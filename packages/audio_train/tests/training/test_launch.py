@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 
 from audio_data import InputError, quarantine_damage
 from audio_train import (
-    Cadence,
     Checkpoints,
     Evaluation,
+    InitSpec,
+    Intervals,
     MeshConfig,
     ResolvedRun,
-    StartSpec,
     Trainer,
     export,
     read_metrics,
@@ -140,8 +140,8 @@ def test_microbatches_train_as_the_whole_batch_does(varied, data_root: Path, tmp
 
 
 def test_checkpoints_and_exports_of_chosen_steps_are_kept(varied, data_root: Path, tmp_path: Path, one_device):
-    cadence = Cadence(checkpoint_seconds=None, keep_last=1, keep_every_steps=4, export_every_steps=5)
-    resolved = varied(cadence=cadence, steps=11)
+    intervals = Intervals(checkpoint_seconds=None, keep_last=1, keep_every_steps=4, export_every_steps=5)
+    resolved = varied(intervals=intervals, steps=11)
     run(resolved, data_root, tmp_path, mesh_config=one_device, profile=(2, 3))
     with Checkpoints(tmp_path, resolved.fingerprint) as checkpoints:
         assert checkpoints.steps() == [4, 8, 11]
@@ -323,7 +323,7 @@ def test_time_for_a_step_is_measured_on_every_stage(toy, data_root: Path, one_de
 
 def test_held_out_loss_is_logged_with_the_step_it_belongs_to(varied, data_root: Path, tmp_path: Path, one_device):
     evaluation = Evaluation(corpora=("long",), every_steps=2, num_batches=2)
-    resolved = varied(cadence=Cadence(checkpoint_seconds=None, evaluation=evaluation), steps=3)
+    resolved = varied(intervals=Intervals(checkpoint_seconds=None, evaluation=evaluation), steps=3)
     run(resolved, data_root, tmp_path, mesh_config=one_device)
     lines = list(read_metrics(tmp_path / "metrics.jsonl"))
     assert [(line["step"], "evaluation" in line) for line in lines] == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)]
@@ -334,16 +334,16 @@ def test_held_out_loss_is_logged_with_the_step_it_belongs_to(varied, data_root: 
 def test_held_out_data_that_are_not_there_are_missed_before_anything_starts(
     varied, data_root: Path, tmp_path: Path, one_device
 ):
-    cadence = Cadence(evaluation=Evaluation(corpora=("heldout",), every_steps=2, num_batches=2))
+    intervals = Intervals(evaluation=Evaluation(corpora=("heldout",), every_steps=2, num_batches=2))
     with pytest.raises(
         InputError, match="of run `toy` reads corpus `heldout`, which is not among the data, long, short"
     ):
-        run(varied(cadence=cadence), data_root, tmp_path, mesh_config=one_device)
+        run(varied(intervals=intervals), data_root, tmp_path, mesh_config=one_device)
     assert not (tmp_path / "resolved.json").exists()
 
 
 def test_fewer_lines_hold_the_same_numbers(varied, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
-    run(varied(cadence=Cadence(log_steps=5)), data_root, tmp_path, mesh_config=one_device)
+    run(varied(intervals=Intervals(log_steps=5)), data_root, tmp_path, mesh_config=one_device)
     assert losses(tmp_path) == [line for line in losses(undisturbed) if line["step"] in (5, 10, 12)]
 
 
@@ -359,7 +359,7 @@ def test_any_checkpoint_can_be_exported(toy, data_root: Path, undisturbed: Path,
 
 def test_audio_rows_can_begin_as_the_codec_s_centroids(varied, data_root: Path, one_device):
     plain = Trainer(varied(), data_root, one_device).initial_state().model.embedding
-    from_codec = Trainer(varied(start=StartSpec(audio_rows="codebooks")), data_root, one_device)
+    from_codec = Trainer(varied(init=InitSpec(audio_embedding_init="codebooks")), data_root, one_device)
     rows = from_codec.initial_state().model.embedding
     base = 18
     np.testing.assert_array_equal(rows[:base], plain[:base])
@@ -372,7 +372,7 @@ def test_audio_rows_can_begin_as_the_codec_s_centroids(varied, data_root: Path, 
 def test_missing_centroids_are_named(varied, manifests, data_root: Path, tmp_path: Path, one_device):
     for name in manifests:
         shutil.copytree(data_root / name, tmp_path / name)
-    trainer = Trainer(varied(start=StartSpec(audio_rows="codebooks")), tmp_path, one_device)
+    trainer = Trainer(varied(init=InitSpec(audio_embedding_init="codebooks")), tmp_path, one_device)
     with pytest.raises(InputError, match=r"codebooks\.safetensors` is not there"):
         trainer.initial_state()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from audio_data import InputError
-from audio_train import Cadence, DivergenceError, read_metrics, run
+from audio_train import DivergenceError, Intervals, read_metrics, run
 from audio_train.training import launch, trainer
 from audio_train.training.recorder import parse_profile
 from audio_train.training.signals import StopRequest
@@ -103,7 +103,7 @@ def test_a_pause_does_not_make_the_step_before_it_fast(
         return taken
 
     monkeypatch.setattr(trainer.Trainer, "step", step)
-    resolved = varied(cadence=Cadence(checkpoint_steps=4, checkpoint_seconds=None), steps=8)
+    resolved = varied(intervals=Intervals(checkpoint_steps=4, checkpoint_seconds=None), steps=8)
     for reached in (7, 8):
         assert run(resolved, data_root, tmp_path, mesh_config=one_device).step == reached
     rates = [line["tokens_per_second"] for line in read_metrics(tmp_path / "metrics.jsonl")]
@@ -174,7 +174,7 @@ def test_processes_do_together_what_one_of_them_asks_for(
 
     monkeypatch.setattr(trainer.Trainer, "step", step)
     monkeypatch.setattr(launch, "train", lambda *words, single_process: train(*words, single_process=False))
-    resolved = varied(cadence=Cadence(checkpoint_steps=None, checkpoint_seconds=seconds, keep_last=9), steps=7)
+    resolved = varied(intervals=Intervals(checkpoint_steps=None, checkpoint_seconds=seconds, keep_last=9), steps=7)
     outcome = run(resolved, data_root, tmp_path, mesh_config=one_device)
     assert launch.checkpoint_steps(tmp_path, resolved) == saved
     assert (outcome.step, outcome.finished) == (saved[-1], saved[-1] == 7)

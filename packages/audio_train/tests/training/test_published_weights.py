@@ -17,24 +17,24 @@ from safetensors.numpy import save_file
 
 from audio_data import BatchLoader, InputError, TokenBatch, open_root
 from audio_train import (
-    Cadence,
+    InitSpec,
+    Intervals,
     LossSpec,
     MeshConfig,
     ModelShape,
     OptimizerSpec,
     ResolvedRun,
-    StartSpec,
     read_metrics,
     resolve,
     run,
 )
 from audio_train.overrides import override
-from audio_train.training.starts import find_start
+from audio_train.training.initialization import resolve_init
 
 ALONE = MeshConfig(data=1)
 SHAPE = ModelShape(embed=16, mlp=32, layers=2, heads=2, kv_heads=1, head_dim=8, tied=False, max_seq_len=64)
 OWN = replace(SHAPE, rope_theta=1e6, rope_scaling="none", rms_epsilon=1e-6)
-START = StartSpec(kind="model", source="qwen3x")
+PUBLISHED = InitSpec(kind="model", source="qwen3x")
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -117,13 +117,13 @@ def _shapes(vocab_size: int) -> list[tuple[str, tuple[int, ...]]]:
 def starting(varied):
     """A run from published weights with the loss of every next token, nothing else of it being asked about here."""
 
-    def made(model: ModelShape, **start: Any) -> ResolvedRun:
+    def made(model: ModelShape, **init: Any) -> ResolvedRun:
         return varied(
             model=model,
-            start=replace(START, **start),
+            init=replace(PUBLISHED, **init),
             loss=LossSpec(),
             optimizer=OptimizerSpec("adamw", 1e-3),
-            cadence=Cadence(checkpoint_seconds=None),
+            intervals=Intervals(checkpoint_seconds=None),
             steps=1,
         )
 
@@ -160,12 +160,12 @@ def transformers_loss(folder: Path, batch: TokenBatch, changes: Mapping[str, Any
     return total / count
 
 
-def first_loss(resolved: ResolvedRun, data_root: Path, folder: Path, start: Path) -> float:
-    run(resolved, data_root, folder, mesh_config=ALONE, start=start)
+def first_loss(resolved: ResolvedRun, data_root: Path, folder: Path, weights: Path) -> float:
+    run(resolved, data_root, folder, mesh_config=ALONE, init=weights)
     return next(iter(read_metrics(folder / "metrics.jsonl")))["loss"]
 
 
-def test_the_run_s_function_or_the_weights_as_the_start_says(
+def test_the_run_s_function_or_the_weights_as_the_run_says(
     starting, published: Path, data_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     """As the study's warm starts, under the run's; and as their twins, under the weights' own."""
@@ -179,15 +179,15 @@ def test_the_run_s_function_or_the_weights_as_the_start_says(
     np.testing.assert_allclose(theirs, transformers_loss(published, batch, {}), rtol=2e-6)
     assert abs(ours - theirs) > 0.01
     settings = "model.rope_theta=1000000.0, model.rope_scaling=none, model.rms_epsilon=1e-06"
-    assert f"were trained with {settings} and go on with the run's model.rope_theta=500000.0, model.rope" in said
+    assert f"were trained with {settings} and are used with the run's model.rope_theta=500000.0, model.rope" in said
     assert "were trained with" not in capfd.readouterr().err
     launches = [json.loads((tmp_path / name / "launches.jsonl").read_text()) for name in ("run", "weights")]
-    assert launches[0]["start"]["replaced"] == {
+    assert launches[0]["init"]["replaced"] == {
         "model.rope_theta": 1e6,
         "model.rope_scaling": "none",
         "model.rms_epsilon": 1e-6,
     }
-    assert "replaced" not in launches[1]["start"]
+    assert "replaced" not in launches[1]["init"]
     exported = [json.loads((tmp_path / name / "export" / "config.json").read_text()) for name in ("run", "weights")]
     assert [(c["rope_theta"], c["rope_scaling"] is None, c["rms_norm_eps"]) for c in exported] == [
         (5e5, False, 1e-5),
@@ -198,24 +198,26 @@ def test_the_run_s_function_or_the_weights_as_the_start_says(
 @pytest.mark.parametrize("function", [None, "weights"])
 def test_another_function_is_refused_with_both_ways_out(function: str | None, starting, published: Path):
     resolved = starting(SHAPE, function=function)
-    with pytest.raises(InputError, match=r"compute another function than run `toy`: model\.rope_theta 1000000") as met:
-        find_start(resolved, published)
+    with pytest.raises(
+        InputError, match=r"trained with other values than run `toy` has: model\.rope_theta 1000000"
+    ) as met:
+        resolve_init(resolved, published)
     assert "\n" not in met.value.message
     settings = re.findall(r"--set (\S+?)[,.]?(?=\s|$)", met.value.message)
-    assert settings[0] == "start.function=run"
+    assert settings[0] == "init.function=run"
     assert len(settings) == 4
     for changes in (settings[:1], settings[1:]):
-        assert find_start(resolve(override(resolved.run, *changes), resolved.vocabulary), published) is not None
+        assert resolve_init(resolve(override(resolved.run, *changes), resolved.vocabulary), published) is not None
     for change in settings[1:]:
-        with pytest.raises(InputError, match="another function"):
-            find_start(resolve(override(resolved.run, change), resolved.vocabulary), published)
+        with pytest.raises(InputError, match="trained with other values"):
+            resolve_init(resolve(override(resolved.run, change), resolved.vocabulary), published)
 
 
 def test_a_scaling_that_no_run_states_can_only_give_way(starting, published: Path, tmp_path: Path):
     config = json.loads((published / "config.json").read_text()) | {"rope_scaling": {**LLAMA3, "factor": 32.0}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"factor=32.0.*\. Train them .*start\.function=run\.$"):
-        find_start(starting(OWN), tmp_path)
-    start = find_start(starting(OWN, function="run"), tmp_path)
-    assert start is not None
-    assert list(start.replaced) == ["model.rope_scaling"]
+    with pytest.raises(InputError, match=r"factor=32.0.*\. Use the run's .*init\.function=run\.$"):
+        resolve_init(starting(OWN), tmp_path)
+    weights = resolve_init(starting(OWN, function="run"), tmp_path)
+    assert weights is not None
+    assert list(weights.replaced) == ["model.rope_scaling"]

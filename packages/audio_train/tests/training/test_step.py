@@ -96,9 +96,14 @@ def test_a_step_without_a_finite_gradient_changes_nothing_but_the_counts(varied,
     after, metrics = step(state, batch, bad, rate)
     again, more = step(after, batch, bad, rate)
     assert eqx.tree_equal((after.model, after.optimizer), (state.model, state.optimizer))
-    assert [int(after.step), int(after.skipped), int(metrics.bad_run), int(more.bad_run)] == [1, 1, 1, 2]
+    assert [
+        int(after.step),
+        int(after.skipped),
+        int(metrics.consecutive_nonfinite),
+        int(more.consecutive_nonfinite),
+    ] == [1, 1, 1, 2]
     recovered, metrics = step(again, batch, good, rate)
-    assert [int(recovered.step), int(recovered.skipped), int(metrics.bad_run)] == [3, 2, 0]
+    assert [int(recovered.step), int(recovered.skipped), int(metrics.consecutive_nonfinite)] == [3, 2, 0]
 
 
 def test_bfloat16_computes_near_the_same_loss(varied, state: TrainState, vocabulary: Vocabulary):

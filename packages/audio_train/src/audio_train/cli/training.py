@@ -55,9 +55,7 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--resume", default="auto", show_default=True, metavar="auto|never|PATH", help="Checkpoint to continue from."
 )
-@click.option(
-    "--start", type=click.Path(path_type=Path), help="Weights to begin with: a model folder, a RUN or its checkpoint."
-)
+@click.option("--init", type=click.Path(path_type=Path), help="First weights: a model folder, a RUN or its checkpoint.")
 @launched
 def run(
     target: str,
@@ -68,7 +66,7 @@ def run(
     assignments: tuple[str, ...],
     minutes: float | None,
     resume: str,
-    start: Path | None,
+    init: Path | None,
     **how: Any,
 ) -> None:
     """Train a recipe, or resume it where it stopped, and export the model to OUT/export.
@@ -77,15 +75,15 @@ def run(
     """
     options = _options(**how)
     from audio_data import parse_weights
-    from audio_train.recipes.smoke_scale import start_folder
+    from audio_train.recipes.smoke_scale import init_folder
     from audio_train.recipes.targets import named_run
     from audio_train.training import launch
 
     weights = None if mixture is None else parse_weights(mixture)
     named = named_run(target, data_root, assignments, scale, options["max_quarantined"], weights)
-    if start is None and scale == "smoke":
-        start = start_folder(named.resolved.run, named.target.experiment, data_root)
-    _report(launch.run(named.resolved, data_root, out_dir, resume=resume, minutes=minutes, start=start, **options))
+    if init is None and scale == "smoke":
+        init = init_folder(named.resolved.run, named.target.experiment, data_root)
+    _report(launch.run(named.resolved, data_root, out_dir, resume=resume, minutes=minutes, init=init, **options))
 
 
 @click.command()

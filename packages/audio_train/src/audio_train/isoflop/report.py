@@ -150,7 +150,7 @@ def measurement_of(run_dir: Path) -> Measurement:
 
     resolved, summary = require_run(run_dir), summarize_run(run_dir, run_dir.name)
     if "all" not in summary.nll:
-        raise InputError(f"run `{run_dir}` has no held-out loss; give it `cadence.evaluation`, or let it finish.")
+        raise InputError(f"run `{run_dir}` has no held-out loss; give it `intervals.evaluation`, or let it finish.")
     budget = float(f"{resolved.training_flops:.2g}")
     return Measurement(budget, float(summary.num_parameters), float(summary.num_tokens), summary.nll["all"])
 

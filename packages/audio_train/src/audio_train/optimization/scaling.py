@@ -2,8 +2,8 @@
 
 | rule | peak learning rate |
 |---|---|
-| `wider_smaller` | base sqrt(batch/256) sqrt(1024/width) |
-| `wider_larger` | base sqrt(batch/256) sqrt(width/1024) |
+| `inverse_sqrt_width` | base sqrt(batch/256) sqrt(1024/width) |
+| `sqrt_width` | base sqrt(batch/256) sqrt(width/1024) |
 | `batch` | base sqrt(batch/256) |
 | `isoflop` | base sqrt(batch) / width |
 """
@@ -27,8 +27,8 @@ def learning_rate(rule: LearningRateRule, *, batch_size: int, width: int) -> flo
     width = rule.width or width
     by_batch = math.sqrt(batch_size / 256)
     factors = {
-        "wider_smaller": by_batch * math.sqrt(1024 / width),
-        "wider_larger": by_batch * math.sqrt(width / 1024),
+        "inverse_sqrt_width": by_batch * math.sqrt(1024 / width),
+        "sqrt_width": by_batch * math.sqrt(width / 1024),
         "batch": by_batch,
         "isoflop": math.sqrt(batch_size) / width,
     }

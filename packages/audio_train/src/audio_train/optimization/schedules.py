@@ -62,7 +62,7 @@ def step_counts(spec: ScheduleSpec, num_steps: int) -> tuple[int, int, int]:
     """Whole steps of a schedule.
 
     A length above 1 is a number of steps, any other a fraction of `num_steps` truncated to an integer. With
-    `overlap="skip_warmup"` the decay starts at `max(0, num_steps - decay)` even where the warm-up has not ended.
+    `on_overlap="skip_warmup"` the decay starts at `max(0, num_steps - decay)` even where the warm-up has not ended.
 
     Args:
         spec: the schedule.
@@ -76,7 +76,7 @@ def step_counts(spec: ScheduleSpec, num_steps: int) -> tuple[int, int, int]:
     """
     warmup = _length("warmup", spec.warmup, num_steps)
     decay = num_steps - warmup if spec.decay is None else _length("decay", spec.decay, num_steps)
-    if spec.overlap == "shorten_decay":
+    if spec.on_overlap == "shorten_decay":
         decay = min(decay, num_steps - warmup)
     return warmup, num_steps - decay, decay
 

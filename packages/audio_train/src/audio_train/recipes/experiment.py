@@ -36,7 +36,7 @@ class Experiment:
         fixed_size: Whether `--scale smoke` changes nothing, because the runs are small as they are.
         smoke_data: Command line that makes the data and weights for `--scale smoke`; `{data}` and `{name}` are replaced
             by the data folder and the run's name. Empty where there is none.
-        smoke_starts: Folder below DATA/starts of the weights that stand in for a `start.source` at `--scale smoke`, by
+        smoke_starts: Folder below DATA/starts of the weights that stand in for a `init.source` at `--scale smoke`, by
             the source, where the folder is not named like the run.
     """
 

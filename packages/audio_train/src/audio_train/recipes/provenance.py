@@ -7,14 +7,15 @@ from typing import Any
 
 from audio_data import to_json
 from audio_train.config import LearningRateRule, TrainRun
+from audio_train.overrides import assigned_path
 from audio_train.recipes.experiment import Experiment
 from audio_train.recipes.smoke_scale import Scale
 from audio_train.recipes.targets import NamedRun
 from audio_train.resolved import ResolvedRun
 
 _RULES = {
-    "wider_smaller": "{base} sqrt({batch}/256) sqrt(1024/{width})",
-    "wider_larger": "{base} sqrt({batch}/256) sqrt({width}/1024)",
+    "inverse_sqrt_width": "{base} sqrt({batch}/256) sqrt(1024/{width})",
+    "sqrt_width": "{base} sqrt({batch}/256) sqrt({width}/1024)",
     "batch": "{base} sqrt({batch}/256)",
     "isoflop": "{base} sqrt({batch}) / {width}",
 }
@@ -41,7 +42,7 @@ def _given(
     resolved: ResolvedRun, recipe: TrainRun, experiment: Experiment, scale: Scale, assignments: tuple[str, ...]
 ) -> dict[str, str]:
     published, defaults = dict(leaves(to_json(recipe))), _defaults()
-    user = {assignment.partition("=")[0] for assignment in assignments}
+    user = set(map(assigned_path, assignments))
     found: dict[str, str] = {}
     for path, value in leaves(to_json(resolved.run)):
         if any(path == name or path.startswith(f"{name}.") for name in user):

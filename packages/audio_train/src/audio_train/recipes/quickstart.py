@@ -6,14 +6,14 @@ eight, a softmax inside the ids the grammar allows, Muon, and packed whole docum
 """
 
 from audio_train.config import (
-    Cadence,
     DataSpec,
+    InitSpec,
+    Intervals,
     LossSpec,
     MixtureStage,
     ModelShape,
     OptimizerSpec,
     ScheduleSpec,
-    StartSpec,
     TrainRun,
 )
 from audio_train.recipes.experiment import Experiment, runs_by_name
@@ -44,7 +44,7 @@ RUN = TrainRun(
         batch_size=4,
         packing="best_fit",
         positions="reset",
-        block=20,
+        mixture_block=20,
     ),
     optimizer=OptimizerSpec(
         name="muon",
@@ -58,8 +58,8 @@ RUN = TrainRun(
     schedule=ScheduleSpec(shape="linear", warmup=0.05, decay=0.3, min_ratio=0.0),
     loss=LossSpec(kind="grammar", kind_weights={"text": 8.0}),
     steps=2000,
-    start=StartSpec(audio_rows="codebooks"),
-    cadence=Cadence(checkpoint_seconds=60.0, keep_last=2),
+    init=InitSpec(audio_embedding_init="codebooks"),
+    intervals=Intervals(checkpoint_seconds=60.0, keep_last=2),
 )
 
 EXPERIMENTS = (

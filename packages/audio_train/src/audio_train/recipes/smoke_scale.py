@@ -30,7 +30,7 @@ from typing import Literal
 
 from audio_data import InputError
 from audio_model import named_size
-from audio_train.config import Cadence, Evaluation, LearningRateRule, ModelShape, NamedModel, StartSpec, TrainRun
+from audio_train.config import Evaluation, InitSpec, Intervals, LearningRateRule, ModelShape, NamedModel, TrainRun
 from audio_train.optimization.schedules import anneal_peak
 from audio_train.recipes.experiment import Experiment
 
@@ -95,20 +95,20 @@ def _key_heads(heads: int, queries_per_key: int) -> int:
 
 def _smoke(run: TrainRun, find: Callable[[str], TrainRun]) -> TrainRun:
     steps = smoke_steps(run)
-    start = _smoke_checkpoint(run.start, find) if run.start.kind == "checkpoint" else run.start
+    init = _smoke_checkpoint(run.init, find) if run.init.kind == "checkpoint" else run.init
     by_rule = isinstance(run.optimizer.learning_rate, LearningRateRule)
     peak = PRETRAINING_LEARNING_RATE if by_rule else TUNING_LEARNING_RATE
     return replace(
         run,
         model=smoke_model(run.model),
         data=replace(run.data, seq_len=ROW_TOKENS, batch_size=BATCH_ROWS),
-        optimizer=replace(run.optimizer, learning_rate=anneal_peak(peak, first_step=start.first_step, num_steps=steps)),
+        optimizer=replace(run.optimizer, learning_rate=anneal_peak(peak, first_step=init.first_step, num_steps=steps)),
         steps=steps,
         tokens=None,
-        start=start,
+        init=init,
         precision="float32",
         remat="dots",
-        cadence=Cadence(
+        intervals=Intervals(
             checkpoint_seconds=60.0,
             keep_every_steps=_kept_every(run),
             evaluation=Evaluation(_heldout(run), every_steps=steps, num_batches=EVALUATION_BATCHES),
@@ -118,21 +118,21 @@ def _smoke(run: TrainRun, find: Callable[[str], TrainRun]) -> TrainRun:
 
 def _kept_every(run: TrainRun) -> int | None:
     """Steps between kept checkpoints at smoke scale, in proportion."""
-    every = run.cadence.keep_every_steps
+    every = run.intervals.keep_every_steps
     return None if every is None else max(1, round(every * smoke_steps(run) / num_steps(run)))
 
 
-def _smoke_checkpoint(start: StartSpec, find: Callable[[str], TrainRun]) -> StartSpec:
+def _smoke_checkpoint(init: InitSpec, find: Callable[[str], TrainRun]) -> InitSpec:
     """The checkpoint that a run at smoke scale keeps in place of a published one."""
-    name, step = (start.source or "").partition("@")[0], start.step
+    name, step = (init.source or "").partition("@")[0], init.step
     base = find(name)
-    every, kept = base.cadence.keep_every_steps, _kept_every(base)
+    every, kept = base.intervals.keep_every_steps, _kept_every(base)
     if step is None or every is None or kept is None or step % every:
         raise InputError(
-            f"`start.source` {start.source!r} names no checkpoint that recipe `{name}` keeps, so there is none at "
+            f"`init.source` {init.source!r} names no checkpoint that recipe `{name}` keeps, so there is none at "
             "smoke scale; name a step that it keeps"
         )
-    return replace(start, source=f"{name}@{step // every * kept}")
+    return replace(init, source=f"{name}@{step // every * kept}")
 
 
 def heldout_of(corpus: str) -> str:
@@ -145,8 +145,8 @@ def _heldout(run: TrainRun) -> tuple[str, ...]:
     return tuple(map(heldout_of, sorted(corpora)))
 
 
-def start_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path | None:
-    """The folder of the weights that a run at smoke scale begins with: `DATA/starts/NAME`; None from scratch.
+def init_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path | None:
+    """Folder of the first weights of a run at smoke scale, `DATA/starts/NAME`; None from scratch.
 
     Args:
         run: The run at smoke scale.
@@ -156,16 +156,16 @@ def start_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path
     Raises:
         InputError: The folder does not exist.
     """
-    start = run.start
-    if start.kind == "scratch":
+    init = run.init
+    if init.kind == "scratch":
         return None
-    source = start.source or ""
+    source = init.source or ""
     folder = data_root / STARTS_FOLDER / experiment.smoke_starts.get(source, source.partition("@")[0])
-    path = folder / "export" if start.kind == "model" else folder / "checkpoints" / str(start.step)
+    path = folder / "export" if init.kind == "model" else folder / "checkpoints" / str(init.step)
     if not path.is_dir():
         command = experiment.smoke_data.format(data=data_root, name=run.name)
         raise InputError(
-            f"`{run.name}` at smoke scale begins with the weights in `{path}`, which is no folder; "
-            + (f"make them with `{command}`" if command else "give --start")
+            f"`{run.name}` at smoke scale needs the weights `{path}`, which is no folder; "
+            + (f"make them with `{command}`" if command else "give --init")
         )
     return path

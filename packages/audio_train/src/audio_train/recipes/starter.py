@@ -8,7 +8,16 @@ VARIABLE = "RUN"
 TEMPLATE = '''\
 """A training run. Start it with: audio-train run {file}:RUN --data DATA --out FOLDER"""
 
-from audio_train import ALL_DATASETS, Cadence, DataSpec, MixtureStage, ModelShape, OptimizerSpec, ScheduleSpec, TrainRun
+from audio_train import (
+    ALL_DATASETS,
+    DataSpec,
+    Intervals,
+    MixtureStage,
+    ModelShape,
+    OptimizerSpec,
+    ScheduleSpec,
+    TrainRun,
+)
 
 RUN = TrainRun(
     name="{name}",
@@ -25,7 +34,7 @@ RUN = TrainRun(
     optimizer=OptimizerSpec(name="adamw", learning_rate=1e-3, weight_decay=0.1),
     schedule=ScheduleSpec(warmup=0.05, decay=0.3),  # fractions of the run
     steps=1000,
-    cadence=Cadence(checkpoint_seconds=60.0),
+    intervals=Intervals(checkpoint_seconds=60.0),
 )
 '''
 

@@ -24,7 +24,7 @@ class Row:
         num_steps: updates.
         num_tokens: tokens read.
         training_flops: floating-point operations of forward and backward pass.
-        start: what it begins with.
+        init: source of its first weights, or how they are drawn.
         active: whether the source starts the run, and not only defines it.
     """
 
@@ -39,7 +39,7 @@ class Row:
     num_steps: int | None
     num_tokens: int | None
     training_flops: float | None
-    start: str
+    init: str
     active: bool
 
 
@@ -62,7 +62,7 @@ def rows(experiments: Iterable[Experiment]) -> Iterator[Row]:
                 num_steps=resolved.num_steps if resolved else run.steps,
                 num_tokens=resolved and resolved.num_tokens,
                 training_flops=resolved and resolved.training_flops,
-                start=run.start.source or run.start.kind,
+                init=run.init.source or run.init.kind,
                 active=name not in experiment.inactive,
             )
 

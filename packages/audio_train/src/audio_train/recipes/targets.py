@@ -11,14 +11,14 @@ from types import MappingProxyType
 
 from audio_data import Budget, InputError, Manifest, Vocabulary, load_object, names_object, open_root, read_json
 from audio_train.config import ALL_DATASETS, MixtureStage, TrainRun
-from audio_train.overrides import override
+from audio_train.overrides import assigned_path, override
 from audio_train.recipes import find_recipe
 from audio_train.recipes.experiment import Experiment
 from audio_train.recipes.smoke_scale import HELDOUT_FOLDER, Scale, at_scale
 from audio_train.resolved import ResolvedRun, resolve
 
 # A run at smoke scale derives only where an anneal begins; its other fields follow from the rules of the scale.
-_SMOKE_DERIVED = {"start.source"}
+_SMOKE_DERIVED = {"init.source"}
 _REMEDY = "give a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json; `audio-train recipes` lists the names"
 _EXAMPLE = "`audio-train new` writes an example"
 
@@ -178,7 +178,7 @@ def _trainable(manifests: Mapping[str, Manifest]) -> list[str]:
 
 def _check_derived(rules: Mapping[str, str], name: str, assignments: tuple[str, ...]) -> None:
     """Refuse to set a field that was computed from others; `rules` has the rule by the field's path."""
-    for path in (assignment.partition("=")[0] for assignment in assignments):
+    for path in map(assigned_path, assignments):
         for derived, rule in rules.items():
             if path == derived or path.startswith(f"{derived}."):
                 raise InputError(f"`{path}` of `{name}` follows from {rule}.")

@@ -28,6 +28,7 @@ from orbax.checkpoint.path import atomicity
 
 from audio_data import InputError, check_utf8, file_errors, flush, from_json, read_json, to_json
 from audio_model import CHECKSUMS_FILE, find_damage, write_checksums
+from audio_train.renames import RENAMED_ARRAYS
 from audio_train.run_folder.folder import CHECKPOINTS_FOLDER
 from audio_train.sharding.processes import is_first, wait_for_all
 from audio_train.state import TrainState
@@ -264,14 +265,19 @@ class Checkpoints:
         with _Reading(self, step), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
             folder = self.folder.resolve() / str(step) / "state"
             held = reader.metadata(folder).item_metadata.tree
+            stored = {name: name if name in held else RENAMED_ARRAYS.get(name, name) for name in shapes}
             for name, shape in shapes.items():
-                if name not in held or held[name].shape != shape.shape:
-                    found = held[name].shape if name in held else "no such array"
-                    raise InputError(f"checkpoint `{folder.parent}` has `{name}` of {shape.shape}, got {found!r}.")
+                found = held[stored[name]].shape if stored[name] in held else "no such array"
+                if found != shape.shape:
+                    raise InputError(
+                        f"checkpoint `{folder.parent}` must have `{name}` of {shape.shape}, got {found!r}."
+                    )
+            wanted = {stored[name]: shape for name, shape in shapes.items()}
             arguments = ocp.args.PyTreeRestore(
-                item=shapes, restore_args=ocp.checkpoint_utils.construct_restore_args(shapes), partial_restore=partial
+                item=wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=partial
             )
-            return jax.block_until_ready(reader.restore(folder, args=arguments))
+            arrays = jax.block_until_ready(reader.restore(folder, args=arguments))
+        return {name: arrays[stored[name]] for name in shapes}
 
     def discard_after(self, step: int) -> None:
         """Remove the checkpoints of later steps, whole or not, so that the run can be taken up from an earlier one.

@@ -103,7 +103,7 @@ def check_claim(folder: Path, resolved: ResolvedRun, saved: ResolvedRun | None) 
 
 
 def claim(folder: Path, resolved: ResolvedRun) -> None:
-    """Write the run into its folder, atomically; a new cadence of the same run replaces the old one.
+    """Write the run into its folder, atomically; other `intervals` of the same run replace the old ones.
 
     Raises:
         InputError: the disk does not take it.
@@ -117,7 +117,7 @@ def record_launch(
     step: int,
     data_root: Path,
     devices: Mapping[str, Any],
-    start: Mapping[str, Any] | None = None,
+    init: Mapping[str, Any] | None = None,
     quarantined: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Append how and where the run was started.
@@ -127,7 +127,7 @@ def record_launch(
         step: step the run goes on from.
         data_root: root of its datasets.
         devices: what it runs on.
-        start: the weights it begins with, where these are not the seed's.
+        init: the weights it begins with, unless they are drawn from the seed.
         quarantined: number of damaged documents left out, by corpus.
 
     Raises:
@@ -138,7 +138,7 @@ def record_launch(
         "step": step,
         "data": str(data_root.resolve()),
         "devices": dict(devices),
-        **({} if start is None else {"start": dict(start)}),
+        **({} if init is None else {"init": dict(init)}),
         **({"quarantined": dict(quarantined)} if quarantined else {}),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in RECORDED_PACKAGES},

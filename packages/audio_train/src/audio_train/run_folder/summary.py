@@ -23,7 +23,7 @@ class RunSummary:
 
     Attributes:
         name: Name of the run.
-        start: Source of its first weights, or "scratch".
+        init: Source of its first weights, or "scratch".
         num_parameters: Parameters of the model.
         num_steps: Updates.
         num_tokens: Tokens read.
@@ -32,7 +32,7 @@ class RunSummary:
     """
 
     name: str
-    start: str
+    init: str
     num_parameters: int
     num_steps: int
     num_tokens: int
@@ -56,7 +56,7 @@ def summarize_run(run_dir: Path, name: str) -> RunSummary:
     evaluations = [line["evaluation"] for line in lines if "evaluation" in line]
     return RunSummary(
         name=name,
-        start=resolved.run.start.source or resolved.run.start.kind,
+        init=resolved.run.init.source or resolved.run.init.kind,
         num_parameters=resolved.model.num_parameters,
         num_steps=resolved.num_steps,
         num_tokens=resolved.num_tokens,

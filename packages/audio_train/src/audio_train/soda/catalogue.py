@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from audio_data import Vocabulary
 from audio_train.config import (
-    Cadence,
     DataSpec,
     Evaluation,
+    InitSpec,
+    Intervals,
     LearningRateRule,
     LossSpec,
     MixtureStage,
@@ -20,7 +21,6 @@ from audio_train.config import (
     NamedModel,
     OptimizerSpec,
     ScheduleSpec,
-    StartSpec,
     TrainRun,
 )
 from audio_train.optimization.schedules import anneal_peak
@@ -74,16 +74,16 @@ Z_LOSS = LossSpec(kind="full", z_loss_weight=1e-4)
 
 BASE_LEARNING_RATE = 0.003
 
-FROM_SCRATCH = StartSpec(initialization="haliax")
+FROM_SCRATCH = InitSpec(vocabulary_init="haliax")
 """As the study's models begin."""
 
 CHOICES: dict[str, str] = {
     "data.mixture": MARIN_DOCUMENTS,
     "data.remainder": "rows that the whole part of weight x 2,048 leaves over all go to the largest corpus (Levanter "
     "`data/mixture.py`); a new recipe's go to the largest fractions",
-    "cadence.evaluation": "LibriSpeech dev-clean, whose losses the paper reports, stands in for the source's text sets "
-    "(Marin `default_train`: Paloma and uncheatable evaluations every 1,000 steps; no held-out speech)",
-    "cadence.max_bad_steps": "a step whose loss or gradient is not finite changes nothing here; the source takes it",
+    "intervals.evaluation": "LibriSpeech dev-clean, whose losses the paper reports, stands in for the source's text "
+    "sets (Marin `default_train`: Paloma and uncheatable evaluations every 1,000 steps; no held-out speech)",
+    "intervals.max_bad_steps": "a step whose loss or gradient is not finite changes nothing here; the source takes it",
 }
 """What every run of the study has in common, and where the source has it or this project differs from it."""
 CAUTIOUS_CHOICES: dict[str, str] = {
@@ -92,7 +92,7 @@ CAUTIOUS_CHOICES: dict[str, str] = {
 }
 """Of runs with the cautious update rule."""
 SCRATCH_CHOICES: dict[str, str] = {
-    "start.initialization": "haliax's (`nn/embedding.py`, `nn/linear.py`): embedding of deviation 1/width, an untied "
+    "init.vocabulary_init": "haliax's (`nn/embedding.py`, `nn/linear.py`): embedding of deviation 1/width, an untied "
     "head of the same draw times the root of the width; a new recipe's is `unit_logits`",
 }
 """Of runs from scratch."""
@@ -118,14 +118,14 @@ def mixture(name: str) -> tuple[MixtureStage, ...]:
     return (MixtureStage(0.0, weights),)
 
 
-def cadence(batch_size: int) -> Cadence:
+def intervals(batch_size: int) -> Intervals:
     """As the study keeps, exports and evaluates: anneals begin with kept checkpoints.
 
     Args:
         batch_size: rows in a step. An evaluation reads `HELDOUT` once, which is about 490 rows of 4,096 tokens.
     """
     num_batches = math.ceil(_HELDOUT_ROWS / batch_size)
-    return Cadence(
+    return Intervals(
         keep_every_steps=10_000,
         export_every_steps=10_000,
         evaluation=Evaluation((HELDOUT,), every_steps=1000, num_batches=num_batches),
@@ -140,7 +140,7 @@ def windows(mixture_name: str, batch_size: int) -> DataSpec:
         batch_size=batch_size,
         packing="windows",
         positions="continue",
-        permutation="fixed",
+        reshuffle_each_epoch=False,
         remainder="largest_corpus",
     )
 
@@ -171,10 +171,10 @@ def pretraining(
         schedule=WARMUP_STABLE_DECAY,
         loss=Z_LOSS,
         tokens=tokens,
-        start=FROM_SCRATCH,
+        init=FROM_SCRATCH,
         precision="bfloat16",
         remat="offload",
-        cadence=cadence(data.batch_size),
+        intervals=intervals(data.batch_size),
     )
 
 
@@ -209,12 +209,12 @@ def annealed(name: str, run: TrainRun, *, mixture_name: str, step: int, steps: i
         loss=LossSpec(kind="full"),
         steps=steps,
         tokens=None,
-        start=StartSpec(kind="checkpoint", source=f"{run.name}@{step}", state="continue"),
+        init=InitSpec(kind="checkpoint", source=f"{run.name}@{step}", state="continue"),
     )
 
 
 ANNEAL_DERIVED: dict[str, str] = dict.fromkeys(
-    ("steps", "start.source"),
+    ("steps", "init.source"),
     "where the anneal begins and ends, as does its peak learning rate; set that too, in a recipe of your own",
 )
 """What of an anneal follows from what."""
@@ -225,7 +225,7 @@ ANNEAL_CHOICES = {
     "all of them passes it where the anneal begins (but for the 1 % of warm-up, which makes it 1 % higher)",
     "optimizer.name": "plain AdamW: the source's helper for anneals passes no optimizer on",
     "loss.z_loss_weight": "the source's helper leaves it out",
-    "start.state": "the whole training state, as the source's trainer loads it (Levanter `main/train_lm.py`, "
+    "init.state": "the whole training state, as the source's trainer loads it (Levanter `main/train_lm.py`, "
     "`load_checkpoint(state, initialize_from_checkpoint_path)`): moments, update count and step go on, and the new "
     "mixture is read from the batch of that step on, which older and newer versions of that file read from its first; "
     "plain and cautious AdamW have the same moments",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from audio_data import Vocabulary
-from audio_train.config import NamedModel, StartSpec
+from audio_train.config import InitSpec, NamedModel
 from audio_train.soda.catalogue import MARIN_MIMI, QWEN3X_MIMI
 
 
@@ -30,9 +30,9 @@ class Checkpoint:
     note: str
 
     @property
-    def start(self) -> StartSpec:
+    def init(self) -> InitSpec:
         """Beginning with these weights, which compute what the run's model says."""
-        return StartSpec(kind="model", source=self.repository, revision=self.revision, function="run")
+        return InitSpec(kind="model", source=self.repository, revision=self.revision, function="run")
 
     @property
     def run_model(self) -> NamedModel:
@@ -101,8 +101,8 @@ CHECKPOINTS = {
 """Models that runs begin with, by name."""
 
 PUBLISHED_WEIGHTS_CHOICES: dict[str, str] = {
-    "start.kind=model": "published weights are read as they are stored; the source reads them through bfloat16",
-    "start.function=run": "the run's: the source's trainer loads weights into the run's own configuration (Levanter "
+    "init.kind=model": "published weights are read as they are stored; the source reads them through bfloat16",
+    "init.function=run": "the run's: the source's trainer loads weights into the run's own configuration (Levanter "
     "`main/train_lm.py`, `use_hf_model_config` False): rotary base 5e5, Llama-3 scaling, epsilon 1e-5. Qwen3x was "
     "trained with base 1e6, no scaling and 1e-6, which `exp2.2-weights-function` keeps",
 }

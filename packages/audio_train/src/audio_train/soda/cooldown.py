@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
     derived=ANNEAL_DERIVED,
     choices={
         **ANNEAL_CHOICES,
-        "start.source": "no script of the source uses the mixture; here it anneals the first run as its siblings do",
+        "init.source": "no script of the source uses the mixture; here it anneals the first run as its siblings do",
     },
     inactive=frozenset({_RUN.name}),
 )

@@ -11,7 +11,7 @@ from audio_train.soda.catalogue import (
     FROM_SCRATCH,
     MARIN_MIMI,
     Z_LOSS,
-    cadence,
+    intervals,
     mixture,
     run_name,
     windows,
@@ -44,12 +44,12 @@ _DOCUMENTS = TrainRun(
         weight_decay=0.01,
         cautious_mean="stacked",
     ),
-    schedule=ScheduleSpec(shape="cosine", warmup=0.03, decay=1.0, min_ratio=0.0, overlap="skip_warmup"),
+    schedule=ScheduleSpec(shape="cosine", warmup=0.03, decay=1.0, min_ratio=0.0, on_overlap="skip_warmup"),
     loss=Z_LOSS,
     steps=_steps(700e6),
     precision="bfloat16",
     remat="offload",
-    cadence=cadence(_BATCH_SIZE),
+    intervals=intervals(_BATCH_SIZE),
 )
 _INSTRUCTIONS = replace(
     _DOCUMENTS,
@@ -67,7 +67,7 @@ def _begin(run: TrainRun, start: str, *parts: str) -> TrainRun:
         run,
         name=run_name(run.name, *parts, start),
         model=checkpoint.run_model if checkpoint else run.model,
-        start=checkpoint.start if checkpoint else FROM_SCRATCH,
+        init=checkpoint.init if checkpoint else FROM_SCRATCH,
     )
 
 
@@ -87,9 +87,9 @@ _COMMON_CHOICES = {
     "data.seq_len": "the model's 4,096; the source's SEQ_LEN of 2,048 only counts steps (`train_lm` takes the model's "
     "length, as `train_seq_len` is unset)",
     "steps": "five passes counted with rows of 2,048 tokens, which with rows of 4,096 are ten",
-    "start.initialization=haliax": "from scratch: haliax's",
+    "init.vocabulary_init=haliax": "from scratch: haliax's",
     "optimizer.learning_rate": "2e-5 for every start, from scratch too",
-    "schedule.overlap": "warm-up and a decay of the whole run overlap: in the source the warm-up is then left out",
+    "schedule.on_overlap": "warm-up and a decay of the whole run overlap: in the source the warm-up is then left out",
 }
 
 SFT = Experiment(
@@ -111,7 +111,7 @@ SFT = Experiment(
         "(Levanter's GreedyPrepackedDataset, slice_strategy='left'); loss on the response only, as the data say",
         "data.mixture": "what instruction and response hold is inferred for method 1, our own for method 2; "
         f"{CHAT_DOCUMENTS}",
-        f"start.source={_WARM}": "the warm-started model takes data in its own vocabulary; the source's call, which is "
+        f"init.source={_WARM}": "the warm-started model takes data in its own vocabulary; the source's call, which is "
         "not started, gives it the other",
     },
     inactive=frozenset(

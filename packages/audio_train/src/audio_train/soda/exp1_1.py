@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
         "tokens": "500B, from which the script computes its steps; its description says 350B",
         "data.mixture": "in the vocabulary of the main models; `tokenize_yodas.py` also defines these languages with "
         f"the plain Qwen3-Mimi tokenizer, which nothing starts; {MARIN_DOCUMENTS}",
-        "cadence.keep_every_steps": "four of these are exported by `convert_initial_checkpoints.py`, which by the "
+        "intervals.keep_every_steps": "four of these are exported by `convert_initial_checkpoints.py`, which by the "
         "source's README converts checkpoints of Hugging Face for training",
         "data.batch_size": "as in the last stored version; two older ones have batch 2,048 and 59,605 steps",
         "optimizer.learning_rate": "as in the last stored version: by batch alone, not by width",

@@ -35,7 +35,7 @@ def _run(billions: int, mix: str, *parts: str) -> TrainRun:
         run_name("exp1.2", mix, *parts),
         NamedModel("150m", tied=True),
         windows(mix, batch_size=128),
-        LearningRateRule("wider_larger", BASE_LEARNING_RATE),
+        LearningRateRule("sqrt_width", BASE_LEARNING_RATE),
         tokens=billions * 1e9,
     )
 

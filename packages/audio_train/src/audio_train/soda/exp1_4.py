@@ -19,8 +19,8 @@ _PILOT_PERCENTS = tuple(name.removeprefix("dclm_") for name in MIXTURES if name.
 _RULE = LearningRateRule("batch", BASE_LEARNING_RATE)
 _CHOICES = {
     **PRETRAINING_CHOICES,
-    "data.permutation": "one order for ever, as in the source, which draws it by a linear congruence here and by a "
-    "Feistel network elsewhere",
+    "data.reshuffle_each_epoch": "one order for all epochs, as in the source, which draws it by a linear congruence "
+    "here and by a Feistel network elsewhere",
 }
 
 

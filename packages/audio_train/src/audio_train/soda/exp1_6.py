@@ -7,7 +7,7 @@ from audio_train.soda.catalogue import (
     MARIN_MIMI,
     PRETRAINING_CHOICES,
     WARMUP_STABLE_DECAY,
-    cadence,
+    intervals,
     run_name,
     windows,
 )
@@ -41,10 +41,10 @@ def _run(point: IsoflopPoint) -> TrainRun:
         schedule=WARMUP_STABLE_DECAY,
         loss=LossSpec(kind="full"),
         steps=point.steps,
-        start=FROM_SCRATCH,
+        init=FROM_SCRATCH,
         precision="bfloat16",
         remat="full",
-        cadence=cadence(point.batch_size),
+        intervals=intervals(point.batch_size),
     )
 
 

@@ -15,7 +15,7 @@ _RUNS = {
         run_name("exp1.7", content),
         NamedModel("1.7b", tied=True),
         windows(corpus, batch_size=128),
-        LearningRateRule("wider_larger", 0.002),
+        LearningRateRule("sqrt_width", 0.002),
         tokens=30e9,
     )
     for content, corpus in _CORPORA.items()

@@ -26,7 +26,7 @@ _RULE_WIDTH = {"135m": 1024, "0.6b": None, "1.7b": None, "4b": None}
 
 
 def _run(size: str) -> TrainRun:
-    rule = LearningRateRule("wider_smaller", BASE_LEARNING_RATE, width=_RULE_WIDTH[size])
+    rule = LearningRateRule("inverse_sqrt_width", BASE_LEARNING_RATE, width=_RULE_WIDTH[size])
     data = windows("soda", batch_size=512)
     return pretraining(run_name("exp2.1", size), NamedModel(size, tied=False), data, rule, tokens=500e9)
 
@@ -73,7 +73,7 @@ ANNEALS = Experiment(
 )
 
 _WARM = {
-    size: replace(_COLD[size], name=run_name("exp2.2", size), start=CHECKPOINTS[f"qwen3x-{size}"].start)
+    size: replace(_COLD[size], name=run_name("exp2.2", size), init=CHECKPOINTS[f"qwen3x-{size}"].init)
     for size in ("0.6b", "1.7b")
 }
 
@@ -103,7 +103,7 @@ _KEPT = {
         warm,
         name=run_name("exp2.2-weights-function", size),
         model=CHECKPOINTS[f"qwen3x-{size}"].model,
-        start=replace(warm.start, function="weights"),
+        init=replace(warm.init, function="weights"),
     )
     for size, warm in _WARM.items()
 }
@@ -115,8 +115,8 @@ WARM_KEPT = Experiment(
     runs=runs_by_name(*_KEPT.values()),
     vocabulary=QWEN3X_MIMI,
     choices={
-        **{key: why for key, why in _WARM_CHOICES.items() if key != "start.function=run"},
-        "start.function=weights": "the weights': rotary base 1e6, no scaling and epsilon 1e-6, where exp2.2 takes the "
+        **{key: why for key, why in _WARM_CHOICES.items() if key != "init.function=run"},
+        "init.function=weights": "the weights': rotary base 1e6, no scaling and epsilon 1e-6, where exp2.2 takes the "
         "run's",
     },
 )

@@ -52,9 +52,9 @@ class SeededRun:
         """The command line that trains it; a run that begins with a checkpoint of another takes the one beside it."""
         folders = ("--data", str(data_root), "--out", str(self.folder(out_dir)))
         seed = ("--set", f"seed={self.seed}") if self.seed else ()
-        start = find_target(self.recipe).at_scale(scale).start
-        beside = SeededRun(base_of(start), self.seed).folder(out_dir) / CHECKPOINTS_FOLDER / str(start.step)
-        begin = ("--start", str(beside)) if base_of(start) and beside.is_dir() else ()
+        init = find_target(self.recipe).at_scale(scale).init
+        beside = SeededRun(base_of(init), self.seed).folder(out_dir) / CHECKPOINTS_FOLDER / str(init.step)
+        begin = ("--init", str(beside)) if base_of(init) and beside.is_dir() else ()
         return ("audio-train", "run", self.recipe, "--scale", scale, *folders, *seed, *begin)
 
 
@@ -164,7 +164,7 @@ def _page(experiment: Experiment, summaries: Sequence[RunSummary], scale: Scale,
         cells = (
             summary.name,
             _mixture(experiment, summary),
-            summary.start,
+            summary.init,
             f"{summary.num_parameters:,}",
             f"{summary.num_steps:,}",
         )

@@ -8,14 +8,14 @@ to fall, and spends the fall, a fifth of the run, on the whole vocabulary.
 from dataclasses import replace
 
 from audio_train.config import (
-    Cadence,
     DataSpec,
     Evaluation,
+    InitSpec,
+    Intervals,
     LossSpec,
     ModelShape,
     OptimizerSpec,
     ScheduleSpec,
-    StartSpec,
     TrainRun,
 )
 from audio_train.recipes.experiment import Experiment, runs_by_name
@@ -33,7 +33,7 @@ FULL = TrainRun(
     schedule=ScheduleSpec(shape="linear", warmup=0.1, decay=0.2),
     loss=LossSpec(kind="full"),
     steps=_STEPS,
-    cadence=Cadence(
+    intervals=Intervals(
         checkpoint_seconds=60.0, evaluation=Evaluation(("heldout/yodas2/en",), every_steps=_STEPS, num_batches=8)
     ),
 )
@@ -43,13 +43,13 @@ _FACTORED = replace(
     FULL,
     name=run_name("grammar-loss", "factored"),
     loss=LossSpec(kind="grammar"),
-    cadence=replace(FULL.cadence, keep_every_steps=_FINISH),
+    intervals=replace(FULL.intervals, keep_every_steps=_FINISH),
 )
 _FINISHED = replace(
     FULL,
     name=run_name("grammar-loss", "finish"),
     steps=_STEPS - _FINISH,
-    start=StartSpec(kind="checkpoint", source=f"{_FACTORED.name}@{_FINISH}", state="continue"),
+    init=InitSpec(kind="checkpoint", source=f"{_FACTORED.name}@{_FINISH}", state="continue"),
 )
 
 EXPERIMENT = Experiment(
@@ -59,5 +59,5 @@ EXPERIMENT = Experiment(
     runs=runs_by_name(FULL, _FACTORED, _FINISHED),
     vocabulary=SMALL,
     fixed_size=True,
-    derived={"start.source": "the step at which the learning rate of the factored run begins to fall"},
+    derived={"init.source": "the step at which the learning rate of the factored run begins to fall"},
 )

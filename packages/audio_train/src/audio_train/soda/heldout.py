@@ -1,6 +1,6 @@
 """Held-out losses of finished runs, on corpora of one's choice and over the ids of one's choice.
 
-While it trains, a run scores what its own cadence names. To compare runs afterwards they are scored here on the very
+While it trains, a run scores what its own `intervals` name. To compare runs afterwards they are scored here on the very
 same windows: of one corpus, from its beginning to its end, in the run's own packing and row length.
 """
 

@@ -8,7 +8,7 @@ setting, on the same speech.
 
 from dataclasses import replace
 
-from audio_train.config import Cadence, Evaluation, StartSpec, TrainRun
+from audio_train.config import Evaluation, InitSpec, Intervals, TrainRun
 from audio_train.recipes.experiment import Experiment, runs_by_name
 from audio_train.recipes.quickstart import RUN as QUICKSTART
 from audio_train.soda.catalogue import SMALL, mixture, run_name
@@ -23,21 +23,21 @@ _SETTINGS = {
     "tied": replace(_UNTIED, model=replace(FULL.model, tied=True)),
     "quickstart": replace(QUICKSTART, steps=_STEPS, data=replace(QUICKSTART.data, mixture=mixture(_CORPUS))),
 }
-_CADENCE = Cadence(
+_INTERVALS = Intervals(
     checkpoint_seconds=60.0, evaluation=Evaluation((f"heldout/{_CORPUS}",), every_steps=_STEPS, num_batches=8)
 )
 
 
-def _run(setting: str, start: StartSpec, scheme: str) -> TrainRun:
+def _run(setting: str, init: InitSpec, scheme: str) -> TrainRun:
     name = run_name("initialization", setting, scheme)
-    return replace(_SETTINGS[setting], name=name, start=start, cadence=_CADENCE)
+    return replace(_SETTINGS[setting], name=name, init=init, intervals=_INTERVALS)
 
 
 def _runs(setting: str) -> tuple[TrainRun, ...]:
-    start = _SETTINGS[setting].start
+    init = _SETTINGS[setting].init
     return (
-        _run(setting, replace(start, initialization="unit_logits"), "unit_logits"),
-        _run(setting, replace(start, initialization="haliax"), "haliax"),
+        _run(setting, replace(init, vocabulary_init="unit_logits"), "unit_logits"),
+        _run(setting, replace(init, vocabulary_init="haliax"), "haliax"),
     )
 
 

@@ -4,7 +4,7 @@ In streams of all eight codebooks, whose codes are 16,384 ids, a model of any wi
 the narrowest is always best; of the 2,048 of the first it reads enough for a minimum to lie between the sizes.
 """
 
-from audio_train.config import Cadence, DataSpec, Evaluation, LossSpec, ModelShape, OptimizerSpec, TrainRun
+from audio_train.config import DataSpec, Evaluation, Intervals, LossSpec, ModelShape, OptimizerSpec, TrainRun
 from audio_train.recipes.experiment import Experiment, runs_by_name
 from audio_train.resolved import model_config
 from audio_train.soda.catalogue import SMALL, WARMUP_STABLE_DECAY, mixture, run_name
@@ -53,7 +53,7 @@ def _run(budget_flops: float, width: int) -> TrainRun:
         schedule=WARMUP_STABLE_DECAY,
         loss=LossSpec(kind="full"),
         steps=steps,
-        cadence=Cadence(
+        intervals=Intervals(
             checkpoint_seconds=60.0,
             evaluation=Evaluation((f"heldout/{_CORPUS}",), every_steps=steps, num_batches=_HELDOUT_ROWS),
         ),

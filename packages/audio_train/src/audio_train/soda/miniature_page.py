@@ -12,6 +12,7 @@ from audio_train.figures import SVG_MARK, bar_figure
 from audio_train.isoflop.fit import IsoflopFit, fit_isoflop
 from audio_train.isoflop.report import curves_figure, laws_figure
 from audio_train.recipes.targets import find_target
+from audio_train.renames import with_current_names
 from audio_train.soda.comparisons import COMPARISONS
 from audio_train.soda.miniature import Column, Comparison, CurveColumn, measurements
 
@@ -162,7 +163,7 @@ def _earlier(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
 def _is_measured(recipe: str, row: Mapping[str, Any]) -> bool:
     """Whether a row is of the recipe as it is now; fields that did not exist then count as their defaults."""
     try:
-        return from_json(TrainRun, row.get("run"), "run") == find_target(recipe).at_scale("smoke")
+        return from_json(TrainRun, with_current_names(row.get("run")), "run") == find_target(recipe).at_scale("smoke")
     except InputError:  # of fields that do not exist any more
         return False
 

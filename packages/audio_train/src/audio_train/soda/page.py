@@ -32,7 +32,7 @@ share come first.
 ## Choices of all experiments
 
 Of all runs that the source defines and their twins, `optimizer.cautious_mean` where the rule is the cautious one and
-`start.initialization` where a run begins from scratch:
+`init.vocabulary_init` where a run begins from scratch:
 
 {common}
 
@@ -86,7 +86,7 @@ def _markdown(row: Row) -> str:
     size, tokens, flops = map(count, (row.num_parameters, row.num_tokens, row.training_flops))
     name = f"`{row.name}`" + ("" if row.active else " *inactive*")
     steps = "-" if row.num_steps is None else f"{row.num_steps:,}"
-    cells = (name, row.model, size, row.mixture or "-", tokens, steps, flops, row.start, row.reported)
+    cells = (name, row.model, size, row.mixture or "-", tokens, steps, flops, row.init, row.reported)
     return f"| {' | '.join(cells)} |"
 
 

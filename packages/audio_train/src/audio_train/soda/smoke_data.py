@@ -21,7 +21,7 @@ import click
 
 from audio_data import InputError, to_json
 from audio_train.command_lines import Command, find_programs, run_command
-from audio_train.config import StartSpec, TrainRun
+from audio_train.config import InitSpec, TrainRun
 from audio_train.recipes import experiments, find_recipe
 from audio_train.recipes.smoke_scale import STARTS_FOLDER, heldout_of, smoke_model
 from audio_train.soda.checkpoints import CHECKPOINTS, Checkpoint
@@ -121,9 +121,9 @@ def _document_words(corpus: str, recipe: Tokenization) -> tuple[str, ...]:
 
 def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
     """The command lines that make the weights a run's miniature begins with, and those they begin with in turn."""
-    if run.start.kind == "scratch":
+    if run.init.kind == "scratch":
         return
-    name, recipe, settings = _maker(run.start)
+    name, recipe, settings = _maker(run.init)
     yield from start_commands(root, find_recipe(recipe)[1])
     out = root / STARTS_FOLDER / name
     model = out / "export" / "config.json"
@@ -132,24 +132,24 @@ def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
         yield Command(f"Weights to begin with: {name}", ("audio-train", *words), makes=model)
 
 
-def _maker(start: StartSpec) -> tuple[str, str, tuple[str, ...]]:
-    """Folder of a start, the recipe whose miniature makes it, and that recipe's settings."""
-    if start.kind == "checkpoint":
-        return base_of(start), base_of(start), ()
-    checkpoint = _checkpoint(start)
+def _maker(init: InitSpec) -> tuple[str, str, tuple[str, ...]]:
+    """Folder of first weights, the recipe whose miniature makes it, and that recipe's settings."""
+    if init.kind == "checkpoint":
+        return base_of(init), base_of(init), ()
+    checkpoint = _checkpoint(init)
     if checkpoint.recipe is not None:
         return checkpoint.recipe, checkpoint.recipe, ()
     model = json.dumps(to_json(smoke_model(checkpoint.model)))
     return checkpoint.name, TEXT_RECIPE, ("--set", f"model={model}")
 
 
-def base_of(start: StartSpec) -> str:
+def base_of(init: InitSpec) -> str:
     """The recipe whose checkpoint a run begins with; "" where it begins with none."""
-    return (start.source or "").partition("@")[0] if start.kind == "checkpoint" else ""
+    return (init.source or "").partition("@")[0] if init.kind == "checkpoint" else ""
 
 
-def _checkpoint(start: StartSpec) -> Checkpoint:
-    named = (start.source, start.revision)
+def _checkpoint(init: InitSpec) -> Checkpoint:
+    named = (init.source, init.revision)
     return next(known for known in CHECKPOINTS.values() if (known.repository, known.revision) == named)
 
 
@@ -174,7 +174,7 @@ def generate(root: Path, names: Iterable[str], *, at_hand: Collection[str] = (),
     num_commands = 0
     for command in data_commands(root, corpora):
         num_commands += _run(command, programs, to_stderr)
-    for run in (run for name in names for run in runs_of(name) if base_of(run.start) not in at_hand):
+    for run in (run for name in names for run in runs_of(name) if base_of(run.init) not in at_hand):
         for command in start_commands(root, run):
             num_commands += _run(command, programs, to_stderr)
     return num_commands
@@ -185,8 +185,8 @@ def _makers(names: Iterable[str]) -> set[str]:
     found: set[str] = set()
     pending = [run for name in names for run in runs_of(name)]
     while pending:
-        start = pending.pop().start
-        if start.kind != "scratch" and (recipe := _maker(start)[1]) not in found:
+        init = pending.pop().init
+        if init.kind != "scratch" and (recipe := _maker(init)[1]) not in found:
             found.add(recipe)
             pending.append(find_recipe(recipe)[1])
     return found

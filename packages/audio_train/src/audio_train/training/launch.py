@@ -39,10 +39,10 @@ from audio_train.sharding.processes import first_says, is_first, wait_for_all
 from audio_train.state import TrainState, abstract_state
 from audio_train.tracking.metrics import JsonLines, Tracker, read_metrics
 from audio_train.tracking.trackers import MultiTracker, check_trackers, open_trackers
+from audio_train.training.initialization import resolve_init
 from audio_train.training.loop import train
 from audio_train.training.recorder import Profile, RunRecorder
 from audio_train.training.signals import StopRequest
-from audio_train.training.starts import find_start
 from audio_train.training.trainer import Trainer, check_datasets, cut_document_lines
 
 CheckpointPath = tuple[Path, int]
@@ -86,7 +86,7 @@ def run(
     minutes: float | None = None,
     mesh_config: MeshConfig | None = None,
     microbatches: int = 1,
-    start: str | Path | None = None,
+    init: str | Path | None = None,
     max_quarantined: Budget | None = None,
     trackers: Sequence[str] = (),
     profile: tuple[int, int] | None = None,
@@ -105,8 +105,8 @@ def run(
         mesh_config: Devices along each mesh axis; None for as many as share the batch evenly, with the weights cut
             among them.
         microbatches: parts of a batch that pass one after another, where no mesh is given.
-        start: where the weights lie that the run begins with: a model folder, a run's folder or a checkpoint; None
-            where it starts from scratch or names such a path itself. A resumed run does not need it any more.
+        init: Path of the first weights: a model folder, a run's folder or a checkpoint; None if the run starts from
+            scratch or its `init.source` is such a path. A resumed run does not need it.
         max_quarantined: most documents of a corpus, as a number or as a share of all, that `audio-data verify` may have
             listed as damaged; rows in which they lie are padding and all others are as they would be. None reads every
             document, so that damage ends the run. Each launch records how many were left out.
@@ -124,7 +124,7 @@ def run(
         DivergenceError: loss or gradient were not finite for too many steps in a row.
     """
     check_trackers(trackers)
-    data_root, out_dir, start = Path(data), Path(out), None if start is None else Path(start)
+    data_root, out_dir = Path(data), Path(out)
     resolved = recipe if isinstance(recipe, ResolvedRun) else resolved_for(recipe, data_root, max_quarantined)
     with _held(out_dir), StopRequest() as stop:
         saved = saved_run(out_dir)
@@ -137,15 +137,15 @@ def run(
             return RunResult(out_dir, resolved.last_step, resolved.last_step, resolved.first_step)
         point = resume_point(out_dir, resolved, resume)
         check_replaceable(out_dir / EXPORT_FOLDER, foreign_file)  # before days of training, not after
-        beginning = find_start(resolved, start) if point is None else None
+        weights = resolve_init(resolved, None if init is None else Path(init)) if point is None else None
         batch_size = resolved.run.data.batch_size
         mesh_config = mesh_config or MeshConfig.spread(
             resolved.model, batch_size, jax.device_count(), microbatches=microbatches
         )
-        trainer = Trainer(resolved, data_root, mesh_config, beginning, max_quarantined)
+        trainer = Trainer(resolved, data_root, mesh_config, weights, max_quarantined)
         if is_first():
-            told = [] if beginning is None else beginning.lines(resolved)
-            for line in [*told, *cut_document_lines(resolved, trainer.datasets)]:
+            remarks = [] if weights is None else weights.remarks(resolved)
+            for line in [*remarks, *cut_document_lines(resolved, trainer.datasets)]:
                 click.echo(line, err=True)
         with stop.ending_at_once(lambda: release_writer(out_dir) if is_first() else None):
             compile_seconds = trainer.compile()
@@ -156,9 +156,9 @@ def run(
         if is_first():
             claim(out_dir, trainer.resolved)
         wait_for_all("the folder holds the run")
-        cadence = resolved.run.cadence
+        intervals = resolved.run.intervals
         with Checkpoints(
-            out_dir, trainer.resolved.fingerprint, cadence.keep_last, cadence.keep_every_steps
+            out_dir, trainer.resolved.fingerprint, intervals.keep_last, intervals.keep_every_steps
         ) as checkpoints:
             return _train(trainer, checkpoints, point, out_dir, trackers, profile, stop, compile_seconds)
 
@@ -241,7 +241,7 @@ def export(
         InputError: the folder holds no run, or no such checkpoint, or the datasets are not those of the run.
     """
     resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
-    steps, alone = checkpoint_steps(run_dir, resolved), MeshConfig(data=1)
+    steps, one_device = checkpoint_steps(run_dir, resolved), MeshConfig(data=1)
     chosen = _newest_whole(run_dir, resolved) if step is None else step
     if chosen not in steps:
         raise InputError(
@@ -252,7 +252,7 @@ def export(
     folder = out_dir or run_dir / EXPORT_FOLDER
     check_replaceable(folder, foreign_file)
     with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
-        like = abstract_state(resolved, make_mesh(alone), alone)
+        like = abstract_state(resolved, make_mesh(one_device), one_device)
         state = checkpoints.restore(chosen, like, checked=step is None)
     codec = datasets[resolved.mixture.corpora[0]].manifest.codec
     vocabulary = data_root / VOCABULARY_FOLDER
@@ -273,13 +273,12 @@ def _train(
     resolved, last_step = trainer.resolved, trainer.resolved.last_step
     state, taken = _start(trainer, checkpoints, point)
     if is_first():
-        start = trainer.start.to_json() if trainer.start else None
         record_launch(
             out_dir,
             step=taken,
             data_root=trainer.data_root,
             devices=trainer.devices,
-            start=start,
+            init=trainer.init.to_json() if trainer.init else None,
             quarantined=trainer.quarantined,
         )
         click.echo(

@@ -100,10 +100,10 @@ class RunRecorder:
 
     def __post_init__(self) -> None:
         run = self.trainer.resolved.run
-        self._cadence, self._last_step = run.cadence, self.trainer.resolved.last_step
+        self._intervals, self._last_step = run.intervals, self.trainer.resolved.last_step
         self._tokens_per_step = run.data.tokens_per_step
         self._evaluate = self.trainer.evaluation()
-        self._spikes = SpikeWatch(run.cadence.spike_deviations, self.losses_before)
+        self._spikes = SpikeWatch(run.intervals.spike_deviations, self.losses_before)
 
     def start(self, step: int) -> None:
         """Begin with a state that has taken `step` steps and is saved."""
@@ -127,7 +127,7 @@ class RunRecorder:
 
     def wants_to_save(self) -> bool:
         """Whether the time between checkpoints is over."""
-        seconds = self._cadence.checkpoint_seconds
+        seconds = self._intervals.checkpoint_seconds
         return seconds is not None and time.monotonic() - self._saved_seconds >= seconds
 
     def record(self, state: TrainState, step: int, metrics: StepMetrics, *, save: bool, stop: bool) -> None:
@@ -193,16 +193,16 @@ class RunRecorder:
             self._tracing = False
 
     def _export_due(self, step: int) -> bool:
-        every = self._cadence.export_every_steps
+        every = self._intervals.export_every_steps
         return every is not None and step % every == 0 and step < self._last_step
 
     def _evaluation_due(self, step: int) -> bool:
-        evaluation = self._cadence.evaluation
+        evaluation = self._intervals.evaluation
         return evaluation is not None and (step % evaluation.every_steps == 0 or step == self._last_step)
 
     def _save_due(self, step: int) -> bool:
-        intervals = (self._cadence.checkpoint_steps, self._cadence.keep_every_steps)
-        return step == self._last_step or any(every and step % every == 0 for every in intervals)
+        periods = (self._intervals.checkpoint_steps, self._intervals.keep_every_steps)
+        return step == self._last_step or any(every and step % every == 0 for every in periods)
 
     def _save(self, state: TrainState, step: int) -> None:
         # Metrics first: a checkpoint on disk promises that every line up to its step is there.
@@ -221,7 +221,7 @@ class RunRecorder:
             return
         (taken, on_device), self._in_flight = self._in_flight, None
         self._timing.steps += 1
-        if taken % self._cadence.log_steps and taken != self._last_step:
+        if taken % self._intervals.log_steps and taken != self._last_step:
             jax.block_until_ready(on_device.loss)  # keeps Python one step ahead of the device, not thousands
             self._show()
             return
@@ -249,8 +249,8 @@ class RunRecorder:
         )
         if not timed_with_next:
             self._timing.reset()
-        if metrics.bad_run >= self._cadence.max_bad_steps:
-            raise self._diverged(taken, int(metrics.bad_run))
+        if metrics.consecutive_nonfinite >= self._intervals.max_bad_steps:
+            raise self._diverged(taken, int(metrics.consecutive_nonfinite))
 
     def _show(self, **fields: str | int | float) -> None:
         if self.progress is not None:
@@ -258,7 +258,7 @@ class RunRecorder:
 
     def _remarks(self, taken: int, metrics: StepMetrics) -> dict[str, Any]:
         """What a reader should stop at: a skipped step, or a loss out of the ordinary, with the batch's records."""
-        if metrics.bad_run:
+        if metrics.consecutive_nonfinite:
             return {"skipped": True, "records": records(self.trainer.loader.describe(taken - 1))}
         usual = self._spikes.check(float(metrics.loss))
         if usual is None:
@@ -273,10 +273,10 @@ class RunRecorder:
         means = {kind: float(sums.nll[i] / sums.num_targets[i]) for kind, i in present}
         return {"nll": means, "targets": {kind: int(sums.num_targets[i]) for kind, i in present}}
 
-    def _diverged(self, taken: int, bad_run: int) -> DivergenceError:
+    def _diverged(self, taken: int, num_steps: int) -> DivergenceError:
         self.metrics.flush()
         held = "; ".join(records(self.trainer.loader.describe(taken - 1)))
         return DivergenceError(
-            f"step {taken}: the loss or its gradient was not finite for {bad_run} steps in a row, though each was "
+            f"step {taken}: the loss or its gradient was not finite for {num_steps} steps in a row, though each was "
             f"skipped; the last batch held {held}. Look at these records, or lower the learning rate."
         )

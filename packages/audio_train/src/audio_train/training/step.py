@@ -61,7 +61,7 @@ class StepMetrics(NamedTuple):
         sums: loss by kind.
         grad_norm: global norm of the gradient before clipping.
         learning_rate: of the update.
-        bad_run: consecutive steps, this one included, that were skipped for a non-finite loss or gradient.
+        consecutive_nonfinite: steps in a row, up to this one, that were skipped for a non-finite loss or gradient.
         request: the largest of what the processes of a run asked for with this step; 0 for nothing.
     """
 
@@ -69,7 +69,7 @@ class StepMetrics(NamedTuple):
     sums: LossSums
     grad_norm: Float32[Array, ""]
     learning_rate: Float32[Array, ""]
-    bad_run: Int32[Array, ""]
+    consecutive_nonfinite: Int32[Array, ""]
     request: Int32[Array, ""]
 
 
@@ -227,10 +227,10 @@ def train_step(
         spec, learning_rate, gradient, state.optimizer, state.model, weight=weight, norm=grad_norm, finite=finite
     )
     bad = 1 - finite.astype(jnp.int32)
-    bad_run = (state.bad_run + 1) * bad
+    nonfinite = (state.consecutive_nonfinite + 1) * bad
     request = jnp.zeros((), jnp.int32) if requests is None else jnp.max(requests)
-    metrics = StepMetrics(loss, sums, grad_norm, learning_rate(state.step - state.skipped), bad_run, request)
-    return TrainState(state.step + 1, state.skipped + bad, bad_run, model, new_optimizer), metrics
+    metrics = StepMetrics(loss, sums, grad_norm, learning_rate(state.step - state.skipped), nonfinite, request)
+    return TrainState(state.step + 1, state.skipped + bad, nonfinite, model, new_optimizer), metrics
 
 
 def evaluation_step(

@@ -27,7 +27,7 @@ from audio_train.sharding.mesh import (
 )
 from audio_train.sharding.parallelism import on_mesh, parallelism_of
 from audio_train.state import TrainState, abstract_state
-from audio_train.training.starts import Start, begin
+from audio_train.training.initialization import InitialWeights, init_state
 from audio_train.training.step import (
     Batch,
     LossSums,
@@ -50,7 +50,7 @@ class Trainer:
         resolved: the run.
         data_root: folder of its datasets.
         mesh_config: devices along each mesh axis.
-        start: weights to begin with, where the run does not begin from scratch.
+        init: First weights, if they are not drawn from the seed.
         max_quarantined: as in `launch.run`.
 
     Attributes:
@@ -69,11 +69,11 @@ class Trainer:
         resolved: ResolvedRun,
         data_root: Path,
         mesh_config: MeshConfig,
-        start: Start | None = None,
+        init: InitialWeights | None = None,
         max_quarantined: Budget | None = None,
     ):
         self.data_root = data_root
-        self.start = start
+        self.init = init
         self.datasets = open_root(data_root, max_quarantined=max_quarantined)
         check_datasets(resolved, self.datasets)
         check_heldout(resolved, self.datasets)  # now, and not once the step is compiled
@@ -117,7 +117,7 @@ class Trainer:
 
     def initial_state(self) -> TrainState:
         """The state before the first step, on its devices."""
-        return begin(self.resolved, self.abstract_state, self.start, self.data_root)
+        return init_state(self.resolved, self.abstract_state, self.init, self.data_root)
 
     def compile(self) -> float:
         """Compile the step for the shapes of the run; returns the seconds it took."""
@@ -145,7 +145,7 @@ class Trainer:
 
     def evaluation(self) -> Callable[[TrainState], LossSums] | None:
         """Held-out loss by kind, on the same batches each time; None where the run evaluates nothing."""
-        spec = self.resolved.run.cadence.evaluation
+        spec = self.resolved.run.intervals.evaluation
         if spec is None:
             return None
         loader = self._loader(held_out(spec))
@@ -275,12 +275,12 @@ def check_heldout(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -
     Raises:
         InputError: a held-out corpus is missing.
     """
-    evaluation = resolved.run.cadence.evaluation
+    evaluation = resolved.run.intervals.evaluation
     missing = [] if evaluation is None else [name for name in evaluation.corpora if name not in datasets]
     if missing:
         raise InputError(
-            f"`cadence.evaluation` of run `{resolved.run.name}` reads corpus `{missing[0]}`, which is not among the "
-            f"data, {', '.join(sorted(datasets))}; build it, or evaluate nothing with --set cadence.evaluation=null."
+            f"`intervals.evaluation` of run `{resolved.run.name}` reads corpus `{missing[0]}`, which is not among the "
+            f"data, {', '.join(sorted(datasets))}; build it, or evaluate nothing with --set intervals.evaluation=null."
         )
 
 

@@ -1,4 +1,4 @@
-"""Where weights come from before the first step: the run's seed, a model folder, or another run's checkpoint."""
+"""The state before the first step, from the run's seed, a model folder, or another run's checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,23 +16,23 @@ from audio_train.resolved import ResolvedRun
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
 from audio_train.run_folder.folder import CHECKPOINTS_FOLDER, saved_run
 from audio_train.run_folder.model_folder import VOCABULARY_FOLDER
-from audio_train.state import TrainState, initial_state, read_codebooks, state_shapes
+from audio_train.state import TrainState, random_state, read_codebooks, state_shapes
 
 _COUNTERS = (optax.ScaleByScheduleState, DecayState)
-"""States that hold nothing but the number of updates made, which one update rule needs here and another there."""
+"""Optimizer states that hold only a number of updates; optimizers with the same moments differ in these."""
 _SETTINGS = ("model.rope_theta", "model.rope_scaling", "model.rms_epsilon")
-"""What a run says of its model that changes no shape and yet what the model computes."""
+"""Fields of a run's model that change no shape, but change what the model computes."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """Weights to begin with, found on this machine.
+class InitialWeights:
+    """First weights of a run, found on this machine.
 
     Attributes:
-        path: a model folder, or the folder of a run.
-        step: which of the run's checkpoints; None for a model folder.
-        replaced: what the weights were trained with where the run has other values, by the run's settings; empty where
-            the weights compute in the run what they computed before.
+        path: Model folder, or folder of a run.
+        step: Step of the run's checkpoint; None for a model folder.
+        replaced: Values that the weights were trained with, by the field of the run that has another value; empty if
+            the weights compute the same in this run as before.
     """
 
     path: Path
@@ -40,18 +40,18 @@ class Start:
     replaced: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """What a run's folder records of it: where it lay, and which weights these were."""
+        """The entry of `launches.jsonl`: path, step, and fingerprint of the run that trained the weights."""
         record: dict[str, Any] = {"path": str(self.path.resolve())}
         if self.step is not None:
             run = saved_run(self.path)
             record |= {"step": self.step, "run_fingerprint": run.fingerprint if run else None}
         return record | ({"replaced": dict(self.replaced)} if self.replaced else {})
 
-    def lines(self, resolved: ResolvedRun) -> list[str]:
-        """What a user should know of the start, one line each.
+    def remarks(self, resolved: ResolvedRun) -> list[str]:
+        """Warnings to print before training, one line each.
 
         Args:
-            resolved: the run.
+            resolved: The run.
         """
         if not self.replaced:
             return []
@@ -60,30 +60,31 @@ class Start:
             ", ".join(f"{name}={values[name]}" for name in self.replaced) for values in (self.replaced, function)
         )
         return [
-            f"the weights in `{self.path}` were trained with {theirs} and go on with the run's {ours} "
-            "(start.function=run), so that at first they do not compute what they have learned"
+            f"the weights in `{self.path}` were trained with {theirs} and are used with the run's {ours} "
+            "(init.function=run), so the model at first does not compute what it was trained to"
         ]
 
 
-def find_start(resolved: ResolvedRun, given: Path | None) -> Start | None:
-    """The weights that a run begins with, checked to be there and to fit it.
+def resolve_init(resolved: ResolvedRun, given: Path | None) -> InitialWeights | None:
+    """Find a run's first weights, and check that they fit the run.
 
     Args:
-        resolved: the run.
-        given: where they lie: a model folder, a run's folder, or one of its checkpoints (`RUN/checkpoints/STEP`); None
-            where the run's `start.source` is itself such a path.
+        resolved: The run.
+        given: Model folder, run's folder, or checkpoint (`RUN/checkpoints/STEP`); None if the run's `init.source` is
+            such a path.
 
     Returns:
-        The place, or None for a run from scratch.
+        The weights found, or None for a run from scratch.
 
     Raises:
-        InputError: there is nothing, or what is there does not fit.
+        InputError: There are no weights at the path, or they do not fit.
     """
-    spec = resolved.run.start
+    spec = resolved.run.init
     if spec.kind == "scratch":
         if given is not None:
             raise InputError(
-                f"run `{resolved.run.name}` starts from scratch, so that --start {str(given)!r} has no use."
+                f"`--init` must not be given for run `{resolved.run.name}`, which starts from scratch, got "
+                f"{str(given)!r}; set init.kind and init.source, or leave it out."
             )
         return None
     path = given or Path(spec.source or "")
@@ -91,49 +92,49 @@ def find_start(resolved: ResolvedRun, given: Path | None) -> Start | None:
         raise InputError(
             f"run `{resolved.run.name}` starts from the {spec.kind} `{spec.source}`"
             + (f", revision {spec.revision}" if spec.revision else "")
-            + f"; say where it lies with --start PATH, got {str(path)!r}, which is no folder."
+            + f"; give its folder with --init PATH, got {str(path)!r}, which is no folder."
         )
-    return _model_start(resolved, path) if spec.kind == "model" else _checkpoint_start(resolved, path)
+    return _from_model(resolved, path) if spec.kind == "model" else _from_checkpoint(resolved, path)
 
 
-def begin(resolved: ResolvedRun, like: TrainState, start: Start | None, data_root: Path) -> TrainState:
-    """The state before the first step.
+def init_state(resolved: ResolvedRun, like: TrainState, weights: InitialWeights | None, data_root: Path) -> TrainState:
+    """Create the state before the first step.
 
     Args:
-        resolved: the run.
-        like: shapes and places, as `abstract_state` gives them.
-        start: as `find_start` gives it.
-        data_root: where the codec's centroids lie, for runs that use them.
+        resolved: The run.
+        like: Shapes and shardings, from `abstract_state`.
+        weights: First weights, from `resolve_init`.
+        data_root: Folder of the datasets, whose vocabulary may hold the codec's centroids.
 
     Returns:
-        The state, placed as `like` is.
+        The state, sharded as `like`.
 
     Raises:
-        InputError: the weights cannot be read.
+        InputError: The weights cannot be read.
     """
-    if start is None:
-        from_codebooks = resolved.run.start.audio_rows == "codebooks"
-        return initial_state(resolved, like, read_codebooks(data_root / VOCABULARY_FOLDER) if from_codebooks else None)
-    state = initial_state(resolved, like, None)
-    if start.step is None:
-        return _with(state, {f"model.{name}": leaf for name, leaf in flat_paths(load_model(start.path)).items()})
-    run, whole, counters = saved_run(start.path), resolved.run.start.state == "continue", _counters(like)
+    if weights is None:
+        from_codebooks = resolved.run.init.audio_embedding_init == "codebooks"
+        return random_state(resolved, like, read_codebooks(data_root / VOCABULARY_FOLDER) if from_codebooks else None)
+    state = random_state(resolved, like, None)
+    if weights.step is None:
+        return _with(state, {f"model.{name}": leaf for name, leaf in flat_paths(load_model(weights.path)).items()})
+    run, whole, counters = saved_run(weights.path), resolved.run.init.state == "continue", _counters(like)
     assert run is not None
     wanted = {
         name: leaf
         for name, leaf in flat_paths(like).items()
         if name.startswith("model.") or (whole and name not in counters)
     }
-    with Checkpoints(start.path, run.fingerprint) as checkpoints:
-        arrays: dict[str, Any] = dict(checkpoints.restore_part(start.step, wanted))
+    with Checkpoints(weights.path, run.fingerprint) as checkpoints:
+        arrays: dict[str, Any] = dict(checkpoints.restore_part(weights.step, wanted))
     if whole:
-        # Not one array under several paths: the step, to which the state is donated, would be given it twice.
+        # One array per counter: the step donates the state, and an array must not be donated twice.
         arrays |= dict.fromkeys(counters, np.asarray(arrays["step"]) - np.asarray(arrays["skipped"]))
     return _with(state, arrays)
 
 
 def _with(state: TrainState, arrays: Mapping[str, Any]) -> TrainState:
-    """A state with some of its arrays replaced, each lying where the one before did."""
+    """A state with some of its arrays replaced, with the same shardings."""
 
     def placed(old: jax.Array, new: Any) -> jax.Array:
         if isinstance(new, jax.Array) and new.sharding == old.sharding:
@@ -146,7 +147,7 @@ def _with(state: TrainState, arrays: Mapping[str, Any]) -> TrainState:
 
 
 def _counters(like: TrainState) -> set[str]:
-    """Paths of the counters of updates in an optimizer's state; the others hold its moments and their count."""
+    """Paths of the update counters in an optimizer's state; all other paths hold moments and their count."""
 
     def is_counter(node: Any) -> bool:
         return isinstance(node, _COUNTERS)
@@ -156,38 +157,42 @@ def _counters(like: TrainState) -> set[str]:
 
 
 def _moments(resolved: ResolvedRun) -> set[str]:
-    """Paths of what an update rule has to find in a checkpoint to go on."""
+    """Paths that an optimizer needs in a checkpoint to continue."""
     shapes = state_shapes(resolved)
     return set(flat_paths(shapes)) - _counters(shapes)
 
 
-def _model_start(resolved: ResolvedRun, path: Path) -> Start:
+def _from_model(resolved: ResolvedRun, path: Path) -> InitialWeights:
     from audio_model.weights import load_config
 
     replaced = _check_model(resolved, load_config(path), f"model folder `{path}`")
     vocabulary = path / VOCABULARY_FOLDER / "vocabulary.json"
     if vocabulary.exists():
         _check_vocabulary(resolved, Vocabulary.read(vocabulary), path)
-    return Start(path, replaced=replaced)
+    return InitialWeights(path, replaced=replaced)
 
 
-def _checkpoint_start(resolved: ResolvedRun, path: Path) -> Start:
-    spec, step = resolved.run.start, resolved.run.start.step
+def _from_checkpoint(resolved: ResolvedRun, path: Path) -> InitialWeights:
+    spec, step = resolved.run.init, resolved.run.init.step
     if path.name.isdigit() and path.parent.name == CHECKPOINTS_FOLDER:
         if step is not None and step != int(path.name):
-            raise InputError(f"run `{resolved.run.name}` starts from step {step}, got the checkpoint {str(path)!r}.")
+            raise InputError(
+                f"run `{resolved.run.name}` must start from step {step}, got the checkpoint {str(path)!r}; give that "
+                "step's, or change init.source."
+            )
         path, step = path.parent.parent, int(path.name)
     run = saved_run(path)
     if run is None:
         raise InputError(
-            f"`{path}` holds no run; --start takes RUN or RUN/checkpoints/STEP of the run `{spec.source}`."
+            f"`--init` must be RUN or RUN/checkpoints/STEP of the run `{spec.source}`, got {str(path)!r}, which holds "
+            "no run."
         )
     replaced = _check_model(resolved, run.model, f"run `{run.run.name}` in `{path}`")
     _check_vocabulary(resolved, run.vocabulary, path)
     if spec.state == "continue" and _moments(run) != _moments(resolved):
         raise InputError(
-            f"`start.state` 'continue' goes on with the moments of `{run.run.optimizer.name}`; the run's rule "
-            f"`{resolved.run.optimizer.name}` has others; set start.state=fresh, or a rule with the same moments."
+            f"`init.state` 'continue' needs an optimizer with the moments of `{run.run.optimizer.name}`, got "
+            f"`{resolved.run.optimizer.name}`; set init.state=fresh, or another optimizer."
         )
     with Checkpoints(path, run.fingerprint) as checkpoints:
         steps = checkpoints.steps()
@@ -196,11 +201,11 @@ def _checkpoint_start(resolved: ResolvedRun, path: Path) -> Start:
         raise InputError(
             f"`{path}` has checkpoints at steps {steps!r}, got {step!r}; choose one, as RUN/checkpoints/STEP."
         )
-    return Start(path, newest, replaced)
+    return InitialWeights(path, newest, replaced)
 
 
 def _check_model(resolved: ResolvedRun, found: Qwen3xConfig, what: str) -> dict[str, Any]:
-    """What `Start.replaced` holds of weights of a configuration, once they are known to fit."""
+    """Check that weights of a configuration fit a run; returns `InitialWeights.replaced`."""
     expected, name = resolved.model, resolved.run.name
     shaped = replace(expected, rope=found.rope, rms_epsilon=found.rms_epsilon)
     same = replace(found, remat=expected.remat, max_seq_len=expected.max_seq_len)
@@ -208,37 +213,37 @@ def _check_model(resolved: ResolvedRun, found: Qwen3xConfig, what: str) -> dict[
         fields = [field for field in vars(shaped) if getattr(same, field) != getattr(shaped, field)]
         pairs = ", ".join(f"{field} {getattr(found, field)!r} for {getattr(expected, field)!r}" for field in fields)
         raise InputError(
-            f"the {what} is not the model of run `{name}`: {pairs}; the shapes differ. Change the run's `model`, or "
+            f"the {what} must have the shape of the model of run `{name}`, got {pairs}; change the run's `model`, or "
             "extend the weights with `audio-model extend`."
         )
     theirs, ours = _function(found), _function(expected)
     other = {setting: value for setting, value in theirs.items() if value != ours[setting]}
-    if not other or resolved.run.start.function == "run":
+    if not other or resolved.run.init.function == "run":
         return other
     pairs = ", ".join(f"{setting} {value} for {ours[setting]}" for setting, value in other.items())
     keep = " ".join(f"--set {setting}={value}" for setting, value in other.items())
     raise InputError(
-        f"the weights of the {what} compute another function than run `{name}`: {pairs}. Train them under the run's "
-        "with --set start.function=run" + (f", or keep theirs with {keep}." if _is_stated(found) else ".")
+        f"the weights of the {what} were trained with other values than run `{name}` has: {pairs}. Use the run's with "
+        "--set init.function=run" + (f", or keep theirs with {keep}." if _is_stated(found) else ".")
     )
 
 
 def _function(model: Qwen3xConfig) -> dict[str, Any]:
-    """What a model computes beyond its shape, as the settings of a run say it."""
+    """The values of `_SETTINGS` for a model."""
     scaling = model.rope.scaling
     words = "none" if scaling is None else "llama3" if _is_stated(model) else str(scaling)
     return dict(zip(_SETTINGS, (model.rope.theta, words, model.rms_epsilon), strict=True))
 
 
 def _is_stated(model: Qwen3xConfig) -> bool:
-    """Whether a run can say how a model scales its rotary wavelengths."""
+    """Whether `rope_scaling` of a run can express how a model scales its rotary wavelengths."""
     return model.rope.scaling in (None, RopeScaling())
 
 
 def _check_vocabulary(resolved: ResolvedRun, found: Vocabulary, path: Path) -> None:
     if found.fingerprint != resolved.vocabulary.fingerprint:
         raise InputError(
-            f"weights in `{path}` have vocabulary `{found.name}` ({found.size} ids, fingerprint "
-            f"{found.fingerprint[:12]}), not the run's `{resolved.vocabulary.name}` ({resolved.vocabulary.size} ids, "
-            f"{resolved.vocabulary.fingerprint[:12]}); build the data with the weights' vocabulary."
+            f"the weights in `{path}` must have the run's vocabulary `{resolved.vocabulary.name}` "
+            f"({resolved.vocabulary.size} ids, fingerprint {resolved.vocabulary.fingerprint[:12]}), got `{found.name}` "
+            f"({found.size} ids, {found.fingerprint[:12]}); build the data with the weights' vocabulary."
         )

@@ -12,13 +12,13 @@ from safetensors.numpy import load_file
 
 from audio_data import DatasetWriter, Document, InputError, Vocabulary
 from audio_train import (
-    Cadence,
+    InitSpec,
+    Intervals,
     MeshConfig,
     MixtureStage,
     OptimizerSpec,
     ResolvedRun,
     ScheduleSpec,
-    StartSpec,
     Trainer,
     TrainRun,
     read_metrics,
@@ -28,7 +28,7 @@ from audio_train import (
 )
 from audio_train.optimization.schedules import anneal_peak
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
-from audio_train.training.starts import find_start
+from audio_train.training.initialization import resolve_init
 
 ALONE = MeshConfig(data=1)
 ADAMW = OptimizerSpec("adamw", 1e-3)
@@ -38,8 +38,8 @@ ADAMW = OptimizerSpec("adamw", 1e-3)
 def pretrained(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A finished run of 6 steps with checkpoints of steps 3 and 6."""
     toy, data_root = request.getfixturevalue("toy"), request.getfixturevalue("data_root")
-    cadence = Cadence(checkpoint_steps=3, checkpoint_seconds=None, keep_last=3)
-    resolved = replace(toy, run=replace(toy.run, cadence=cadence, optimizer=ADAMW)).with_steps(6)
+    intervals = Intervals(checkpoint_steps=3, checkpoint_seconds=None, keep_last=3)
+    resolved = replace(toy, run=replace(toy.run, intervals=intervals, optimizer=ADAMW)).with_steps(6)
     folder = tmp_path_factory.mktemp("runs") / "pretrained"
     assert run(resolved, data_root, folder, mesh_config=ALONE).finished
     return folder
@@ -53,8 +53,8 @@ def weights_at(folder: Path, step: int, like) -> dict[str, np.ndarray]:
 
 
 def test_a_model_folder_gives_the_weights_and_nothing_else(varied, pretrained: Path, data_root: Path):
-    resolved = varied(start=StartSpec(kind="model", source="toy-base"))
-    trainer = Trainer(resolved, data_root, ALONE, find_start(resolved, pretrained / "export"))
+    resolved = varied(init=InitSpec(kind="model", source="toy-base"))
+    trainer = Trainer(resolved, data_root, ALONE, resolve_init(resolved, pretrained / "export"))
     state, saved = trainer.initial_state(), load_file(pretrained / "export" / "model.safetensors")
     np.testing.assert_array_equal(state.model.embedding, saved["model.embed_tokens.weight"])
     np.testing.assert_array_equal(state.model.layers.gate[1], saved["model.layers.1.mlp.gate_proj.weight"].T)
@@ -63,17 +63,17 @@ def test_a_model_folder_gives_the_weights_and_nothing_else(varied, pretrained: P
 
 
 def test_a_checkpoint_gives_the_weights_and_nothing_else(varied, pretrained: Path, data_root: Path, tmp_path: Path):
-    resolved = varied(start=StartSpec(kind="checkpoint", source="toy@3"), optimizer=ADAMW, steps=4)
-    trainer = Trainer(resolved, data_root, ALONE, find_start(resolved, pretrained))
+    resolved = varied(init=InitSpec(kind="checkpoint", source="toy@3"), optimizer=ADAMW, steps=4)
+    trainer = Trainer(resolved, data_root, ALONE, resolve_init(resolved, pretrained))
     state, saved = trainer.initial_state(), weights_at(pretrained, 3, trainer.abstract_state)
     for name, leaf in flat_paths(state.model).items():
         np.testing.assert_array_equal(leaf, saved[f"model.{name}"], err_msg=name)
     assert {float(np.abs(leaf).max()) for leaf in jax.tree.leaves(state.optimizer)} == {0.0}
     assert int(state.step) == 0
-    run(resolved, data_root, tmp_path, mesh_config=ALONE, start=pretrained)
+    run(resolved, data_root, tmp_path, mesh_config=ALONE, init=pretrained)
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
     launch = json.loads((tmp_path / "launches.jsonl").read_text())
-    assert (launch["start"]["step"], launch["start"]["path"]) == (3, str(pretrained))
+    assert (launch["init"]["step"], launch["init"]["path"]) == (3, str(pretrained))
 
 
 def test_the_study_s_line_of_an_anneal():
@@ -86,11 +86,11 @@ def test_the_study_s_line_of_an_anneal():
     np.testing.assert_allclose(published(first), rate / 0.99, rtol=1e-5)
 
 
-def test_a_resumed_run_needs_no_start(varied, pretrained: Path, data_root: Path, tmp_path: Path):
-    resolved = varied(start=StartSpec(kind="model", source="toy-base"), steps=2)
+def test_a_resumed_run_needs_no_initial_weights(varied, pretrained: Path, data_root: Path, tmp_path: Path):
+    resolved = varied(init=InitSpec(kind="model", source="toy-base"), steps=2)
     away = tmp_path / "away"
     shutil.copytree(pretrained / "export", away)
-    assert run(resolved, data_root, tmp_path / "run", mesh_config=ALONE, start=away).finished
+    assert run(resolved, data_root, tmp_path / "run", mesh_config=ALONE, init=away).finished
     shutil.rmtree(away)
     shutil.rmtree(tmp_path / "run" / "export")
     assert run(resolved, data_root, tmp_path / "run", mesh_config=ALONE).finished
@@ -99,7 +99,7 @@ def test_a_resumed_run_needs_no_start(varied, pretrained: Path, data_root: Path,
 def test_a_run_from_scratch_begins_as_it_says(varied, fresh_state):
     untied = replace(varied().run.model, tied=False)
     ours, theirs = (
-        fresh_state(varied(model=untied, start=StartSpec(initialization=scheme))).model
+        fresh_state(varied(model=untied, init=InitSpec(vocabulary_init=scheme))).model
         for scheme in ("unit_logits", "haliax")
     )
     np.testing.assert_allclose(theirs.head, untied.embed**0.5 * theirs.embedding, rtol=1e-6)
@@ -108,45 +108,47 @@ def test_a_run_from_scratch_begins_as_it_says(varied, fresh_state):
 
 
 def test_weights_that_do_not_fit_are_refused(varied, pretrained: Path, toy: ResolvedRun, manifests):
-    start = StartSpec(kind="model", source="toy-base")
-    wider = varied(start=start, model=replace(toy.run.model, mlp=48))
-    with pytest.raises(InputError, match=r"not the model of run `toy`: mlp 32 for 48; the shapes differ"):
-        find_start(wider, pretrained / "export")
+    init = InitSpec(kind="model", source="toy-base")
+    wider = varied(init=init, model=replace(toy.run.model, mlp=48))
+    with pytest.raises(InputError, match=r"the shape of the model of run `toy`, got mlp 32 for 48"):
+        resolve_init(wider, pretrained / "export")
     turned = replace(toy.run, model=replace(toy.run.model, rope_theta=1e6))
-    annealed = replace(turned, start=StartSpec(kind="checkpoint", source="toy@3"))
-    with pytest.raises(InputError, match=r"run `toy` in .* another function than run `toy`: model.rope_theta 500000"):
-        find_start(resolve(annealed, toy.vocabulary), pretrained)
+    annealed = replace(turned, init=InitSpec(kind="checkpoint", source="toy@3"))
+    with pytest.raises(
+        InputError, match=r"run `toy` in .* with other values than run `toy` has: model.rope_theta 500000"
+    ):
+        resolve_init(resolve(annealed, toy.vocabulary), pretrained)
     others = replace(toy.vocabulary, codec_id="another-codec")
-    with pytest.raises(InputError, match=r"have vocabulary `toy` .* not the run's `toy`"):
-        find_start(resolve(replace(toy.run, start=start), others), pretrained / "export")
-    with pytest.raises(InputError, match="starts from the model `toy-base`; say where it lies with --start"):
-        find_start(varied(start=start), None)
+    with pytest.raises(InputError, match=r"must have the run's vocabulary `toy` .* got `toy`"):
+        resolve_init(resolve(replace(toy.run, init=init), others), pretrained / "export")
+    with pytest.raises(InputError, match="starts from the model `toy-base`; give its folder with --init"):
+        resolve_init(varied(init=init), None)
     with pytest.raises(InputError, match=r"has checkpoints at steps \[3, 6\], got 4"):
-        find_start(varied(start=StartSpec(kind="checkpoint", source="toy@4")), pretrained)
+        resolve_init(varied(init=InitSpec(kind="checkpoint", source="toy@4")), pretrained)
     muon = replace(ADAMW, name="muon")
-    with pytest.raises(InputError, match="the moments of `adamw`; the run's rule `muon` has others"):
-        find_start(
-            varied(start=StartSpec(kind="checkpoint", source="toy@3", state="continue"), optimizer=muon), pretrained
+    with pytest.raises(InputError, match="the moments of `adamw`, got `muon`"):
+        resolve_init(
+            varied(init=InitSpec(kind="checkpoint", source="toy@3", state="continue"), optimizer=muon), pretrained
         )
     with pytest.raises(InputError, match="starts from scratch"):
-        find_start(toy, pretrained)
+        resolve_init(toy, pretrained)
 
 
 @pytest.mark.parametrize(
-    "start",
+    "init",
     [
-        StartSpec(kind="model", source="toy-base"),
-        StartSpec(kind="checkpoint", source="toy@6"),
-        StartSpec(kind="checkpoint", source="toy@6", state="continue"),
+        InitSpec(kind="model", source="toy-base"),
+        InitSpec(kind="checkpoint", source="toy@6"),
+        InitSpec(kind="checkpoint", source="toy@6", state="continue"),
     ],
     ids=["model", "checkpoint", "continued"],
 )
-def test_weights_lie_where_the_mesh_wants_them(start: StartSpec, varied, pretrained: Path, data_root: Path):
+def test_weights_lie_where_the_mesh_wants_them(init: InitSpec, varied, pretrained: Path, data_root: Path):
     """Cut over two devices and over four; whole weights on one device would be another compiled step, or none."""
-    resolved = varied(start=start, optimizer=ADAMW)
-    path = pretrained / "export" if start.kind == "model" else pretrained
+    resolved = varied(init=init, optimizer=ADAMW)
+    path = pretrained / "export" if init.kind == "model" else pretrained
     alone, cut = (
-        Trainer(resolved, data_root, mesh_config, find_start(resolved, path))
+        Trainer(resolved, data_root, mesh_config, resolve_init(resolved, path))
         for mesh_config in (ALONE, MeshConfig(data=2, fsdp=2))
     )
     whole, state = alone.initial_state(), cut.initial_state()
@@ -162,19 +164,19 @@ def test_weights_lie_where_the_mesh_wants_them(start: StartSpec, varied, pretrai
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "model"}, "`start.source` names the weights"),
-        ({"source": "x"}, "`start.source` names the weights"),
-        ({"kind": "checkpoint", "source": "x@y"}, "is RUN or RUN@STEP"),
-        ({"kind": "model", "source": "x", "audio_rows": "codebooks"}, "are of a start from scratch"),
-        ({"kind": "model", "source": "x", "initialization": "haliax"}, "are of a start from scratch"),
-        ({"kind": "model", "source": "x", "state": "continue"}, "goes on from a checkpoint whose step"),
-        ({"kind": "checkpoint", "source": "x", "state": "continue"}, "goes on from a checkpoint whose step"),
-        ({"function": "run"}, "is of a start with weights"),
+        ({"kind": "model"}, "`init.source` must name the weights"),
+        ({"source": "x"}, "`init.source` must name the weights"),
+        ({"kind": "checkpoint", "source": "x@y"}, "must be RUN or RUN@STEP"),
+        ({"kind": "model", "source": "x", "audio_embedding_init": "codebooks"}, "apply only to `init.kind` 'scratch'"),
+        ({"kind": "model", "source": "x", "vocabulary_init": "haliax"}, "apply only to `init.kind` 'scratch'"),
+        ({"kind": "model", "source": "x", "state": "continue"}, "needs a checkpoint whose step"),
+        ({"kind": "checkpoint", "source": "x", "state": "continue"}, "needs a checkpoint whose step"),
+        ({"function": "run"}, "does not apply"),
     ],
 )
-def test_a_start_that_contradicts_itself_is_refused(fields: dict, message: str):
+def test_initial_weights_that_contradict_themselves_are_refused(fields: dict, message: str):
     with pytest.raises(InputError, match=message):
-        StartSpec(**fields)
+        InitSpec(**fields)
 
 
 def test_only_responses_are_learned_from_in_packed_windows(
@@ -189,9 +191,9 @@ def test_only_responses_are_learned_from_in_packed_windows(
             ids = np.array([*prompt, *response], np.int32)
             writer.write(Document(ids, np.arange(len(ids)) >= len(prompt), {"id": f"pair-{number}"}))
     data = replace(toy_run.data, mixture=(MixtureStage(0.0, {"sft": 1.0}),), packing="best_fit", max_segments=64)
-    tuned = replace(toy_run, name="sft", data=data, start=StartSpec(kind="model", source="toy-base"), steps=3)
+    tuned = replace(toy_run, name="sft", data=data, init=InitSpec(kind="model", source="toy-base"), steps=3)
     resolved = resolve(tuned, vocabulary)
-    run(resolved, tmp_path / "data", tmp_path / "run", mesh_config=ALONE, start=pretrained / "export")
+    run(resolved, tmp_path / "data", tmp_path / "run", mesh_config=ALONE, init=pretrained / "export")
     lines = list(read_metrics(tmp_path / "run" / "metrics.jsonl"))
     assert all(set(line["targets"]) == {"codebook_0", "codebook_1"} for line in lines)
     # Rows of 32 tokens hold four documents of 8: eight rows, two frames each, every response token a target once.
