@@ -110,6 +110,33 @@ finally:
     assert roots <= {package, "audio_data", "click", "lazy_loader"}
 
 
+# What click refuses, for every way of refusing that it has.
+USAGE_ERRORS = {
+    "audio-tokenize": (("encode",), ("encode", "sample", "--out")),
+    "audio-data": (("inspect",), ("inspect", "x", "--nope")),
+    "audio-train": (
+        ("frobnicate",),
+        ("run", "quickstart"),
+        ("run", "quickstart", "--data", "d", "--out", "o", "--scale", "huge"),
+        ("run", "quickstart", "--data", "d", "--out", "o", "--minutes", "soon"),
+        ("recipes", "more", "words"),
+        ("isoflop", "fit", "losses.csv", "--predict", "1e21"),
+    ),
+    "audio-eval": (("run",), ("--nope",)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [(name, words) for name, several in USAGE_ERRORS.items() for words in several]
+)
+def test_wrong_usage_is_one_line_with_a_hint(name: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", name.replace("-", "_"), *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"Error: [^\n]+; see `[^\n`]+ --help`\n", done.stderr), done.stderr
+
+
 INTERRUPT = "import gc, signal, sys; interrupt = lambda *_: signal.raise_signal(signal.SIGINT)\n"
 WHILE_CLICK_IS_IMPORTED = """
 class Finder:

@@ -13,7 +13,7 @@ import audio_train
 from audio_data import InputError, parse_weights, to_json
 from audio_train import Experiment, MeshConfig, experiments, find_experiment, find_recipe
 from audio_train.cli import main
-from audio_train.recipes import ENTRY_POINT_GROUP
+from audio_train.recipes import ENTRY_POINT_GROUP, find_runs
 from audio_train.recipes.quickstart import RUN as QUICKSTART
 from audio_train.recipes.targets import find_target, named_run, resolved_for, with_datasets
 
@@ -228,4 +228,11 @@ def test_the_starter_replaces_nothing(tmp_path: Path, name: str, message: str):
 
 
 def test_resolving_needs_a_vocabulary(folder: Path):
-    assert "takes its vocabulary from the data; give --data" in show(folder / "mine.py").stderr
+    assert "`--data` must be given for recipe" in show(folder / "mine.py").stderr
+
+
+def test_runs_by_the_name_of_a_recipe_or_an_experiment():
+    assert find_runs("exp1.7") == tuple(find_experiment("exp1.7").runs.values())
+    assert find_runs("exp1.7-semantic") == (find_recipe("exp1.7-semantic")[1],)
+    with pytest.raises(InputError, match=r"there is no recipe or experiment `exp1.77`; did you mean .*exp1.7"):
+        find_runs("exp1.77")

@@ -1,4 +1,4 @@
-"""Recipes: named training runs. A recipe is a value, so looking one up reads no data and touches no device.
+"""Registered recipes: named training runs.
 
 An installed package adds its recipes through the entry-point group `audio_train.recipes`: each entry point is an
 iterable of `Experiment`. The recipes of this package are registered in the same way.
@@ -17,10 +17,10 @@ ENTRY_POINT_GROUP = "audio_train.recipes"
 
 @cache
 def experiments() -> Mapping[str, Experiment]:
-    """Every registered experiment by name: those of this package first, then in the order of the entry points' names.
+    """Every registered experiment by name, those of this package first, then in the order of the entry points.
 
     Raises:
-        InputError: An entry point cannot be loaded, holds something else, or two experiments or runs share a name.
+        InputError: An entry point cannot be loaded or has the wrong type, or two experiments or runs share a name.
     """
     found: dict[str, Experiment] = {}
     owners: dict[str, str] = {}
@@ -38,12 +38,12 @@ def experiments() -> Mapping[str, Experiment]:
 
 
 def find_recipe(name: str) -> tuple[Experiment, TrainRun]:
-    """A registered run by its name, and the experiment it belongs to.
+    """Find a registered run by name, and its experiment.
 
     Raises:
-        InputError: There is no such run; the message has the nearest names.
+        InputError: The run does not exist; the message has the nearest names.
     """
-    by_name = {run_name: (e, run) for e in experiments().values() for run_name, run in e.runs.items()}
+    by_name = _recipes()
     if name not in by_name and name in experiments():
         raise InputError(f"`{name}` is an experiment; name one of its runs: {listed(experiments()[name].runs)}")
     if name not in by_name:
@@ -51,11 +51,30 @@ def find_recipe(name: str) -> tuple[Experiment, TrainRun]:
     return by_name[name]
 
 
-def find_experiment(name: str) -> Experiment:
-    """A registered experiment by its name.
+def find_runs(name: str) -> tuple[TrainRun, ...]:
+    """Find the runs of a registered experiment, or one registered run, by name.
 
     Raises:
-        InputError: There is no such experiment; the message has the nearest names.
+        InputError: Neither exists; the message has the nearest names.
+    """
+    by_name = _recipes()
+    if name in experiments():
+        return tuple(experiments()[name].runs.values())
+    if name not in by_name:
+        raise InputError(f"there is no recipe or experiment `{name}`; {nearest(name, [*experiments(), *by_name])}")
+    return (by_name[name][1],)
+
+
+def _recipes() -> dict[str, tuple[Experiment, TrainRun]]:
+    """Every registered run by its name, with its experiment."""
+    return {name: (e, run) for e in experiments().values() for name, run in e.runs.items()}
+
+
+def find_experiment(name: str) -> Experiment:
+    """Find a registered experiment by name.
+
+    Raises:
+        InputError: The experiment does not exist; the message has the nearest names.
     """
     if name not in experiments():
         raise InputError(f"there is no experiment `{name}`; {nearest(name, experiments())}")

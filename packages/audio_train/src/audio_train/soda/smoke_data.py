@@ -1,16 +1,16 @@
-"""A small corpus for every corpus name of a mixture, made of the sample recordings by the commands of `audio-tokenize`.
+"""Make a small synthetic dataset for every dataset name of a mixture, from the sample recordings.
 
-Each corpus is laid out as its tokenization recipe says: the same layouts, transcripts and grouping, but for groupings
-that go by what the samples do not state, in place of which stands `recording`. Which voices it holds differs from
-corpus to corpus, so that a mixture is one. Beside each stands `heldout/<corpus>`, of sentences no other has.
+Each dataset has the layouts, transcripts and grouping of its tokenization recipe; a grouping for which the samples lack
+metadata is replaced by `recording`. Datasets have different voices. Each has a held-out dataset `heldout/<name>` with
+other sentences. Everything is made with commands of `audio-tokenize` and `audio-train`:
 
     ROOT/codes/<sample>          codes of the sample recordings
     ROOT/vocabulary              one vocabulary, learned from the transcripts
     ROOT/<corpus>                a dataset
-    ROOT/heldout/<corpus>        its held-out sibling
-    ROOT/starts/<name>           a run whose weights another begins with
+    ROOT/heldout/<corpus>        its held-out dataset
+    ROOT/starts/<name>           a run that provides first weights of other runs
 
-What is there is not made again.
+Existing results are kept.
 """
 
 import json
@@ -22,7 +22,7 @@ import click
 from audio_data import InputError, to_json
 from audio_train.command_lines import Command, find_programs, run_command
 from audio_train.config import InitSpec, TrainRun
-from audio_train.recipes import experiments, find_recipe
+from audio_train.recipes import find_recipe, find_runs
 from audio_train.recipes.smoke_scale import STARTS_FOLDER, heldout_of, smoke_model
 from audio_train.soda.checkpoints import CHECKPOINTS, Checkpoint
 from audio_train.soda.tokenization import Tokenization, produced_by
@@ -32,7 +32,7 @@ SAMPLE_LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "th", "zh")
 STATED_GROUPINGS = ("utterance", "recording", "pair")
 TEXT_PIECES = 128
 
-# Voices of the English sample; a corpus that is not named holds all of them.
+# Voices of the English sample; other corpora have all of them.
 VOICES = {
     "emilia": ("slt", "en-us-f3"),
     "emilia-yodas": ("rms", "en-us-m3"),
@@ -43,39 +43,33 @@ VOICES = {
     "libritts-r": ("slt",),
 }
 TEXT_RECIPE = "exp1.4-text-100"
-"""What stands in for a published text model: this run, at the model's shape."""
+"""Recipe that replaces a published text model, with the shape of that model."""
 
 
 def corpora_of(names: Iterable[str]) -> list[str]:
-    """Every corpus that recipes read, in alphabetical order.
+    """Every dataset that recipes read, in alphabetical order.
 
     Args:
-        names: of recipes, or of experiments for all of their recipes.
+        names: Names of recipes, or of experiments for all of their recipes.
     """
-    runs = [run for name in names for run in runs_of(name)]
+    runs = [run for name in names for run in find_runs(name)]
     return sorted({corpus for run in runs for stage in run.data.mixture for corpus in stage.weights})
 
 
-def runs_of(name: str) -> list[TrainRun]:
-    """The runs that the name of a recipe or an experiment stands for."""
-    known = experiments()
-    return list(known[name].runs.values()) if name in known else [find_recipe(name)[1]]
-
-
 def data_commands(root: Path, corpora: Iterable[str]) -> Iterator[Command]:
-    """The command lines that make corpora, without those whose work is done.
+    """Command lines that make datasets, without those that are finished.
 
     Args:
-        root: where everything goes.
-        corpora: names of corpora.
+        root: Folder of the smoke data.
+        corpora: Names of the datasets.
 
     Raises:
-        InputError: no sample has the language of a corpus, or nothing makes the corpus.
+        InputError: No sample has the language of a dataset, or no tokenization makes it.
     """
     recipes = {corpus: produced_by(corpus) for corpus in corpora}
     sources = {corpus: _sample_of(corpus, recipe) for corpus, recipe in recipes.items()}
     codes, vocabulary = root / "codes", root / "vocabulary"
-    # All samples, whichever are asked for, so that the vocabulary never changes.
+    # All samples, even those not needed, so that the vocabulary is always the same.
     for sample in SAMPLES:
         if not (codes / sample / "codes.json").exists():
             yield Command(f"Codes of {sample}", ("audio-tokenize", "encode", sample, "--out", str(codes / sample)))
@@ -91,14 +85,14 @@ def data_commands(root: Path, corpora: Iterable[str]) -> Iterator[Command]:
 
 
 def _sample_of(corpus: str, recipe: Tokenization) -> str:
-    """The sample that stands for a corpus."""
+    """Sample corpus that replaces a corpus."""
     if recipe.grouping == "pair":
         return "sample-parallel"
     language = _language(corpus)
     if language == "en":
         return "sample"
     if language not in SAMPLE_LANGUAGES:
-        raise InputError(f"corpus `{corpus}`: the samples are in {', '.join(SAMPLE_LANGUAGES)}, got {language!r}.")
+        raise InputError(f"corpus `{corpus}` must be in one of {', '.join(SAMPLE_LANGUAGES)}, got {language!r}.")
     return "sample-multilingual"
 
 
@@ -108,7 +102,7 @@ def _language(corpus: str) -> str:
 
 
 def _document_words(corpus: str, recipe: Tokenization) -> tuple[str, ...]:
-    """Layouts, grouping and choice of utterances, as options of `audio-tokenize build`."""
+    """Layouts, grouping and selection of utterances, as options of `audio-tokenize build`."""
     grouping = recipe.grouping if recipe.grouping in STATED_GROUPINGS else "recording"
     chosen = () if recipe.grouping == "pair" else ("--language", _language(corpus))
     return (
@@ -120,7 +114,7 @@ def _document_words(corpus: str, recipe: Tokenization) -> tuple[str, ...]:
 
 
 def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
-    """The command lines that make the weights a run's miniature begins with, and those they begin with in turn."""
+    """Command lines that train the first weights of a run at smoke scale, and the first weights of those."""
     if run.init.kind == "scratch":
         return
     name, recipe, settings = _maker(run.init)
@@ -129,11 +123,11 @@ def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
     model = out / "export" / "config.json"
     if not model.exists():
         words = ("run", recipe, "--scale", "smoke", "--data", str(root), "--out", str(out), *settings)
-        yield Command(f"Weights to begin with: {name}", ("audio-train", *words), makes=model)
+        yield Command(f"First weights: {name}", ("audio-train", *words), makes=model)
 
 
 def _maker(init: InitSpec) -> tuple[str, str, tuple[str, ...]]:
-    """Folder of first weights, the recipe whose miniature makes it, and that recipe's settings."""
+    """Folder of first weights, recipe that trains them, and its settings."""
     if init.kind == "checkpoint":
         return base_of(init), base_of(init), ()
     checkpoint = _checkpoint(init)
@@ -144,7 +138,7 @@ def _maker(init: InitSpec) -> tuple[str, str, tuple[str, ...]]:
 
 
 def base_of(init: InitSpec) -> str:
-    """The recipe whose checkpoint a run begins with; "" where it begins with none."""
+    """Recipe from whose checkpoint a run starts; "" if it starts from none."""
     return (init.source or "").partition("@")[0] if init.kind == "checkpoint" else ""
 
 
@@ -154,19 +148,19 @@ def _checkpoint(init: InitSpec) -> Checkpoint:
 
 
 def generate(root: Path, names: Iterable[str], *, at_hand: Collection[str] = (), to_stderr: bool = False) -> int:
-    """Make whatever recipes need to run at smoke scale: data, and weights to begin with.
+    """Make the data and first weights that recipes need at smoke scale.
 
     Args:
-        root: where everything goes.
-        names: of recipes or experiments.
-        at_hand: recipes whose checkpoints lie elsewhere or will, so that none are made to begin with.
-        to_stderr: send all messages to standard error.
+        root: Folder of the smoke data.
+        names: Names of recipes or experiments.
+        at_hand: Recipes whose checkpoints exist or will exist elsewhere, so they are not trained here.
+        to_stderr: Whether to send all messages to standard error.
 
     Returns:
-        How many commands it took.
+        Number of commands run.
 
     Raises:
-        InputError: a name is unknown, or a package is not installed.
+        InputError: A name is unknown, or a package is not installed.
     """
     names = list(names)
     corpora = corpora_of([*names, *_makers(names)])
@@ -174,16 +168,16 @@ def generate(root: Path, names: Iterable[str], *, at_hand: Collection[str] = (),
     num_commands = 0
     for command in data_commands(root, corpora):
         num_commands += _run(command, programs, to_stderr)
-    for run in (run for name in names for run in runs_of(name) if base_of(run.init) not in at_hand):
+    for run in (run for name in names for run in find_runs(name) if base_of(run.init) not in at_hand):
         for command in start_commands(root, run):
             num_commands += _run(command, programs, to_stderr)
     return num_commands
 
 
 def _makers(names: Iterable[str]) -> set[str]:
-    """Recipes that make the weights which others begin with."""
+    """Recipes that train the first weights of others."""
     found: set[str] = set()
-    pending = [run for name in names for run in runs_of(name)]
+    pending = [run for name in names for run in find_runs(name)]
     while pending:
         init = pending.pop().init
         if init.kind != "scratch" and (recipe := _maker(init)[1]) not in found:
