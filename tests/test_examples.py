@@ -59,6 +59,19 @@ def test_load_batch_and_read_without_our_code(tmp_path: Path) -> None:
     assert int(tokens) == int(stated) == 200 * 42
 
 
+@pytest.mark.long
+def test_own_recipe_and_fine_tune(tmp_path: Path) -> None:
+    """The new run starts from what the old one learned: its first loss is far below that of random weights."""
+    first, last = map(float, found(r"100 steps, loss ([\d.]+) -> ([\d.]+)", "own_recipe.py", str(tmp_path)))
+    assert last < first / 2
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"50", "100"}
+    begun, end = map(float, found(r"fine-tuned ([\d.]+) -> ([\d.]+) nats", "fine_tune.py", str(tmp_path)))
+    assert abs(begun - last) < 0.3
+    assert end < first / 2
+    launch = json.loads((tmp_path / "tuned" / "launches.jsonl").read_text())
+    assert (launch["init"]["step"], launch["init"]["path"]) == (100, str(tmp_path / "run"))
+
+
 def test_codec_round_trip(tmp_path: Path) -> None:
     wav = tmp_path / "decoded.wav"
     (frames,) = found(r"-> (\d+) frames x 8 codebooks", "codec_round_trip.py", str(wav))

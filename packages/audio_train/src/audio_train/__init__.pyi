@@ -34,6 +34,7 @@ from .recipes.smoke_scale import at_scale as at_scale
 from .resolved import ResolvedRun as ResolvedRun
 from .resolved import resolve as resolve
 from .run_folder.checkpoint import Checkpoints as Checkpoints
+from .run_folder.folder import require_run as require_run
 from .sharding.mesh import MeshConfig as MeshConfig
 from .tracking.metrics import read_metrics as read_metrics
 from .training.launch import RunResult as RunResult
