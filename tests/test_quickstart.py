@@ -81,7 +81,7 @@ def finished(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def test_own_recordings_reach_the_report_across_a_stop(finished: tuple[Path, str, dict[str, Any]]) -> None:
     out, said, outcome = finished
-    assert "the same command goes on" in said
+    assert "run the same command again to continue" in said
     assert "unlabelled" in said
     lines = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))

@@ -75,11 +75,11 @@ def test_show_prints_every_number_and_its_overrides(invoke):
         (["show", "exp2.1-4b", "--set", "optimizer.beta_2=0.9"], "has no `beta_2`; did you mean beta2"),
         (["show", "exp1.6-9e18-d512", "--set", "data.batch_size=32"], "follows from the budget and the width"),
         (["show", "exp1.3-mls-en", "--set", "steps=1000"], "`steps` of `exp1.3-mls-en` follows from where the anneal"),
-        (["isoflop", "fit", "nowhere.csv"], "is no file of losses"),
+        (["isoflop", "fit", "nowhere.csv"], "must be a CSV file with the columns"),
         (["soda", "tokenization", "tokenize-emilia-fixed"], "did you mean tokenize-emilia-fix"),
-        (["show", "quickstart"], "takes its vocabulary from the data; give --data"),
-        (["resume", "nowhere"], "holds no run"),
-        (["export", "nowhere"], "holds no run"),
+        (["show", "quickstart"], "`--data` must be given for recipe `quickstart`"),
+        (["resume", "nowhere"], "must hold a run, got no resolved.json"),
+        (["export", "nowhere"], "must hold a run, got no resolved.json"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(invoke, words: list[str], message: str):
@@ -104,7 +104,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     settings = toy_settings(toy_run)
     stopped = invoke("run", "quickstart", "--data", data_root, "--out", tmp_path / "run", *settings)
     assert stopped.exit_code == 130
-    assert f"saved step 4 of 12; go on with: audio-train resume {tmp_path / 'run'}" in stopped.stdout
+    assert f"saved step 4 of 12; continue with: audio-train resume {tmp_path / 'run'}" in stopped.stdout
     finished = invoke("resume", tmp_path / "run")
     assert finished.exit_code == 0
     assert "finished step 12" in finished.stdout

@@ -71,7 +71,7 @@ def test_what_was_stopped_by_itself_is_followed_by_nothing(tmp_path: Path, capsy
     with pytest.raises(SystemExit) as ended:
         run_python(stopped, makes=made)
     assert ended.value.code == 128 + signal.SIGTERM
-    assert "the whole stopped here; the same command goes on from this point" in capsys.readouterr().err
+    assert "the whole stopped; run the same command again to continue" in capsys.readouterr().err
     run_python(f"open({str(made)!r}, 'w').close()", makes=made)
     run_python("pass")
 

@@ -54,8 +54,8 @@ def test_fields_that_exclude_each_other_change_together(toy_run: TrainRun):
         ("optimizer.name=adam", r"takes one of 'cautious_adamc', 'adamw', 'muon', got 'adam'"),
         ("data.mixture.2.weights.short=1", r"`run\.data\.mixture` has positions 0 to 1, got '2'"),
         ("seed.x=1", r"`run\.seed` holds 0, so it has no `x`"),
-        ("seed", r"takes path=value"),
-        ("optimizer.beta2=1.5", r"`beta2` is in \[0, 1\), got 1\.5"),
+        ("seed", r"`--set` must be path=value"),
+        ("optimizer.beta2=1.5", r"`beta2` must be in \[0, 1\), got 1\.5"),
         ("data.mixture.0.start_fraction=0.2", r"start at fraction 0"),
     ],
 )

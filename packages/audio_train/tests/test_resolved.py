@@ -60,9 +60,9 @@ def test_rows_longer_than_the_context_are_refused(varied, toy: ResolvedRun):
 )
 def test_numbers_that_are_none_are_refused_in_a_recipe_and_in_a_saved_run(toy: ResolvedRun, path: str, value: float):
     section, name = path.split(".")
-    with pytest.raises(InputError, match=f"`(model.)?{name}` is .*above [01], got"):
+    with pytest.raises(InputError, match=f"`(model.)?{name}` must be .*above [01], got"):
         replace(getattr(toy.run, section), **{name: value})
-    with pytest.raises(InputError, match=f"`[a-z._]*{name}` (is .*above [01]|takes a number), got"):
+    with pytest.raises(InputError, match=f"`[a-z._]*{name}` (must be .*above [01]|takes a number), got"):
         override(toy.run, f"{path}={json.dumps(value)}")
     saved = toy.to_json()
     saved["run"][section][name] = value
@@ -124,7 +124,7 @@ def test_loss_weights_by_kind(vocabulary: Vocabulary):
 
 
 def test_an_unknown_kind_is_refused_when_the_run_is_resolved(varied):
-    with pytest.raises(InputError, match="'words', which is no token kind; the kinds are text, special, codebook_0"):
+    with pytest.raises(InputError, match=r"must name token kinds, of text, special, codebook_0, .*got 'words'"):
         varied(loss=LossSpec(kind_weights={"words": 1.0}))
 
 

@@ -1,7 +1,7 @@
-"""Train Qwen3x decoders on token records: recipes, optimizers, checkpoints, and runs that survive being killed.
+"""Train Qwen3x decoders on token records: recipes, optimizers, checkpoints, and runs that resume after a kill.
 
-A `TrainRun` says what to train, `resolve` derives every number from it, `run` trains it in a folder of its own, and a
-run that was stopped or killed goes on bit for bit where its last checkpoint left it.
+A `TrainRun` describes a training run, `resolve` derives every number from it, and `run` trains it in its own folder. A
+run that was stopped or killed resumes from its last checkpoint with bit-identical losses and weights.
 """
 
 import lazy_loader

@@ -1,6 +1,6 @@
-"""Command lines as processes of their own: those of other packages, and one of this package several times.
+"""Run command lines in subprocesses: those of other packages, or one of this package in several processes.
 
-Nothing heavy is imported here: a process that only waits for others starts at once.
+This module imports nothing heavy, so a process that only waits for others starts quickly.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ import click
 from audio_data import InputError
 
 GRACE_SECONDS = 30.0
-"""How long the others may go on after one process has failed; they wait for it in vain."""
+"""Time after one process has failed until the others are killed."""
 _PR_SET_PDEATHSIG = 1
 _M_ARENA_MAX = -8
 _NUM_ARENAS = 2
@@ -38,10 +38,10 @@ class Command:
     """One command line.
 
     Attributes:
-        purpose: What it is for.
+        purpose: Short description for the user.
         words: The program and its arguments.
-        makes: A file that is there once the command has finished; None where its exit status says so. A training that
-            SIGTERM stopped has exit status 0 as well.
+        makes: A file that exists once the command has finished; None if the exit status is enough. A training run that
+            SIGTERM stopped has exit status 0 too.
     """
 
     purpose: str
@@ -53,36 +53,36 @@ class Command:
 
 
 def find_programs(names: Sequence[str]) -> dict[str, str]:
-    """Path of every program: beside this interpreter, or on the path.
+    """Find the path of each program, in the folder of this interpreter or on PATH.
 
     Args:
-        names: of the programs, each that of its package.
+        names: Names of the programs, which are the names of their packages.
 
     Raises:
-        InputError: a package is not installed.
+        InputError: A package is not installed.
     """
     beside = str(Path(sys.executable).parent)
     found = {name: shutil.which(name, path=beside) or shutil.which(name) for name in names}
     if missing := [name for name, path in found.items() if path is None]:
         raise InputError(
-            f"this runs the command lines of its siblings; not installed: {', '.join(missing)}. "
-            f"Install them beside audio-train: pip install {' '.join(missing)}"
+            f"this command needs the programs {', '.join(names)}, which are packages of their own; not installed: "
+            f"{', '.join(missing)}. Install them with: pip install {' '.join(missing)}"
         )
     return {name: path for name, path in found.items() if path is not None}
 
 
 def start(words: Sequence[str], **options: Any) -> subprocess.Popen:
-    """Start a process that does not outlive this one: the kernel kills it when this one ends, in whatever way.
+    """Start a process that ends with this one: the kernel kills it when this process ends for any reason.
 
-    A handler or a thread of the process itself could not do that while it computes, or after a SIGSTOP. On systems
-    other than Linux the process goes on.
+    A signal handler or a thread could not do that while the process computes, or after a SIGSTOP. On systems other than
+    Linux the process continues.
 
     Args:
-        words: the program's path and its arguments.
-        **options: as `subprocess.Popen` takes them.
+        words: Path of the program, and its arguments.
+        **options: Options of `subprocess.Popen`.
 
     Returns:
-        The process. Its parent is the calling thread, which should be the main one: the kernel looks at that thread.
+        The process. The kernel watches the calling thread, which should be the main one.
     """
     if sys.platform != "linux":
         return subprocess.Popen(words, **options)
@@ -97,16 +97,16 @@ def start(words: Sequence[str], **options: Any) -> subprocess.Popen:
 
 
 def run_command(command: Command, program: str, *, to_stderr: bool, name: str) -> None:
-    """Run one command; its messages are its own, and so is the exit status where it fails.
+    """Run one command. If it fails, this process exits with its status.
 
-    A terminal's Ctrl-C reaches the command by itself; SIGTERM is passed on. Either way the command saves first, and
-    nothing follows it. Where it was stopped by itself, this process exits with status 143.
+    Ctrl-C in a terminal reaches the command directly; SIGTERM is forwarded. In both cases the command saves, and this
+    process exits. If the command alone was stopped, this process exits with status 143.
 
     Args:
         command: The command.
-        program: The path of its program.
-        to_stderr: Send its standard output to standard error.
-        name: What stops with it, for the message.
+        program: Path of its program.
+        to_stderr: Whether to send its standard output to standard error.
+        name: Name of the calling command, for the message.
     """
     received: list[int] = []
     process = start([program, *command.words[1:]], stdout=sys.stderr if to_stderr else None)
@@ -126,22 +126,23 @@ def run_command(command: Command, program: str, *, to_stderr: bool, name: str) -
     if code == 0 and signal.SIGINT in received:
         code = -signal.SIGINT
     if code != InputError.exit_code:
-        click.echo(f"{name} stopped here; the same command goes on from this point.", err=True)
+        click.echo(f"{name} stopped; run the same command again to continue.", err=True)
     sys.exit(code if code >= 0 else 128 - code)
 
 
 def start_here(words: Sequence[str], num_processes: int) -> int:
-    """Run a command of this package in several processes of this machine, and wait for them.
+    """Run a command of this package in several processes on this machine, and wait for them.
 
-    The first speaks to the terminal; what another says is shown where it fails by itself. Signals go to all, and all
-    end with this process. Where one fails the others are stopped, as they would wait for it without end.
+    Only the first process writes to the terminal; the output of another is shown if that one fails. Signals are
+    forwarded to all, and all end with this process. If one fails the others are stopped, because they would wait for it
+    forever.
 
     Args:
-        words: the command's words after `audio-train`, without `--processes`.
-        num_processes: how many.
+        words: The command's words after `audio-train`, without `--processes`.
+        num_processes: Number of processes.
 
     Returns:
-        The exit status: that of the process which failed first, or that of the first one.
+        Exit status of the process that failed first, or of the first process.
     """
     address = f"127.0.0.1:{_free_port()}"
     processes: list[subprocess.Popen] = []
@@ -151,7 +152,7 @@ def start_here(words: Sequence[str], num_processes: int) -> int:
         for index, log in enumerate([None, *logs]):
             place = ["--distributed", f"{address},{num_processes},{index}"]
             command = [sys.executable, "-m", "audio_train", *words, *place]
-            # In groups of their own, so that a terminal's Ctrl-C reaches them once: through this process.
+            # Each has its own process group, so Ctrl-C in a terminal reaches it once: through this process.
             processes.append(start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0))
         failed = _wait(processes)
         if failed:
@@ -161,7 +162,7 @@ def start_here(words: Sequence[str], num_processes: int) -> int:
 
 
 def without_option(words: Sequence[str], option: str) -> list[str]:
-    """A command's words without an option and its value, in either of its spellings."""
+    """Remove an option and its value from a command's words, written `--option value` or `--option=value`."""
     kept, skipped = [], False
     for word in words:
         if not skipped and word != option and not word.startswith(f"{option}="):
@@ -171,11 +172,11 @@ def without_option(words: Sequence[str], option: str) -> list[str]:
 
 
 def limit_arenas() -> None:
-    """Let the threads of this process share two arenas of glibc's allocator; before any thread has taken one.
+    """Limit glibc's allocator to two arenas. Call it before the process has other threads.
 
-    Every checkpoint is written by new threads. Each takes the next of up to 8 arenas a core, and what others have freed
-    in theirs is of no use to it, so that resident memory grows with the number of saves. `MALLOC_ARENA_MAX` in the
-    environment goes before.
+    New threads write every checkpoint. Each would use another of up to 8 arenas per core and could not reuse memory
+    freed in the others, so resident memory would grow with every save. `MALLOC_ARENA_MAX` in the environment overrides
+    this.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
@@ -183,7 +184,7 @@ def limit_arenas() -> None:
 
 
 def _wait(processes: Sequence[subprocess.Popen]) -> int | None:
-    """Index of the first process that failed, or None once all have ended well."""
+    """Wait for all processes; returns the index of the first one that failed, or None."""
     deadline, failed = float("inf"), None
     while any(process.poll() is None for process in processes):
         if failed is None:
@@ -200,7 +201,7 @@ def _wait(processes: Sequence[subprocess.Popen]) -> int | None:
 
 @contextlib.contextmanager
 def _passed_on(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
-    """Pass on what asks this process to stop (Ctrl-C, SIGTERM) or to pause (Ctrl-Z)."""
+    """Forward Ctrl-C, SIGTERM and Ctrl-Z to processes."""
 
     def send(number: int, frame: FrameType | None = None) -> None:
         del frame
@@ -219,7 +220,7 @@ def _passed_on(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    """Let functions handle signals, and put back what handled them before."""
+    """Install signal handlers, and restore the previous ones at the end."""
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

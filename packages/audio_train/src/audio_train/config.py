@@ -29,7 +29,7 @@ def _require_not_negative(name: str, value: int | float) -> None:
 def _require(name: str, expected: str, value: int | float, holds: bool) -> None:
     """Refuse a number unless its condition holds. NaN compares as false, so it meets no condition."""
     if not holds:
-        raise InputError(f"`{name}` is {expected}, got {value!r}.")
+        raise InputError(f"`{name}` must be {expected}, got {value!r}.")
 
 
 def _check_function(model: "NamedModel | ModelShape") -> None:
@@ -46,11 +46,11 @@ class NamedModel:
 
     Attributes:
         size: Name of the size, a key of `audio_model.named_size`.
-        tied: whether the output matrix is the embedding matrix.
-        max_seq_len: longest sequence, in tokens, the exported model declares.
-        rope_theta: base of the rotary frequencies; weights that others trained bring theirs.
+        tied: Whether the output matrix is the embedding matrix.
+        max_seq_len: Longest sequence, in tokens, the exported model declares.
+        rope_theta: Base of the rotary frequencies; weights that others trained bring theirs.
         rope_scaling: `"llama3"` stretches long wavelengths as Llama-3 does, `"none"` leaves them.
-        rms_epsilon: added to the mean square in every norm.
+        rms_epsilon: Added to the mean square in every norm.
     """
 
     size: str
@@ -69,17 +69,17 @@ class ModelShape:
     """A model given by its dimensions; `vocab` comes from the data.
 
     Attributes:
-        embed: width of the residual stream.
-        mlp: width of the SwiGLU hidden layer.
-        layers: number of decoder layers.
-        heads: number of query heads.
-        kv_heads: number of key and value heads; divides `heads`.
-        head_dim: width of one head; even.
-        tied: whether the output matrix is the embedding matrix.
-        rope_theta: base of the rotary frequencies.
+        embed: Width of the residual stream.
+        mlp: Width of the SwiGLU hidden layer.
+        layers: Number of decoder layers.
+        heads: Number of query heads.
+        kv_heads: Number of key and value heads; divides `heads`.
+        head_dim: Width of one head; even.
+        tied: Whether the output matrix is the embedding matrix.
+        rope_theta: Base of the rotary frequencies.
         rope_scaling: `"llama3"` stretches long wavelengths as Llama-3 does, `"none"` leaves them.
-        max_seq_len: longest sequence, in tokens, the exported model declares.
-        rms_epsilon: added to the mean square in every norm.
+        max_seq_len: Longest sequence, in tokens, the exported model declares.
+        rms_epsilon: Added to the mean square in every norm.
     """
 
     embed: int
@@ -118,7 +118,7 @@ class MixtureStage:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.start_fraction < 1.0:
-            raise InputError(f"`start_fraction` is a fraction of the run in [0, 1), got {self.start_fraction!r}.")
+            raise InputError(f"`start_fraction` must be a fraction of the run in [0, 1), got {self.start_fraction!r}.")
         if ALL_DATASETS in self.weights and len(self.weights) > 1:
             raise InputError(
                 f"`weights` must name datasets or be {ALL_DATASETS!r} alone, got {', '.join(map(repr, self.weights))}; "
@@ -159,7 +159,7 @@ class DataSpec:
     def __post_init__(self) -> None:
         starts = [stage.start_fraction for stage in self.mixture]
         if not starts or starts[0] != 0.0 or starts != sorted(set(starts)):
-            raise InputError(f"`mixture` stages start at fraction 0 and then increase, got {starts!r}.")
+            raise InputError(f"`mixture` stages must start at fraction 0 and then increase, got {starts!r}.")
         for name in ("seq_len", "batch_size", "max_segments", "mixture_block"):
             _require_positive(name, getattr(self, name))
 
@@ -221,7 +221,7 @@ class OptimizerSpec:
     def __post_init__(self) -> None:
         for name in ("beta1", "beta2", "muon_momentum"):
             if not 0.0 <= getattr(self, name) < 1.0:
-                raise InputError(f"`{name}` is in [0, 1), got {getattr(self, name)!r}.")
+                raise InputError(f"`{name}` must be in [0, 1), got {getattr(self, name)!r}.")
         for name in ("epsilon", "max_grad_norm", "muon_learning_rate_scale"):
             _require_positive(name, getattr(self, name))
         _require_not_negative("weight_decay", self.weight_decay)
@@ -255,9 +255,11 @@ class ScheduleSpec:
         for name in ("warmup", "decay"):
             length = getattr(self, name)
             if length is not None and not 0 <= length < math.inf:
-                raise InputError(f"`{name}` is a fraction of the run or a number of steps, at least 0, got {length!r}.")
+                raise InputError(
+                    f"`{name}` must be a fraction of the run or a number of steps, at least 0, got {length!r}."
+                )
         if not 0.0 <= self.min_ratio <= 1.0:
-            raise InputError(f"`min_ratio` is in [0, 1], got {self.min_ratio!r}.")
+            raise InputError(f"`min_ratio` must be in [0, 1], got {self.min_ratio!r}.")
 
 
 @dataclass(frozen=True)
@@ -367,7 +369,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if not self.corpora:
-            raise InputError("`evaluation.corpora` names at least one corpus, got none.")
+            raise InputError("`evaluation.corpora` must name at least one dataset, got none.")
         for name in ("every_steps", "num_batches"):
             _require_positive(name, getattr(self, name))
 
@@ -445,7 +447,7 @@ class TrainRun:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.tokens is None):
             raise InputError(
-                f"exactly one of `steps` and `tokens` is given, got steps={self.steps!r} and tokens={self.tokens!r}; "
+                f"exactly one of `steps` and `tokens` must be given, got {self.steps!r} and {self.tokens!r}; "
                 "set the other to null."
             )
         _require_positive("steps" if self.tokens is None else "tokens", self.steps or self.tokens or 0)

@@ -1,4 +1,4 @@
-"""Figures as SVG files of their own: points and lines over two axes, and horizontal bars."""
+"""Line and bar charts as standalone SVG files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from audio_data import charts, markup
 
 WIDTH, HEIGHT = 640.0, 400.0
 SVG_MARK = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img"><title>'.encode()
-"""What every figure begins with; a file that does not is someone else's."""
+"""First bytes of every chart; a file without them was not written by this module and is not replaced."""
 _LETTER = 6.4
 """Mean width of a letter of the labels."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 78.0, 172.0, 34.0, 54.0
@@ -23,11 +23,11 @@ class Series:
     """Points of one colour.
 
     Attributes:
-        label: in the legend; "" for none.
-        x: of the points.
-        y: of the points.
+        label: Label in the legend; "" for none.
+        x: Horizontal values.
+        y: Vertical values.
         style: `"points"`, `"line"` or `"stars"`.
-        colour: index into the palette.
+        colour: Index into the palette.
     """
 
     label: str
@@ -49,12 +49,12 @@ def line_figure(
     """Draw points and lines over two axes.
 
     Args:
-        title: above the figure.
-        x_label: below the horizontal axis.
-        y_label: beside the vertical axis.
-        series: what to draw, later ones on top; at least one point in all.
-        log_x: whether the horizontal axis is logarithmic.
-        log_y: whether the vertical axis is.
+        title: Title.
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis.
+        series: Series, later ones on top; at least one point in total.
+        log_x: Whether the horizontal axis is logarithmic.
+        log_y: Whether the vertical axis is logarithmic.
 
     Returns:
         An SVG document.
@@ -77,9 +77,9 @@ def bar_figure(title: str, x_label: str, bars: Sequence[tuple[str, float]]) -> s
     """Draw horizontal bars from zero.
 
     Args:
-        title: above the figure.
-        x_label: below the axis.
-        bars: label and length of each, at least 0; at least one.
+        title: Title.
+        x_label: Label of the axis.
+        bars: Label and length (at least 0) of each bar; at least one bar.
 
     Returns:
         An SVG document.

@@ -1,4 +1,4 @@
-"""Accelerators as data: what one device computes and holds, and how slices of a TPU are named."""
+"""Accelerators as data: peak FLOPs and memory of one device, and names of TPU slices."""
 
 import math
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ COMPILER_ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
-"""What makes libtpu compile on a machine that has no TPU, and ask no metadata server for one; set before JAX is
-imported. The accelerator type is any: the topology is named when it is compiled for."""
+"""Environment in which libtpu compiles on a machine without a TPU and asks no metadata server; set it before JAX is
+imported. The accelerator type does not matter: each compilation names its topology."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Accelerator:
     """One kind of device.
 
     Attributes:
-        name: such as `v5p`.
-        kinds: what JAX calls it (`device_kind`), in lower case.
-        peak_flops: bfloat16 operations a second of one device.
-        memory_bytes: high-bandwidth memory of one device.
+        name: Name, such as `v5p`.
+        kinds: Values of JAX's `device_kind`, in lower case.
+        peak_flops: Bfloat16 FLOPs per second of one device.
+        memory_bytes: High-bandwidth memory of one device.
         cores_per_chip: TensorCores that a slice's name counts for each chip; 0 where the name counts chips.
-        topology_dimensions: dimensions of a TPU's topology; 0 for other devices.
-        memory_bandwidth: bytes a second of that memory; 0 where no estimate asks for it.
-        exchange_bandwidth: bytes a second that a device receives over all its links to others of a slice; 0 likewise.
-        matrix_unit: width of a matrix unit.
+        topology_dimensions: Dimensions of a TPU's topology; 0 for other devices.
+        memory_bandwidth: Bytes per second of that memory; 0 if no estimate needs it.
+        exchange_bandwidth: Bytes per second that a device receives over all its links within a slice; 0 as above.
+        matrix_unit: Width of a matrix unit.
     """
 
     name: str
@@ -55,17 +55,17 @@ ACCELERATORS = {
         Accelerator("h200", ("nvidia h200",), 989e12, 141 * 2**30),
     )
 }
-"""Devices by name. Source: the makers' data sheets, dense bfloat16."""
+"""Devices by name. Source: the vendors' data sheets, dense bfloat16."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Devices that are reserved together.
+    """A slice of devices.
 
     Attributes:
-        name: as given, such as `v5p-128`.
-        accelerator: their kind.
-        num_devices: how many.
+        name: Name, such as `v5p-128`.
+        accelerator: Kind of the devices.
+        num_devices: Number of devices.
     """
 
     name: str
@@ -74,44 +74,46 @@ class Slice:
 
     @property
     def topology(self) -> str:
-        """The slice as the TPU compiler names it, such as `v5p:4x4x4`: sides as even as powers of two allow.
+        """Name of the slice's topology for the TPU compiler, such as `v5p:4x4x4`: powers of two, as equal as possible.
 
         Raises:
-            InputError: the devices are no TPUs, or their number is no power of two.
+            InputError: The devices are not TPUs, or their number is not a power of two.
         """
         dimensions, log2 = self.accelerator.topology_dimensions, math.log2(self.num_devices)
         if not dimensions or log2 != int(log2):
             raise InputError(
-                f"`{self.name}` has no TPU topology of its own: expected 2^n chips of a TPU, got {self.num_devices} of "
-                f"{self.accelerator.name}."
+                f"`{self.name}` must be a TPU slice of 2^n chips, got {self.num_devices} of {self.accelerator.name}; "
+                "name another slice."
             )
         low, more = divmod(int(log2), dimensions)
         sides = [2 ** (low + (axis >= dimensions - more)) for axis in range(dimensions)]
         if dimensions == 3 and self.num_devices == 4:
-            sides = [2, 2, 1]  # the smallest cut is one board
+            sides = [2, 2, 1]  # the smallest slice is one board
         if dimensions == 3 and self.num_devices == 2:
             sides = [1, 1, 2]
         return f"{self.accelerator.name}:{'x'.join(map(str, sides))}"
 
 
 def parse_slice(text: str) -> Slice:
-    """A slice by name: `v5p-128` is 64 chips, as v4 and v5p count cores; `v6e-16` 16 chips; `h100-8` 8 GPUs.
+    """Parse the name of a slice: `v5p-128` is 64 chips (v4 and v5p count cores), `v6e-16` 16 chips, `h100-8` 8 GPUs.
 
     Raises:
-        InputError: no such device, or no such number of them.
+        InputError: The device or the number is unknown.
     """
     name, _, number = text.partition("-")
     accelerator = ACCELERATORS.get(name)
     if accelerator is None or not number.isdigit():
         raise InputError(
-            f"`--slice` is a device and a number, such as v5p-128, of {', '.join(ACCELERATORS)}, got {text!r}."
+            f"`--slice` must be DEVICE-NUMBER, such as v5p-128, of {', '.join(ACCELERATORS)}, got {text!r}."
         )
     devices, odd = divmod(int(number), max(1, accelerator.cores_per_chip))
     if odd or not devices:
-        raise InputError(f"`{name}` slices are named by cores, {accelerator.cores_per_chip} a chip, got {text!r}.")
+        raise InputError(
+            f"`--slice` of {name} must be a number of cores, {accelerator.cores_per_chip} per chip, got {text!r}."
+        )
     return Slice(text, accelerator, devices)
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """Bfloat16 operations a second of a device by what JAX calls it; None where it is not known."""
+    """Bfloat16 FLOPs per second of a device by its JAX `device_kind`; None if unknown."""
     return next((a.peak_flops for a in ACCELERATORS.values() if device_kind.lower() in a.kinds), None)

@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def override(run: T, *assignments: str) -> T:
-    """A copy of a value with some fields changed, all at once.
+    """Copy a value with some fields changed, all at once.
 
     Args:
-        run: a dataclass value, such as a `TrainRun`.
+        run: Dataclass value, such as a `TrainRun`.
         *assignments: `path=value` each. The path is field names joined by dots (a position in a tuple is a number, an
             entry of a mapping its key), or their old names; the value is JSON, or a bare word for a string.
 
@@ -21,7 +21,7 @@ def override(run: T, *assignments: str) -> T:
         The copy.
 
     Raises:
-        InputError: no `=`, no such field (the nearest names are given), or a value of the wrong type.
+        InputError: There is no `=`, the field does not exist, or the value has the wrong type.
     """
     tree = to_json(run)
     for assignment in assignments:
@@ -42,12 +42,12 @@ def _parsed(assignment: str) -> tuple[list[str], Any]:
     """Names of the assigned field, and its value."""
     path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise InputError(f"`--set` takes path=value, such as optimizer.learning_rate=0.001, got {assignment!r}.")
+        raise InputError(f"`--set` must be path=value, such as optimizer.learning_rate=0.001, got {assignment!r}.")
     return current_assignment(path.split("."), _decode(text))
 
 
 def _assign(tree: Any, names: list[str], value: Any) -> None:
-    """Change one entry of a JSON tree in place. The last name is not checked here: parsing knows which fields exist."""
+    """Change one entry of a JSON tree in place. The last name is not checked here, but when the tree is parsed."""
     node = tree
     for depth, name in enumerate(names):
         where = ".".join(["run", *names[:depth]])

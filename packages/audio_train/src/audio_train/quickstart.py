@@ -1,8 +1,7 @@
-"""The quickstart: from recordings to a trained model and a report, as the commands a user would type.
+"""The quickstart: from recordings to a trained model and a report, as a list of commands.
 
-Nothing here computes. `commands` is the list of command lines, a pure function of the options; `main` prints each one
-and runs it in a process of its own, so that what is shown is what happens. Every command goes on where it was stopped
-and does nothing where it has finished, therefore so does the whole.
+`commands` returns the command lines, a pure function of the options; `main` prints each one and runs it in its own
+process. Every command continues where it was stopped and does nothing if it has finished, and so does the quickstart.
 """
 
 import json
@@ -19,31 +18,31 @@ from audio_data import InputError, read_json
 from audio_train.command_lines import Command, find_programs, run_command
 
 STEPS_PER_MINUTE = 280
-"""Training steps that two idle cores take in a minute; a time budget becomes a number of steps by it, so that two runs
-with one seed do the same work whatever else the machine does."""
+"""Training steps per minute on two idle cores. It turns a time budget into a fixed number of steps, so that two runs
+with one seed do the same work on a busy and on an idle machine."""
 
 SAMPLE = "sample"
 SYNTHESIS_VOICE = "slt"
 UNHEARD_VOICES = ("awb", "f4")
 OWN_HOLDOUT_FRACTION = "0.1"
 OWN_LEVEL = "0.07"
-"""Root mean square that recordings are brought to: the sample corpus' own, at which the codec was trained."""
+"""Root mean square to which recordings are scaled: that of the sample corpus, on which the codec was trained."""
 OWN_ROWS = ("--set", "data.seq_len=2048", "--set", "data.batch_size=1", "--set", "model.max_seq_len=4096")
-"""Rows long enough for a recording of twenty seconds; the sample corpus' sentences take two."""
+"""Rows for recordings of up to twenty seconds; the sentences of the sample corpus are two seconds long."""
 PROGRAMS = ("audio-tokenize", "audio-train", "audio-eval")
 
 Selection = tuple[str, str, tuple[str, ...]]
-"""Name of a dataset, what it is for, and its build options."""
+"""Name of a dataset, its purpose, and its build options."""
 
 
 def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) -> tuple[Command, ...]:
     """The command lines of the quickstart in order.
 
     Args:
-        out: work folder.
-        audio: the user's own recordings, or None for the sample corpus.
-        minutes: minutes of training on two idle cores, or None for the recipe's own number of steps.
-        seed: of weights and data order.
+        out: Work folder.
+        audio: The user's own recordings, or None for the sample corpus.
+        minutes: Minutes of training on two idle cores, or None for the number of steps of the recipe.
+        seed: Seed of weights and data order.
     """
     codes, data = str(out / "codes"), out / "data"
     corpus = SAMPLE if audio is None else str(audio)
@@ -53,7 +52,7 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
     level, rows = ((), ()) if audio is None else (("--target-rms", OWN_LEVEL), OWN_ROWS)
     return (
         Command(
-            "Speech to codes: eight numbers for every 80 ms, each utterance three times, shifted and at other speeds",
+            "Encode speech to codes: eight per 80 ms; each utterance three times, at shifted frames and other speeds",
             (
                 "audio-tokenize",
                 "encode",
@@ -68,15 +67,15 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
             ),
         ),
         Command(
-            "Transcripts to text pieces; with the codes they make the vocabulary",
+            "Learn text pieces from the transcripts; text pieces and codes are the vocabulary",
             ("audio-tokenize", "vocabulary", codes, "--out", str(data / "vocabulary"), "--pieces", "128"),
         ),
         *(
-            Command(f"Documents: {purpose}", ("audio-tokenize", "build", codes, *_build(data, name, options)))
+            Command(f"Build documents: {purpose}", ("audio-tokenize", "build", codes, *_build(data, name, options)))
             for name, purpose, options in (*_train_selections(audio), *heldout)
         ),
         Command(
-            "Train a decoder to hear and to speak",
+            "Train a decoder to recognise and to synthesise speech",
             (
                 *("audio-train", "run", "quickstart", "--data", str(data), "--out", run),
                 *("--set", f"seed={seed}", *settings, *rows),
@@ -84,7 +83,7 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
             makes=out / "run" / "export" / "config.json",
         ),
         Command(
-            "Score it on sentences it never met, beside controls that must fail",
+            "Evaluate it on unseen sentences, with controls that should fail",
             (
                 *("audio-eval", "run", run, "--data", str(data), "--out", evaluation, "--recordings", corpus),
                 *("--set", "tts.temperature=0.4"),
@@ -92,14 +91,14 @@ def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) ->
             ),
         ),
         Command(
-            "A page to look at and to listen to",
+            "Write the report, with audio",
             ("audio-eval", "report", evaluation, "--run", run, "--out", str(out / "report.html")),
         ),
     )
 
 
 def _train_selections(audio: Path | None) -> tuple[Selection, ...]:
-    """`(dataset, purpose, build options)` of what is trained on."""
+    """`(dataset, purpose, build options)` of the training datasets."""
     if audio is None:
         part: tuple[str, ...] = ("--split", "train")
         voice: tuple[str, ...] = (*part, "--speaker", SYNTHESIS_VOICE, "--frame-offset", "0")
@@ -108,18 +107,22 @@ def _train_selections(audio: Path | None) -> tuple[Selection, ...]:
         voice = (*part, "--frame-offset", "0")
     first_books = ("--codebooks", "2")
     return (
-        ("asr", "sound, then text", ("--layout", "audio_first", *part)),
-        ("asr-2book", "the same with two codebooks, to begin with", ("--layout", "audio_first", *first_books, *part)),
-        ("tts", "text, then the sound of one voice", ("--layout", "text_first", *voice)),
+        ("asr", "audio, then text", ("--layout", "audio_first", *part)),
+        (
+            "asr-2book",
+            "the same with two codebooks, for the first steps",
+            ("--layout", "audio_first", *first_books, *part),
+        ),
+        ("tts", "text, then audio of one voice", ("--layout", "text_first", *voice)),
         ("tts-2book", "the same with two codebooks", ("--layout", "text_first", *first_books, *voice)),
     )
 
 
 def _heldout_selections(audio: Path | None) -> tuple[Selection, ...]:
-    """`(dataset, purpose, build options)` of what is only scored; the first is the main one."""
+    """`(dataset, purpose, build options)` of the held-out datasets; the first is the main one."""
     if audio is not None:
         options = ("--holdout", OWN_HOLDOUT_FRACTION, "--heldout", "--grouping", "recording", "--frame-offset", "0")
-        return (("heldout", "recordings set apart", options),)
+        return (("heldout", "held-out recordings", options),)
     voices = tuple(
         (f"heldout-{voice}", f"unseen sentences, unheard voice {voice}", ("--split", f"heldout-{voice}"))
         for voice in UNHEARD_VOICES
@@ -135,14 +138,15 @@ def main(*, out: Path, audio: Path | None, minutes: float | None, seed: int, as_
     """Run the quickstart.
 
     Args:
-        out: work folder.
-        audio: the user's own recordings, or None for the sample corpus.
-        minutes: minutes of training on two idle cores, or None for the recipe's own number of steps.
-        seed: of weights and data order.
-        as_json: print one JSON document on standard output at the end; all else goes to standard error.
+        out: Work folder.
+        audio: The user's own recordings, or None for the sample corpus.
+        minutes: Minutes of training on two idle cores, or None for the number of steps of the recipe.
+        seed: Seed of weights and data order.
+        as_json: Whether to print one JSON document on standard output at the end, and all other output on standard
+            error.
 
     Raises:
-        InputError: a package whose command is needed is not installed, or `audio` is no folder or file.
+        InputError: A package is not installed, or `audio` does not exist.
     """
     if audio is not None and not audio.exists():
         raise InputError(
@@ -165,18 +169,18 @@ def main(*, out: Path, audio: Path | None, minutes: float | None, seed: int, as_
 
 
 def _warn_if_loaded() -> None:
-    """Say at the start that the machine is busy: one other busy process costs the training nearly half its speed."""
+    """Warn that the machine is busy: one other busy process nearly halves the training speed."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > 0.5 * cores:
         click.secho(
-            f"note: this machine is already busy (load {load:.1f} on {cores} cores); expect it to take longer.",
+            f"note: this machine is busy (load {load:.1f} on {cores} cores); training will take longer.",
             fg="yellow",
             err=True,
         )
 
 
 def _outcome(out: Path, seconds: float) -> dict[str, Any]:
-    """The closing JSON line, read from the evaluation on disk."""
+    """The final JSON document, read from the evaluation on disk."""
     summary = _read_summary(out / "report.json")
     main, *voices = summary
     scores = summary[main]
@@ -219,26 +223,26 @@ def _interval(scores: Mapping[str, Any], name: str) -> list[float] | None:
 
 
 def _closing(out: Path, outcome: Mapping[str, Any]) -> str:
-    """Where everything lies and what to try next."""
-    voices = ", ".join(f"{voice} {wer}" for voice, wer in outcome["asr_wer_unheard_voices"].items()) or "none set apart"
+    """The final message: results, paths and next commands."""
+    voices = ", ".join(f"{voice} {wer}" for voice, wer in outcome["asr_wer_unheard_voices"].items()) or "none held out"
     gain = outcome["asr_wer_gain_over_other_utterance_interval"]
     return f"""
 Done in {outcome["seconds"] / 60:.1f} minutes.
 
   word error rate on unseen sentences   {outcome["asr_wer"]}
-  ... given another utterance's audio   {outcome["asr_wer_other_utterance"]}
-  ... so much the right audio saves     {outcome["asr_wer_gain_over_other_utterance"]} ({gain[0]} to {gain[1]})
+  ... with mismatched audio (control)   {outcome["asr_wer_other_utterance"]}
+  ... WER reduction over mismatched     {outcome["asr_wer_gain_over_other_utterance"]} [{gain[0]}, {gain[1]}]
   ... with untrained weights            {outcome["asr_wer_untrained"]}
-  ... in unheard voices                 {voices}
+  ... on unseen voices                  {voices}
 
-  report to look at and listen to       {out / "report.html"}
-  the model (Hugging Face format)       {out / "run" / "export"}
-  tokens                                {out / "data"}
+  report, with audio                    {out / "report.html"}
+  model (Hugging Face format)           {out / "run" / "export"}
+  datasets                              {out / "data"}
 
 Try next:
   audio-train quickstart --audio DIR --out my-run      your own recordings
-  audio-train quickstart --minutes 20 --out longer     it keeps learning
-  audio-eval demo {out / "run"}                       talk to it in a browser (`pip install 'audio-eval[demo]'`)
-  audio-tokenize inspect {out / "data" / "asr"}              what a document looks like
+  audio-train quickstart --minutes 20 --out longer     train longer
+  audio-eval demo {out / "run"}                       try it in a browser (`pip install 'audio-eval[demo]'`)
+  audio-tokenize inspect {out / "data" / "asr"}              print a document
   audio-train show quickstart --data {out / "data"}      every number of the run
   audio-train recipes                                  every named training run"""

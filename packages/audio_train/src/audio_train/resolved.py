@@ -1,7 +1,7 @@
-"""From a run to every number it implies: steps, peak learning rate, schedule boundaries, model shape, loss weights.
+"""Derive every number of a run: steps, peak learning rate, schedule boundaries, model shape, loss weights.
 
-A `ResolvedRun` is complete: with the datasets it names it determines every loss of the run. Its canonical JSON is what
-a run's folder holds, and its fingerprint tells one run from another.
+A `ResolvedRun` and the datasets that it names determine every loss of the run. Its JSON is `RUN/resolved.json`, and its
+fingerprint identifies the run.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ class ResolvedRun:
     """A run with every derived number.
 
     Attributes:
-        run: the run as written.
-        vocabulary: what the ids mean.
-        model: configuration of the model.
-        num_steps: updates of the run, without those of a run that it continues.
-        peak_learning_rate: highest learning rate.
-        datasets: fingerprint of each corpus the run reads, by name; empty where no data was given.
+        run: The run as written.
+        vocabulary: Vocabulary of the data.
+        model: Configuration of the model.
+        num_steps: Steps of the run, without those of a run that it continues.
+        peak_learning_rate: Highest learning rate.
+        datasets: Fingerprint of each dataset that the run reads, by name; empty if it was resolved without data.
     """
 
     run: TrainRun
@@ -45,7 +45,7 @@ class ResolvedRun:
 
     @property
     def first_step(self) -> int:
-        """Step at which the run begins: 0, or that of the checkpoint which it continues."""
+        """Step at which the run begins: 0, or that of the checkpoint that it continues."""
         return self.run.init.first_step
 
     @property
@@ -55,24 +55,24 @@ class ResolvedRun:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens the run reads, padding included."""
+        """Tokens that the run reads, including padding."""
         return self.num_steps * self.run.data.tokens_per_step
 
     @property
     def training_flops(self) -> float:
-        """Floating-point operations of the run: three forward passes for each token, full attention."""
+        """FLOPs of the run: three forward passes per token, counting full attention."""
         return 3 * self.model.forward_flops_per_token(self.run.data.seq_len) * self.num_tokens
 
     @property
     def learning_rate(self) -> WarmupStableDecay:
-        """The schedule of the run."""
+        """Learning-rate schedule of the run."""
         return schedule(self.run.schedule, self.peak_learning_rate, self.last_step)
 
     @property
     def mixture(self) -> Mixture:
-        """The mixture with its stages at steps; a stage begins at its fraction of the run, truncated.
+        """Mixture with the first step of each stage: its fraction of the run, truncated.
 
-        In a run so short that stages begin at the same step, the last of them holds.
+        If stages of a short run begin at the same step, the last one counts.
         """
         data = self.run.data
         weights = {int(stage.start_fraction * self.last_step): stage.weights for stage in data.mixture}
@@ -84,18 +84,18 @@ class ResolvedRun:
 
     @property
     def packing(self) -> Packing:
-        """How documents become rows."""
+        """Rule by which documents are packed into rows."""
         data = self.run.data
         return Packing(data.packing, data.positions, max_segments=data.max_segments)
 
     @property
     def loss_weights(self) -> Float32[np.ndarray, " kinds"]:
-        """Weight of a target by its token kind, in the order of `Vocabulary.kinds`."""
+        """Weight of a target by token kind, in the order of `Vocabulary.kinds`."""
         return loss_weights(self.run.loss.kind_weights, self.vocabulary)
 
     @property
     def token_sets(self) -> TokenSets | None:
-        """The sets among which the grammar loss compares; None for the full softmax."""
+        """Sets of ids over which the grammar loss normalises; None for the full softmax."""
         return TokenSets.build(self.vocabulary.allowed_sets) if self.run.loss.kind == "grammar" else None
 
     @property
@@ -110,20 +110,20 @@ class ResolvedRun:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def with_steps(self, num_steps: int) -> "ResolvedRun":
-        """The same run with another length."""
+        """Resolve the same run with another length."""
         run = replace(self.run, steps=num_steps, tokens=None)
         return replace(resolve(run, self.vocabulary), datasets=self.datasets)
 
     def to_json(self) -> dict[str, Any]:
-        """Every given and derived number, and the fingerprint; `from_json` reads it back."""
+        """Convert to JSON: every given and derived number, and the fingerprint."""
         return {"fingerprint": self.fingerprint, **self._content()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "ResolvedRun":
-        """The run that `to_json` described, its numbers derived afresh.
+        """Read the JSON of `to_json`, in which fields may have old names, and derive its numbers again.
 
         Raises:
-            InputError: the value is no resolved run, or this version derives other numbers from the same run.
+            InputError: The value is not a resolved run, or this version derives other numbers from the same run.
         """
         given = {name: item for name, item in value.items() if name != "derived"}
         if "run" in given:
@@ -136,8 +136,8 @@ class ResolvedRun:
         resolved = replace(resolved, datasets=dict(saved.datasets))
         if resolved.fingerprint != saved.fingerprint:
             raise InputError(
-                f"the saved run has `fingerprint` {saved.fingerprint[:12]!r}, but this version derives "
-                f"{resolved.fingerprint[:12]} from it; if the file is not damaged, use the version that wrote it"
+                f"the saved run must have the `fingerprint` {resolved.fingerprint[:12]!r} that this version derives, "
+                f"got {saved.fingerprint[:12]!r}; if the file is not damaged, use the version that wrote it"
             )
         return resolved
 
@@ -178,7 +178,7 @@ class ResolvedRun:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What `ResolvedRun.from_json` reads; all else is derived."""
+    """The parts of the JSON that `ResolvedRun.from_json` reads; all others are derived."""
 
     fingerprint: str
     run: TrainRun
@@ -190,35 +190,35 @@ def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manif
     """Derive every number of a run.
 
     Args:
-        run: the run.
-        vocabulary: vocabulary of the data.
-        manifests: manifest of each corpus at hand; None resolves without data.
+        run: The run.
+        vocabulary: Vocabulary of the data.
+        manifests: Manifest of each available dataset; None resolves without data.
 
     Returns:
         The resolved run.
 
     Raises:
-        InputError: a corpus the run reads is not there, a weight names no kind of the vocabulary, rows are longer than
-            the model's context, or the schedule does not fit into the run.
+        InputError: A dataset of the run is missing, a weight names no token kind of the vocabulary, rows are longer
+            than the model's context, or the schedule is longer than the run.
     """
     model = replace(model_config(run.model, vocabulary), remat=run.remat)
     if run.data.seq_len > model.max_seq_len:
         raise InputError(
-            f"`data.seq_len` is at most the model's context, `model.max_seq_len` = {model.max_seq_len}, got "
-            f"{run.data.seq_len!r}: the exported model would refuse rows that it was trained on; set "
-            f"model.max_seq_len={run.data.seq_len}, or shorten the rows."
+            f"`data.seq_len` must be at most `model.max_seq_len` = {model.max_seq_len}, got {run.data.seq_len!r}: the "
+            f"exported model would refuse its training rows; set model.max_seq_len={run.data.seq_len}, or shorten the "
+            "rows."
         )
     num_steps = run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
     peak = run.optimizer.learning_rate
     if isinstance(peak, LearningRateRule):
         peak = learning_rate(peak, batch_size=run.data.batch_size, width=model.embed)
     resolved = ResolvedRun(run, vocabulary, model, num_steps, peak)
-    resolved.to_json()  # derives everything once, so that a wrong run is refused here and not while it starts
+    resolved.to_json()  # derives every number once, so a wrong run is refused here and not at its start
     return resolved if manifests is None else replace(resolved, datasets=_fingerprints(resolved, manifests))
 
 
 def model_config(model: NamedModel | ModelShape, vocabulary: Vocabulary) -> Qwen3xConfig:
-    """The configuration of a model over a vocabulary."""
+    """Configuration of a model for a vocabulary."""
     rope = RopeConfig(theta=model.rope_theta, **({} if model.rope_scaling == "llama3" else {"scaling": None}))
     if isinstance(model, NamedModel):
         named = named_config(model.size, vocabulary.size, tied=model.tied)
@@ -239,29 +239,29 @@ def model_config(model: NamedModel | ModelShape, vocabulary: Vocabulary) -> Qwen
 
 
 def loss_weights(kind_weights: Mapping[str, float], vocabulary: Vocabulary) -> Float32[np.ndarray, " kinds"]:
-    """Weight of a target by kind.
+    """Weight of a target by token kind.
 
     Args:
-        kind_weights: weights by kind, or `"audio"` for every codebook; a codebook's own entry goes before `"audio"`.
-        vocabulary: whose kinds these are.
+        kind_weights: Weights by kind, or `"audio"` for every codebook; the entry of a codebook overrides `"audio"`.
+        vocabulary: Vocabulary of the data.
 
     Returns:
-        One weight a kind; 1 where nothing is said.
+        One weight per kind; 1 for kinds that are not named.
 
     Raises:
-        InputError: a name is no kind of the vocabulary.
+        InputError: A name is not a kind of the vocabulary.
     """
     unknown = sorted(set(kind_weights) - {*vocabulary.kinds, "audio"})
     if unknown:
         kinds = ", ".join([*vocabulary.kinds, "audio"])
-        raise InputError(f"`loss.kind_weights` has {unknown[0]!r}, which is no token kind; the kinds are {kinds}.")
+        raise InputError(f"`loss.kind_weights` must name token kinds, of {kinds}, got {unknown[0]!r}.")
     audio = kind_weights.get("audio", 1.0)
     defaults = [audio if kind.startswith("codebook_") else 1.0 for kind in vocabulary.kinds]
     return np.array([kind_weights.get(k, d) for k, d in zip(vocabulary.kinds, defaults, strict=True)], np.float32)
 
 
 def token_kinds(vocabulary: Vocabulary) -> Int32[np.ndarray, " vocab"]:
-    """Index into `Vocabulary.kinds` of every id; an id that means nothing counts as special."""
+    """Index into `Vocabulary.kinds` of every id; an unused id counts as special."""
     table = np.full(vocabulary.size, vocabulary.kinds.index("special"), np.int32)
     table[: vocabulary.num_text] = vocabulary.kinds.index("text")
     table[list(vocabulary.special_ids)] = vocabulary.kinds.index("special")

@@ -118,7 +118,7 @@ def test_the_formula_is_refused_where_losses_do_not_fall():
     with pytest.raises(InputError, match="at least 6 measurements, got 5"):
         fit_parametric(drawn(0.0)[:5])
     rising = [Measurement(m.budget_flops, m.num_parameters, m.num_tokens, 10 - m.loss) for m in drawn(0.0)]
-    with pytest.raises(InputError, match="do not fall with both parameters and tokens"):
+    with pytest.raises(InputError, match="must decrease with both parameters and tokens"):
         fit_parametric(rising)
 
 
@@ -172,7 +172,7 @@ def test_a_file_of_losses_may_come_from_a_spreadsheet(tmp_path: Path):
         ("budget_flops,num_parameters,num_tokens,loss\n1e18,1e8\n", "line 2"),
         (f"budget_flops,num_parameters,num_tokens,loss\n{'1' * 200_000},1,1,1\n", "must be CSV in UTF-8"),
         ("b\udcff", "must be CSV in UTF-8"),
-        ("", "got none of budget_flops, loss"),
+        ("", "missing: budget_flops, loss"),
     ],
 )
 def test_a_bad_file_of_losses_is_refused(tmp_path: Path, text: str, message: str):

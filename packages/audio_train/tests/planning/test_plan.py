@@ -44,7 +44,7 @@ def test_slices_are_named_by_cores_or_by_chips(name: str, num_devices: int, topo
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("v9-8", "of v4, v5e, v5p"), ("v5p", "such as v5p-128"), ("v5p-7", "named by cores, 2 a chip")],
+    [("v9-8", "of v4, v5e, v5p"), ("v5p", "such as v5p-128"), ("v5p-7", "a number of cores, 2 per chip")],
 )
 def test_a_slice_that_does_not_exist_is_refused(name: str, message: str):
     with pytest.raises(InputError, match=message):
@@ -123,7 +123,7 @@ def test_a_run_that_cannot_fit_is_refused(invoke):
 
 
 def test_a_mesh_that_does_not_divide_is_refused(toy: ResolvedRun):
-    with pytest.raises(InputError, match="divides the 64 devices of v5p-128"):
+    with pytest.raises(InputError, match="must divide the 64 devices of v5p-128"):
         plan_run(toy, "v5p-128", mesh="fsdp=48")
     with pytest.raises(InputError, match="`batch_size` is a multiple of the 64 devices"):
         plan_run(toy, "v5p-128", mesh="data=64")
@@ -139,7 +139,7 @@ def test_the_compiler_has_the_last_word(toy: ResolvedRun):
 
 
 def test_without_a_compiler_the_estimate_stands(toy: ResolvedRun, monkeypatch: pytest.MonkeyPatch):
-    assert "no compiler for h100" in with_compiled(plan_run(toy, "h100-8")).remark
+    assert "only TPU slices are compiled, not h100" in with_compiled(plan_run(toy, "h100-8")).remark
     monkeypatch.setattr("audio_train.planning.plan.util.find_spec", lambda name: None)
     assert "pip install libtpu" in with_compiled(plan_run(toy, "v5p-8")).remark
 
@@ -183,4 +183,4 @@ def test_a_plan_with_data_says_what_rows_would_cut(invoke, data_root: Path):
     options = ["quickstart", "--slice", "h100-8", "--no-compile", "--data", str(data_root), "--set", "data.seq_len=16"]
     said = invoke(*options, *settings, "--set", "data.batch_size=8")
     assert said.exit_code == 0, said.stderr
-    assert "corpus `long`: 40 of 40 documents are longer than a row of 16 tokens" in said.stderr
+    assert "dataset `long`: 40 of 40 documents are longer than a row of 16 tokens" in said.stderr

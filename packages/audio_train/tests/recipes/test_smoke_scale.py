@@ -111,7 +111,7 @@ def test_published_is_the_recipe_itself_and_a_miniature_has_no_other_scale():
 def test_an_anneal_from_a_step_that_is_not_kept_is_refused():
     run = find("exp1.3-mls-en")
     odd = replace(run, init=replace(run.init, source="exp1.1@190001"))
-    with pytest.raises(InputError, match=r"names no checkpoint that recipe `exp1\.1` keeps"):
+    with pytest.raises(InputError, match=r"must name a checkpoint that recipe `exp1\.1` keeps"):
         at_scale(odd, "smoke", find)
 
 

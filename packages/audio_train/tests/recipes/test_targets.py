@@ -148,7 +148,7 @@ def test_a_mixture_on_the_command_line_replaces_that_of_the_recipe(data_root: Pa
 
 def test_a_recipe_of_other_datasets_says_how_to_choose(data_root: Path):
     message = show("quickstart", "--data", data_root).stderr
-    assert "recipe `quickstart` reads dataset `asr`, which is not below the data folder" in message
+    assert "recipe `quickstart` reads dataset `asr`, which the data folder does not have" in message
     assert "it has long, short. Choose among them with --mixture long=1,short=1" in message
 
 

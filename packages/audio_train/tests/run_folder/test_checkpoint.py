@@ -56,7 +56,7 @@ def test_another_run_s_checkpoint_is_refused(state: TrainState, tmp_path: Path):
         checkpoints.wait()
     with (
         Checkpoints(tmp_path, "b" * 64) as others,
-        pytest.raises(InputError, match="aaaaaaaaaaaa, not to bbbbbbbbbbbb"),
+        pytest.raises(InputError, match="bbbbbbbbbbbb, got aaaaaaaaaaaa"),
     ):
         others.restore(1, state)
 
@@ -220,7 +220,7 @@ def test_the_newest_whole_checkpoint_is_used_and_damaged_ones_are_named(
         assert blob.name in told
         assert "using step 1" in told
         (tmp_path / "checkpoints" / "1" / "run" / "metadata").unlink()
-        with pytest.raises(InputError, match=r"no checkpoint in .* is whole \(2: .*; 1: parts are missing\)"):
+        with pytest.raises(InputError, match=r"no checkpoint in .* is intact \(2: .*; 1: parts are missing\)"):
             checkpoints.newest_whole()
 
 
@@ -251,7 +251,7 @@ def test_one_without_checksums_opens_with_a_word_and_its_damage_is_one_line(
 def test_a_checkpoint_under_another_step_s_name_is_refused(saved: Path, state: TrainState, tmp_path: Path):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     (tmp_path / "checkpoints" / "2").rename(tmp_path / "checkpoints" / "7")
-    with Checkpoints(tmp_path, "f") as checkpoints, pytest.raises(InputError, match="saved at step 2; rename"):
+    with Checkpoints(tmp_path, "f") as checkpoints, pytest.raises(InputError, match="got 2; rename"):
         checkpoints.restore(7, state)
 
 
@@ -283,7 +283,7 @@ def test_a_user_s_file_among_later_checkpoints_is_not_removed(saved: Path, tmp_p
     note.write_text("mine")
     with (
         Checkpoints(tmp_path, "f", keep_last=3) as checkpoints,
-        pytest.raises(InputError, match=r"holds `notes\.txt`, which is no part of a checkpoint"),
+        pytest.raises(InputError, match=r"must hold only a checkpoint, .*got `notes\.txt`"),
     ):
         checkpoints.discard_after(1)
     assert note.read_text() == "mine"

@@ -19,7 +19,7 @@ def launch(folder: Path, data: str) -> None:
 
 def test_a_claimed_folder_gives_the_run_back(toy: ResolvedRun, tmp_path: Path):
     assert saved_run(tmp_path) is None
-    with pytest.raises(InputError, match="holds no run"):
+    with pytest.raises(InputError, match="must hold a run"):
         require_run(tmp_path)
     claim(tmp_path, toy)
     assert require_run(tmp_path).fingerprint == toy.fingerprint
@@ -27,7 +27,7 @@ def test_a_claimed_folder_gives_the_run_back(toy: ResolvedRun, tmp_path: Path):
 
 
 def test_the_last_launch_counts(tmp_path: Path):
-    with pytest.raises(InputError, match="no run that was started"):
+    with pytest.raises(InputError, match="must hold a run that was launched"):
         last_data_root(tmp_path)
     launch(tmp_path, "/data/one")
     launch(tmp_path, "/data/two")
@@ -54,7 +54,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
 @pytest.mark.parametrize("name", ["metrics.jsonl", "launches.jsonl", "checkpoints", "export", "tensorboard"])
 def test_files_of_a_user_under_the_names_of_a_run_s_are_not_taken_over(toy: ResolvedRun, tmp_path: Path, name: str):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match=rf"holds `{name}` but no resolved\.json"):
+    with pytest.raises(InputError, match=rf"got `{name}` without resolved\.json"):
         check_claim(tmp_path, toy, saved_run(tmp_path))
     assert (tmp_path / name).read_text() == "mine"
 

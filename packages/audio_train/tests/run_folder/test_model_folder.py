@@ -64,7 +64,7 @@ def test_a_user_s_file_beside_an_export_survives(export_to: Export, tmp_path: Pa
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("mine")
     before = contents(folder)
-    with pytest.raises(InputError, match=r"export` cannot be replaced: it holds `.*`, which no export wrote; move it"):
+    with pytest.raises(InputError, match=r"cannot be replaced: it holds `.*`, which is not part of an export; move it"):
         export_to(folder, 12)
     assert contents(folder) == before
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
@@ -272,5 +272,5 @@ def test_a_damaged_provenance_is_one_line_with_the_file_and_the_remedy(export_to
         refused += message is not None
         assert message is None or ("provenance.json" in message and "export again" in message), (content, message)
         if message is not None:
-            assert "it is no export" in (foreign_file(folder) or ""), content
+            assert "it is not an export" in (foreign_file(folder) or ""), content
     assert refused > 60

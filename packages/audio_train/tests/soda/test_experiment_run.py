@@ -62,7 +62,7 @@ def test_losses_of_runs_become_measurements(toy: ResolvedRun, data_root: Path, t
 
 
 def test_a_run_without_held_out_loss_is_no_measurement(finished: Path):
-    with pytest.raises(InputError, match="has no held-out loss"):
+    with pytest.raises(InputError, match="must have a held-out loss"):
         measurement_of(finished / "runs" / "exp1.7-semantic")
 
 

@@ -60,7 +60,7 @@ def test_no_window_is_read_twice(finished: Path, data_root: Path, toy: ResolvedR
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path, data_root: Path, finished: Path):
-    with pytest.raises(InputError, match="holds no run"):
+    with pytest.raises(InputError, match="must hold a run"):
         heldout_losses(tmp_path, data_root, "short")
     with pytest.raises(InputError, match="missing"):
         heldout_losses(finished, data_root, "missing")

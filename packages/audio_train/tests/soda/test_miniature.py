@@ -68,7 +68,7 @@ def test_one_seed_is_said_to_be_one():
 def test_one_comparison_is_added_to_the_numbers_that_are_there(tmp_path: Path):
     results = numbers([2.0, 2.4])
     added = {"comparisons": {"tokens": numbers([3.0, 3.4])["comparisons"]["tokens"]}}
-    with pytest.raises(InputError, match="is not there to add the numbers to; run without --only first"):
+    with pytest.raises(InputError, match="must exist to add results to it; run without --only first"):
         write_page(added, tmp_path)
     rest = {name: rows for name, rows in results["comparisons"].items() if name != "tokens"}
     text = write_page(results | {"comparisons": rest}, tmp_path).read_text()
@@ -153,7 +153,7 @@ def test_a_score_is_measured_once(
     assert allowed is not None
     assert full is not None
     assert 0 < allowed < full
-    assert capsys.readouterr().err.count("scoring") == 2
+    assert capsys.readouterr().err.count("evaluating") == 2
     again = Scores(data_root, tmp_path)
     assert again.value(finished, outside) == pytest.approx(1 - np.exp(allowed - full))
     assert again.value(finished, Column("x", "acoustic", "short")) is not None

@@ -24,7 +24,7 @@ def test_every_given_and_derived_number_has_an_origin():
 @pytest.mark.parametrize(
     ("words", "path", "value", "origin"),
     [
-        (["exp2.1-135m"], "derived.num_steps", "238419", "500,000,000,000 tokens / 2,097,152 a step, rounded up"),
+        (["exp2.1-135m"], "derived.num_steps", "238419", "500,000,000,000 tokens / 2,097,152 per step, rounded up"),
         (["exp2.1-4b"], "derived.num_parameters", "4374089216", "3,633,511,936 in the body + 2 x 144,644 x 2,560"),
         (
             ["exp2.1-135m"],
@@ -35,7 +35,7 @@ def test_every_given_and_derived_number_has_an_origin():
         (["exp1.7-semantic"], "derived.peak_learning_rate", "0.002", "sqrt_width: 0.002 sqrt(128/256) sqrt(2048/"),
         (["exp1.6-9e18-d768"], "derived.peak_learning_rate", "0.0024", "rule isoflop: 0.33 sqrt(32) / 768"),
         (["exp1.3-mls-en"], "derived.warmup_steps", "2400", "0.01 of (190,000 + 50,000) steps, truncated"),
-        (["exp1.3-mls-en"], "derived.first_step", "190000", "that of the checkpoint which the run continues"),
+        (["exp1.3-mls-en"], "derived.first_step", "190000", "step of the checkpoint that the run continues"),
         (
             ["exp1.3-mls-en"],
             "run.init.state",

@@ -96,7 +96,7 @@ def test_weights_are_looked_for_where_they_are_made(tmp_path: Path, name: str):
 
 
 def test_a_corpus_in_a_language_that_no_sample_has_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match=r"the samples are in ar, de, en.*got 'ko'"):
+    with pytest.raises(InputError, match=r"must be in one of ar, de, en.*got 'ko'"):
         list(data_commands(tmp_path, ["emilia/ko"]))
     with pytest.raises(InputError, match="no tokenization makes corpus `yodas/en`; did you mean"):
         list(data_commands(tmp_path, ["yodas/en"]))

@@ -155,16 +155,16 @@ def exports(folder: Path) -> list[Path]:
 
 
 def test_never_refuses_a_folder_with_progress(toy, data_root: Path, undisturbed: Path, one_device):
-    with pytest.raises(InputError, match="holds step 12 of this run and `resume` is 'never'"):
+    with pytest.raises(InputError, match="must hold no progress of this run for `resume` 'never', got step 12"):
         run(toy, data_root, undisturbed, resume="never", mesh_config=one_device)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("on", "`resume` is 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got 'on'"),
-        ("{run}/checkpoints/7", r"checkpoints/7` is not a complete checkpoint; .* has \[10, 12\]"),
-        ("{run}/export", "`resume` is 'auto', 'never' or a checkpoint"),
+        ("on", "`resume` must be 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got 'on'"),
+        ("{run}/checkpoints/7", r"checkpoints/7` must be a complete checkpoint; .* has steps \[10, 12\]"),
+        ("{run}/export", "`resume` must be 'auto', 'never' or a checkpoint"),
     ],
 )
 def test_a_place_to_resume_from_is_a_whole_checkpoint(
@@ -181,7 +181,7 @@ def test_checkpoints_none_of_which_is_whole_are_not_written_over(
     shutil.rmtree(copied / "export")
     for step in (10, 12):
         (copied / "checkpoints" / str(step) / "state" / "manifest.ocdbt").unlink()
-    with pytest.raises(InputError, match=r"no checkpoint in .* is whole \(12: parts are missing; 10: parts"):
+    with pytest.raises(InputError, match=r"no checkpoint in .* is intact \(12: parts are missing; 10: parts"):
         run(toy, data_root, copied, mesh_config=one_device)
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["10", "12"]
 
@@ -190,7 +190,7 @@ def test_a_checkpoint_of_another_run_is_refused_before_a_folder_is_taken(
     toy, varied, data_root: Path, undisturbed: Path, tmp_path: Path
 ):
     other = varied(seed=1)
-    with pytest.raises(InputError, match=rf"fingerprint {toy.fingerprint[:12]}, not to {other.fingerprint[:12]}"):
+    with pytest.raises(InputError, match=rf"fingerprint {other.fingerprint[:12]}, got {toy.fingerprint[:12]}"):
         run(other, data_root, tmp_path, resume=str(undisturbed / "checkpoints" / "10"))
     assert not (tmp_path / "resolved.json").exists()
 
@@ -198,7 +198,7 @@ def test_a_checkpoint_of_another_run_is_refused_before_a_folder_is_taken(
 def test_a_folder_of_another_run_is_refused_with_both_fingerprints(toy, varied, data_root: Path, undisturbed: Path):
     other = varied(seed=1)
     with pytest.raises(
-        InputError, match=rf"{toy.fingerprint[:12]}, not `toy` with fingerprint {other.fingerprint[:12]}"
+        InputError, match=rf"{other.fingerprint[:12]}, got `toy` with fingerprint {toy.fingerprint[:12]}"
     ):
         run(other, data_root, undisturbed)
 
@@ -220,7 +220,8 @@ def test_a_finished_run_is_not_said_to_be_one_of_other_data(
         lambda: run(toy, tmp_path, undisturbed, mesh_config=one_device),
         lambda: export(undisturbed, tmp_path),
     ):
-        with pytest.raises(InputError, match=rf"`short` has fingerprint {toy.datasets['short'][:12]} in run `toy`"):
+        expected = toy.datasets["short"][:12]
+        with pytest.raises(InputError, match=rf"`short` must have the fingerprint {expected} of run `toy`"):
             other()
     assert run(toy, data_root, undisturbed, mesh_config=one_device).finished
 
@@ -293,7 +294,7 @@ def test_a_user_s_folder_in_the_place_of_the_export_is_refused_before_training(
 
 def test_changed_data_are_refused(toy, data_root: Path, tmp_path: Path, varied):
     stale = ResolvedRun(**{**vars(toy), "datasets": {**toy.datasets, "short": "0" * 64}})
-    with pytest.raises(InputError, match="corpus `short` has fingerprint 000000000000 in run `toy`"):
+    with pytest.raises(InputError, match="dataset `short` must have the fingerprint 000000000000 of run `toy`"):
         run(stale, data_root, tmp_path)
 
 
@@ -336,7 +337,7 @@ def test_held_out_data_that_are_not_there_are_missed_before_anything_starts(
 ):
     intervals = Intervals(evaluation=Evaluation(corpora=("heldout",), every_steps=2, num_batches=2))
     with pytest.raises(
-        InputError, match="of run `toy` reads corpus `heldout`, which is not among the data, long, short"
+        InputError, match="of run `toy` must name datasets of the data folder, of long, short, got `heldout`"
     ):
         run(varied(intervals=intervals), data_root, tmp_path, mesh_config=one_device)
     assert not (tmp_path / "resolved.json").exists()
@@ -353,7 +354,7 @@ def test_any_checkpoint_can_be_exported(toy, data_root: Path, undisturbed: Path,
     newest = load_file(export(undisturbed, data_root, out_dir=tmp_path / "newest") / "model.safetensors")
     for name, array in weights(undisturbed).items():
         np.testing.assert_array_equal(newest[name], array)
-    with pytest.raises(InputError, match=r"checkpoints at steps \[10, 12\], got 7"):
+    with pytest.raises(InputError, match=r"`step` must be one of the checkpoints \[10, 12\] of .*, got 7"):
         export(undisturbed, step=7)
 
 
@@ -373,7 +374,7 @@ def test_missing_centroids_are_named(varied, manifests, data_root: Path, tmp_pat
     for name in manifests:
         shutil.copytree(data_root / name, tmp_path / name)
     trainer = Trainer(varied(init=InitSpec(audio_embedding_init="codebooks")), tmp_path, one_device)
-    with pytest.raises(InputError, match=r"codebooks\.safetensors` is not there"):
+    with pytest.raises(InputError, match=r"codebooks\.safetensors` must exist for init\.audio_emb"):
         trainer.initial_state()
 
 
@@ -400,7 +401,7 @@ def test_damaged_documents_are_left_out_within_a_budget(
 
 @pytest.mark.parametrize(
     ("packing", "fate"),
-    [("best_fit", "learned from without the beginning of their document"), ("next_fit", "dropped")],
+    [("best_fit", "trained on without the beginning of their document"), ("next_fit", "dropped")],
 )
 def test_documents_that_rows_cut_are_counted_before_training_starts(
     varied,
@@ -416,7 +417,7 @@ def test_documents_that_rows_cut_are_counted_before_training_starts(
     data = replace(toy.run.data, seq_len=16, packing=packing)
     run(varied(data=data, steps=1), data_root, tmp_path, mesh_config=one_device)
     said = capfd.readouterr().err.splitlines()
-    cut = "corpus `long`: 40 of 40 documents are longer than a row of 16 tokens and are cut; 400 tokens, about 11 s of"
+    cut = "dataset `long`: 40 of 40 documents are longer than a row of 16 tokens and are cut; 400 tokens, about 11 s of"
     (place,) = (number for number, line in enumerate(said) if "longer than a row" in line)
     assert said[place].startswith(cut)
     assert f" of audio, are {fate}; a larger data.seq_len keeps them whole" in said[place]

@@ -183,5 +183,5 @@ def test_processes_do_together_what_one_of_them_asks_for(
 
 @pytest.mark.parametrize("text", ["5", "5:", "0:3", "7:6", "a:b"])
 def test_steps_to_trace_are_a_first_and_a_last(text: str):
-    with pytest.raises(InputError, match="`--profile` takes FIRST:LAST"):
+    with pytest.raises(InputError, match="`--profile` must be FIRST:LAST"):
         parse_profile(text)

@@ -17,7 +17,7 @@ COMMAND_GROUP = "audio_train.commands"
 
 
 class _Commands(click.Group):
-    """Commands of this package, then those of entry points, which are imported when they are asked for."""
+    """Commands of this package, then those of entry points, which are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *sorted(entry_points(group=COMMAND_GROUP).names - set(self.commands))]
@@ -43,12 +43,14 @@ for command in (*RECIPE_COMMANDS, isoflop, *TRAINING_COMMANDS):
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("quickstart"), show_default=True, help="Work folder."
 )
-@click.option("--audio", type=click.Path(path_type=Path), help="Your own speech instead of the sample corpus.")
+@click.option(
+    "--audio", type=click.Path(path_type=Path), help="Folder of your own speech, instead of the sample corpus."
+)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Minutes of training.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights and data order.")
 @JSON_OPTION
 def quickstart(out: Path, audio: Path | None, minutes: float | None, seed: int, as_json: bool) -> None:
-    """From a folder of speech to a trained, evaluated model, by the very commands you would type."""
+    """Train and evaluate a model from a folder of speech, and print every command on the way."""
     from audio_train import quickstart as chain
 
     chain.main(out=out, audio=audio, minutes=minutes, seed=seed, as_json=as_json)

@@ -17,7 +17,7 @@ def isoflop() -> None:
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="CSV file to write.")
 def losses(runs: tuple[Path, ...], out: Path) -> None:
-    """Write the held-out losses of finished RUNS, folders, as `isoflop fit` takes them."""
+    """Write the held-out losses of finished RUNS (folders) to a CSV file for `isoflop fit`."""
     from audio_train.isoflop import report as report
 
     report.write_measurements(out, {run.name: report.measurement_of(run) for run in runs})
@@ -26,12 +26,12 @@ def losses(runs: tuple[Path, ...], out: Path) -> None:
 
 @isoflop.command()
 @click.argument("losses", type=click.Path(path_type=Path))
-@click.option("--figures", type=click.Path(path_type=Path), help="Folder to draw curves.svg and laws.svg in.")
+@click.option("--figures", type=click.Path(path_type=Path), help="Folder for the figures curves.svg and laws.svg.")
 @click.option(
-    "--predict", "budgets", type=float, multiple=True, help="Predict the best model of this budget, in FLOPs."
+    "--predict", "budgets", type=float, multiple=True, help="Budget in FLOPs for which to predict the best model."
 )
 @click.option("--vocab-size", type=click.IntRange(min=1), help="Number of token ids of the predicted models.")
-@click.option("--parametric/--no-parametric", default=True, help="Fit L(N, D) to all runs too.  [default: on]")
+@click.option("--parametric/--no-parametric", default=True, help="Also fit L(N, D) to all runs.  [default: on]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @JSON_OPTION
 def fit(
@@ -49,7 +49,7 @@ def fit(
     from audio_train.isoflop.parametric import fit_parametric
 
     if budgets and vocab_size is None:
-        raise click.UsageError("--predict needs --vocab-size N, which decides how many parameters a width has")
+        raise click.UsageError("--predict needs --vocab-size N, on which the number of parameters of a width depends")
     measurements = report.read_measurements(losses)
     found = fit_isoflop(measurements, seed=seed)
     formula = fit_parametric(measurements, seed=seed) if parametric else None

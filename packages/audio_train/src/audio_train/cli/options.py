@@ -1,4 +1,4 @@
-"""Options that several commands of `audio-train` take."""
+"""Options of several `audio-train` commands."""
 
 from pathlib import Path
 
@@ -12,13 +12,15 @@ SET_OPTION = click.option(
 )
 TARGET_ARGUMENT = click.argument("target", metavar="TARGET")
 MIXTURE_OPTION = click.option(
-    "--mixture", metavar="NAME=WEIGHT,...", help="Datasets to train on, such as asr=1,tts=1, instead of the recipe's."
+    "--mixture",
+    metavar="NAME=WEIGHT,...",
+    help="Training datasets with weights, such as asr=1,tts=1, instead of the recipe's.",
 )
 SCALE_OPTION = click.option(
     "--scale",
     type=click.Choice(["published", "smoke"]),
     default="published",
     show_default=True,
-    help="As published, or shrunk so that two CPU cores train it in minutes.",
+    help="As published, or reduced to train in minutes on two CPU cores.",
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")

@@ -43,7 +43,7 @@ def show(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print a recipe with every derived number and where each comes from.
+    """Print a recipe with every derived number and the origin of each.
 
     TARGET is a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json. --data resolves it for your datasets.
     """
@@ -76,7 +76,7 @@ def show(
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def new(file: Path) -> None:
-    """Write a commented recipe to FILE, which trains as it is on any folder of datasets."""
+    """Write a commented recipe to FILE. It trains without changes on any folder of datasets."""
     from audio_train.recipes.starter import write_starter
 
     name = write_starter(file)

@@ -1,4 +1,4 @@
-"""The commands of `audio-train` that train: run, resume, export, and what a run would cost."""
+"""The commands `audio-train run`, `resume`, `export` and `plan`."""
 
 import json
 import os
@@ -23,16 +23,18 @@ MICROBATCHES_OPTION = click.option(
 
 
 def launched(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say how a run is started, and nothing of what it computes."""
+    """Add the options of a launch, which do not change what a run computes."""
     options = (
         MESH_OPTION,
         MICROBATCHES_OPTION,
         click.option(
             "--processes", type=click.IntRange(min=1), default=1, help="Number of processes to start on this machine."
         ),
-        click.option("--distributed", metavar="auto|HOST:PORT,NUM,INDEX", help="Join a run of several processes."),
-        click.option("--max-quarantined", metavar="N|P%", help="Most damaged documents of a corpus to leave out."),
-        click.option("--track", "trackers", multiple=True, metavar="NAME", help="tensorboard, wandb or trackio."),
+        click.option("--distributed", metavar="auto|HOST:PORT,NUM,INDEX", help="Join a multi-host run."),
+        click.option("--max-quarantined", metavar="N|P%", help="Maximum damaged documents of a dataset to leave out."),
+        click.option(
+            "--track", "trackers", multiple=True, metavar="NAME", help="Tracker: tensorboard, wandb or trackio."
+        ),
         click.option("--profile", metavar="FIRST:LAST", help="Trace these steps with JAX's profiler to RUN/profile."),
     )
     for option in reversed(options):
@@ -69,7 +71,7 @@ def run(
     init: Path | None,
     **how: Any,
 ) -> None:
-    """Train a recipe, or resume it where it stopped, and export the model to OUT/export.
+    """Train a recipe, or resume it, and export the model to OUT/export.
 
     TARGET is a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json.
     """
@@ -91,7 +93,7 @@ def run(
 @DATA_OPTION
 @launched
 def resume(run_dir: Path, data_root: Path | None, **how: Any) -> None:
-    """Go on with the run in the folder RUN where its newest checkpoint left it."""
+    """Resume the run in the folder RUN from its newest checkpoint."""
     options = _options(**how)
     from audio_train.run_folder import folder
     from audio_train.training import launch
@@ -125,12 +127,14 @@ def export(run_dir: Path, data_root: Path | None, out_dir: Path | None, step: in
 @click.option(
     "--mfu",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the peak to assume (causal attention)  [default: as estimated from the compiled block, else 0.4]",
+    help="MFU to assume (causal attention).  [default: estimated from the compiled block, else 0.4]",
 )
 @click.option(
-    "--compile/--no-compile", "compiles", default=True, help="Compile the real step for the slice, if libtpu is here."
+    "--compile/--no-compile", "compiles", default=True, help="Compile the step for the slice, if libtpu is installed."
 )
-@click.option("--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds to compile.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Maximum seconds to compile."
+)
 @JSON_OPTION
 def plan(
     target: str,
@@ -152,7 +156,7 @@ def plan(
     """
     from audio_train.hardware import COMPILER_ENVIRONMENT
 
-    os.environ.update(COMPILER_ENVIRONMENT)  # nothing is computed here, so that no device need be waited for
+    os.environ.update(COMPILER_ENVIRONMENT)  # nothing is computed, so no device is needed
     from audio_data import parse_weights
     from audio_train.planning import plan as planning
     from audio_train.recipes.targets import named_run
@@ -181,7 +185,7 @@ def _options(
     trackers: tuple[str, ...],
     profile: str | None,
 ) -> dict[str, Any]:
-    """The options of a start as `launch.run` takes them. With --processes, these are started, waited for, and ours."""
+    """Convert launch options to arguments of `launch.run`. With --processes, run the processes and exit instead."""
     if processes > 1:
         from audio_train.command_lines import start_here, without_option
 
@@ -206,19 +210,19 @@ def _options(
     }
 
 
-def _report(outcome: "RunResult") -> None:
-    """Say how a run ended, once; a run stopped by Ctrl-C exits 130, by SIGTERM 0."""
+def _report(result: "RunResult") -> None:
+    """Print how a run ended, in the first process. A run stopped by Ctrl-C exits with status 130, by SIGTERM with 0."""
     from audio_train.sharding.processes import is_first
 
     if not is_first():
         return
-    if outcome.finished:
-        click.echo(f"finished step {outcome.step}; the model is in {outcome.folder / 'export'}")
+    if result.finished:
+        click.echo(f"finished step {result.step}; the model is in {result.folder / 'export'}")
         return
-    saved = outcome.step > outcome.first_step
-    kept = f"saved step {outcome.step} of {outcome.last_step}" if saved else "stopped before the first step"
-    click.echo(f"{outcome.stopped_by}: {kept}; go on with: audio-train resume {outcome.folder}")
-    sys.exit(128 + signal.SIGINT if outcome.stopped_by == "SIGINT" else 0)
+    saved = result.step > result.first_step
+    kept = f"saved step {result.step} of {result.last_step}" if saved else "stopped before the first step"
+    click.echo(f"{result.stopped_by}: {kept}; continue with: audio-train resume {result.folder}")
+    sys.exit(128 + signal.SIGINT if result.stopped_by == "SIGINT" else 0)
 
 
 TRAINING_COMMANDS = (run, resume, export, plan)

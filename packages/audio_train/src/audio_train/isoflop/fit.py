@@ -1,12 +1,12 @@
-"""Scaling laws from losses at equal compute: the best size of each budget, and how it grows with the budget.
+"""Scaling laws from losses at equal compute: the best model size of each budget, and its growth with the budget.
 
-For each budget the losses are fitted by a parabola in the logarithm of the parameters; its minimum is the best model.
-Straight lines through these minima, both axes logarithmic, are the power laws
+For each budget a parabola in the logarithm of the parameters is fitted to the losses; its minimum is the best model.
+Straight lines through these minima on logarithmic axes are the power laws
 
     N* = k_N C^a,   D* = k_D C^b,   L* = k_L C^c
 
-of parameters, tokens and loss over the budget C. Intervals come from a bootstrap over residuals: those of the parabolas
-and those of the lines.
+of parameters, tokens and loss over the budget C. Intervals come from a bootstrap over the residuals of the parabolas
+and of the lines.
 
 Source: the second approach of Hoffmann et al. (arXiv 2203.15556). Changed:
 tokens at the minimum come from a parabola through the runs' own tokens instead of C / 6N, as 6N counts no attention.
@@ -37,10 +37,10 @@ class Measurement:
     """One trained model.
 
     Attributes:
-        budget_flops: floating-point operations that the budget allows, in whatever convention, the same for all.
-        num_parameters: parameters, in whatever convention, the same for all.
-        num_tokens: tokens it was trained on.
-        loss: its held-out loss in nats a token.
+        budget_flops: Budget in FLOPs, in any convention that all measurements share.
+        num_parameters: Number of parameters, in any convention that all measurements share.
+        num_tokens: Number of training tokens.
+        loss: Held-out loss in nats per token.
     """
 
     budget_flops: float
@@ -52,7 +52,7 @@ class Measurement:
         for name in ("budget_flops", "num_parameters", "num_tokens", "loss"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
-                raise InputError(f"`{name}` of a measurement is a number above 0, got {value!r}.")
+                raise InputError(f"`{name}` of a measurement must be a number above 0, got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Optimum:
     """The minimum of a budget's parabola.
 
     Attributes:
-        budget_flops: the budget.
-        num_parameters: of the best model.
-        num_tokens: that it is trained on.
-        loss: that it reaches.
-        coefficients: of the parabola of the loss over log parameters, highest power first.
+        budget_flops: The budget.
+        num_parameters: Number of parameters of the best model.
+        num_tokens: Number of its training tokens.
+        loss: Its loss.
+        coefficients: Coefficients of the parabola of the loss over log parameters, highest power first.
     """
 
     budget_flops: float
@@ -79,9 +79,9 @@ class PowerLaw:
     """`y = coefficient * x ** exponent`, with 95 % intervals.
 
     Attributes:
-        coefficient: y at x = 1.
-        exponent: the slope, both axes logarithmic.
-        exponent_interval: where it lies in 95 of 100 bootstrap samples.
+        coefficient: Value at x = 1.
+        exponent: Slope on logarithmic axes.
+        exponent_interval: 95 % bootstrap interval of the exponent.
     """
 
     coefficient: float
@@ -89,22 +89,22 @@ class PowerLaw:
     exponent_interval: tuple[float, float]
 
     def __call__(self, x: float) -> float:
-        """The law at a point."""
+        """Evaluate the law."""
         return self.coefficient * x**self.exponent
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best model for a budget, as the power laws have it.
+    """The best model for a budget, according to the power laws.
 
     Attributes:
-        budget_flops: the budget.
-        num_parameters: of the model.
-        num_tokens: to train it on.
-        loss: to expect.
-        intervals: of the three numbers, 95 of 100 bootstrap samples.
-        embed: width of the model of the grid whose size is nearest.
-        layers: of that model.
+        budget_flops: The budget.
+        num_parameters: Number of parameters.
+        num_tokens: Number of training tokens.
+        loss: Expected loss.
+        intervals: 95 % bootstrap intervals of these three numbers.
+        embed: Width of the grid model of the nearest size.
+        layers: Layers of that model.
     """
 
     budget_flops: float
@@ -121,10 +121,10 @@ class IsoflopFit:
     """Optima of every budget and the power laws through them.
 
     Attributes:
-        measurements: what was fitted.
-        optima: by budget, smallest first.
-        laws: `num_parameters`, `num_tokens` and `loss` over the budget.
-        samples: bootstrap samples of each law: intercept and slope of its line, logarithms.
+        measurements: The measurements.
+        optima: Optimum of each budget, smallest budget first.
+        laws: Power laws of `num_parameters`, `num_tokens` and `loss` over the budget.
+        samples: Bootstrap samples of each law: intercept and slope of its line on logarithmic axes.
     """
 
     measurements: tuple[Measurement, ...]
@@ -133,11 +133,11 @@ class IsoflopFit:
     samples: Mapping[str, Lines]
 
     def predict(self, budget_flops: float, vocab_size: int) -> Prediction:
-        """The best model for a budget.
+        """Predict the best model for a budget.
 
         Args:
-            budget_flops: in the convention of the measurements.
-            vocab_size: number of token ids, for the model of the grid.
+            budget_flops: Budget, in the convention of the measurements.
+            vocab_size: Number of token ids of the grid model.
         """
         values = {name: law(budget_flops) for name, law in self.laws.items()}
         lines = {name: s[:, 0] + s[:, 1] * np.log(budget_flops) for name, s in self.samples.items()}
@@ -168,7 +168,7 @@ class _Parabola:
 
     @property
     def residuals(self) -> Vector:
-        """What the parabola leaves, widened for the three numbers it took from the points."""
+        """Residuals of the parabola, scaled for its three degrees of freedom."""
         count = len(self.losses)
         return (self.losses - self.fitted) * np.sqrt(count / max(count - 3, 1))
 
@@ -176,7 +176,7 @@ class _Parabola:
         return _Parabola(self.budget_flops, self.log_parameters, self.log_tokens, losses)
 
     def optimum(self) -> Optimum | None:
-        """Its minimum, or None where it has none between the smallest and the largest model."""
+        """Minimum of the parabola; None if it is not between the smallest and the largest model."""
         square, linear, _ = map(float, self.coefficients)
         place = -linear / (2 * square) if square > 0 else np.inf
         if not self.log_parameters.min() <= place <= self.log_parameters.max():
@@ -193,16 +193,15 @@ def fit_isoflop(measurements: Iterable[Measurement], *, num_samples: int = 1000,
     """Fit power laws to the best models of several budgets.
 
     Args:
-        measurements: losses of at least three sizes for each of at least two budgets.
-        num_samples: bootstrap samples.
-        seed: of the bootstrap.
+        measurements: Losses of at least three sizes for each of at least two budgets.
+        num_samples: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
 
     Returns:
         The fit.
 
     Raises:
-        InputError: too few budgets or sizes, or a budget whose losses have no minimum between its sizes; the message
-            names the budget.
+        InputError: There are too few budgets or sizes, or the losses of a budget have no minimum between its sizes.
     """
     measurements = tuple(measurements)
     parabolas = _parabolas(measurements)
@@ -259,7 +258,7 @@ def _law(optima: Sequence[Optimum], name: str, samples: Lines) -> PowerLaw:
 def _bootstrap(
     parabolas: Sequence[_Parabola], optima: Sequence[Optimum], num_samples: int, rng: np.random.Generator
 ) -> dict[str, Lines]:
-    """Lines through minima of losses that are drawn again: fitted values plus residuals of all budgets."""
+    """Lines through the minima of resampled losses: fitted values plus residuals of all budgets."""
     residuals = np.concatenate([parabola.residuals for parabola in parabolas])
     lines: dict[str, list[Line]] = {name: [] for name in LAWS}
     for _ in range(num_samples):
@@ -278,7 +277,7 @@ def _bootstrap(
 
 
 def _redrawn_line(found: Sequence[Optimum], optima: Sequence[Optimum], name: str, rng: np.random.Generator) -> Line:
-    """The line through minima that stray from it as the measured ones do from theirs."""
+    """Line through resampled minima, to which the residuals of the measured line are added."""
     x, y, (intercept, slope) = _line(optima, name)
     strays = (y - intercept - slope * x) * np.sqrt(len(x) / max(len(x) - 2, 1))
     x, y, _ = _line(found, name)

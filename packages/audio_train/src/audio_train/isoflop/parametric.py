@@ -1,9 +1,9 @@
-"""The loss as one formula of parameters and tokens, fitted to all runs at once.
+"""Fit the loss as a function of parameters and tokens to all runs at once.
 
     L(N, D) = E + A / N^alpha + B / D^beta
 
-For given exponents the other three follow by linear least squares, so that only the two exponents are searched: on a
-grid, then on ever finer ones around the best.
+For given exponents the other three numbers follow by linear least squares. The exponents are searched on a grid, then
+on finer grids around the best point.
 
 Source: the third approach of Hoffmann et al. (arXiv 2203.15556). Changed: squared errors of the loss itself, by
 variable projection, in place of a Huber loss on logarithms.
@@ -31,18 +31,18 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class ParametricFit:
-    """The formula's five numbers.
+    """The five numbers of the formula.
 
     Attributes:
-        floor: E, the loss of endless data and parameters, in nats a token.
+        floor: E, the loss for infinite data and parameters, in nats per token.
         parameter_term: A.
-        parameter_exponent: alpha.
+        parameter_exponent: Alpha.
         token_term: B.
-        token_exponent: beta.
-        parameter_exponent_interval: of alpha, 95 of 100 bootstrap samples.
-        token_exponent_interval: of beta.
-        allocation_interval: of `allocation_exponent`.
-        rms_error: root of the mean squared error, in nats a token.
+        token_exponent: Beta.
+        parameter_exponent_interval: 95 % bootstrap interval of alpha.
+        token_exponent_interval: 95 % bootstrap interval of beta.
+        allocation_interval: 95 % bootstrap interval of `allocation_exponent`.
+        rms_error: Root mean squared error, in nats per token.
     """
 
     floor: float
@@ -57,11 +57,11 @@ class ParametricFit:
 
     @property
     def allocation_exponent(self) -> float:
-        """Exponent of the best size over compute, beta / (alpha + beta), where compute goes with N D."""
+        """Exponent of the best size over compute, beta / (alpha + beta), for compute proportional to N D."""
         return self.token_exponent / (self.parameter_exponent + self.token_exponent)
 
     def __call__(self, num_parameters: float, num_tokens: float) -> float:
-        """The loss of a model of so many parameters after so many tokens."""
+        """Loss of a model with a number of parameters after a number of tokens."""
         by_size = self.parameter_term / num_parameters**self.parameter_exponent
         return self.floor + by_size + self.token_term / num_tokens**self.token_exponent
 
@@ -70,22 +70,25 @@ def fit_parametric(measurements: Iterable[Measurement], *, num_samples: int = 10
     """Fit the formula.
 
     Args:
-        measurements: at least six, of several sizes and several lengths.
-        num_samples: bootstrap samples over residuals.
-        seed: of the bootstrap.
+        measurements: At least six measurements, of several sizes and several lengths.
+        num_samples: Number of bootstrap samples over residuals.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InputError: too few measurements, or the losses do not fall with both parameters and tokens.
+        InputError: There are too few measurements, or the losses do not decrease with both parameters and tokens.
     """
     points = list(measurements)
     if len(points) < MIN_POINTS:
-        raise InputError(f"five numbers take at least {MIN_POINTS} measurements, got {len(points)}; measure more.")
+        raise InputError(f"the formula needs at least {MIN_POINTS} measurements, got {len(points)}; measure more.")
     sizes = np.array([point.num_parameters for point in points], np.float64)
     tokens = np.array([point.num_tokens for point in points], np.float64)
     losses = np.array([point.loss for point in points], np.float64)
     solved = _solve(sizes, tokens, losses)
     if solved is None:
-        raise InputError("the losses do not fall with both parameters and tokens, so that the formula cannot fit them.")
+        raise InputError(
+            "the losses must decrease with both parameters and tokens to fit the formula; measure more sizes and "
+            "lengths."
+        )
     exponents, terms = solved
     fitted = _design(sizes, tokens, exponents) @ terms
     residuals, rng = losses - fitted, np.random.default_rng(seed)
@@ -108,9 +111,9 @@ def fit_parametric(measurements: Iterable[Measurement], *, num_samples: int = 10
 def _design(
     sizes: Vector, tokens: Vector, exponents: Float64[np.ndarray, "*grid 2"]
 ) -> Float64[np.ndarray, "*grid points 3"]:
-    """The columns of the linear problem for each pair of exponents: `[*grid, points, 3]`.
+    """Columns of the linear problem for each pair of exponents: `[*grid, points, 3]`.
 
-    They are relative to the smallest size and length, which keeps the problem well scaled.
+    They are relative to the smallest size and length, which keeps the problem well conditioned.
     """
     alpha, beta = exponents[..., :1], exponents[..., 1:]
     by_size, by_length = (sizes / sizes.min()) ** -alpha, (tokens / tokens.min()) ** -beta
@@ -118,7 +121,7 @@ def _design(
 
 
 def _solve(sizes: Vector, tokens: Vector, losses: Vector) -> tuple[Pair, Triple] | None:
-    """Exponents and terms of the least squared error with positive terms, or None where no terms are positive."""
+    """Exponents and positive terms with the least squared error; None if no fit has positive terms."""
     low, high = np.log(_EXPONENTS)
     center, width = np.full(2, (low + high) / 2), (high - low) / 2
     best_error, best = np.inf, (center, np.zeros(3))

@@ -1,4 +1,4 @@
-"""Losses from files, and the tables and figures of a fit."""
+"""Read losses from files, and write the tables and figures of a fit."""
 
 import csv
 import io
@@ -18,22 +18,24 @@ COLUMNS = ("budget_flops", "num_parameters", "num_tokens", "loss")
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """Losses from a CSV file with the columns `budget_flops`, `num_parameters`, `num_tokens` and `loss`.
+    """Read losses from a CSV file with the columns `budget_flops`, `num_parameters`, `num_tokens` and `loss`.
 
     Args:
-        path: the file; other columns are passed over.
+        path: The file; other columns are ignored.
 
     Raises:
-        InputError: no such file or column, or a cell that is no number above 0; names the line.
+        InputError: The file or a column is missing, or a cell is not a number above 0.
     """
     if not path.is_file():
-        raise InputError(f"`{path}` is no file of losses; it is CSV with the columns {', '.join(COLUMNS)}.")
+        raise InputError(
+            f"`{path}` must be a CSV file with the columns {', '.join(COLUMNS)}, got no file; give another path."
+        )
     try:
-        # Spreadsheets put a mark at the beginning that is no part of the first name.
+        # Spreadsheets write a byte order mark before the first name.
         reader = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline=""))
         if missing := set(COLUMNS) - set(reader.fieldnames or ()):
             raise InputError(
-                f"`{path}` must have the columns {', '.join(COLUMNS)}, got none of {', '.join(sorted(missing))}."
+                f"`{path}` must have the columns {', '.join(COLUMNS)}; missing: {', '.join(sorted(missing))}."
             )
         return [_measurement(row, f"{path} line {number}") for number, row in enumerate(reader, start=2)]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -44,11 +46,11 @@ def _measurement(row: Mapping[str, str | None], where: str) -> Measurement:
     try:
         return Measurement(*(float(row[column] or "") for column in COLUMNS))
     except ValueError as error:
-        raise InputError(f"`{where}`: {error}; every cell of {', '.join(COLUMNS)} is a number above 0.") from error
+        raise InputError(f"`{where}`: {error}; every cell of {', '.join(COLUMNS)} must be a number above 0.") from error
 
 
 def fit_json(fit: IsoflopFit, parametric: ParametricFit | None, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """A fit as plain JSON."""
+    """Convert a fit to JSON."""
     return {
         "optima": [asdict(optimum) for optimum in fit.optima],
         "laws": {name: asdict(law) for name, law in fit.laws.items()},
@@ -65,8 +67,8 @@ def write_figures(fit: IsoflopFit, folder: Path) -> list[Path]:
     """Write `curves.svg`, the parabolas, and `laws.svg`, the best models over the budget.
 
     Args:
-        fit: what to draw.
-        folder: where to; created.
+        fit: The fit.
+        folder: Folder to write; created if it does not exist.
 
     Returns:
         The files.
@@ -79,7 +81,7 @@ def write_figures(fit: IsoflopFit, folder: Path) -> list[Path]:
 
 
 def curves_figure(fit: IsoflopFit) -> str:
-    """Losses over parameters with the parabola and the minimum of each budget."""
+    """Draw losses over parameters, with the parabola and the minimum of each budget."""
     series = []
     for i, optimum in enumerate(fit.optima):
         points = [m for m in fit.measurements if m.budget_flops == optimum.budget_flops]
@@ -95,7 +97,7 @@ def curves_figure(fit: IsoflopFit) -> str:
 
 
 def laws_figure(fit: IsoflopFit) -> str:
-    """Best parameters and tokens over the budget, with their power laws."""
+    """Draw the best parameters and tokens over the budget, with their power laws."""
     budgets = [optimum.budget_flops for optimum in fit.optima]
     line = np.geomspace(min(budgets), max(budgets) * 3, 20).tolist()
     series = []
@@ -109,7 +111,7 @@ def laws_figure(fit: IsoflopFit) -> str:
 
 
 def lines(fit: IsoflopFit, parametric: ParametricFit | None, predictions: Sequence[Prediction]) -> list[str]:
-    """A fit for a terminal."""
+    """Lines of a fit for a terminal."""
     text = [
         f"budget {o.budget_flops:.3g}: best {o.num_parameters:.3g} parameters, {o.num_tokens:.3g} tokens, "
         f"loss {o.loss:.4f}"
@@ -135,28 +137,30 @@ def lines(fit: IsoflopFit, parametric: ParametricFit | None, predictions: Sequen
 
 
 def measurement_of(run_dir: Path) -> Measurement:
-    """The measurement that a finished run is: its last held-out loss over all targets.
+    """Read a measurement from a finished run: its last held-out loss over all targets.
 
-    Its budget is what it spent, to two digits: runs of one budget differ by less than 1 %.
+    The budget is the compute of the run rounded to two digits; runs of one budget differ by less than 1 %.
 
     Args:
-        run_dir: folder of the run.
+        run_dir: Folder of the run.
 
     Raises:
-        InputError: the folder holds no run, or the run evaluated nothing.
+        InputError: The folder holds no run, or the run has no held-out loss.
     """
     from audio_train.run_folder.folder import require_run
     from audio_train.run_folder.summary import summarize_run
 
     resolved, summary = require_run(run_dir), summarize_run(run_dir, run_dir.name)
     if "all" not in summary.nll:
-        raise InputError(f"run `{run_dir}` has no held-out loss; give it `intervals.evaluation`, or let it finish.")
+        raise InputError(
+            f"run `{run_dir}` must have a held-out loss, got none; set `intervals.evaluation`, or finish the run."
+        )
     budget = float(f"{resolved.training_flops:.2g}")
     return Measurement(budget, float(summary.num_parameters), float(summary.num_tokens), summary.nll["all"])
 
 
 def write_measurements(path: Path, measurements: Mapping[str, Measurement]) -> None:
-    """Write losses as `read_measurements` takes them, with a column `run` of their names."""
+    """Write losses for `read_measurements`, with a column `run` for their names."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(["run", *COLUMNS])

@@ -1,1 +1,1 @@
-"""How weights change: update rules, learning rates over a run, and the rules that choose them."""
+"""Optimizers, learning-rate schedules, and rules for the peak learning rate."""

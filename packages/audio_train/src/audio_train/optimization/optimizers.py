@@ -1,7 +1,7 @@
 """Update rules as optax transformations: cautious AdamW with AdamC decay, plain AdamW, and Muon.
 
-All act on the array part of a model. What a parameter is (matrix of a layer, norm, embedding, head) is read off its
-place and rank: arrays under `layers` have a leading axis of layers, so that a matrix has rank 3 and a norm rank 2.
+All act on the array part of a model. The kind of a parameter (layer matrix, norm, embedding, head) follows from its
+path and rank: arrays under `layers` have a leading axis of layers, so a matrix has rank 3 and a norm rank 2.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -25,12 +25,12 @@ class DecayState(NamedTuple):
 
 
 def parameter_kinds(params: PyTree) -> PyTree[str]:
-    """What each parameter is, as a tree of `ParameterKind` of the structure of `params`."""
+    """Kind of each parameter, as a tree of `ParameterKind` with the structure of `params`."""
     return jax.tree_util.tree_map_with_path(_kind_at, params)
 
 
 def decay_mask(params: PyTree) -> PyTree[bool]:
-    """True for the parameters that decay: matrices of layers and an untied head.
+    """True for the parameters with weight decay: layer matrices and an untied head.
 
     Source: Levanter's mask ( `optim/config.py`, `build_weight_decay_mask`): no decay for norms, embeddings and
     biases, decay for everything else, `lm_head` included.
@@ -48,10 +48,10 @@ def cautious(
         M = [g u > 0]        u <- u M / (mean(M) + epsilon)
 
     Args:
-        inner: a transformation whose output has the sign of the gradient, such as `optax.scale_by_adam`.
-        mean: the array over which `mean(M)` runs. `"layer"`: one layer's weights. `"stacked"`: the array as stored, in
-            which all layers of a scanned model are stacked, so that one layer's mask scales another's update.
-        epsilon: added to the mean.
+        inner: Transformation whose output has the sign of the gradient, such as `optax.scale_by_adam`.
+        mean: Array over which `mean(M)` is taken. `"layer"`: the weights of one layer. `"stacked"`: the array in which
+            all layers of a scanned model are stacked, so the mask of one layer scales the update of another.
+        epsilon: Added to the mean.
 
     Returns:
         The transformation; its state is that of `inner`.
@@ -73,19 +73,19 @@ def cautious(
 
 
 def add_adamc_decay(weight_decay: float, learning_rate: WarmupStableDecay) -> optax.GradientTransformation:
-    """Add AdamC's decay term to an update that the learning rate has yet to scale.
+    """Add AdamC's decay term to an update, before it is scaled by the learning rate.
 
         u <- u + weight_decay (lr_t / lr_max) p
 
-    so that one step shrinks p by `weight_decay lr_t^2 / lr_max`: the decay follows the learning rate twice, which keeps
+    One step then shrinks p by `weight_decay lr_t^2 / lr_max`. The decay is quadratic in the learning rate, which keeps
     the equilibrium norm of the weights constant while the learning rate falls.
 
     Args:
-        weight_decay: the coefficient.
-        learning_rate: the run's schedule; its `peak` is lr_max.
+        weight_decay: Coefficient.
+        learning_rate: Schedule of the run; its `peak` is lr_max.
 
     Returns:
-        The transformation, to be masked by `decay_mask` and followed by the learning rate.
+        The transformation. Mask it with `decay_mask` and scale it by the learning rate afterwards.
 
     Source: Defazio, arXiv 2506.02285, as Levanter applies it.
     """
@@ -105,11 +105,11 @@ def add_adamc_decay(weight_decay: float, learning_rate: WarmupStableDecay) -> op
 
 
 def optimizer(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.GradientTransformation:
-    """The update rule of a run: global norm clip, then the rule `spec` names.
+    """The optimizer of a run: clipping by the global norm, then the rule that `spec` names.
 
     Args:
-        spec: the rule and its constants.
-        learning_rate: the schedule; it may hold traced numbers. The state does not depend on it.
+        spec: Rule and constants.
+        learning_rate: Schedule; it may hold traced numbers. The state does not depend on it.
 
     Returns:
         A transformation for the array part of a `Qwen3x`.
@@ -122,7 +122,7 @@ def _rule(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.Gradie
 
 
 def initial_moments(spec: OptimizerSpec, learning_rate: WarmupStableDecay, params: PyTree) -> PyTree:
-    """The state of a run's update rule before the first step."""
+    """State of the optimizer before the first step."""
     return optimizer(spec, learning_rate).init(params)
 
 
@@ -137,18 +137,20 @@ def update(
     norm: ArrayLike | None = None,
     finite: ArrayLike = True,
 ) -> tuple[PyTree, PyTree]:
-    """One update as `optimizer` makes it, in place where its arguments are donated.
+    """Apply one update of `optimizer`, in place if the arguments are donated.
+
+    Division by `weight` and clipping are fused into the update: separate passes would cost one more read and write of
+    every gradient.
 
     Args:
-        spec: the rule.
-        learning_rate: the schedule.
-        gradient: `weight` times that of the loss, not clipped.
-        state: of the rule.
-        params: what to update.
-        weight: a scalar. Dividing by it apart from the update would read and write every gradient once more, as would
-            clipping.
-        norm: global norm of the loss's gradient, where it is known already.
-        finite: a scalar; where it is False parameters and state stay as they are.
+        spec: Rule and constants.
+        learning_rate: Schedule.
+        gradient: Gradient of the loss times `weight`, not clipped.
+        state: State of the optimizer.
+        params: Parameters.
+        weight: Scalar to divide the gradient by.
+        norm: Global norm of the loss's gradient, if it is known already.
+        finite: Scalar; False leaves parameters and state unchanged.
 
     Returns:
         The new parameters and the new state.
@@ -167,7 +169,7 @@ def update(
         del gradient
         return params, rule_state
 
-    # A branch writes the new over the old; choosing between them afterwards takes copies as large as the model.
+    # A branch updates in place; selecting between old and new afterwards would copy the whole state.
     params, rule_state = jax.lax.cond(finite, updated, unchanged, gradient, rule_state, params)
     return params, (clip_state, rule_state)
 
@@ -188,10 +190,11 @@ def _adamw(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.Gradi
 
 
 def _muon(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.GradientTransformation:
-    """Muon for the matrices of layers, each orthogonalised by itself; Nesterov AdamW for embeddings, head and norms.
+    """Muon for layer matrices, each orthogonalised separately; Nesterov AdamW for embeddings, head and norms.
 
-    Source: Jordan, Muon, in optax's form, which also gives the AdamW part Nesterov momentum. Changed: `decay_mask` says
-    what decays, as under the other rules, where optax takes one coefficient for the whole AdamW part.
+    Source: Jordan, Muon, as implemented in optax, which also gives the AdamW part Nesterov momentum. Changed:
+    `decay_mask` selects the parameters with decay, as for the other rules; optax has one coefficient for the whole
+    AdamW part.
     """
     rule = optax.contrib.muon(
         learning_rate.scaled(spec.muon_learning_rate_scale),
@@ -206,7 +209,7 @@ def _muon(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.Gradie
     )
 
     def update(updates, state, params=None):
-        # The rule reads parameters only to decay them.
+        # optax's rule reads the parameters only for weight decay.
         decaying = jax.tree.map(lambda p, decays: p if decays else jnp.zeros_like(p), params, decay_mask(params))
         return rule.update(updates, state, decaying)
 
@@ -214,7 +217,7 @@ def _muon(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.Gradie
 
 
 def _muon_dimensions(params: PyTree) -> PyTree:
-    """How Muon reads each parameter: inputs against outputs, layers apart; None where it is no layer's matrix."""
+    """Input and output axes of each layer matrix; None for other parameters."""
     matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
     return jax.tree.map(lambda kind: matrix if kind == "matrix" else None, parameter_kinds(params))
 
@@ -231,5 +234,5 @@ def _is_stacked(path: tuple[Any, ...]) -> bool:
 
 
 def _names(path: tuple[Any, ...]) -> list[str]:
-    """Attribute or key names along a tree path; optimizer trees built from plain dicts read the same."""
+    """Attribute or key names along a tree path."""
     return [str(getattr(entry, "name", getattr(entry, "key", ""))) for entry in path]

@@ -14,12 +14,12 @@ from audio_train.config import LearningRateRule
 
 
 def learning_rate(rule: LearningRateRule, *, batch_size: int, width: int) -> float:
-    """The peak learning rate a rule gives.
+    """Compute the peak learning rate of a rule.
 
     Args:
-        rule: its name, base and, where it is not the model's, the width it uses.
-        batch_size: rows in a step.
-        width: width of the model's residual stream.
+        rule: Name, base and optional width of the rule.
+        batch_size: Rows in a step.
+        width: Width of the model's residual stream.
 
     Returns:
         The peak learning rate.

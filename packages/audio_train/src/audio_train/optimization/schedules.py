@@ -1,7 +1,7 @@
-"""The learning rate over a run: linear warm-up, a constant stretch, and a linear or cosine decay.
+"""Learning-rate schedules: linear warm-up, constant learning rate, and linear or cosine decay.
 
-The numbers of a schedule are pytree leaves, not constants of the compiled step. A run of another length therefore
-reuses the same program, and a run can be timed before its length is fixed.
+The numbers of a schedule are pytree leaves, not constants of the compiled step. A run of another length reuses the
+compiled step, and a run can be timed before its length is fixed.
 """
 
 from dataclasses import replace
@@ -18,21 +18,21 @@ from audio_train.config import ScheduleSpec
 
 
 class WarmupStableDecay(eqx.Module):
-    """A learning rate as a function of the number of updates made before.
+    """Learning rate as a function of the number of previous updates.
 
-    Rises linearly from 0 over `warmup_steps`, stays at `peak`, and from `decay_start` on falls over `decay_steps` to
-    `min_ratio * peak`, where it stays. A decay that starts inside the warm-up overrides it.
+    It rises linearly from 0 over `warmup_steps`, stays at `peak`, and falls from `decay_start` over `decay_steps` to
+    `min_ratio * peak`. A decay that starts inside the warm-up overrides it.
 
     Attributes:
-        peak: highest learning rate.
-        warmup_steps: updates of the warm-up.
-        decay_start: first update of the decay.
-        decay_steps: updates of the decay.
-        min_ratio: final learning rate over `peak`.
-        shape: of the decay, `"linear"` or `"cosine"`.
+        peak: Highest learning rate.
+        warmup_steps: Updates of the warm-up.
+        decay_start: First update of the decay.
+        decay_steps: Updates of the decay.
+        min_ratio: Final learning rate divided by `peak`.
+        shape: Shape of the decay, `"linear"` or `"cosine"`.
 
     Source: Levanter's learning-rate schedule ( `optim/config.py`, `lr_scheduler`): warm-up, constant and decay
-    joined at step boundaries, where the last piece whose boundary has been reached applies.
+    joined at step boundaries; the last part whose boundary has been reached applies.
     """
 
     peak: Float[Array | np.ndarray, ""]
@@ -43,7 +43,7 @@ class WarmupStableDecay(eqx.Module):
     shape: Literal["linear", "cosine"] = eqx.field(static=True, default="linear")
 
     def __call__(self, count: ArrayLike) -> Float[Array, "..."]:
-        """The float32 learning rate of the update after `count` updates."""
+        """Float32 learning rate of the update that follows `count` updates."""
         step = jnp.asarray(count, jnp.float32)
         warm = step / jnp.maximum(jnp.float32(1), jnp.float32(self.warmup_steps))
         elapsed = (step - jnp.float32(self.decay_start)) / jnp.maximum(jnp.float32(1), jnp.float32(self.decay_steps))
@@ -54,25 +54,25 @@ class WarmupStableDecay(eqx.Module):
         return jnp.asarray(self.peak) * jnp.where(step >= jnp.float32(self.decay_start), decayed, before_decay)
 
     def scaled(self, factor: float) -> "WarmupStableDecay":
-        """The same shape with the peak multiplied by `factor`."""
+        """The same schedule with the peak multiplied by `factor`."""
         return replace(self, peak=jnp.asarray(self.peak) * factor)
 
 
 def step_counts(spec: ScheduleSpec, num_steps: int) -> tuple[int, int, int]:
-    """Whole steps of a schedule.
+    """Lengths of a schedule in whole steps.
 
     A length above 1 is a number of steps, any other a fraction of `num_steps` truncated to an integer. With
-    `on_overlap="skip_warmup"` the decay starts at `max(0, num_steps - decay)` even where the warm-up has not ended.
+    `on_overlap="skip_warmup"` the decay starts at `max(0, num_steps - decay)`, even inside the warm-up.
 
     Args:
-        spec: the schedule.
-        num_steps: steps of the run, those of a run that it continues included.
+        spec: The schedule.
+        num_steps: Steps of the run, including those of a run that it continues.
 
     Returns:
         Warm-up steps, the first step of the decay, decay steps.
 
     Raises:
-        InputError: the warm-up or the decay is longer than the run.
+        InputError: The warm-up or the decay is longer than the run.
     """
     warmup = _length("warmup", spec.warmup, num_steps)
     decay = num_steps - warmup if spec.decay is None else _length("decay", spec.decay, num_steps)
@@ -82,10 +82,10 @@ def step_counts(spec: ScheduleSpec, num_steps: int) -> tuple[int, int, int]:
 
 
 def schedule(spec: ScheduleSpec, peak: float, num_steps: int) -> WarmupStableDecay:
-    """The learning rate of a run of `num_steps` steps whose highest value is `peak`.
+    """Build the schedule of a run of `num_steps` steps with the peak learning rate `peak`.
 
     Raises:
-        InputError: the warm-up or the decay is longer than the run.
+        InputError: The warm-up or the decay is longer than the run.
     """
     warmup, decay_start, decay = step_counts(spec, num_steps)
     return WarmupStableDecay(
@@ -99,18 +99,18 @@ def schedule(spec: ScheduleSpec, peak: float, num_steps: int) -> WarmupStableDec
 
 
 def anneal_peak(learning_rate: float, *, first_step: int, num_steps: int) -> float:
-    """Peak of the line that passes a learning rate at `first_step` and reaches 0 `num_steps` later.
+    """Peak of the linear decay to 0 that has a given learning rate `num_steps` before its end.
 
     Args:
-        learning_rate: where the anneal begins.
-        first_step: steps of the run that the anneal continues.
-        num_steps: its steps.
+        learning_rate: Learning rate at which the anneal begins.
+        first_step: Steps of the run that the anneal continues.
+        num_steps: Steps of the anneal.
 
     Returns:
         `learning_rate (first_step + num_steps) / num_steps`.
 
-    Source: the anneal helper of Marin's audio experiments (`audio_defaults.py`), which leaves its own short warm-up out
-    of account: with one of W updates the line passes `learning_rate N / (N - W)`, N being the sum of both lengths.
+    Source: the anneal helper of Marin's audio experiments (`audio_defaults.py`), which ignores its own short warm-up:
+    with one of W updates the learning rate there is `learning_rate N / (N - W)`, where N is the sum of both lengths.
     """
     return learning_rate * (first_step + num_steps) / num_steps
 
@@ -118,5 +118,5 @@ def anneal_peak(learning_rate: float, *, first_step: int, num_steps: int) -> flo
 def _length(name: str, length: float, num_steps: int) -> int:
     steps = int(length) if length > 1 else int(length * num_steps)
     if steps > num_steps:
-        raise InputError(f"`schedule.{name}` is at most the run's {num_steps} steps, got {length!r}.")
+        raise InputError(f"`schedule.{name}` must be at most the run's {num_steps} steps, got {length!r}.")
     return steps

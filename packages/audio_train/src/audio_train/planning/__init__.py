@@ -1,1 +1,1 @@
-"""What a run costs before anything is started, by count and by the compiler."""
+"""Estimated FLOPs, memory and time of a run on a slice."""

@@ -1,7 +1,7 @@
-"""The real step, and one block of its model, compiled for TPUs that are not here.
+"""Compile a run's step, and one block of its model, for TPU on a machine without one.
 
-Run as `python -m audio_train.planning.compilation` with a task on standard input: a process of its own, as `libtpu`
-wants its environment set before JAX is imported and may end the process.
+Run as `python -m audio_train.planning.compilation` with a task on standard input. It is a separate process because
+`libtpu` needs its environment before JAX is imported and may end the process.
 """
 
 import json
@@ -35,9 +35,9 @@ def compile_step(resolved: ResolvedRun, mesh_config: MeshConfig, topology: str) 
     """Compile a run's step for a topology.
 
     Args:
-        resolved: the run.
-        mesh_config: with every axis given.
-        topology: such as `v5p:4x4x4`.
+        resolved: The run.
+        mesh_config: Devices along every axis.
+        topology: Name of the topology, such as `v5p:4x4x4`.
 
     Returns:
         The fields of `audio_train.planning.plan.Compiled`.
@@ -76,15 +76,15 @@ def compile_block(resolved: ResolvedRun, topology: str) -> dict[str, Any]:
     """Compile one block of a run's model, forward and backward, for one chip.
 
     Args:
-        resolved: the run.
-        topology: where the chip is, such as `v5p:4x4x4`.
+        resolved: The run.
+        topology: Name of the chip's topology, such as `v5p:4x4x4`.
 
     Returns:
         The fields of `audio_train.planning.step_time.BlockCost`.
     """
     device = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
     mesh = Mesh(np.array([device]), ("chip",))
-    # A vocabulary of next to nothing, so that what is left is the block.
+    # A tiny vocabulary, so the cost is that of the block.
     config = replace(resolved.model, vocab_size=BLOCK_VOCABULARY, layers=1, tied=True)
     rows = max(1, BLOCK_TOKENS // resolved.run.data.seq_len)
     tokens = jnp.zeros((rows, resolved.run.data.seq_len), jnp.int32)
@@ -109,7 +109,7 @@ def _shapes(tree: T, sharding: NamedSharding) -> T:
 
 
 def main(task: Mapping[str, Any]) -> None:
-    """Compile what a task describes and print the result as one line of JSON."""
+    """Compile the step and block of a task, and print the result as one line of JSON."""
     mesh_config = MeshConfig(**task["mesh"], microbatches=task["microbatches"])
     resolved, topology = ResolvedRun.from_json(task["resolved"]), task["topology"]
     print(json.dumps(compile_step(resolved, mesh_config, topology) | {"block": compile_block(resolved, topology)}))

@@ -1,10 +1,9 @@
-"""Estimate what a run costs on a slice: operations, bytes on each device, time, and whether it fits.
+"""Estimate FLOPs, memory per device and time of a run on a slice, and whether it fits.
 
-The bytes of weights and moments are exact. The rest is an estimate from what the rematerialisation keeps; it leaves out
-the batch, the tiles of the loss, padding to the device's tiles and what a compiler holds twice. The compiler's own
-figure was 0.97 to 1.7 times as large for models of 135M to 4B. Where a TPU compiler is installed (`pip install
-libtpu`), that figure decides: it compiles the very step for the slice, and one block by itself, from which the time is
-estimated.
+The bytes of weights and moments are exact. The others are estimated from the rematerialisation, without the batch, the
+tiles of the loss, padding, and copies of the compiler. The compiler's figure was 0.97 to 1.7 times as large for models
+of 135M to 4B. If a TPU compiler is installed (`pip install libtpu`), it compiles the training step for the slice and
+its figure is used; it also compiles one block, from which the time is estimated.
 """
 
 import json
@@ -36,17 +35,17 @@ DEFAULT_MFU = 0.4
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler said of the step.
+    """Result of the compiler for the step.
 
     Attributes:
-        fits: whether it compiled.
-        message: why it did not.
-        seconds: time it took.
-        argument_bytes: state and batch on each device.
-        temporary_bytes: everything else at its peak, on each device.
-        flops: operations of one step on each device as the compiler counts them: the body of a loop (over layers, over
-            microbatches) once, kernels as they declare.
-        block: one block by itself.
+        fits: Whether the step compiled.
+        message: The compiler's error, if it did not.
+        seconds: Compilation time.
+        argument_bytes: State and batch on each device.
+        temporary_bytes: Peak of all other memory on each device.
+        flops: FLOPs of one step on each device as the compiler counts them: the body of a loop (over layers or
+            microbatches) once, kernels by their declared cost.
+        block: Cost of one block.
     """
 
     fits: bool
@@ -60,17 +59,17 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run on a slice.
+    """Estimated cost of a run on a slice.
 
     Attributes:
-        resolved: the run.
-        where: the slice.
-        mesh_config: devices along each mesh axis.
-        assumed_mfu: share of the peak that is assumed, causal attention, three forward passes a step; None for the
-            estimate's, or `DEFAULT_MFU` where there is none.
-        bytes_per_device: by class.
-        compiled: what the compiler said, or None where it was not asked.
-        remark: why it was not.
+        resolved: The run.
+        where: The slice.
+        mesh_config: Devices along each mesh axis.
+        assumed_mfu: Assumed MFU, counting causal attention and three forward passes per step; None for the estimate,
+            or `DEFAULT_MFU` without one.
+        bytes_per_device: Estimated bytes by class.
+        compiled: Result of the compiler, or None if it was not used.
+        remark: Reason why it was not used.
     """
 
     resolved: ResolvedRun
@@ -83,7 +82,7 @@ class Plan:
 
     @property
     def training_flops(self) -> Mapping[str, float]:
-        """Operations of the run, three forward passes a token, by how attention is counted."""
+        """FLOPs of the run, three forward passes per token, by how attention is counted."""
         tokens, model, seq_len = self.resolved.num_tokens, self.resolved.model, self.resolved.run.data.seq_len
         return {
             "full_attention": 3 * model.forward_flops_per_token(seq_len) * tokens,
@@ -92,20 +91,20 @@ class Plan:
 
     @property
     def step_time(self) -> StepTime | None:
-        """The estimated time of a step, where the compiler was asked about a block."""
+        """Estimated time of a step; None unless a block was compiled."""
         block = self.compiled.block if self.compiled else None
         return step_time(self.resolved, self.mesh_config, self.where.accelerator, block) if block else None
 
     @property
     def mfu(self) -> float:
-        """The share of the peak that times are for, causal attention."""
+        """MFU for which times are computed, counting causal attention."""
         if self.assumed_mfu is not None:
             return self.assumed_mfu
         return self.step_time.mfu["causal_attention"] if self.step_time else DEFAULT_MFU
 
     @property
     def seconds(self) -> float:
-        """Time of the run at that share of the peak."""
+        """Time of the run at that MFU."""
         peak = self.where.accelerator.peak_flops * math.prod(self.mesh.values())
         return self.training_flops["causal_attention"] / (self.mfu * peak)
 
@@ -116,7 +115,7 @@ class Plan:
 
     @property
     def total_bytes(self) -> float:
-        """Bytes on each device: the compiler's where it was asked, else the estimate."""
+        """Bytes on each device, from the compiler if it was used, else estimated."""
         if self.compiled is not None and self.compiled.fits:
             return self.compiled.argument_bytes + self.compiled.temporary_bytes
         return sum(self.bytes_per_device.values())
@@ -132,15 +131,15 @@ class Plan:
         """Refuse a run that does not fit.
 
         Raises:
-            InputError: it does not; the message says by how much and what to change.
+            InputError: The run does not fit; the message says what to change.
         """
         if self.fits:
             return
         need, has = self.total_bytes / 2**30, self.where.accelerator.memory_bytes / 2**30
-        said = self.compiled.message if self.compiled else f"it takes about {need:.1f} GiB of {has:.0f} GiB a device"
+        said = self.compiled.message if self.compiled else f"it needs about {need:.1f} of {has:.0f} GiB per device"
         raise InputError(
             f"run `{self.resolved.run.name}` does not fit on {self.where.name} with the mesh {self.mesh!r}: {said}. "
-            "Take more --microbatches, --set remat=full (or offload), more devices on fsdp, or a larger slice."
+            "Use more --microbatches, --set remat=full (or offload), more devices on fsdp, or a larger slice."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -181,7 +180,7 @@ class Plan:
         }
 
     def lines(self) -> list[str]:
-        """The figures for a reader."""
+        """The figures as lines of text."""
         numbers, gib = self.to_json(), 2**30
         forward, training = numbers["forward_flops_per_token"], numbers["training_flops"]
         memory = [f"  {name:<22} {count / gib:8.2f} GiB" for name, count in self.bytes_per_device.items()]
@@ -189,15 +188,15 @@ class Plan:
             f"{numbers['run']} on {self.where.name}: {self.where.num_devices} devices, mesh {self.mesh}, "
             f"{self.mesh_config.microbatches} microbatches, remat {numbers['remat']}, {numbers['precision']}",
             f"steps                {numbers['num_steps']:,}",
-            f"tokens               {numbers['num_tokens']:,}, a step {numbers['batch_size']} x {numbers['seq_len']}",
+            f"tokens               {numbers['num_tokens']:,}, per step {numbers['batch_size']} x {numbers['seq_len']}",
             f"peak learning rate   {numbers['peak_learning_rate']:.7g}",
             f"parameters           {numbers['num_parameters']:,}",
-            f"forward a token      {forward['full_attention']:.4g} FLOPs (full attention), "
+            f"forward per token    {forward['full_attention']:.4g} FLOPs (full attention), "
             f"{forward['causal_attention']:.4g} (causal)",
             f"training             {training['full_attention']:.4g} FLOPs (full attention), "
             f"{training['causal_attention']:.4g} (causal)",
             f"at {self.mfu:.0%} MFU (causal)  {self.seconds / 86400:.2f} days, "
-            f"{numbers['estimated_seconds_per_step']:.3f} s a step, "
+            f"{numbers['estimated_seconds_per_step']:.3f} s per step, "
             f"{numbers['estimated_tokens_per_second']:,.0f} tokens/s",
             f"bytes on each device (estimated; it has {self.where.accelerator.memory_bytes / gib:.0f} GiB)",
             *memory,
@@ -221,20 +220,21 @@ class Plan:
 def plan_run(
     resolved: ResolvedRun, slice_name: str, *, mesh: str | None = None, microbatches: int = 1, mfu: float | None = None
 ) -> Plan:
-    """Price a run on a slice.
+    """Estimate the cost of a run on a slice, without compiling.
 
     Args:
-        resolved: the run.
-        slice_name: such as `v5p-128`.
-        mesh: as `MeshConfig.parse` reads it; None for as many devices as share the batch, the weights cut among them.
-        microbatches: parts of a batch that pass one after another.
-        mfu: share of the peak to assume; None for the estimate's, or 0.4 where there is none.
+        resolved: The run.
+        slice_name: Name of the slice, such as `v5p-128`.
+        mesh: Mesh, in the form of `MeshConfig.parse`; None for the largest number of devices that divides the batch,
+            with the weights sharded among them.
+        microbatches: Gradient-accumulation steps.
+        mfu: MFU to assume; None for the estimate, or 0.4 without one.
 
     Returns:
-        The plan, not compiled.
+        The plan.
 
     Raises:
-        InputError: there is no such slice, or batch or model do not divide among its devices.
+        InputError: The slice is unknown, or batch or model do not divide among its devices.
     """
     where = parse_slice(slice_name)
     mesh_config = (
@@ -249,19 +249,22 @@ def plan_run(
 
 
 def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
-    """The plan with what the TPU compiler says of its step, which is compiled in a process of its own.
+    """Compile the step of a plan for TPU in a separate process.
 
     Args:
-        estimate: the plan.
-        timeout_seconds: time it may take.
+        estimate: The plan.
+        timeout_seconds: Maximum time.
 
     Returns:
-        The plan; where the slice is none of TPUs, libtpu is not installed or time ran out, `remark` says so.
+        The plan with the result of the compiler. If the slice is not a TPU slice, libtpu is not installed or the time
+        is over, `remark` says so.
     """
     if not estimate.where.accelerator.topology_dimensions:
-        return replace(estimate, remark=f"not compiled: no compiler for {estimate.where.accelerator.name} here")
+        return replace(
+            estimate, remark=f"not compiled: only TPU slices are compiled, not {estimate.where.accelerator.name}"
+        )
     if util.find_spec("libtpu") is None:
-        return replace(estimate, remark="not compiled: no TPU compiler here (pip install libtpu)")
+        return replace(estimate, remark="not compiled: no TPU compiler is installed (pip install libtpu)")
     task = {
         "resolved": estimate.resolved.to_json(),
         "topology": estimate.where.topology,
@@ -279,7 +282,7 @@ def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
             timeout=timeout_seconds,
         )
     except subprocess.TimeoutExpired:
-        return replace(estimate, remark=f"not compiled: it took more than {timeout_seconds:.0f} s")
+        return replace(estimate, remark=f"not compiled: compilation took more than {timeout_seconds:.0f} s")
     if done.returncode:
         raise RuntimeError(f"the step did not compile for {estimate.where.topology}:\n{done.stderr[-4000:]}")
     said = json.loads(done.stdout.splitlines()[-1])
@@ -287,20 +290,19 @@ def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
 
 
 def bytes_per_device(resolved: ResolvedRun, mesh_config: MeshConfig) -> dict[str, float]:
-    """Bytes on each device by class.
+    """Estimate the bytes on each device by class.
 
-    `parameters` and `moments` are exact, `gradients` are as the parameters. `activations` is what the backward pass
-    keeps of one microbatch. `working` is what comes and goes, at the larger of two moments. In a block's backward pass:
-    what it computes again, gradients of all that it reads, and, where weights are cut, two blocks fetched whole and a
-    whole gradient. At both ends of the model, where weights are cut: embedding and head fetched whole, and their
-    gradients, which are whole until they are summed and cut.
+    `parameters` and `moments` are exact; `gradients` have the size of the parameters. `activations` are stored for the
+    backward pass of one microbatch. `working` is temporary memory, the larger of two phases. In the backward pass of a
+    block: recomputed activations and gradients of all inputs, and, for sharded weights, two gathered blocks and a full
+    gradient. At both ends of the model, for sharded weights: gathered embedding and head, and their full gradients.
 
     Args:
-        resolved: the run.
-        mesh_config: with every axis given.
+        resolved: The run.
+        mesh_config: Devices along every axis.
 
     Raises:
-        InputError: batch or model do not divide.
+        InputError: Batch or model do not divide among the devices.
     """
     sizes = tuple(getattr(mesh_config, axis) or 1 for axis in AXES)
     mesh = AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
@@ -323,12 +325,12 @@ def bytes_per_device(resolved: ResolvedRun, mesh_config: MeshConfig) -> dict[str
 
 
 def kept_bytes_per_token(model: Qwen3xConfig, itemsize: int, tensor: int = 1) -> float:
-    """Bytes that a device keeps of a token for the backward pass, over all blocks.
+    """Bytes that a device stores per token for the backward pass, over all blocks.
 
     Args:
-        model: the model; its `remat` says what is kept.
-        itemsize: bytes of an activation.
-        tensor: devices among which heads and hidden features are cut.
+        model: The model; its `remat` says what is stored.
+        itemsize: Bytes of an activation.
+        tensor: Devices among which heads and hidden features are sharded.
     """
     products, everything = _block_features(model, tensor)
     kept = {"none": everything, "dots": products, "full": model.embed, "offload": 0}[model.remat]
@@ -336,38 +338,38 @@ def kept_bytes_per_token(model: Qwen3xConfig, itemsize: int, tensor: int = 1) ->
 
 
 def _block_features(model: Qwen3xConfig, tensor: int) -> tuple[float, float]:
-    """Features of a token that come out of a block's matrix products, and all that its backward pass reads."""
+    """Features per token that a block's matrix products return, and all features that its backward pass reads."""
     products = 2 * model.embed + (2 * model.query_dim + 2 * model.kv_dim + 2 * model.mlp) / tensor
     # Besides the products: both norms' results, rotated queries and keys, the gate's activation and the gated product.
     return products, products + 2 * model.embed + (model.query_dim + model.kv_dim + 2 * model.mlp) / tensor
 
 
 def _working(model: Qwen3xConfig, itemsize: int, tensor: int, tokens: int, cut: bool) -> float:
-    """Bytes of what comes and goes: in the backward pass of a block, or at both ends of the model."""
+    """Temporary bytes, in the backward pass of a block or at both ends of the model."""
     everything = itemsize * _block_features(model, tensor)[1]
     again = everything - kept_bytes_per_token(model, itemsize, tensor) / model.layers
     block = (again + everything) * tokens
     if not cut:
         return block
-    # Gradients are float32; the embedding, unlike the layers, is whole on every device while it is used.
+    # Gradients are float32; the embedding, unlike the layers, is gathered on every device.
     block += (2 * itemsize + 4) * model.layer_parameters / tensor
     return max(block, float(2 * (itemsize + 4) * model.embedding_parameters))
 
 
 def _held(tree: PyTree) -> float:
-    """Bytes of one device's parts."""
+    """Bytes of the shards of one device."""
     leaves: list[jax.ShapeDtypeStruct] = jax.tree.leaves(tree)
     shapes = ((leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape) for leaf in leaves)
     return float(sum(np.prod(shape) * leaf.dtype.itemsize for shape, leaf in zip(shapes, leaves, strict=True)))
 
 
 def _with_data(mesh_config: MeshConfig, where: Slice) -> MeshConfig:
-    """The mesh with `data` filled in, on no more devices than there are."""
+    """Compute the `data` axis of a mesh from the number of devices."""
     others = mesh_config.replica * mesh_config.fsdp * mesh_config.tensor
     data = mesh_config.data or where.num_devices // others
     if data < 1 or (mesh_config.data is None and where.num_devices % others) or data * others > where.num_devices:
         raise InputError(
-            f"`--mesh` divides the {where.num_devices} devices of {where.name}, got replica {mesh_config.replica} x "
-            f"data {mesh_config.data} x fsdp {mesh_config.fsdp} x tensor {mesh_config.tensor}."
+            f"`--mesh` must divide the {where.num_devices} devices of {where.name}, got replica "
+            f"{mesh_config.replica} x data {mesh_config.data} x fsdp {mesh_config.fsdp} x tensor {mesh_config.tensor}."
         )
     return replace(mesh_config, data=data)

@@ -1,7 +1,7 @@
-"""How long a step may take on TPUs that are not here, and the utilisation that comes to: an estimate, no measurement.
+"""Estimate the time of a step on TPU, and its MFU, from the compiled cost of one block.
 
-What the compiler says of one block is taken as it is, but for matrix products, which it counts at the peak, and for
-attention, whose kernel it does not count. Both run at `PRODUCT_EFFICIENCY` here.
+The compiler's estimate for a block counts matrix products at peak speed and does not count the attention kernel. Both
+are set to `PRODUCT_EFFICIENCY` of the peak here. This is an estimate, not a measurement.
 """
 
 import math
@@ -16,24 +16,25 @@ from audio_train.sharding.collectives import fsdp_bytes
 from audio_train.sharding.mesh import MeshConfig
 
 PRODUCT_EFFICIENCY = 0.8
-"""Share of the peak at which matrix products run."""
+"""Assumed efficiency of matrix products, as a share of the peak."""
 
 DIAGONAL_BLOCKS = 1 / 8
-"""What blocks on the diagonal, half of which is masked, add to causal attention in rows of 4,096 tokens."""
+"""Extra cost of causal attention in rows of 4,096 tokens, because half of each diagonal block is masked."""
 
 CONVENTION = (
-    "MFU is three forward passes of model FLOPs over the time at the bfloat16 peak; what is computed again is no FLOPs"
+    "MFU is the time of three forward passes of model FLOPs at the bfloat16 peak over the step time; recomputation "
+    "does not count"
 )
 
 
 @dataclass(frozen=True)
 class BlockCost:
-    """One block, forward and backward with the run's rematerialisation, as compiled for one chip.
+    """Compiled cost of one block on one chip: forward and backward, with the run's rematerialisation.
 
     Attributes:
-        tokens: tokens that pass through it.
-        flops: operations of its matrix products, those that are computed again included.
-        seconds: the compiler's estimate of its time, products at the peak and without the attention kernel.
+        tokens: Tokens in the block's input.
+        flops: FLOPs of its matrix products, including recomputation.
+        seconds: The compiler's estimate of the time, with products at the peak and without the attention kernel.
     """
 
     tokens: int
@@ -46,12 +47,12 @@ class StepTime:
     """Estimated seconds of one step on each device, by part.
 
     Attributes:
-        blocks: all blocks but for attention, forward and backward.
-        attention: scores and weighted values, forward and backward.
-        head: output layer and loss.
-        update: reading gradients, and reading and writing weights and moments.
-        exchange: weights fetched and gradients summed, where weights are cut over `fsdp`; it goes on behind the rest.
-        forward_seconds: what three forward passes of model FLOPs take at the peak, by how attention is counted.
+        blocks: All blocks without attention, forward and backward.
+        attention: Scores and weighted values, forward and backward.
+        head: Output layer and loss.
+        update: Memory traffic of the optimizer: gradients, weights and moments.
+        exchange: All-gather of weights and reduce-scatter of gradients over `fsdp`; it overlaps with computation.
+        forward_seconds: Time of three forward passes of model FLOPs at the peak, by how attention is counted.
     """
 
     blocks: float
@@ -63,7 +64,7 @@ class StepTime:
 
     @property
     def seconds(self) -> float:
-        """Of the step: its parts one after another, or the exchange where that takes longer."""
+        """Time of the step: the sum of its parts, or the exchange if that takes longer."""
         return max(self.blocks + self.attention + self.head + self.update, self.exchange)
 
     @property
@@ -72,19 +73,19 @@ class StepTime:
         return {name: at_peak / self.seconds for name, at_peak in self.forward_seconds.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """Every figure, and by what convention."""
+        """Every figure, and the convention."""
         parts = {name: getattr(self, name) for name in ("blocks", "attention", "head", "update", "exchange")}
         return {"seconds": self.seconds, "seconds_by_part": parts, "mfu": self.mfu, "convention": CONVENTION}
 
     def line(self) -> str:
-        """The figures for a reader."""
+        """The figures as a line of text."""
         shares = ", ".join(
             f"{name} {1e3 * getattr(self, name):.3g}" for name in ("blocks", "attention", "head", "update")
         )
         return (
             f"estimated MFU        {self.mfu['full_attention']:.1%} (full attention), "
             f"{self.mfu['causal_attention']:.1%} (causal): {1e3 * self.seconds:.4g} ms a step ({shares}), "
-            f"behind it {1e3 * self.exchange:.3g} ms of exchange; {CONVENTION}"
+            f"with {1e3 * self.exchange:.3g} ms of overlapping communication; {CONVENTION}"
         )
 
 
@@ -93,19 +94,19 @@ def step_time(
 ) -> StepTime | None:
     """Estimate the time of a run's step.
 
-    Each of `layers` blocks takes what the compiler says, with its products at `PRODUCT_EFFICIENCY` of the peak. So does
-    attention: one pass forward, two and a half backward, one more where it is computed again. The head takes four
-    products over the whole vocabulary, as its logits are computed again. The update moves ten float32 numbers a weight,
-    the mean of the cautious mask being a pass of its own.
+    Each block takes the compiler's time, with its products at `PRODUCT_EFFICIENCY` of the peak. Attention counts one
+    forward pass, 2.5 for the backward pass, and one more if it is recomputed, at the same efficiency. The head is four
+    products over the whole vocabulary, because its logits are recomputed. The update moves ten float32 numbers per
+    weight, because the mean of the cautious mask is a separate pass.
 
     Args:
-        resolved: the run.
-        mesh_config: with every axis given.
-        accelerator: the devices, TPUs.
-        block: what the compiler says of a block.
+        resolved: The run.
+        mesh_config: Devices along every axis.
+        accelerator: Kind of the devices, a TPU.
+        block: Compiled cost of a block.
 
     Returns:
-        The estimate; None for what it knows nothing of: heads and features cut over `tensor`, and the grammar loss.
+        The estimate; None for the `tensor` axis and the grammar loss, which it does not model.
     """
     if mesh_config.tensor > 1 or resolved.token_sets is not None:
         return None
@@ -114,7 +115,7 @@ def step_time(
     tokens = data.tokens_per_step / devices
     peak, products = accelerator.peak_flops, PRODUCT_EFFICIENCY * accelerator.peak_flops
     one_block = block.seconds - block.flops / peak + block.flops / products
-    filled = min(1.0, model.head_dim / accelerator.matrix_unit)  # narrower heads leave the rest of the unit idle
+    filled = min(1.0, model.head_dim / accelerator.matrix_unit)  # narrower heads leave part of the unit idle
     held = model.num_parameters / mesh_config.fsdp
     forward = {
         "full_attention": model.forward_flops_per_token(data.seq_len),
@@ -131,6 +132,6 @@ def step_time(
 
 
 def _attention_flops(model: Qwen3xConfig, seq_len: int) -> float:
-    """Operations of a token's attention in one block, forward and backward, over the blocks a causal mask leaves."""
+    """FLOPs per token of attention in one block, forward and backward, with a causal mask."""
     passes = 3.5 if model.remat in ("none", "dots") else 4.5
     return passes * 4 * model.query_dim * (seq_len + 1) / 2 * (1 + DIAGONAL_BLOCKS)

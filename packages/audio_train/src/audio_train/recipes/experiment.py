@@ -1,4 +1,4 @@
-"""An experiment: the runs that answer one question, where they come from, and what was reported."""
+"""An experiment: runs that answer one question, their source, and reported results."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from audio_data import Vocabulary
 from audio_train.config import TrainRun
 
 UNKNOWN = "unknown"
-"""The reported result of a run without one."""
+"""Reported result of a run for which nothing was published."""
 
 
 def _nothing() -> Mapping[str, str]:
@@ -21,23 +21,23 @@ class Experiment:
 
     Attributes:
         name: Name of the experiment.
-        question: What the runs together answer, in one sentence.
-        source: Where the runs are described.
+        question: The question that the runs answer, in one sentence.
+        source: Publication or code that describes the runs.
         runs: The runs by name.
-        reported: Published result of a run, by its name. A run that is missing has no known result.
-        vocabulary: Vocabulary of the published data; None where each user's data bring their own.
-        vocabularies: Vocabulary of a run, by its name, where it differs from that of the experiment.
+        reported: Published result of a run, by its name. Runs without one are left out.
+        vocabulary: Vocabulary of the published data; None to take that of the user's data.
+        vocabularies: Vocabulary of a run, by its name, if it differs from that of the experiment.
         aliases: Name of a run in the source, by the run's name.
-        choices: Reason for the value of a field, by its path such as `optimizer.learning_rate`, where the source
-            contradicts itself or leaves the value open. `PATH=VALUE` is the reason where the field has this value.
-        derived: Rule that a field was computed by, by its path. Such a field cannot be set alone.
-        inactive: Runs that the source defines but does not start.
+        choices: Reason for the value of a field, by its path such as `optimizer.learning_rate`, if the source
+            contradicts itself or leaves the value open. The key `PATH=VALUE` applies only if the field has this value.
+        derived: Rule that computed a field, by its path. `--set` refuses to change such a field.
+        inactive: Runs that the source defines but does not launch.
         mixtures: Named mixture weights, for `show` and `recipes`.
-        fixed_size: Whether `--scale smoke` changes nothing, because the runs are small as they are.
+        fixed_size: Whether `--scale smoke` changes nothing, because the runs are small already.
         smoke_data: Command line that makes the data and weights for `--scale smoke`; `{data}` and `{name}` are replaced
-            by the data folder and the run's name. Empty where there is none.
-        smoke_starts: Folder below DATA/starts of the weights that stand in for a `init.source` at `--scale smoke`, by
-            the source, where the folder is not named like the run.
+            by the data folder and the run's name. Empty if there is none.
+        smoke_starts: Folder below DATA/starts with the weights that replace an `init.source` at `--scale smoke`, by
+            the source, if it does not have the name of the run.
     """
 
     name: str
@@ -57,21 +57,21 @@ class Experiment:
     smoke_starts: Mapping[str, str] = field(default_factory=_nothing)
 
     def vocabulary_of(self, run_name: str) -> Vocabulary | None:
-        """Vocabulary of a run's published data; None where the user's data bring their own."""
+        """Vocabulary of a run's published data; None to take that of the user's data."""
         return self.vocabularies.get(run_name, self.vocabulary)
 
     def mixture_name(self, weights: Mapping[str, float]) -> str | None:
-        """The name of mixture weights: a key of `mixtures`, or the dataset where there is only one; None otherwise."""
+        """Name of mixture weights: the only dataset, or a key of `mixtures`; None otherwise."""
         if len(weights) == 1:
             return next(iter(weights))
         return next((name for name, known in self.mixtures.items() if dict(known) == dict(weights)), None)
 
     def reported_of(self, run_name: str) -> str:
-        """The reported result of a run, or "unknown"."""
+        """Reported result of a run, or "unknown"."""
         return self.reported.get(run_name, UNKNOWN)
 
     def source_of(self, run_name: str) -> str:
-        """Where a run is described, and its name there."""
+        """Source of a run, with its name there."""
         alias = self.aliases.get(run_name)
         return f"{self.source}: {alias}" if alias else self.source
 

@@ -1,4 +1,4 @@
-"""Where each number of a resolved run comes from, for people who read `audio-train show`."""
+"""Origin of each number of a resolved run, for `audio-train show`."""
 
 import dataclasses
 import typing
@@ -22,16 +22,16 @@ _RULES = {
 
 
 def origins(named: NamedRun, *, scale: Scale = "published", assignments: tuple[str, ...]) -> dict[str, str]:
-    """Where the numbers of a run come from.
+    """Origins of the numbers of a run.
 
     Args:
-        named: The run with every derived number, and its recipe.
-        scale: Scale that it was resolved at.
+        named: The resolved run, and its recipe.
+        scale: Scale at which it was resolved.
         assignments: `path=value` of each field set by the user.
 
     Returns:
-        A short text by path: for each given field below `run`, whether it is the recipe's, a default, the scale's or
-        the user's; for each derived number its formula with the numbers put in. A path stands for all below it.
+        A short text by path: for each given field below `run`, whether it comes from the recipe, a default, the scale
+        or the user; for each derived number its formula with numbers. A path covers all paths below it.
     """
     target = named.target
     given = _given(named.resolved, target.recipe, target.experiment, scale, assignments)
@@ -62,7 +62,7 @@ def _given(
 
 
 def _chosen(choices: Mapping[str, str], path: str, value: object) -> str | None:
-    """The reason for the value at a path: the experiment's choice for the path, or for one above it."""
+    """Reason for the value at a path: the experiment's choice for the path or for one above it."""
     for key, why in choices.items():
         name, equals, chosen = key.partition("=")
         if (path == name or path.startswith(f"{name}.")) and (not equals or str(value) == chosen):
@@ -71,7 +71,7 @@ def _chosen(choices: Mapping[str, str], path: str, value: object) -> str | None:
 
 
 def _defaults() -> dict[str, Any]:
-    """The default of every field that has one, by path."""
+    """Default of every field that has one, by path."""
     found: dict[str, Any] = {}
 
     def visit(cls: type, prefix: str) -> None:
@@ -93,27 +93,27 @@ def _dotted(value: Any) -> list[tuple[str, Any]]:
 def _derived(resolved: ResolvedRun) -> dict[str, str]:
     run, data, model = resolved.run, resolved.run.data, resolved.model
     flops_per_token = model.forward_flops_per_token(data.seq_len)
-    steps = f"{run.tokens:,.0f} tokens / {data.tokens_per_step:,} a step, rounded up" if run.tokens else "as given"
+    steps = f"{run.tokens:,.0f} tokens / {data.tokens_per_step:,} per step, rounded up" if run.tokens else "as given"
     first = resolved.first_step
     length = f"{resolved.num_steps:,}" if not first else f"({first:,} + {resolved.num_steps:,})"
-    decay = "all after the warm-up" if run.schedule.decay is None else f"{run.schedule.decay:g} of {length} steps"
+    decay = "all steps after the warm-up" if run.schedule.decay is None else f"{run.schedule.decay:g} of {length} steps"
     embeddings = 1 if model.tied else 2
     return {
         "derived.model": "run.model, over the vocabulary",
         "derived.num_parameters": f"{model.body_parameters:,} in the body + {embeddings} x {model.vocab_size:,} x "
         f"{model.embed:,} in the vocabulary",
         "derived.num_steps": steps,
-        "derived.first_step": "that of the checkpoint which the run continues" if first else "from the beginning",
+        "derived.first_step": "step of the checkpoint that the run continues" if first else "start of the run",
         "derived.num_tokens": f"{resolved.num_steps:,} steps x {data.tokens_per_step:,} tokens",
         "derived.tokens_per_step": f"{data.batch_size} rows x {data.seq_len} tokens",
         "derived.peak_learning_rate": _learning_rate(resolved),
         "derived.warmup_steps": f"{run.schedule.warmup:g} of {length} steps, truncated",
-        "derived.decay_start_step": "all steps less the decay",
+        "derived.decay_start_step": "all steps minus the decay",
         "derived.decay_steps": decay,
         "derived.mixture": "weights over their sum",
-        "derived.loss_weights": "run.loss.kind_weights; 1 where nothing is said",
+        "derived.loss_weights": "run.loss.kind_weights; 1 for other kinds",
         "derived.forward_flops_per_token": "counting full attention: see Qwen3xConfig.forward_flops_per_token",
-        "derived.training_flops": f"3 x {flops_per_token:,.0f} a token x {resolved.num_tokens:,} tokens",
+        "derived.training_flops": f"3 x {flops_per_token:,.0f} per token x {resolved.num_tokens:,} tokens",
     }
 
 
@@ -127,14 +127,14 @@ def _learning_rate(resolved: ResolvedRun) -> str:
 
 
 def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
-    """Every number, string and empty container below a JSON value, with its path of names joined by dots."""
+    """Every number, string and empty container in a JSON value, with its path of names joined by dots."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     pairs = [pair for key, child in children for pair in leaves(child, f"{path}.{key}" if path else str(key))]
     return pairs or [(path, value)]
 
 
 def origin_of(path: str, known: Mapping[str, str]) -> str | None:
-    """The origin of a path: its own, or that of the nearest path above it."""
+    """Origin of a path, or of the nearest path above it."""
     while path:
         if path in known:
             return known[path]

@@ -1,8 +1,8 @@
-"""The quickstart's run: a 5M-parameter model that learns to recognise and to speak in minutes on two CPU cores.
+"""The quickstart's run: a 5M-parameter model that learns speech recognition and synthesis in minutes on two CPU cores.
 
-Each choice below differs from common recipes because it learns faster at this size: word pieces weighted against the
-many audio tokens around each of them, documents that hold only the first two codebooks before those that hold all
-eight, a softmax inside the ids the grammar allows, Muon, and packed whole documents.
+Five choices differ from common recipes because they learn faster at this size: text tokens have a larger weight than
+the many audio tokens, documents with two codebooks precede those with eight, the softmax is over the ids that the
+grammar allows, Muon, and packed whole documents.
 """
 
 from audio_train.config import (
@@ -18,7 +18,7 @@ from audio_train.config import (
 )
 from audio_train.recipes.experiment import Experiment, runs_by_name
 
-# Recognition of all voices and synthesis of one learn from as many rows each.
+# Recognition of all voices and synthesis of one voice have the same number of rows.
 ASR_SHARE = 0.5
 
 RUN = TrainRun(
@@ -65,7 +65,7 @@ RUN = TrainRun(
 EXPERIMENTS = (
     Experiment(
         name="quickstart",
-        question="What does a model learn to hear and to say in a few minutes on two CPU cores?",
+        question="How well does a model recognise and synthesise speech after a few minutes on two CPU cores?",
         source="audio_train.recipes.quickstart",
         runs=runs_by_name(RUN),
     ),

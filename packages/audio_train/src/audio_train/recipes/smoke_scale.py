@@ -1,25 +1,24 @@
 """The scales of a recipe: as published, and smoke scale, which two CPU cores train in minutes.
 
-At smoke scale a run keeps its mixture with the name of every corpus, its packing, optimizer, loss, the shape of its
-schedule, its rotary base, scaling and epsilon, and whether and where it starts from other weights. Shrunk are, by these
-rules alone:
+At smoke scale a run keeps its mixture with all dataset names, its packing, optimizer, loss, shape of the schedule,
+rotary base, scaling and epsilon, and the source of its first weights. These rules reduce everything else:
 
 | what | published | smoke |
 |---|---|---|
 | width | `embed` | 16 for each 256, from 32 to 128 |
-| heads | `heads`, `kv_heads`, `head_dim` | one for each 16 of the width, with the same sharing of keys, of width 16 |
+| heads | `heads`, `kv_heads`, `head_dim` | one of width 16 for each 16 of the width, with the same ratio of key heads |
 | feed-forward | `mlp` | in the same proportion to the width |
 | layers | `layers` | one for each 9, from 2 to 4 |
 | row | `seq_len` | 512 tokens |
 | batch | `batch_size` | 2 rows |
 | steps | n | the square root of n |
-| kept checkpoints, and where an anneal begins | step k of n | the same fraction of the smaller run |
-| learning rate | by a rule | 0.01, or for an anneal the peak of a line that passes it where the anneal begins |
+| kept checkpoints, and the first step of an anneal | step k of n | the same fraction of the smaller run |
+| learning rate | by a rule | 0.01; for an anneal, the peak of a linear decay that has 0.01 at its first step |
 | learning rate | a number, as in fine-tuning | 0.001 |
-| precision | bfloat16 | float32, which CPUs compute |
+| precision | bfloat16 | float32 |
 
-The vocabulary is that of the data, as always. The learning rate is set because the published rules extrapolate from
-batches of millions of tokens; the root keeps long runs longer than short ones.
+The vocabulary is that of the data. The learning rate is fixed because the published rules are for batches of millions
+of tokens. The square root keeps long runs longer than short ones.
 """
 
 import math
@@ -47,26 +46,26 @@ EVALUATION_BATCHES = 4
 
 
 def at_scale(run: TrainRun, scale: Scale, find: Callable[[str], TrainRun]) -> TrainRun:
-    """A recipe at a scale.
+    """Scale a recipe.
 
     Args:
-        run: the recipe as published.
-        scale: `"published"` leaves it alone.
-        find: a recipe by its name: an anneal shrinks with the run that it begins with.
+        run: The recipe as published.
+        scale: `"published"` returns it unchanged.
+        find: Function that finds a recipe by name; an anneal is scaled with the run that it continues.
 
     Raises:
-        InputError: an anneal begins at a step of which the run before keeps no checkpoint.
+        InputError: An anneal begins at a step of which the other run keeps no checkpoint.
     """
     return run if scale == "published" else _smoke(run, find)
 
 
 def num_steps(run: TrainRun) -> int:
-    """Updates of a run as published."""
+    """Steps of a run as published."""
     return run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
 
 
 def smoke_steps(run: TrainRun) -> int:
-    """Updates of a run at smoke scale."""
+    """Steps of a run at smoke scale."""
     return round(math.sqrt(num_steps(run)))
 
 
@@ -89,7 +88,7 @@ def smoke_model(model: NamedModel | ModelShape) -> ModelShape:
 
 
 def _key_heads(heads: int, queries_per_key: int) -> int:
-    """As many key heads as are shared by so many queries each, or fewer where that is no whole number."""
+    """Number of key heads for a number of query heads per key head, rounded down to a divisor of `heads`."""
     return max(n for n in range(1, heads + 1) if heads % n == 0 and n * queries_per_key <= max(heads, queries_per_key))
 
 
@@ -123,20 +122,20 @@ def _kept_every(run: TrainRun) -> int | None:
 
 
 def _smoke_checkpoint(init: InitSpec, find: Callable[[str], TrainRun]) -> InitSpec:
-    """The checkpoint that a run at smoke scale keeps in place of a published one."""
+    """The checkpoint at smoke scale that replaces a published one."""
     name, step = (init.source or "").partition("@")[0], init.step
     base = find(name)
     every, kept = base.intervals.keep_every_steps, _kept_every(base)
     if step is None or every is None or kept is None or step % every:
         raise InputError(
-            f"`init.source` {init.source!r} names no checkpoint that recipe `{name}` keeps, so there is none at "
-            "smoke scale; name a step that it keeps"
+            f"`init.source` must name a checkpoint that recipe `{name}` keeps, for smoke scale, got {init.source!r}; "
+            "name a step that it keeps"
         )
     return replace(init, source=f"{name}@{step // every * kept}")
 
 
 def heldout_of(corpus: str) -> str:
-    """The corpus of unseen documents, laid out alike, that stands beside a corpus of the generated data."""
+    """Name of the held-out dataset that belongs to a dataset of the smoke data."""
     return f"{HELDOUT_FOLDER}/{corpus}"
 
 
@@ -150,7 +149,7 @@ def init_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path 
 
     Args:
         run: The run at smoke scale.
-        experiment: The experiment that its recipe belongs to.
+        experiment: Experiment of its recipe.
         data_root: Folder of the datasets.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A first recipe of one's own, as a file."""
+"""Write a commented recipe file."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ RUN = TrainRun(
     # About 5M parameters and two matrices of vocabulary x 256. Larger: NamedModel("135m", tied=False).
     model=ModelShape(embed=256, mlp=768, layers=6, heads=4, kv_heads=4, head_dim=64, max_seq_len=2048),
     data=DataSpec(
-        # Every dataset below DATA, in proportion to its tokens. By hand: {{"asr": 2.0, "tts": 1.0}}.
+        # Every dataset of DATA, weighted by its tokens. Or choose: {{"asr": 2.0, "tts": 1.0}}.
         mixture=(MixtureStage(0.0, {{ALL_DATASETS: 1.0}}),),
         seq_len=1024,  # tokens in a row: ten seconds of speech at 12.5 frames/s and 8 codebooks
         batch_size=4,  # rows in a step, over all devices

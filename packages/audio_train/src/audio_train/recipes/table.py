@@ -10,22 +10,22 @@ from audio_train.resolved import resolve
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe as published.
+    """Row of a recipe as published.
 
     Attributes:
-        name: of the recipe.
-        experiment: of the experiment it belongs to.
-        question: that experiment's.
-        source: where it is described, and what it is called there.
-        reported: published result, or "unknown".
-        model: name of its size, or width and layers.
-        num_parameters: all parameters; None where the vocabulary is that of the user's data.
-        mixture: name of the mixture, or of its only corpus; None for stages.
-        num_steps: updates.
-        num_tokens: tokens read.
-        training_flops: floating-point operations of forward and backward pass.
-        init: source of its first weights, or how they are drawn.
-        active: whether the source starts the run, and not only defines it.
+        name: Name of the recipe.
+        experiment: Name of its experiment.
+        question: Question of the experiment.
+        source: Source of the recipe, with its name there.
+        reported: Published result, or "unknown".
+        model: Name of its size, or width and layers.
+        num_parameters: All parameters; None if the vocabulary comes from the user's data.
+        mixture: Name of the mixture or of its only dataset; None for several stages.
+        num_steps: Steps.
+        num_tokens: Tokens read.
+        training_flops: FLOPs of forward and backward pass.
+        init: Source of the first weights, or "scratch".
+        active: Whether the source launches the run; otherwise it only defines it.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Row:
 
 
 def rows(experiments: Iterable[Experiment]) -> Iterator[Row]:
-    """The rows of experiments, in their order."""
+    """Rows of experiments, in their order."""
     for experiment in experiments:
         for name, run in experiment.runs.items():
             vocabulary = experiment.vocabulary_of(name)
@@ -68,7 +68,7 @@ def rows(experiments: Iterable[Experiment]) -> Iterator[Row]:
 
 
 def count(number: int | float | None) -> str:
-    """A number of parameters, tokens or operations in three digits, such as "737M", "500B" or "5.84e20"."""
+    """Format a number of parameters, tokens or FLOPs with three digits, such as "737M", "500B" or "5.84e20"."""
     if number is None:
         return "-"
     if number >= 1e15:
@@ -80,11 +80,11 @@ def count(number: int | float | None) -> str:
 
 
 def lines(experiments: Iterable[Experiment]) -> Iterator[str]:
-    """The table for a terminal."""
+    """Lines of the table for a terminal."""
     for experiment in experiments:
         yield f"{experiment.name}: {experiment.question}"
         for row in rows([experiment]):
             size, tokens, flops = map(count, (row.num_parameters, row.num_tokens, row.training_flops))
-            mark = "" if row.active else " (defined, not started by the source)"
+            mark = "" if row.active else " (defined, but not launched by the source)"
             yield f"  {row.name:<36} {size:>6} parameters {tokens:>6} tokens {flops:>8} FLOPs{mark}"
             yield f"      reported: {row.reported}"

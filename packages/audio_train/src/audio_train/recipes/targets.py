@@ -1,4 +1,4 @@
-"""A run by the words of a command line: its recipe, scale, mixture, changed fields, and the datasets at hand.
+"""Resolve the run of a command line: recipe, scale, mixture, changed fields and datasets.
 
 `TARGET` names a recipe in one of four forms: a registered name, `FILE.py:NAME`, `MODULE:NAME`, or the `resolved.json`
 of another run.
@@ -17,7 +17,7 @@ from audio_train.recipes.experiment import Experiment
 from audio_train.recipes.smoke_scale import HELDOUT_FOLDER, Scale, at_scale
 from audio_train.resolved import ResolvedRun, resolve
 
-# A run at smoke scale derives only where an anneal begins; its other fields follow from the rules of the scale.
+# At smoke scale only the first step of an anneal is derived; other fields follow from the rules of the scale.
 _SMOKE_DERIVED = {"init.source"}
 _REMEDY = "give a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json; `audio-train recipes` lists the names"
 _EXAMPLE = "`audio-train new` writes an example"
@@ -25,11 +25,11 @@ _EXAMPLE = "`audio-train new` writes an example"
 
 @dataclass(frozen=True)
 class Target:
-    """A recipe and what is known of it.
+    """A recipe and its experiment.
 
     Attributes:
         name: `TARGET`, as given.
-        experiment: The experiment that the recipe belongs to. A recipe from a file is the only run of its own.
+        experiment: Experiment of the recipe. A recipe from a file has one of its own.
         recipe: The recipe as published.
     """
 
@@ -38,7 +38,7 @@ class Target:
     recipe: TrainRun
 
     def at_scale(self, scale: Scale) -> TrainRun:
-        """The recipe at a scale. Runs of an experiment of fixed size have one scale only."""
+        """The recipe at a scale; that of an experiment of fixed size is the same at all scales."""
         if self.experiment.fixed_size:
             return self.recipe
         return at_scale(self.recipe, scale, lambda other: find_recipe(other)[1])
@@ -46,11 +46,11 @@ class Target:
 
 @dataclass(frozen=True)
 class NamedRun:
-    """A resolved run and what it was made of.
+    """A resolved run and its recipe.
 
     Attributes:
-        target: The recipe as published, and the experiment it belongs to.
-        resolved: The run at its scale, with its fields changed.
+        target: The recipe as published, and its experiment.
+        resolved: The run at a scale, with changed fields.
     """
 
     target: Target
@@ -58,14 +58,14 @@ class NamedRun:
 
 
 def find_target(name: str) -> Target:
-    """The recipe that a command line names.
+    """Find the recipe that a command line names.
 
     Args:
         name: `TARGET`, see the module.
 
     Raises:
-        InputError: There is no such recipe, file, module or object, the object is not a `TrainRun`, or the file has a
-            syntax error.
+        InputError: The recipe, file, module or object does not exist, the object is not a `TrainRun`, or the file has
+            a syntax error.
     """
     if name.endswith(".json"):
         saved = ResolvedRun.from_json(read_json(Path(name), remedy=_REMEDY))
@@ -93,15 +93,15 @@ def named_run(
 
     Args:
         name: `TARGET`, see the module.
-        data_root: Folder of datasets, whose vocabulary and fingerprints count; None for the published vocabulary.
-        assignments: `path=value` of each field to change, after the scale.
+        data_root: Folder of the datasets, for vocabulary and fingerprints; None for the published vocabulary.
+        assignments: `path=value` of each field to change, after scaling.
         scale: Scale of the run.
-        max_quarantined: As in `launch.run`.
-        mixture: Weight of each dataset, in place of the recipe's mixture; None for that.
+        max_quarantined: The argument of `launch.run`.
+        mixture: Weight of each dataset, instead of the recipe's mixture; None keeps that.
 
     Raises:
-        InputError: There is no such recipe or field, a field that follows from others is set, the recipe takes its
-            vocabulary from data and none are given, or the mixture names a dataset that is not there.
+        InputError: A recipe, field or dataset does not exist, a derived field is set, or the recipe takes its
+            vocabulary from data and none are given.
     """
     target = find_target(name)
     experiment, run = target.experiment, target.at_scale(scale)
@@ -115,7 +115,7 @@ def named_run(
         return NamedRun(target, resolved_for(run, data_root, max_quarantined))
     vocabulary = experiment.vocabulary_of(name)
     if vocabulary is None:
-        raise InputError(f"recipe `{name}` takes its vocabulary from the data; give --data DATA.")
+        raise InputError(f"`--data` must be given for recipe `{name}`, which takes its vocabulary from the data.")
     return NamedRun(target, resolve(run, vocabulary))
 
 
@@ -125,10 +125,10 @@ def resolved_for(run: TrainRun | str, data_root: Path, max_quarantined: Budget |
     Args:
         run: The run, or `TARGET` of it.
         data_root: Folder of the datasets.
-        max_quarantined: As in `launch.run`.
+        max_quarantined: The argument of `launch.run`.
 
     Raises:
-        InputError: The run reads a dataset that is not there, or the datasets do not fit it.
+        InputError: A dataset of the run is missing, or the datasets do not fit it.
     """
     run = find_target(run).recipe if isinstance(run, str) else run
     datasets = open_root(data_root, max_quarantined=max_quarantined)
@@ -138,7 +138,7 @@ def resolved_for(run: TrainRun | str, data_root: Path, max_quarantined: Budget |
 
 
 def with_datasets(run: TrainRun, manifests: Mapping[str, Manifest]) -> TrainRun:
-    """The run with `ALL_DATASETS` of its mixture replaced by the datasets there are, weighted by their tokens.
+    """Replace `ALL_DATASETS` in a run's mixture by the available datasets, weighted by their tokens.
 
     Datasets whose name begins with `heldout` are left out.
 
@@ -147,13 +147,13 @@ def with_datasets(run: TrainRun, manifests: Mapping[str, Manifest]) -> TrainRun:
         manifests: Manifest of each dataset, by name.
 
     Raises:
-        InputError: The run names a dataset that is not there, or takes all of a folder that has no tokens to train on.
+        InputError: A dataset of the run is missing, or a run takes all datasets of a folder without training tokens.
     """
     mixture = tuple(replace(stage, weights=_expanded(stage.weights, manifests)) for stage in run.data.mixture)
     missing = sorted({name for stage in mixture for name in stage.weights} - set(manifests))
     if missing:
         raise InputError(
-            f"recipe `{run.name}` reads dataset `{missing[0]}`, which is not below the data folder; it has "
+            f"recipe `{run.name}` reads dataset `{missing[0]}`, which the data folder does not have; it has "
             f"{', '.join(sorted(manifests))}. Choose among them with --mixture "
             f"{'=1,'.join(_trainable(manifests) or sorted(manifests))}=1"
         )
@@ -177,7 +177,7 @@ def _trainable(manifests: Mapping[str, Manifest]) -> list[str]:
 
 
 def _check_derived(rules: Mapping[str, str], name: str, assignments: tuple[str, ...]) -> None:
-    """Refuse to set a field that was computed from others; `rules` has the rule by the field's path."""
+    """Refuse to set a derived field; `rules` has the rule by the path of the field."""
     for path in map(assigned_path, assignments):
         for derived, rule in rules.items():
             if path == derived or path.startswith(f"{derived}."):

@@ -1,1 +1,1 @@
-"""What a run's folder holds: its claim, its checkpoints, its exported model."""
+"""The folder of a run: resolved.json, launches, checkpoints, exported model, summary."""

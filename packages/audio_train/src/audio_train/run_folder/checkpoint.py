@@ -1,9 +1,9 @@
 """Checkpoints of a run: asynchronous, atomic, and readable without this package's classes.
 
-A checkpoint is a step number, a flat mapping from a parameter's path to its array, and the fingerprint of the run. The
-position in the data is the step number. Orbax writes to a temporary folder; when all files are there, their checksums
-are added and the folder is renamed. A checkpoint is therefore either complete or not listed; folders that a kill left
-behind are removed at the next start. Checksums are compared before a checkpoint is restored.
+A checkpoint is a step number, a flat mapping from paths to arrays, and the fingerprint of the run. The position in the
+data is the step number. Orbax writes to a temporary folder; when all files are written, their checksums are added and
+the folder is renamed. A checkpoint is therefore either complete or not listed. Temporary folders of a killed run are
+removed at the next launch. Checksums are compared before a checkpoint is restored.
 """
 
 import inspect
@@ -35,16 +35,16 @@ from audio_train.state import TrainState
 from audio_train.tracking.metrics import MetricsState
 
 _TEMPORARY = ".orbax-checkpoint-tmp"
-"""What the names of Orbax's temporary folders end with; it removes such folders at the next start."""
+"""Suffix of Orbax's temporary folders, which Orbax removes at the next launch."""
 _DISCARDED = ".discarded-"
-"""What the names of given-up checkpoints begin with while they are removed; Orbax leaves these alone."""
+"""Prefix of checkpoints that are being deleted; Orbax ignores such folders."""
 _PARTS = {"run", "state", "_CHECKPOINT_METADATA", "commit_success.txt", CHECKSUMS_FILE}
 """Names in the folder of a checkpoint."""
 
 
 @dataclass(frozen=True)
 class _RunItem:
-    """The item `run` of a checkpoint: which run saved it, at which step, whether it has checksums, and the metrics."""
+    """The item `run` of a checkpoint: fingerprint of the run, step, whether it has checksums, state of the metrics."""
 
     fingerprint: str
     step: int
@@ -53,18 +53,18 @@ class _RunItem:
 
 
 class _ChecksummedPath(atomicity.AtomicRenameTemporaryPath):
-    """A temporary folder of Orbax which gets its name once the checksums of its files lie in it, on disk.
+    """A temporary folder of Orbax that is renamed after the checksums of its files are on disk.
 
     Orbax calls `finalize` in the thread that saves, and only in the first process, when all processes have written.
     """
 
     async def finalize(self) -> None:
-        """Complete a checkpoint; an item of one is renamed as by Orbax, and has its checksums in the checkpoint's."""
+        """Complete a checkpoint. Its items are renamed as Orbax does; the checkpoint has the checksums of all."""
         final = self.get_final()
         if final.parent.name.endswith(_TEMPORARY):
             await super().finalize()
             return
-        # The last thing that Orbax writes it writes while renaming.
+        # Orbax writes its last file while it renames.
         complete = self._final_path = final.with_name(f"{final.name}.complete{_TEMPORARY}")
         await super().finalize()
         write_checksums(Path(complete))
@@ -76,13 +76,13 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        run_folder: the run's folder; checkpoints lie in its `checkpoints/`.
-        fingerprint: of the run; written into each checkpoint and required of each that is read.
-        keep_last: checkpoints kept after a new one is complete; None only reads.
-        keep_every_steps: checkpoints whose step is a multiple are kept as well; None for none.
+        run_folder: Folder of the run; checkpoints are in its `checkpoints/`.
+        fingerprint: Fingerprint of the run; written into each checkpoint and required of each that is read.
+        keep_last: Number of newest checkpoints to keep; None for read-only use.
+        keep_every_steps: Checkpoints whose step is a multiple are kept too; None for none.
 
     Attributes:
-        metrics: Gives what `metrics.jsonl` holds when a checkpoint is saved; None where there is no such file.
+        metrics: Function that returns the state of `metrics.jsonl` for a new checkpoint; None without such a file.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Checkpoints:
         check_utf8(self.folder.resolve())
         self.fingerprint = fingerprint
         self.metrics: Callable[[], MetricsState] | None = None
-        # Orbax reports every phase of every save there; what fails is raised as well.
+        # Orbax logs every phase of every save; failures are raised anyway.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         if keep_last is not None and is_first():
             for left in self.folder.glob(f"{_DISCARDED}*"):
@@ -106,7 +106,7 @@ class Checkpoints:
             enable_async_checkpointing=keep_last is not None,
             temporary_path_class=_ChecksummedPath,
         )
-        # Trained float32 numbers hardly compress (to 92 %), and hashing takes less time than compressing them.
+        # Trained float32 weights compress to 92 % only, and compression takes longer than hashing.
         handlers = {
             "state": ocp.PyTreeCheckpointHandler(use_compression=False),
             "run": ocp.JsonCheckpointHandler(),
@@ -114,16 +114,17 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder.resolve(), options=options, item_handlers=handlers)
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints that have all parts, ascending; their content is not looked at."""
+        """Steps of the checkpoints that have all parts, ascending; their content is not read."""
         return sorted(filter(self._is_complete, self._manager.all_steps()))
 
     def newest_whole(self) -> int | None:
-        """Step of the newest checkpoint whose files are as they were written; None where there is no checkpoint.
+        """Step of the newest intact checkpoint; None if there is no checkpoint.
 
-        Damaged ones are named on standard error. All processes of a run call this together and divide the work.
+        Damaged checkpoints are reported on standard error. All processes of a run call this together and share the
+        work.
 
         Raises:
-            InputError: There are checkpoints, but none is whole.
+            InputError: There are checkpoints, but all are damaged.
         """
         numbered = sorted((int(path.name) for path in self.folder.glob("*") if path.name.isdecimal()), reverse=True)
         damage: dict[int, str] = {}
@@ -138,28 +139,28 @@ class Checkpoints:
             damage[step] = reason
         if not damage:
             return None
-        # Days of training may lie there: it is not for a restart to begin anew and write over them.
+        # They may be days of training: a restart must not begin again and overwrite them.
         found = "; ".join(f"{step}: {reason}" for step, reason in damage.items())
         raise InputError(
-            f"no checkpoint in `{self.folder}` is whole ({found}), as after a copy that was cut short; copy them "
-            "again, or remove them to begin anew."
+            f"no checkpoint in `{self.folder}` is intact ({found}), as after an interrupted copy; copy them again, or "
+            "remove them to start again."
         )
 
     def damage(self, step: int) -> str | None:
-        """What is wrong with the files of a checkpoint; None where every byte is as it was written.
+        """Describe the damage of a checkpoint's files; None if every byte is as written.
 
-        One from before there were checksums counts as whole where it has all parts, and a line on standard error says
-        that it was not checked. All processes of a run call this together and divide the work.
+        A checkpoint written without checksums counts as intact if it has all parts; a line on standard error reports
+        that it was not checked. All processes of a run call this together and share the work.
 
         Args:
-            step: The checkpoint's step.
+            step: Step of the checkpoint.
         """
         if not self._is_complete(step):
             return "parts are missing"
         try:
             if not self._has_checksums(step):
                 if is_first():
-                    click.echo(f"checkpoint `{self.folder / str(step)}` has no checksums; it is not checked", err=True)
+                    click.echo(f"checkpoint `{self.folder / str(step)}` has no checksums and is not checked", err=True)
                 return None
             share = (jax.process_index(), jax.process_count())
             reason = find_damage(self.folder / str(step), share)
@@ -168,27 +169,27 @@ class Checkpoints:
         return _first_of_all(reason)
 
     def check(self, step: int) -> None:
-        """Check that the files of a checkpoint are as they were written.
+        """Check that the files of a checkpoint are as written.
 
         Args:
-            step: The checkpoint's step.
+            step: Step of the checkpoint.
 
         Raises:
-            InputError: They are not; the file is named.
+            InputError: A file is damaged; the message names it.
         """
         reason = self.damage(step)
         if reason is not None:
             raise self._damaged(step, reason)
 
     def save(self, state: TrainState, step: int) -> None:
-        """Start saving a state; returns once its arrays are copied, before they are on disk.
+        """Start saving a state; returns when its arrays are copied, before they are on disk.
 
         Args:
-            state: the state; it may be donated to the next step right after.
-            step: `state.step`, known to the caller without waiting for the device.
+            state: The state; it may be donated to the next step afterwards.
+            step: `state.step`, which the caller knows without waiting for the device.
 
         Raises:
-            InputError: this save, or the one before, could not be written.
+            InputError: This save or the previous one could not be written.
         """
         item = _RunItem(self.fingerprint, step, checksums=True, metrics=self.metrics() if self.metrics else None)
         items = ocp.args.Composite(
@@ -202,15 +203,15 @@ class Checkpoints:
         """Read a state.
 
         Args:
-            step: one of `steps()`.
-            like: arrays or shapes with the shardings wanted, of the structure to read.
-            checked: whether the caller has just checked the files, as `newest_whole` and `check` do.
+            step: One of `steps()`.
+            like: Arrays or shapes with the wanted shardings, with the structure of the state.
+            checked: Whether the caller has already checked the files, with `newest_whole` or `check`.
 
         Returns:
-            The state, placed as `like` is.
+            The state, sharded as `like`.
 
         Raises:
-            InputError: the checkpoint belongs to another run, or is damaged.
+            InputError: The checkpoint belongs to another run, or is damaged.
         """
         if not checked:
             self.check(step)
@@ -223,36 +224,37 @@ class Checkpoints:
         """Check that a checkpoint belongs to the run.
 
         Args:
-            step: one of `steps()`.
+            step: One of `steps()`.
 
         Raises:
-            InputError: it belongs to another, in which case both fingerprints are named, or was saved at another step.
+            InputError: It belongs to another run, or was saved at another step.
         """
         saved = self._run_item(step)
         if saved.fingerprint != self.fingerprint:
             raise InputError(
-                f"checkpoint `{self.folder / str(step)}` belongs to the run with fingerprint "
-                f"{saved.fingerprint[:12]}, not to {self.fingerprint[:12]}; go on with that run, or go elsewhere."
+                f"checkpoint `{self.folder / str(step)}` must belong to the run with fingerprint "
+                f"{self.fingerprint[:12]}, got {saved.fingerprint[:12]}; resume that run, or give another folder."
             )
         if saved.step != step:
             raise InputError(
-                f"checkpoint `{self.folder / str(step)}` was saved at step {saved.step}; rename its folder to that."
+                f"checkpoint `{self.folder / str(step)}` must be of step {step}, got {saved.step}; rename its folder "
+                "to that."
             )
 
     def metrics_at(self, step: int) -> MetricsState | None:
-        """What `metrics.jsonl` held when a checkpoint was saved; None where that is not known."""
+        """State of `metrics.jsonl` when a checkpoint was saved; None if unknown."""
         return self._run_item(step).metrics
 
     def restore_part(self, step: int, like: Mapping[str, PyTree], *, checked: bool = False) -> dict[str, jax.Array]:
-        """Read some arrays of a checkpoint, whose run may be another; the rest is not touched.
+        """Read some arrays of a checkpoint, which may belong to another run.
 
         Args:
-            step: one of `steps()`.
-            like: arrays or shapes with the shardings wanted, by their paths.
-            checked: as for `restore`.
+            step: One of `steps()`.
+            like: Arrays or shapes with the wanted shardings, by path.
+            checked: Whether the caller has already checked the files.
 
         Raises:
-            InputError: the checkpoint lacks one of them, has it in another shape, or is damaged.
+            InputError: An array is missing or has another shape, or the checkpoint is damaged.
         """
         if not checked:
             self.check(step)
@@ -280,33 +282,33 @@ class Checkpoints:
         return {name: arrays[stored[name]] for name in shapes}
 
     def discard_after(self, step: int) -> None:
-        """Remove the checkpoints of later steps, whole or not, so that the run can be taken up from an earlier one.
+        """Delete the checkpoints of later steps, so that the run can continue from an earlier one.
 
         Raises:
-            InputError: Among the files of one lies something that is no part of a checkpoint; nothing is removed.
+            InputError: One of them holds a file that is not part of a checkpoint; nothing is deleted.
         """
         if is_first():
             for later in self._manager.all_steps():
                 foreign = {path.name for path in (self.folder / str(later)).iterdir()} - _PARTS if later > step else ()
                 if foreign:
                     raise InputError(
-                        f"`{self.folder / str(later)}` is to give way to the run from step {step}, but holds "
-                        f"`{min(foreign)}`, which is no part of a checkpoint; move it elsewhere."
+                        f"`{self.folder / str(later)}` must hold only a checkpoint, to be deleted for the run from "
+                        f"step {step}, got `{min(foreign)}`; move that file elsewhere."
                     )
             for later in self._manager.all_steps():
                 if later > step:
-                    # What a kill leaves of a removal may not pass for the newest checkpoint.
+                    # Renamed first: a kill during the deletion must not leave a damaged newest checkpoint.
                     discarded = self.folder / f"{_DISCARDED}{later}"
                     (self.folder / str(later)).rename(discarded)
                     shutil.rmtree(discarded)
-        wait_for_all("later checkpoints are given up")
+        wait_for_all("later checkpoints are deleted")
         self._manager.reload()
 
     def wait(self) -> None:
-        """Return once every save is on disk.
+        """Wait until every save is on disk.
 
         Raises:
-            InputError: one of them could not be written.
+            InputError: A save could not be written.
         """
         with self._writing():
             self._manager.wait_until_finished()
@@ -316,7 +318,7 @@ class Checkpoints:
         return all((self.folder / str(step) / part).is_file() for part in parts)
 
     def _has_checksums(self, step: int) -> bool:
-        """Whether a checkpoint was saved with checksums, which may be lost since."""
+        """Whether a checkpoint was saved with checksums, even if their file is missing now."""
         return (self.folder / str(step) / CHECKSUMS_FILE).exists() or self._run_item(step).checksums
 
     def _run_item(self, step: int) -> _RunItem:
@@ -340,23 +342,23 @@ class Checkpoints:
                 raise
             reason = error if code is None else os.strerror(int(code.group(1)))
             raise InputError(
-                f"cannot write a checkpoint to `{self.folder}` ({reason}); free some space, then go on from the newest "
-                f"whole one with `audio-train resume {self.folder.parent}`."
+                f"cannot write a checkpoint to `{self.folder}` ({reason}); free some space, then continue from the "
+                f"newest intact one with `audio-train resume {self.folder.parent}`."
             ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._writing():  # closing waits for what is being saved
+        with self._writing():  # closing waits for pending saves
             self._manager.close()
 
 
 class _Reading:
-    """Name the checkpoint where Orbax fails over damaged files.
+    """Turn the errors of Orbax for damaged files into one that names the checkpoint.
 
-    For these it raises many kinds of errors, `Exception` itself among them. Where the files are as they were written
-    the failure is a bug, and passes.
+    Orbax raises many types of errors for them, including `Exception` itself. If the files are intact the error is a bug
+    and is raised unchanged.
     """
 
     def __init__(self, checkpoints: Checkpoints, step: int):
@@ -366,7 +368,7 @@ class _Reading:
         self._shown, sys.unraisablehook = sys.unraisablehook, self._without_pending_reads
 
     def _without_pending_reads(self, unraisable: Any) -> None:
-        """Orbax's other reads fail when they are collected; that writes no tracebacks to standard error."""
+        """Suppress the tracebacks of Orbax's other reads, which fail when they are garbage-collected."""
         reading = inspect.iscoroutine(unraisable.object) and "orbax" in unraisable.object.cr_code.co_filename
         if not reading and str(unraisable.exc_value) not in ("Event loop is closed", "coroutine ignored GeneratorExit"):
             self._shown(unraisable)
@@ -377,13 +379,13 @@ class _Reading:
         if expected or (checkpoints._has_checksums(step) and find_damage(checkpoints.folder / str(step)) is None):
             sys.unraisablehook = self._shown
             return
-        # The hook stays: the error holds those reads until it is shown.
+        # The hook stays: the error references those reads until it is shown.
         first_line = next(iter(str(error).strip().splitlines()), "")
         raise checkpoints._damaged(step, f"{type(error).__name__}: {first_line[:200]}") from error
 
 
 def flat_paths(tree: PyTree) -> dict[str, PyTree]:
-    """The leaves of a tree by their path, such as `model.layers.query`, in the tree's order."""
+    """Leaves of a tree by path, such as `model.layers.query`, in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 

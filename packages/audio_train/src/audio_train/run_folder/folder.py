@@ -1,15 +1,15 @@
-"""The folder of a run: which run it holds, who is writing to it, and how it was started.
+"""The folder of a run: its resolved run and its launches.
 
 ```
 RUN/
 ├── resolved.json     the run with every derived number, and its fingerprint
-├── launches.jsonl    one line a start: time, step, versions, commit, devices, data
-├── metrics.jsonl     one line a logged step
-├── checkpoints/      one folder a kept step
-├── exports/STEP/     the model on its way, where the run asks for it
+├── launches.jsonl    one line per launch: time, step, versions, commit, devices, data
+├── metrics.jsonl     one line per logged step
+├── checkpoints/      one folder per kept step
+├── exports/STEP/     the model at a step, with `intervals.export_every_steps`
 ├── export/           the trained model
-├── tensorboard/      where asked for
-└── profile/          JAX's trace of the steps asked for
+├── tensorboard/      with `--track tensorboard`
+└── profile/          with `--profile FIRST:LAST`
 ```
 """
 
@@ -36,7 +36,7 @@ PROFILE_FOLDER = "profile"
 CHECKPOINTS_FOLDER = "checkpoints"
 
 _WRITTEN = (LAUNCHES_FILE, METRICS_FILE, CHECKPOINTS_FOLDER, EXPORT_FOLDER, EXPORTS_FOLDER, "tensorboard")
-"""What a run writes into its folder, and cuts back or replaces when it goes on."""
+"""Files that a run writes into its folder, and truncates or replaces when it is resumed."""
 
 RECORDED_PACKAGES = (
     "audio-train",
@@ -51,10 +51,10 @@ RECORDED_PACKAGES = (
 
 
 def saved_run(folder: Path) -> ResolvedRun | None:
-    """The run a folder holds, or None.
+    """Read the run of a folder; None if the folder holds none.
 
     Raises:
-        InputError: the folder's `resolved.json` is not readable.
+        InputError: The folder's `resolved.json` cannot be read.
     """
     path, remedy = folder / RESOLVED_FILE, "copy it from a backup, or give another folder with --out"
     if not os.path.lexists(path):
@@ -64,15 +64,16 @@ def saved_run(folder: Path) -> ResolvedRun | None:
 
 
 def require_run(folder: Path) -> ResolvedRun:
-    """The run a folder holds.
+    """Read the run of a folder.
 
     Raises:
-        InputError: it holds none.
+        InputError: The folder holds no run.
     """
     resolved = saved_run(folder)
     if resolved is None:
         raise InputError(
-            f"`{folder}` holds no run (no {RESOLVED_FILE}); start one with `audio-train run RECIPE --out {folder}`."
+            f"`{folder}` must hold a run, got no {RESOLVED_FILE}; start one with `audio-train run RECIPE --out "
+            f"{folder}`."
         )
     return resolved
 
@@ -81,24 +82,24 @@ def check_claim(folder: Path, resolved: ResolvedRun, saved: ResolvedRun | None) 
     """Check that a folder is free or holds a given run.
 
     Args:
-        folder: the folder.
-        resolved: the run that wants it.
-        saved: the run it holds, or None.
+        folder: The folder.
+        resolved: The run to train in it.
+        saved: The run that it holds, or None.
 
     Raises:
-        InputError: it holds another run, whose fingerprint is named, or files that a run would replace.
+        InputError: It holds another run, or files that a run would replace.
     """
     found = [name for name in _WRITTEN if os.path.lexists(folder / name)] if saved is None else []
     if found:
         raise InputError(
-            f"`{folder}` holds `{found[0]}` but no {RESOLVED_FILE}, so that it is not known to be a run's folder; give "
-            "another folder with --out."
+            f"`{folder}` must be a new folder or the folder of this run, got `{found[0]}` without {RESOLVED_FILE}; "
+            "give another folder with --out."
         )
     if saved is not None and saved.fingerprint != resolved.fingerprint:
         raise InputError(
-            f"`{folder}` holds the run `{saved.run.name}` with fingerprint {saved.fingerprint[:12]}, not "
-            f"`{resolved.run.name}` with fingerprint {resolved.fingerprint[:12]}; give another folder with --out, or "
-            f"go on with that run by `audio-train resume {folder}`."
+            f"`{folder}` must hold the run `{resolved.run.name}` with fingerprint {resolved.fingerprint[:12]}, got "
+            f"`{saved.run.name}` with fingerprint {saved.fingerprint[:12]}; give another folder with --out, or "
+            f"continue that run with `audio-train resume {folder}`."
         )
 
 
@@ -106,7 +107,7 @@ def claim(folder: Path, resolved: ResolvedRun) -> None:
     """Write the run into its folder, atomically; other `intervals` of the same run replace the old ones.
 
     Raises:
-        InputError: the disk does not take it.
+        InputError: The file cannot be written.
     """
     write_json(folder / RESOLVED_FILE, resolved.to_json())
 
@@ -120,18 +121,18 @@ def record_launch(
     init: Mapping[str, Any] | None = None,
     quarantined: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Append how and where the run was started.
+    """Append a launch to `launches.jsonl`.
 
     Args:
-        folder: the run's folder.
-        step: step the run goes on from.
-        data_root: root of its datasets.
-        devices: what it runs on.
-        init: the weights it begins with, unless they are drawn from the seed.
-        quarantined: number of damaged documents left out, by corpus.
+        folder: The run's folder.
+        step: Step at which the launch begins.
+        data_root: Folder of the datasets.
+        devices: Kinds, number and mesh of the devices.
+        init: Source of the first weights, unless they are drawn from the seed.
+        quarantined: Number of damaged documents left out, by dataset.
 
     Raises:
-        InputError: the disk does not take it.
+        InputError: The file cannot be written.
     """
     launch = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -150,27 +151,27 @@ def record_launch(
 
 
 def last_data_root(folder: Path) -> Path:
-    """Root of the datasets the run was last started with.
+    """Folder of the datasets at the last launch.
 
     Raises:
-        InputError: the folder holds no started run.
+        InputError: The folder has no launches.
     """
     launches = _launches(folder / LAUNCHES_FILE)
     if not launches:
         raise InputError(
-            f"`{folder}` holds no run that was started; start one with `audio-train run RECIPE --out {folder}`."
+            f"`{folder}` must hold a run that was launched; start one with `audio-train run RECIPE --out {folder}`."
         )
     with file_errors(folder / LAUNCHES_FILE, "give the datasets with --data"):
         return Path(from_json(str, launches[-1].get("data"), "data"))
 
 
 def _launches(path: Path) -> list[dict[str, Any]]:
-    remedy = "remove that file: it only says how the run was started; give the datasets with --data"
+    remedy = "remove that file: it only records launches; give the datasets with --data"
     return read_json_lines(path, remedy=remedy) if os.path.lexists(path) else []
 
 
 def _commit() -> str | None:
-    """The commit of the source tree this package runs from, or None where it is installed or git is not."""
+    """Commit of the source tree of this package; None for an installed package or without git."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A trained model as a folder others can use: Hugging Face weights, the vocabulary, and where it all comes from."""
+"""Export of a trained model: Hugging Face weights, vocabulary and provenance in one folder."""
 
 import re
 import shutil
@@ -34,27 +34,27 @@ _NAMES = re.compile(
     rf"(vocabulary/)?\.?((generation_)?config\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|"
     rf"{_TOKENIZER_FILES}|{_VOCABULARY_FILES}|chat_template\.jinja|{PROVENANCE_FILE}|{CHECKSUMS_FILE})(\.partial)?"
 )
-"""Names of the files in an export, and in one that a kill left unfinished."""
+"""Names of the files in a complete or interrupted export."""
 
 
 def export_model(
     folder: Path, model: Qwen3x, resolved: ResolvedRun, *, step: int, vocabulary_folder: Path, codec: Mapping[str, Any]
 ) -> None:
-    """Write a model folder; it appears as a whole, in place of an earlier export.
+    """Write a model folder atomically; it replaces an earlier export.
 
-    Holds `config.json` and `model.safetensors` as Hugging Face's Qwen3 reads them, `vocabulary/` as it lies with the
-    data, `provenance.json`, and `checksums.json` of all these.
+    The folder has `config.json` and `model.safetensors` in Hugging Face's Qwen3 format, a copy of the data's
+    `vocabulary/`, `provenance.json`, and `checksums.json` of all these.
 
     Args:
-        folder: where to, such as `RUN/export`.
-        model: the weights, on one device or in the host's memory.
-        resolved: the run that trained them.
-        step: steps they were trained for.
-        vocabulary_folder: `DATA/vocabulary`; where it is not there the export holds the bare `vocabulary.json`.
-        codec: what the datasets say of the codec that made the audio ids.
+        folder: Folder to write, such as `RUN/export`.
+        model: The weights, on one device or in the host's memory.
+        resolved: The run that trained them.
+        step: Step of the weights.
+        vocabulary_folder: `DATA/vocabulary`; if it does not exist the export has only `vocabulary.json`.
+        codec: Description of the codec, from the manifest of the datasets.
 
     Raises:
-        InputError: the folder holds something that no export wrote, another process is writing it, or the disk refuses.
+        InputError: The folder holds other files, another process is writing it, or the disk is full.
     """
     try:
         with replace_folder(folder, foreign_file, _unknown_name) as partial:
@@ -69,39 +69,39 @@ def export_model(
 
 
 def foreign_file(folder: Path) -> str | None:
-    """What in a folder no export wrote, in words; None where the folder is an export.
+    """Describe a file in a folder that is not part of an export; None if the folder is an export.
 
     Args:
-        folder: A folder that is not empty.
+        folder: Folder that is not empty.
     """
     try:
         known = set(read_checksums(folder)) if (folder / CHECKSUMS_FILE).exists() else None
         if known is None:
             read_provenance(folder)
     except (InputError, ModelError) as error:
-        return f"it is no export ({error.message})"
-    if known is None:  # from before exports had checksums
+        return f"it is not an export ({error.message})"
+    if known is None:  # written without checksums
         return _unknown_name(folder)
     unknown = sorted(set(files_below(folder)) - known)
-    return f"it holds `{unknown[0]}`, which no export wrote" if unknown else None
+    return f"it holds `{unknown[0]}`, which is not part of an export" if unknown else None
 
 
 def _unknown_name(folder: Path) -> str | None:
     unknown = [name for name in files_below(folder) if not _NAMES.fullmatch(name)]
-    return f"it holds `{unknown[0]}`, which no export wrote" if unknown else None
+    return f"it holds `{unknown[0]}`, which is not part of an export" if unknown else None
 
 
 def damage_of_export(folder: Path) -> str | None:
-    """What is wrong with an export; None where every file is as it was written.
+    """Describe the damage of an export; None if every file is as written.
 
-    An export from before there were checksums counts as whole where its weights can be opened.
+    An export without checksums counts as intact if its weights can be opened.
 
     Args:
         folder: The export.
     """
     if (folder / CHECKSUMS_FILE).exists() or read_provenance(folder).checksums:
         return find_damage(folder)
-    # Opening a file of weights compares its size with what its header lists.
+    # Opening a safetensors file compares its size with its header.
     index, names = folder / "model.safetensors.index.json", {"model.safetensors"}
     try:
         load_config(folder)
@@ -117,11 +117,11 @@ def damage_of_export(folder: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which weights an export holds.
+    """Origin of the weights of an export.
 
     Attributes:
         run_fingerprint: Fingerprint of the run that trained them.
-        step: Steps that they were trained for.
+        step: Step of the weights.
         checksums: Whether the export was written with `checksums.json`.
     """
 
@@ -131,13 +131,13 @@ class Provenance:
 
 
 def read_provenance(folder: Path) -> Provenance:
-    """The `provenance.json` of an export.
+    """Read the `provenance.json` of an export.
 
     Args:
         folder: The export.
 
     Raises:
-        InputError: The file is missing, damaged or no export's.
+        InputError: The file is missing or damaged.
     """
     path, remedy = folder / PROVENANCE_FILE, "remove the folder and export again"
     with file_errors(path, remedy):
@@ -147,7 +147,7 @@ def read_provenance(folder: Path) -> Provenance:
 
 
 def provenance(resolved: ResolvedRun, step: int, codec: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a model comes from: run, step, datasets, vocabulary and codec."""
+    """Content of `provenance.json`: run, step, datasets, vocabulary and codec."""
     return {
         "run": resolved.run.name,
         "run_fingerprint": resolved.fingerprint,

@@ -14,7 +14,7 @@ TOKEN_GROUPS = {
     "semantic": ("codebook_0",),
     "acoustic": tuple(f"codebook_{book}" for book in range(1, 8)),
 }
-"""Token kinds that tables report together."""
+"""Groups of token kinds in tables."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Vocabularies, data, update rules and schedules that several studies share, each written once.
+"""Vocabularies, data, optimizers and schedules that several experiments share.
 
-Names of runs follow one rule: the experiment's number, then what tells the run from its siblings, joined by hyphens, in
-lower case, with the names of sizes, mixtures and corpora as they are elsewhere (`_` and `/` become `-`).
+The name of a run is the number of its experiment and what distinguishes it from the other runs, joined by hyphens, in
+lower case. Sizes, mixtures and corpora keep their names (`_` and `/` become `-`).
 """
 
 import math
@@ -64,18 +64,18 @@ QWEN3X_MIMI = Vocabulary(
 SMALL = Vocabulary.compact(
     "compact", 385, "embedded-v1", num_codebooks=8, codebook_size=2048, text_tokenizer="sentencepiece"
 )
-"""What is learned from the sample recordings: 129 text pieces and 256 bytes, and eight codebooks: 16,775 ids."""
+"""Learned from the sample recordings: 129 text pieces, 256 bytes and eight codebooks: 16,775 ids."""
 
 WARMUP_STABLE_DECAY = ScheduleSpec(shape="linear", warmup=0.1, decay=0.2, min_ratio=0.0)
 """10 % warm-up, 70 % constant, 20 % linear decay to zero."""
 
 Z_LOSS = LossSpec(kind="full", z_loss_weight=1e-4)
-"""The whole softmax, with the study's weight on its log-partition term."""
+"""Full softmax, with the z-loss weight of the study."""
 
 BASE_LEARNING_RATE = 0.003
 
 FROM_SCRATCH = InitSpec(vocabulary_init="haliax")
-"""As the study's models begin."""
+"""Initialisation of the study's models."""
 
 CHOICES: dict[str, str] = {
     "data.mixture": MARIN_DOCUMENTS,
@@ -85,44 +85,44 @@ CHOICES: dict[str, str] = {
     "sets (Marin `default_train`: Paloma and uncheatable evaluations every 1,000 steps; no held-out speech)",
     "intervals.max_bad_steps": "a step whose loss or gradient is not finite changes nothing here; the source takes it",
 }
-"""What every run of the study has in common, and where the source has it or this project differs from it."""
+"""Choices that every run of the study shares, with their source or the difference from it."""
 CAUTIOUS_CHOICES: dict[str, str] = {
     "optimizer.cautious_mean": "over the array in which all layers of a kind of weight are stacked (Levanter "
     "`optim/cautious.py`, `scan_layers=True`); a new recipe averages over each layer by itself",
 }
-"""Of runs with the cautious update rule."""
+"""Choices of runs with the cautious optimizer."""
 SCRATCH_CHOICES: dict[str, str] = {
     "init.vocabulary_init": "haliax's (`nn/embedding.py`, `nn/linear.py`): embedding of deviation 1/width, an untied "
     "head of the same draw times the root of the width; a new recipe's is `unit_logits`",
 }
-"""Of runs from scratch."""
+"""Choices of runs from scratch."""
 PRETRAINING_CHOICES = CHOICES | CAUTIOUS_CHOICES | SCRATCH_CHOICES
 
 HELDOUT = "heldout/librispeech/dev-clean"
-"""What the study's recipes are evaluated on."""
+"""Held-out dataset of the study's recipes."""
 _HELDOUT_ROWS = 512
 
 
 def run_name(experiment: str, *parts: str | int) -> str:
-    """The name of a run: its experiment and what tells it from its siblings, as the rule of this module says."""
+    """Name of a run from its experiment and further parts, by the rule of this module."""
     return "-".join([experiment, *(re.sub(r"[_/]+", "-", str(part)).lower() for part in parts)])
 
 
 def mixture(name: str) -> tuple[MixtureStage, ...]:
-    """The stages of a run that reads one mixture from beginning to end.
+    """Stages of a run with one mixture.
 
     Args:
-        name: a key of `MIXTURES`, or one corpus.
+        name: Key of `MIXTURES`, or one dataset.
     """
     weights = MIXTURES[name].weights if name in MIXTURES else {name: 1.0}
     return (MixtureStage(0.0, weights),)
 
 
 def intervals(batch_size: int) -> Intervals:
-    """As the study keeps, exports and evaluates: anneals begin with kept checkpoints.
+    """Intervals of the study for checkpoints, exports and evaluations; anneals start from kept checkpoints.
 
     Args:
-        batch_size: rows in a step. An evaluation reads `HELDOUT` once, which is about 490 rows of 4,096 tokens.
+        batch_size: Rows in a step. An evaluation reads `HELDOUT` once: about 490 rows of 4,096 tokens.
     """
     num_batches = math.ceil(_HELDOUT_ROWS / batch_size)
     return Intervals(
@@ -133,7 +133,7 @@ def intervals(batch_size: int) -> Intervals:
 
 
 def windows(mixture_name: str, batch_size: int) -> DataSpec:
-    """The study's rows: the stream of each corpus cut every 4,096 tokens, positions running on, one order for ever."""
+    """Rows of the study: each dataset cut every 4,096 tokens, continuous positions, one order for all epochs."""
     return DataSpec(
         mixture=mixture(mixture_name),
         seq_len=4096,
@@ -146,7 +146,7 @@ def windows(mixture_name: str, batch_size: int) -> DataSpec:
 
 
 def cautious_adamc(learning_rate: float | LearningRateRule) -> OptimizerSpec:
-    """The study's optimizer outside the isoFLOP sweep and fine-tuning."""
+    """Optimizer of the study, except for the isoFLOP sweep and fine-tuning."""
     return OptimizerSpec(
         name="cautious_adamc",
         learning_rate=learning_rate,
@@ -162,7 +162,7 @@ def cautious_adamc(learning_rate: float | LearningRateRule) -> OptimizerSpec:
 def pretraining(
     name: str, model: NamedModel | ModelShape, data: DataSpec, learning_rate: LearningRateRule, tokens: float
 ) -> TrainRun:
-    """A run as all of the study's pretraining outside the isoFLOP sweep."""
+    """Pretraining run of the study, except for the isoFLOP sweep."""
     return TrainRun(
         name=name,
         model=model,
@@ -179,18 +179,18 @@ def pretraining(
 
 
 def annealed(name: str, run: TrainRun, *, mixture_name: str, step: int, steps: int) -> TrainRun:
-    """The training state that a run had after some steps, trained on to a learning rate of zero on another mixture.
+    """Anneal of a run: continue its training state on another mixture, to a learning rate of zero.
 
-    Step, moments and update count are the first run's, and the mixture is read from batch `step` on. The learning rate
-    is that of a run of `step + steps` steps that falls in a line from its peak to zero, entered at `step`, and the peak
-    is chosen so that the line passes the first run's learning rate there.
+    Step, moments and update count come from the checkpoint, and the mixture is read from batch `step` on. The schedule
+    is a linear decay over `step + steps` steps that begins at `step`. Its peak is chosen so that the learning rate
+    there is that of the first run.
 
     Args:
-        name: name of the anneal.
-        run: the run that it starts from.
-        mixture_name: a key of `MIXTURES`, or one corpus.
-        step: updates of `run` before.
-        steps: updates of the anneal.
+        name: Name of the anneal.
+        run: The run that it continues.
+        mixture_name: Key of `MIXTURES`, or one dataset.
+        step: Step of the checkpoint.
+        steps: Steps of the anneal.
     """
     rule = run.optimizer.learning_rate
     assert isinstance(rule, LearningRateRule)
@@ -217,7 +217,7 @@ ANNEAL_DERIVED: dict[str, str] = dict.fromkeys(
     ("steps", "init.source"),
     "where the anneal begins and ends, as does its peak learning rate; set that too, in a recipe of your own",
 )
-"""What of an anneal follows from what."""
+"""Derived fields of an anneal, with their rule."""
 
 ANNEAL_CHOICES = {
     **CHOICES,
@@ -230,4 +230,4 @@ ANNEAL_CHOICES = {
     "mixture is read from the batch of that step on, which older and newer versions of that file read from its first; "
     "plain and cautious AdamW have the same moments",
 }
-"""Why anneals are as they are."""
+"""Choices of anneals."""

@@ -1,4 +1,4 @@
-"""Weights that runs of the study begin with, and checkpoints that it exported, each written once."""
+"""Published weights from which runs of the study start, and checkpoints that it exported."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ class Checkpoint:
     """A published model folder.
 
     Attributes:
-        name: what recipes call it.
-        repository: on the Hugging Face hub.
-        revision: commit of the repository.
-        model: its shape, with the rotary base, scaling and epsilon that its weights were trained with.
-        vocabulary: what its ids mean.
-        recipe: the recipe that makes it, or None where it is no training run of the study.
-        note: what it is.
+        name: Name in recipes.
+        repository: Repository on the Hugging Face hub.
+        revision: Commit of the repository.
+        model: Its shape, with the rotary base, scaling and epsilon of its training.
+        vocabulary: Its vocabulary.
+        recipe: Recipe that trains it, or None if it is not a run of the study.
+        note: Description.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Checkpoint:
 
     @property
     def init(self) -> InitSpec:
-        """Beginning with these weights, which compute what the run's model says."""
+        """Start from these weights, with the rotary base, scaling and epsilon of the run's model."""
         return InitSpec(kind="model", source=self.repository, revision=self.revision, function="run")
 
     @property
     def run_model(self) -> NamedModel:
-        """The model of the study's runs that begin with these weights: their shape, with the study's own function."""
+        """Model of the study's runs that start from these weights: their shape, with the values of the study."""
         return NamedModel(self.model.size, tied=self.model.tied)
 
 
@@ -44,7 +44,7 @@ _0_6B = NamedModel("0.6b", tied=False)
 
 
 def _qwen3(size: str) -> NamedModel:
-    """A model as Qwen3's base models are trained: their `config.json` on the hub."""
+    """A model with the values in the `config.json` of Qwen3's base models on the hub."""
     return NamedModel(size, tied=False, rope_theta=1e6, rope_scaling="none", rms_epsilon=1e-6)
 
 
@@ -98,7 +98,7 @@ CHECKPOINTS = {
         ),
     )
 }
-"""Models that runs begin with, by name."""
+"""Published models by name."""
 
 PUBLISHED_WEIGHTS_CHOICES: dict[str, str] = {
     "init.kind=model": "published weights are read as they are stored; the source reads them through bfloat16",
@@ -106,7 +106,7 @@ PUBLISHED_WEIGHTS_CHOICES: dict[str, str] = {
     "`main/train_lm.py`, `use_hf_model_config` False): rotary base 5e5, Llama-3 scaling, epsilon 1e-5. Qwen3x was "
     "trained with base 1e6, no scaling and 1e-6, which `exp2.2-weights-function` keeps",
 }
-"""Of runs that begin with published weights."""
+"""Choices of runs that start from published weights."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Export:
     """A checkpoint of a run that is written as a model folder.
 
     Attributes:
-        recipe: the run.
-        step: updates before it.
-        alias: what the source calls it.
+        recipe: The run.
+        step: Step of the checkpoint.
+        alias: Name in the source.
     """
 
     recipe: str
@@ -125,9 +125,9 @@ class Export:
 
     @property
     def command(self) -> str:
-        """The command line that writes it from the run's folder."""
+        """Command line that writes it."""
         return f"audio-train export {self.recipe} --step {self.step} --out exports/{self.recipe}-step{self.step}"
 
 
 EXPORTS = tuple(Export("exp1.1", step, f"marin-yodas2-step-{step}") for step in (10_000, 210_000, 220_000, 230_000))
-"""Checkpoints of the first run that the study converted. The run keeps one every 10,000 steps."""
+"""Checkpoints of the first run that the study exported. The run keeps one every 10,000 steps."""

@@ -20,7 +20,7 @@ def soda() -> None:
 @soda.command()
 @JSON_OPTION
 def checkpoints(as_json: bool) -> None:
-    """List the published weights that runs begin with, and the checkpoints that the study exported."""
+    """List the published weights from which runs start, and the checkpoints that the study exported."""
     from audio_train.soda.page import checkpoint_rows
 
     found = checkpoint_rows()
@@ -105,9 +105,9 @@ def grid(as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--for", "names", multiple=True, metavar="NAME", help="Recipe or experiment; all if not given.")
 def make_smoke_data(out: Path, names: tuple[str, ...]) -> None:
-    """Make the data for --scale smoke: a small synthetic dataset for each one of a mixture, and weights to begin with.
+    """Make the data for --scale smoke: a small synthetic dataset for each one of a mixture, and first weights.
 
-    The datasets come from the sample recordings of audio-tokenize, by its commands. Finished ones are kept.
+    The datasets are made from the sample recordings of audio-tokenize. Finished ones are kept.
     """
     from audio_train.soda.experiments import EXPERIMENTS
     from audio_train.soda.smoke_data import generate

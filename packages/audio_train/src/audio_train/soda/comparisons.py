@@ -1,4 +1,4 @@
-"""The comparisons of docs/miniature.md as data: which runs stand side by side, scored on what, and what that tells."""
+"""The comparisons of docs/miniature.md as data: runs, columns and interpretation."""
 
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -181,7 +181,7 @@ _GRAMMAR = Comparison(
     "of 16,384 rows has to be met often, and how long a finish that takes in a real run was not measured.",
 )
 
-# Which columns tell, by what a setting trains.
+# Description and softmax of each configuration.
 _INITIALIZATION_SETTINGS: dict[str, tuple[str, Softmax]] = {
     "untied": ("an untied head and the study's update rule", "full"),
     "tied": ("a tied head and the study's update rule", "full"),
@@ -224,10 +224,10 @@ COMPARISONS = (_TOKENS, _RATIO, _MIX, _WARM, _WARM_FUNCTION, _SFT, _GRAMMAR, *_I
 
 
 def find_comparisons(names: Sequence[str]) -> tuple[Comparison, ...]:
-    """Comparisons by their names, in the order of the page; all of them where none is named.
+    """Find comparisons by name, in the order of the page; all if no name is given.
 
     Raises:
-        InputError: there is no such comparison; the nearest names are given.
+        InputError: A comparison does not exist; the message has the nearest names.
     """
     known = {comparison.name: comparison for comparison in COMPARISONS}
     for name in names:

@@ -1,4 +1,4 @@
-"""A mixture for the end of training that the study defines and no script of it uses."""
+"""A cooldown mixture that the study defines, but no script of it uses."""
 
 from audio_train.recipes.experiment import Experiment, runs_by_name
 from audio_train.soda.catalogue import ANNEAL_CHOICES, ANNEAL_DERIVED, MARIN_MIMI, annealed

@@ -1,4 +1,4 @@
-"""Numbers that say how a run's training loss went: where it began, and how far it rose again."""
+"""Statistics of a run's training loss: the first loss, and the largest rise."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from audio_train.run_folder.summary import mean_by_group
 from audio_train.tracking.metrics import read_metrics
 
 WINDOW = 16
-"""Steps over which `largest_rise` averages, so that it does not tell one hard batch from an easy one."""
+"""Steps over which `largest_rise` averages, so that single batches have little effect."""
 
 
 def first(losses: Sequence[float]) -> float:
@@ -20,10 +20,10 @@ def first(losses: Sequence[float]) -> float:
 
 
 def largest_rise(losses: Sequence[float]) -> float:
-    """How far the loss rose above the lowest before, in means over 16 steps that do not overlap in time; at least 0.
+    """Largest rise of the loss above an earlier minimum, in means over 16 steps that do not overlap; at least 0.
 
     Args:
-        losses: one a step.
+        losses: One loss per step.
     """
     if len(losses) < 2 * WINDOW:
         return 0.0
@@ -35,19 +35,19 @@ def largest_rise(losses: Sequence[float]) -> float:
 MEASURES: Mapping[str, Callable[[Sequence[float]], float]] = MappingProxyType(
     {"first": first, "largest_rise": largest_rise}
 )
-"""By the name that a `CurveColumn` gives."""
+"""Statistics by the name in a `CurveColumn`."""
 
 
 def measured(run_dir: Path, group: str, measure: str) -> float | None:
-    """A measure of a run's training losses.
+    """Statistic of a run's training losses.
 
     Args:
-        run_dir: the run's folder.
-        group: of token kinds, a key of `audio_train.run_folder.summary.TOKEN_GROUPS`, or `"all"`.
-        measure: a key of `MEASURES`.
+        run_dir: Folder of the run.
+        group: Group of token kinds, a key of `audio_train.run_folder.summary.TOKEN_GROUPS`, or `"all"`.
+        measure: Key of `MEASURES`.
 
     Returns:
-        In nats a token; None where no step met such a token.
+        The statistic in nats per token; None if no step had such a token.
     """
     lines = (line for line in read_metrics(run_dir / METRICS_FILE) if "nll" in line)
     losses = [mean_by_group(line["nll"], line["targets"]).get(group) for line in lines]

@@ -1,4 +1,4 @@
-"""Speech-to-speech translation: every beginning, fine-tuned on CVSS with instructions or on whole documents."""
+"""Speech-to-speech translation: every initialisation, fine-tuned on CVSS with instructions or on whole documents."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ from audio_train.soda.tokenization import CHAT_DOCUMENTS, MARIN_DOCUMENTS, QWEN3
 _STARTS = ("soda-600m", "soda-p", "soda-600m-warm", "qwen3x-0.6b")
 _SCRATCH = "scratch"
 _NUM_EPOCHS = 5
-# The scripts count steps with rows of this length; rows are the model's.
+# The scripts compute the number of steps for rows of this length, but rows have the model's.
 _COUNTED_ROW_TOKENS = 2048
 _BATCH_SIZE = 64
 

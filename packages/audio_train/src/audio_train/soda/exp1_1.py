@@ -1,4 +1,4 @@
-"""The first run, on eight languages, and what its last steps were spent on."""
+"""The first run, on eight languages, and its anneals."""
 
 from audio_train.config import LearningRateRule, NamedModel
 from audio_train.recipes.experiment import Experiment, runs_by_name
@@ -22,7 +22,7 @@ RUN = pretraining(
     LearningRateRule("batch", BASE_LEARNING_RATE),
     tokens=500e9,
 )
-"""What `exp1.3` and the exports begin with."""
+"""The run that `exp1.3` and the exports continue."""
 
 EXPERIMENT = Experiment(
     name="exp1.1",

@@ -1,4 +1,4 @@
-"""Which speech to train on, asked of 150M models: mixtures, single corpora, and how much YODAS2."""
+"""Data mixtures for 150M models: mixtures, single corpora, and the weight of YODAS2."""
 
 from audio_train.config import LearningRateRule, NamedModel, TrainRun
 from audio_train.recipes.experiment import Experiment, runs_by_name
@@ -11,7 +11,7 @@ from audio_train.soda.catalogue import (
     windows,
 )
 
-# Mixture or corpus, by what the source calls it. The names of the second seven runs hold "3B".
+# Mixture or dataset by the name in the source. The names of the second seven runs contain "3B".
 _MIXES_BY_ALIAS = {
     "yodas": "yodas2/en",
     "emilia": "emilia_english",

@@ -1,4 +1,4 @@
-"""How much plain text to mix into speech: fourteen shares at four sizes, and a pilot on another text."""
+"""The share of plain text in speech data: fourteen shares at four sizes, and a pilot with another text corpus."""
 
 from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
 from audio_train.recipes.experiment import Experiment, runs_by_name

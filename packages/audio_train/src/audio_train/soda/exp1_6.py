@@ -1,4 +1,4 @@
-"""The isoFLOP sweep: seven budgets, each spent on models of many widths, and the wider targets beyond."""
+"""The isoFLOP sweep: models of many widths at seven budgets, and the wider target models."""
 
 from audio_train.config import LossSpec, ModelShape, OptimizerSpec, TrainRun
 from audio_train.recipes.experiment import Experiment, runs_by_name
@@ -50,7 +50,7 @@ def _run(point: IsoflopPoint) -> TrainRun:
 
 _GRID = isoflop_grid(MARIN_MIMI.size)
 POINTS = {_run(point).name: point for point in _GRID}
-"""The point of the grid behind each run."""
+"""Grid point of each run."""
 
 _RUNS = runs_by_name(*map(_run, _GRID))
 _OPTIMAL = "named by the authors as near the optimum of its budget"

@@ -1,4 +1,4 @@
-"""What a document holds: the semantic codebook, all codebooks, or audio and its transcript."""
+"""The content of documents: the semantic codebook, all codebooks, or audio and transcript."""
 
 from audio_train.config import LearningRateRule, NamedModel
 from audio_train.recipes.experiment import Experiment, runs_by_name

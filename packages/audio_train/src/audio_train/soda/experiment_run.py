@@ -1,4 +1,4 @@
-"""All runs of an experiment in one folder: each resumable by itself, and one report with a table and figures.
+"""Train all runs of an experiment in one folder, and write a report with a table and figures.
 
 OUT/runs/<name>    the runs
 OUT/report.md      the table
@@ -26,30 +26,30 @@ from audio_train.soda.smoke_data import base_of, generate
 
 _MODEL = Path(EXPORT_FOLDER) / "config.json"
 
-CAVEAT = """Losses are of held-out documents of each run's own corpora, in its own layouts: rows compare where their
-corpora do. At smoke scale a run sees a few hundred thousand tokens of a few synthetic voices, its models are a thousand
-times smaller than the study's and one seed stands for all: what carries over is that every path works and which way
-large effects point, not a single number."""
+CAVEAT = """Losses are on held-out documents of each run's own datasets, in its own layouts: rows are comparable only if
+their datasets are the same. At smoke scale a run reads a few hundred thousand tokens of a few synthetic voices, models
+are a thousand times smaller than the study's, and there is one seed. The results show that every step works and the
+direction of large effects; the numbers do not carry over."""
 
 
 @dataclass(frozen=True)
 class SeededRun:
-    """A run among others in one folder.
+    """One run of an experiment.
 
     Attributes:
-        recipe: its name.
-        seed: what it is trained from.
+        recipe: Name of its recipe.
+        seed: Its seed.
     """
 
     recipe: str
     seed: int = 0
 
     def folder(self, out_dir: Path) -> Path:
-        """Where it lies."""
+        """Folder of the run."""
         return out_dir / "runs" / (f"{self.recipe}-seed{self.seed}" if self.seed else self.recipe)
 
     def words(self, data_root: Path, out_dir: Path, scale: Scale) -> tuple[str, ...]:
-        """The command line that trains it; a run that begins with a checkpoint of another takes the one beside it."""
+        """Command line that trains it. A run that starts from a checkpoint of another takes it from the same folder."""
         folders = ("--data", str(data_root), "--out", str(self.folder(out_dir)))
         seed = ("--set", f"seed={self.seed}") if self.seed else ()
         init = find_target(self.recipe).at_scale(scale).init
@@ -65,17 +65,17 @@ def run_experiment(
 
     Args:
         name: Name of the experiment.
-        data_root: folder of the datasets; at smoke scale what is missing is made there.
+        data_root: Folder of the datasets; missing ones are made at smoke scale.
         out_dir: Folder of the experiment.
-        scale: at which the runs run.
-        only: names of the runs to take; all if empty.
-        to_stderr: send all messages to standard error.
+        scale: Scale of the runs.
+        only: Names of the runs to train; all if empty.
+        to_stderr: Whether to send all messages to standard error.
 
     Returns:
         The content of `report.json`.
 
     Raises:
-        InputError: no such experiment or run, or the data are missing.
+        InputError: The experiment or a run is unknown, or the data are missing.
     """
     experiment = find_experiment(name)
     if unknown := sorted(set(only) - set(experiment.runs)):
@@ -91,20 +91,20 @@ def run_experiment(
 def train(
     members: Sequence[SeededRun], data_root: Path, out_dir: Path, *, scale: Scale, name: str, to_stderr: bool = False
 ) -> None:
-    """Train runs one after another, each by the command a user would type; those that are finished are left alone.
+    """Train runs one after another, each with `audio-train run`; finished runs are kept.
 
     Args:
-        members: the runs, each after the one whose checkpoint it begins with.
-        data_root: folder of the datasets; at smoke scale what is missing is made there.
-        out_dir: the folder that holds `runs`.
-        scale: at which they run.
-        name: of the whole, for messages.
-        to_stderr: send all messages to standard error.
+        members: The runs, each after the one from whose checkpoint it starts.
+        data_root: Folder of the datasets; missing ones are made at smoke scale.
+        out_dir: Folder with the subfolder `runs`.
+        scale: Scale of the runs.
+        name: Name of the experiment, for messages.
+        to_stderr: Whether to send all messages to standard error.
     """
     waiting = [member for member in members if not is_finished(member.folder(out_dir))]
     if len(waiting) < len(members):
         num_finished = len(members) - len(waiting)
-        click.echo(f"{name}: {num_finished} of {len(members)} runs are finished; going on with the others", err=True)
+        click.echo(f"{name}: {num_finished} of {len(members)} runs are finished; continuing with the others", err=True)
     if scale == "smoke" and waiting:
         recipes = list(dict.fromkeys(member.recipe for member in waiting))
         generate(data_root, recipes, at_hand={member.recipe for member in members}, to_stderr=to_stderr)
@@ -183,12 +183,12 @@ def _page(experiment: Experiment, summaries: Sequence[RunSummary], scale: Scale,
 
 
 def _mixture(experiment: Experiment, summary: RunSummary) -> str:
-    """The name of the mixture that a run begins with; "stages" where it has none."""
+    """Name of the first mixture of a run; "stages" if it has no name."""
     return experiment.mixture_name(experiment.runs[summary.name].data.mixture[0].weights) or "stages"
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
-    """A report for a terminal."""
+    """Lines of a report for a terminal."""
     groups = (*TOKEN_GROUPS, "all")
     text = [f"{'run':<36} {'steps':>6} {'tokens':>9} " + " ".join(f"{group:>9}" for group in groups)]
     for row in report["runs"]:

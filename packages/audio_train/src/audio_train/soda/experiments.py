@@ -1,4 +1,4 @@
-"""Every experiment of the study, as `audio_train.recipes` finds them."""
+"""Every experiment of the study, for the entry-point group `audio_train.recipes`."""
 
 from dataclasses import replace
 
@@ -45,4 +45,4 @@ EXPERIMENTS: tuple[Experiment, ...] = tuple(
         initialization.EXPERIMENT,
     )
 )
-"""All experiments of the study in its order, then this project's own small ones."""
+"""All experiments of the study in its order, then those of this project."""

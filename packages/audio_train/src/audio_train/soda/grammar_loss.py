@@ -1,8 +1,8 @@
-"""What a softmax over the ids that the grammar allows costs and saves, trained beside one over all ids.
+"""A softmax over the ids that the grammar allows, compared with one over all ids.
 
-The source of the study has no such loss; this is a question of this project's own, answered at the size of a miniature.
-All three runs see the same tokens under one schedule. The last takes the factored run up where its learning rate begins
-to fall, and spends the fall, a fifth of the run, on the whole vocabulary.
+The study has no such loss; this is an experiment of this project, at smoke scale. All three runs read the same tokens
+under one schedule. The last continues the factored run from the start of its decay, and trains the decay, a fifth of
+the run, on the whole vocabulary.
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ FULL = TrainRun(
         checkpoint_seconds=60.0, evaluation=Evaluation(("heldout/yodas2/en",), every_steps=_STEPS, num_batches=8)
     ),
 )
-"""The run over all ids: the smallest setting in which this project trains on all codebooks."""
+"""The run over all ids: the smallest configuration with all codebooks."""
 
 _FACTORED = replace(
     FULL,

@@ -1,7 +1,7 @@
-"""Held-out losses of finished runs, on corpora of one's choice and over the ids of one's choice.
+"""Held-out losses of finished runs, on a given dataset and with a given softmax.
 
-While it trains, a run scores what its own `intervals` name. To compare runs afterwards they are scored here on the very
-same windows: of one corpus, from its beginning to its end, in the run's own packing and row length.
+During training a run is evaluated on the datasets of its `intervals.evaluation`. This module evaluates finished runs on
+the same rows of one dataset, with the packing and row length of the run.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from audio_train.run_folder.folder import EXPORT_FOLDER, require_run
 from audio_train.training.step import Batch, evaluation_step, objective
 
 Softmax = Literal["full", "allowed"]
-"""Which ids compete: all of the vocabulary, or those that the layout admits at the place."""
+"""Ids of the softmax: the whole vocabulary, or those that the grammar allows at the position."""
 
 BATCH_ROWS = 2
 MAX_ROWS = 64
@@ -32,11 +32,11 @@ _evaluate = jax.jit(evaluation_step)
 
 @dataclass(frozen=True)
 class HeldoutLosses:
-    """Losses of one corpus by token kind.
+    """Losses on one dataset by token kind.
 
     Attributes:
-        nll: mean negative log-likelihood by kind, in nats a token; kinds that do not occur are left out.
-        targets: predicted tokens by kind.
+        nll: Mean negative log-likelihood by kind, in nats per token; kinds that do not occur are left out.
+        targets: Number of predicted tokens by kind.
     """
 
     nll: Mapping[str, float]
@@ -47,13 +47,13 @@ def heldout_losses(run_dir: Path, data_root: Path, corpus: str, softmax: Softmax
     """Score a finished run.
 
     Args:
-        run_dir: its folder.
-        data_root: folder of the datasets.
-        corpus: which of them; at most `MAX_ROWS` windows of it are read, each once, and the same by every run.
-        softmax: over which ids, whatever the run was trained with.
+        run_dir: Folder of the run.
+        data_root: Folder of the datasets.
+        corpus: Name of the dataset; at most `MAX_ROWS` rows of it are read, each once, and the same for every run.
+        softmax: Ids of the softmax, independent of the run's training loss.
 
     Raises:
-        InputError: the folder holds no finished run, there is no such corpus, or it fills no batch.
+        InputError: The folder holds no finished run, or the dataset does not exist or is smaller than a batch.
     """
     resolved = require_run(run_dir)
     scored = objective(replace(resolved, run=replace(resolved.run, loss=LossSpec(kind=_LOSS_KIND[softmax]))))

@@ -1,9 +1,8 @@
-"""Two ways to draw the vocabulary matrices of a new model, each trained in three settings.
+"""Two initialisations of the vocabulary matrices, each in three configurations.
 
-The study begins as haliax does, with embeddings so small that the first norm works inside its epsilon; new recipes of
-this project say nothing and begin with logits near unit deviation. Which of the two new recipes should begin with is a
-question of measurement, asked at the size of a miniature: with an untied head, with a tied one, and in the quickstart's
-setting, on the same speech.
+The study uses that of haliax, whose embeddings are so small that the epsilon of the first norm matters. The default of
+new recipes gives logits of about unit deviation. This experiment compares the two at smoke scale: with an untied head,
+with a tied head, and in the configuration of the quickstart, on the same speech.
 """
 
 from dataclasses import replace

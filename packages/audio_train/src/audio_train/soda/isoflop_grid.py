@@ -1,4 +1,4 @@
-"""The study's isoFLOP grid: model, batch, steps and learning rate of every width under every compute budget.
+"""The study's isoFLOP grid: model, batch size, steps and learning rate for every width and compute budget.
 
 Source: `isoflop_audio_sweep.py` and `isoflop_audio_target.py` of Marin's audio experiments.
 """
@@ -17,9 +17,9 @@ MAX_GRID_STEPS = 400_000
 MIN_GRID_BATCH = 8
 
 BUDGETS_FLOPS = (1e18, 3e18, 6e18, 1e19, 3e19, 6e19, 1e20)
-"""Budgets of the sweep, counting the forward pass only; the paper labels them with three times as much."""
+"""Budgets of the sweep, counting the forward pass only; the paper reports three times these values."""
 TARGET_WIDTHS = {3e19: (2048,), 6e19: (2048, 2304), 1e20: (2048, 2304, 2816, 3072)}
-"""Widths beyond the sweep that were trained too, by budget counting the forward pass only."""
+"""Target widths beyond the sweep, by budget counting the forward pass only."""
 ISOFLOP_RULE = LearningRateRule("isoflop", 0.33)
 
 V5P_CORES = (8, 16, 32, 128, 256, 512)
@@ -32,13 +32,13 @@ class IsoflopPoint:
     """One model of an isoFLOP budget.
 
     Attributes:
-        budget_flops: the budget, counting the forward pass only.
-        model: the model's configuration.
-        batch_size: rows of 4,096 tokens in a step.
-        steps: steps that spend the budget.
-        learning_rate: peak learning rate.
-        beta2: decay of the second moment.
-        is_target: whether it is one of the targets, which lie beyond the sweep.
+        budget_flops: The budget, counting the forward pass only.
+        model: The model's configuration.
+        batch_size: Rows of 4,096 tokens in a step.
+        steps: Steps that spend the budget.
+        learning_rate: Peak learning rate.
+        beta2: Decay of the second moment.
+        is_target: Whether it is a target, beyond the sweep.
     """
 
     budget_flops: float
@@ -51,22 +51,22 @@ class IsoflopPoint:
 
     @property
     def label(self) -> str:
-        """Budget, as the paper labels it, and width, such as "1.8e19-d512"."""
+        """Budget, as in the paper, and width, such as "1.8e19-d512"."""
         return f"{self.training_budget_flops:.2g}-d{self.model.embed}".replace("e+", "e")
 
     @property
     def tokens(self) -> int:
-        """Tokens the run reads."""
+        """Tokens that the run reads."""
         return self.steps * self.batch_size * GRID_SEQ_LEN
 
     @property
     def training_budget_flops(self) -> float:
-        """The budget with the backward pass counted as twice the forward, as the paper labels it."""
+        """Budget that counts the backward pass as twice the forward pass, as in the paper."""
         return 3 * self.budget_flops
 
     @property
     def v5p_cores(self) -> int:
-        """Cores of the smallest TPU v5p slice that the sweep's formula for memory finds large enough.
+        """Cores of the smallest TPU v5p slice with enough memory by the formula of the sweep.
 
         Twice the sum of 12 bytes a parameter and, for each token of a batch, `embed * layers + 2 * vocab_size` bytes.
 
@@ -79,25 +79,25 @@ class IsoflopPoint:
 
     @property
     def in_sweep(self) -> bool:
-        """Whether the sweep keeps the point: batch, steps and the budget actually spent are within its limits."""
+        """Whether batch size, steps and spent budget of the point are within the limits of the sweep."""
         spent = self.steps * self.batch_size * GRID_SEQ_LEN * self.model.forward_flops_per_token(GRID_SEQ_LEN)
         close = abs(spent - self.budget_flops) <= 0.01 * self.budget_flops
         return self.batch_size >= MIN_GRID_BATCH and self.steps < MAX_GRID_STEPS and close
 
 
 def isoflop_point(budget_flops: float, embed: int, vocab_size: int) -> IsoflopPoint:
-    """Batch, steps, learning rate and beta2 of a width under a budget.
+    """Compute batch size, steps, learning rate and beta2 of a width at a budget.
 
-    The batch is the power of two at or above budget / (F S 2^16), F being forward FLOPs a token and S the row length,
-    halved until the learning rate is at most 0.01.
+    The batch size is the power of two at or above budget / (F S 2^16), where F is forward FLOPs per token and S the row
+    length, halved until the learning rate is at most 0.01.
 
     Args:
-        budget_flops: forward FLOPs to spend.
-        embed: width of the model, a multiple of 128.
-        vocab_size: number of token ids.
+        budget_flops: Forward FLOPs to spend.
+        embed: Width of the model, a multiple of 128.
+        vocab_size: Number of token ids.
 
     Returns:
-        The point, whether or not the sweep keeps it.
+        The point, even if it is outside the limits of the sweep.
 
     Source: `isoflop_audio_sweep.py` of Marin's audio experiments. Its budgets leave out the backward pass.
     """
@@ -117,14 +117,14 @@ def isoflop_point(budget_flops: float, embed: int, vocab_size: int) -> IsoflopPo
 
 
 def isoflop_sweep(budget_flops: float, vocab_size: int) -> list[IsoflopPoint]:
-    """Every point the sweep keeps under a budget: widths 128 to 2,048, by 128 up to 9e18 forward FLOPs, else by 256.
+    """Points of the sweep at a budget: widths 128 to 2,048, in steps of 128 up to 9e18 forward FLOPs, else of 256.
 
     Args:
-        budget_flops: forward FLOPs to spend.
-        vocab_size: number of token ids.
+        budget_flops: Forward FLOPs to spend.
+        vocab_size: Number of token ids.
 
     Returns:
-        The kept points, narrowest first.
+        Points within the limits, narrowest first.
     """
     widths = range(128, 2049, 128 if budget_flops <= 9e18 else 256)
     points = [isoflop_point(budget_flops, width, vocab_size) for width in widths]
@@ -132,10 +132,10 @@ def isoflop_sweep(budget_flops: float, vocab_size: int) -> list[IsoflopPoint]:
 
 
 def isoflop_grid(vocab_size: int) -> list[IsoflopPoint]:
-    """The whole grid: the sweep of every budget and the targets, by budget and then width.
+    """All points of the grid: sweep and targets, ordered by budget and width.
 
     Args:
-        vocab_size: number of token ids.
+        vocab_size: Number of token ids.
     """
     points: list[IsoflopPoint] = []
     for budget in BUDGETS_FLOPS:
@@ -145,7 +145,7 @@ def isoflop_grid(vocab_size: int) -> list[IsoflopPoint]:
 
 
 def grid_rows(vocab_size: int) -> list[dict[str, Any]]:
-    """Every point of the grid with its numbers, budgets in both conventions.
+    """All points of the grid as JSON, with budgets in both conventions.
 
     Args:
         vocab_size: Number of token ids.

@@ -1,7 +1,7 @@
-"""An isoFLOP sweep that two CPU cores train: three budgets, each spent on models of several widths, on first codebooks.
+"""An isoFLOP sweep for two CPU cores: models of several widths at three budgets, on the first codebook only.
 
-In streams of all eight codebooks, whose codes are 16,384 ids, a model of any width reads so few tokens in a minute that
-the narrowest is always best; of the 2,048 of the first it reads enough for a minimum to lie between the sizes.
+With all eight codebooks (16,384 ids) a model reads so few tokens in a minute that the narrowest is always best. With
+the 2,048 ids of the first codebook the minimum is between the sizes.
 """
 
 from audio_train.config import DataSpec, Evaluation, Intervals, LossSpec, ModelShape, OptimizerSpec, TrainRun
@@ -10,7 +10,7 @@ from audio_train.resolved import model_config
 from audio_train.soda.catalogue import SMALL, WARMUP_STABLE_DECAY, mixture, run_name
 
 BUDGETS_FLOPS = (2e11, 4e11, 8e11)
-"""Budgets, forward and backward pass."""
+"""Budgets in FLOPs, forward and backward pass."""
 WIDTHS = (8, 16, 24, 32, 48, 64)
 
 _CORPUS = "yodas2-semantic/en"
@@ -20,7 +20,7 @@ _HELDOUT_ROWS = 18
 
 
 def _model(width: int) -> ModelShape:
-    """A layer for each 32 of width and a head for each 8; `mlp` is four times the width, as in the study's sweep."""
+    """Model with one layer per 32 and one head per 8 of the width; `mlp` is four times the width, as in the study."""
     heads = width // _HEAD_DIM
     return ModelShape(
         embed=width,
@@ -34,7 +34,7 @@ def _model(width: int) -> ModelShape:
 
 
 def _run(budget_flops: float, width: int) -> TrainRun:
-    """The budget spent on a width, a row a step."""
+    """Run of a width at a budget, with one row per step."""
     model = _model(width)
     flops_per_token = 3 * model_config(model, SMALL).forward_flops_per_token(_ROW_TOKENS)
     steps = round(budget_flops / (flops_per_token * _ROW_TOKENS))

@@ -1,9 +1,9 @@
-"""What the study's miniatures show: runs side by side, each from several seeds, scored on the same held-out documents.
+"""The smoke-scale replication: compare runs of several seeds on the same held-out documents.
 
     OUT/runs/<recipe>[-seed<n>]    the runs
-    OUT/scores.json                every held-out loss, once measured never again
+    OUT/scores.json                every held-out loss, measured once
 
-Runs that are finished are not run again; the others go on where they stopped.
+Finished runs are kept, and stopped runs are resumed.
 """
 
 import math
@@ -35,11 +35,11 @@ class Column:
     """One number of every run of a comparison.
 
     Attributes:
-        label: in the table.
-        group: of token kinds, a key of `audio_train.run_folder.summary.TOKEN_GROUPS`, or `"all"`.
-        corpus: whose held-out documents; None for those of the run's own only corpus.
-        softmax: over which ids; `"outside"` is the mean share, over places, of the whole softmax that falls on ids the
-            grammar does not allow there (a geometric mean of the rest, from one).
+        label: Label in the table.
+        group: Group of token kinds, a key of `audio_train.run_folder.summary.TOKEN_GROUPS`, or `"all"`.
+        corpus: Dataset of the held-out documents; None for the run's only dataset.
+        softmax: Ids of the softmax; `"outside"` is the mean probability, over positions, of ids that the grammar does
+            not allow there (one minus a geometric mean of the rest).
     """
 
     label: str
@@ -50,12 +50,12 @@ class Column:
 
 @dataclass(frozen=True)
 class CurveColumn:
-    """One number of the losses that every run of a comparison had while it was trained.
+    """One statistic of the training losses of every run of a comparison.
 
     Attributes:
-        label: in the table.
-        group: of token kinds, as for `Column`.
-        measure: a key of `audio_train.soda.curves.MEASURES`.
+        label: Label in the table.
+        group: Group of token kinds, as for `Column`.
+        measure: Key of `audio_train.soda.curves.MEASURES`.
     """
 
     label: str
@@ -65,17 +65,17 @@ class CurveColumn:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side.
+    """A comparison of runs.
 
     Attributes:
-        name: of the section.
-        title: of the section.
-        question: what the runs together answer.
-        runs: recipes, the one that others are held against first; by name, what the table calls them.
-        columns: what is compared.
-        published: what the study reported at full scale.
-        carries_over: what of this can be expected at full scale, and what cannot.
-        num_seeds: from how many seeds, 0 and on, each run is trained where nothing else is asked for.
+        name: Name of the section.
+        title: Title of the section.
+        question: The question that the runs answer.
+        runs: Label of each recipe in the table, by the recipe's name; the baseline is first.
+        columns: Compared numbers.
+        published: Results of the study at full scale.
+        carries_over: Which results can be expected at full scale, and which cannot.
+        num_seeds: Default number of seeds of each run, counted from 0.
     """
 
     name: str
@@ -100,18 +100,18 @@ def run_miniature(
     """Train and score all runs of comparisons, and the isoFLOP sweep.
 
     Args:
-        comparisons: what to compare.
-        data_root: folder of the datasets; what is missing is made there.
-        out_dir: folder of the runs and scores.
-        sweep: whether to train the sweep too, from one seed.
-        num_seeds: from how many seeds, 0 and on, each run of a comparison is trained; None for as many as it says.
-        to_stderr: send all messages to standard error.
+        comparisons: The comparisons.
+        data_root: Folder of the datasets; missing ones are made.
+        out_dir: Folder of the runs and scores.
+        sweep: Whether to train the isoFLOP sweep too, with one seed.
+        num_seeds: Number of seeds of each run, counted from 0; None for the default of the comparison.
+        to_stderr: Whether to send all messages to standard error.
 
     Returns:
-        All numbers, as plain JSON; without `sweep`, those of the comparisons alone.
+        All results as JSON; without `sweep`, only those of the comparisons.
 
     Raises:
-        InputError: the data cannot be made, or a run cannot be scored.
+        InputError: The data cannot be made, or a run cannot be evaluated.
     """
     seeds = {comparison.name: range(num_seeds or comparison.num_seeds) for comparison in comparisons}
     most = max((len(of_one) for of_one in seeds.values()), default=0)
@@ -139,12 +139,12 @@ def run_miniature(
 
 
 def fit_lines(points: Sequence[Measurement]) -> list[str]:
-    """What `audio-train isoflop fit` says of the sweep."""
+    """Output of `audio-train isoflop fit` for the sweep."""
     return report.lines(fit_isoflop(points), fit_parametric(points), [])
 
 
 def measurements(results: Mapping[str, Any]) -> list[Measurement]:
-    """The sweep's losses."""
+    """Losses of the sweep."""
     return [Measurement(**point) for point in results["sweep"]]
 
 
@@ -160,11 +160,11 @@ def _row(folders: Sequence[Path], comparison: Comparison, scores: "Scores") -> d
 
 
 class Scores:
-    """Held-out losses of finished runs, kept in a file.
+    """Held-out losses of finished runs, cached in a file.
 
     Args:
-        data_root: folder of the datasets.
-        out_dir: where the file lies, or will.
+        data_root: Folder of the datasets.
+        out_dir: Folder of the file.
     """
 
     def __init__(self, data_root: Path, out_dir: Path):
@@ -172,13 +172,13 @@ class Scores:
         self._path = out_dir / SCORES_FILE
         self._known: dict[str, HeldoutLosses] = {}
         if self._path.exists():
-            remedy = "remove that file: the runs are then scored again"
+            remedy = "remove that file to evaluate the runs again"
             with file_errors(self._path, remedy):
                 found = read_json(self._path, remedy=remedy)
                 self._known = {key: from_json(HeldoutLosses, value, key) for key, value in found.items()}
 
     def value(self, run_dir: Path, column: Column | CurveColumn) -> float | None:
-        """A run's number in a column; None where it meets no such token."""
+        """Value of a run in a column; None if it has no such token."""
         if isinstance(column, CurveColumn):
             return curves.measured(run_dir, column.group, column.measure)
         if column.softmax == "outside":
@@ -195,7 +195,7 @@ class Scores:
     def _losses(self, run_dir: Path, fingerprint: str, corpus: str, softmax: Softmax) -> HeldoutLosses:
         key = f"{fingerprint} {corpus} {softmax}"
         if key not in self._known:
-            click.echo(f"scoring {run_dir.name} on {corpus}, {softmax} softmax", err=True)
+            click.echo(f"evaluating {run_dir.name} on {corpus}, {softmax} softmax", err=True)
             self._known[key] = heldout_losses(run_dir, self._data_root, corpus, softmax)
             write_json(self._path, to_json(self._known))
         return self._known[key]

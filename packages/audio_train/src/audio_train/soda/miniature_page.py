@@ -1,4 +1,4 @@
-"""docs/miniature.md: tables, differences in words, and figures, from the numbers of `run_miniature` alone."""
+"""Generate docs/miniature.md: tables, differences and figures, from the results of `run_miniature`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,11 +76,11 @@ def write_page(results: Mapping[str, Any], docs: Path) -> Path:
     """Write `DOCS/miniature.md`, its figures and the numbers behind them to `DOCS/miniature`; returns the page.
 
     Args:
-        results: of `run_miniature`. What they lack is kept as it is in `DOCS`.
-        docs: folder of the page.
+        results: Results of `run_miniature`. Comparisons that they lack are kept from `DOCS`.
+        docs: Folder of the page.
 
     Raises:
-        InputError: results without the sweep, and none in `DOCS` that they could be added to.
+        InputError: The results lack the sweep, and `DOCS` has no earlier results.
     """
     folder = docs / FOLDER
     results = _with_earlier(results, folder / RESULTS_FILE)
@@ -93,7 +93,7 @@ def write_page(results: Mapping[str, Any], docs: Path) -> Path:
 
 
 def page(results: Mapping[str, Any]) -> str:
-    """The page as Markdown."""
+    """Content of the page, as Markdown."""
     parts = [_INTRODUCTION.format(command=_COMMAND)]
     parts += [_section(comparison, results["comparisons"].get(comparison.name)) for comparison in COMPARISONS]
     fit = "\n".join(["```", *results["fit"], "```"])
@@ -111,11 +111,11 @@ def figures(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _with_earlier(results: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Results, and those of an earlier run that they do not replace."""
+    """Results, with those of an earlier run that they do not replace."""
     if "sweep" in results:
         return dict(results)
     if not path.exists():
-        raise InputError(f"`{path}` is not there to add the numbers to; run without --only first")
+        raise InputError(f"`{path}` must exist to add results to it; run without --only first")
     earlier = read_json(path, remedy="run without --only")
     return {**earlier, "comparisons": {**earlier["comparisons"], **results["comparisons"]}}
 
@@ -151,7 +151,7 @@ def _section(comparison: Comparison, rows: Mapping[str, Any] | None) -> str:
 
 
 def _earlier(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
-    """A remark where a recipe is not what was measured any more."""
+    """Remark for recipes that have changed since they were measured."""
     changed = [recipe for recipe in comparison.runs if not _is_measured(recipe, rows[recipe])]
     if changed:
         yield (
@@ -161,10 +161,10 @@ def _earlier(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_measured(recipe: str, row: Mapping[str, Any]) -> bool:
-    """Whether a row is of the recipe as it is now; fields that did not exist then count as their defaults."""
+    """Whether a row was measured with the current recipe; fields that it lacks count as their defaults."""
     try:
         return from_json(TrainRun, with_current_names(row.get("run")), "run") == find_target(recipe).at_scale("smoke")
-    except InputError:  # of fields that do not exist any more
+    except InputError:  # a field that no longer exists
         return False
 
 
@@ -185,12 +185,12 @@ def _cell(values: Sequence[float | None], column: Column | CurveColumn) -> str:
 
 
 def _is_share(column: Column | CurveColumn) -> bool:
-    """Whether a column holds shares and not nats a token."""
+    """Whether a column has shares, not nats per token."""
     return isinstance(column, Column) and column.softmax == "outside"
 
 
 def _differences(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
-    """Each run against the first, in words; of three runs also the third against the second."""
+    """Differences of each run from the first, in words; of three runs also of the third from the second."""
     first, *others = comparison.runs
     pairs = [(first, recipe) for recipe in others] + ([(others[0], others[1])] if len(others) == 2 else [])
     for one, other in pairs:
@@ -203,7 +203,7 @@ def _differences(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[st
 
 
 def _difference(before: Sequence[float | None], after: Sequence[float | None], label: str) -> str | None:
-    """How far the second run lies from the first; None where one of them has no such loss."""
+    """Difference between two runs; None if one of them has no such loss."""
     first, second = ([value for value in values if value is not None] for values in (before, after))
     if not first or not second:
         return None
@@ -212,7 +212,7 @@ def _difference(before: Sequence[float | None], after: Sequence[float | None], l
 
 
 def _bars(comparison: Comparison, rows: Mapping[str, Any]) -> str:
-    """One bar for each run and loss, a column after another."""
+    """One bar for each run and loss, ordered by column."""
     bars = [
         (f"{column.label}: {label}", fmean(known))
         for column in comparison.columns

@@ -54,10 +54,10 @@ class NamedMixture:
     """One mixture of the study.
 
     Attributes:
-        name: What it is called here; the source's own name where it has one.
-        weights: Weight of each corpus, as the source has it.
-        source: Where it is defined.
-        use: What it was used for.
+        name: Name; that of the source if it has one.
+        weights: Weight of each dataset, as in the source.
+        source: Script that defines it.
+        use: Experiments that use it.
     """
 
     name: str
@@ -67,18 +67,18 @@ class NamedMixture:
 
     @property
     def mixture(self) -> Mixture:
-        """The mixture itself, read as the study's loader reads it."""
+        """The mixture, with the order and rounding of the study's loader."""
         return Mixture(self.name, (Stage(0, self.weights),), permutation="fixed", remainder="largest_corpus")
 
 
 def named_mixture(name: str) -> Mixture:
-    """A mixture of the study.
+    """Find a mixture of the study by name.
 
     Args:
-        name: A key of `MIXTURES`.
+        name: Key of `MIXTURES`.
 
     Raises:
-        InputError: There is no such mixture; the message names the nearest.
+        InputError: The mixture does not exist; the message has the nearest names.
     """
     if name not in MIXTURES:
         raise InputError(f"there is no mixture `{name}`; {nearest(name, MIXTURES)}")
@@ -86,7 +86,7 @@ def named_mixture(name: str) -> Mixture:
 
 
 def with_text(weights: Mapping[str, int | float], text_fraction: int | float) -> dict[str, float]:
-    """A mixture of speech with text, as the study's scripts write it.
+    """Add text to a mixture of speech, as the study's scripts do.
 
     Args:
         weights: Speech corpora, each scaled by ``1 - text_fraction``. Where they do not sum to 1, text gets another
@@ -119,7 +119,7 @@ def cooldown(n: int) -> dict[str, float]:
 
 
 def _split(total: int | float, parts: Mapping[str, int | float]) -> dict[str, float]:
-    """A weight divided among corpora in proportion to their sizes."""
+    """Divide a weight among datasets in proportion to their sizes."""
     size = sum(parts.values())
     return {corpus: total * part / size for corpus, part in parts.items()}
 
@@ -155,7 +155,7 @@ def _data_mixes() -> dict[str, dict[str, float]]:
 
 
 def _study() -> list[NamedMixture]:
-    """All mixtures, in the order in which the study used them."""
+    """All mixtures, in the order of the study."""
     speech = {"yodas2/en": _YODAS2, "emilia-yodas/en": _EMILIA_YODAS, "emilia/en": _EMILIA}
     yodas = {f"yodas2/{language}": weight for language, weight in _YODAS_LANGUAGES.items()}
     english = {corpus: _EMILIA_LANGUAGES[corpus] for corpus in ("emilia/en", "emilia-yodas/en")}
@@ -203,7 +203,7 @@ WEIGHTS: Mapping[str, Mapping[str, int | float]] = MappingProxyType({m.name: m.w
 
 
 def mixture_name(weights: Mapping[str, float]) -> str | None:
-    """The name of mixture weights: a key of `MIXTURES`, or the corpus where there is only one; None otherwise."""
+    """Name of mixture weights: the only dataset, or a key of `MIXTURES`; None otherwise."""
     if len(weights) == 1:
         return next(iter(weights))
     return next((name for name, known in WEIGHTS.items() if dict(known) == dict(weights)), None)

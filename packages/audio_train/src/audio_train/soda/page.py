@@ -1,4 +1,4 @@
-"""The page on the study in the docs."""
+"""Generate docs/study.md."""
 
 import inspect
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ them with `--figures FOLDER`; and predicts the best model of a budget with `--pr
 
 
 def page() -> str:
-    """The table for the docs."""
+    """Content of docs/study.md."""
     common = _choices(PRETRAINING_CHOICES)
     rules = "\n\n".join(inspect.cleandoc(smoke_scale.__doc__ or "").split("\n\n")[1:])
     parts = [_INTRODUCTION.format(common="\n".join(common)) + rules, _ISOFLOP]
@@ -132,7 +132,7 @@ def _checkpoints() -> str:
 
 
 def checkpoint_rows() -> dict[str, list[dict[str, Any]]]:
-    """The weights that runs begin with, and the exports of the study, as JSON."""
+    """Published weights and exports of the study, as JSON."""
     starts = [
         {"name": c.name, "repository": c.repository, "revision": c.revision, "recipe": c.recipe, "note": c.note}
         for c in CHECKPOINTS.values()

@@ -1,8 +1,7 @@
-"""How the corpora of every mixture come to be: what is encoded, how documents are laid out, in which vocabulary.
+"""Tokenization recipes: how the datasets of every mixture are made with `audio-tokenize`.
 
-The work is done by `audio-tokenize`; a recipe here names the corpus, the codec's settings and the published dataset
-whose rules its documents follow, and `commands` are the command lines that make it. A test holds the rules against
-those of `audio_tokenize`.
+A recipe names the corpus, the codec's settings and the published dataset whose layouts and grouping it has; `commands`
+are the command lines. A test compares the recipes with the presets of `audio_tokenize`.
 """
 
 import shlex
@@ -28,7 +27,7 @@ CHOICES = {
     "of text: where the "
     'tokenizer adds neither itself, Levanter\'s BatchTokenizer writes them with `" "` between',
 }
-"""Why the documents of a tokenization are as they are, by the field that says so."""
+"""Reasons for the values of a tokenization, by field."""
 
 MARIN_DOCUMENTS = (
     "speech documents begin with two begin-of-text ids and texts end in a space of their own, as the study's "
@@ -39,7 +38,7 @@ QWEN3X_DOCUMENTS = (
     "Qwen3x made them (Levanter's BatchTokenizer): `audio-train soda tokenization`"
 )
 CHAT_DOCUMENTS = "documents begin with one begin-of-text id, which the chat template writes"
-"""Why the documents of a mixture are as they are, for the choices of a study."""
+"""Reasons for the form of documents, for the choices of experiments."""
 
 YODAS_LANGUAGES = ("en", "th", "ar", "de", "es", "fr", "hi", "zh")
 EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
@@ -47,14 +46,14 @@ EMILIA_LANGUAGES = ("en", "zh", "de", "fr", "ja", "ko")
 
 @dataclass(frozen=True)
 class CodecSettings:
-    """How audio is encoded.
+    """Settings of the codec.
 
     Attributes:
-        name: the codec.
-        num_codebooks: leading codebooks.
-        max_clip_seconds: longer utterances are encoded in pieces of this; None for whole.
-        attention_window_seconds: how far the codec looks back; None for all of the clip, as the study's data very
-            likely had it.
+        name: Name of the codec.
+        num_codebooks: Number of codebooks, from the first.
+        max_clip_seconds: Maximum length of a clip; longer utterances are encoded in parts. None for no maximum.
+        attention_window_seconds: Length of the codec's attention window; None for the whole clip, which the study very
+            probably used.
     """
 
     name: str = "mimi"
@@ -73,24 +72,24 @@ class CodecSettings:
 
 @dataclass(frozen=True)
 class Tokenization:
-    """One published dataset of the study, and how to make it anew.
+    """One published dataset of the study, and the commands that reproduce it.
 
     Attributes:
-        name: name of the recipe.
-        dataset: name of the published dataset: a preset of `audio_tokenize`, which layouts, grouping and transcript
+        name: Name of the recipe.
+        dataset: Name of the published dataset: a preset of `audio_tokenize`, which layouts, grouping and transcript
             repeat; of a text corpus, its own.
-        corpus: name of the corpus in `audio_tokenize`.
-        produces: corpora of the study's mixtures that are made, each of one language or split.
-        layouts: of its documents; each group of utterances is laid out in each.
-        grouping: which utterances form a document.
-        transcript: what is done to transcripts.
-        repository: where its document strings are published, or the text itself.
-        revision: commit that the study pins; None where it pins none.
-        codec: how audio is encoded; None for text.
-        vocabulary: which ids its tokens have.
-        begin_of_text: how many stand before each document, see `CHOICES`.
-        text_spaces: spaces around each text, see `CHOICES`.
-        source: the study's script.
+        corpus: Name of the corpus in `audio_tokenize`.
+        produces: Corpora of the study's mixtures that are made, each of one language or split.
+        layouts: Layouts of the documents; each group of utterances has one document per layout.
+        grouping: Rule by which utterances form a document.
+        transcript: Normalisation of transcripts.
+        repository: Repository of the document strings, or of the text.
+        revision: Commit that the study pins, or None.
+        codec: Settings of the codec; None for text.
+        vocabulary: Name of the vocabulary.
+        begin_of_text: Number of begin-of-text ids before each document, see `CHOICES`.
+        text_spaces: Spaces around each text, see `CHOICES`.
+        source: Script of the study.
     """
 
     name: str
@@ -110,12 +109,12 @@ class Tokenization:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The command lines, from the corpus' files to datasets below `DATA`."""
+        """Command lines, from the files of the corpus to datasets in `DATA`."""
         return tuple(shlex.join(words) for words in self._words())
 
     @property
     def document_words(self) -> tuple[str, ...]:
-        """The options of `audio-tokenize build` that say what stands around a document, without its defaults."""
+        """Options of `audio-tokenize build` for begin-of-text ids and spaces, without its defaults."""
         begin = () if self.begin_of_text == "single" else ("--begin-of-text", self.begin_of_text)
         spaces = () if self.text_spaces == "none" else ("--text-spaces", self.text_spaces)
         return (*begin, *spaces)
@@ -370,14 +369,14 @@ def _qwen3x(recipe: Tokenization) -> Tokenization:
 
 
 TOKENIZATIONS = {recipe.name: recipe for recipe in (*_MARIN, *map(_qwen3x, _MARIN))}
-"""Every tokenization of the study, in the vocabulary of the cold starts and in that of the warm ones."""
+"""Every tokenization of the study, in the vocabulary of cold starts and in that of warm starts."""
 
 
 def find_tokenization(name: str) -> Tokenization:
-    """A tokenization by its name.
+    """Find a tokenization by name.
 
     Raises:
-        InputError: there is none; the nearest names are given.
+        InputError: The tokenization does not exist; the message has the nearest names.
     """
     if name not in TOKENIZATIONS:
         raise InputError(f"there is no tokenization `{name}`; {nearest(name, TOKENIZATIONS)}")
@@ -385,10 +384,10 @@ def find_tokenization(name: str) -> Tokenization:
 
 
 def produced_by(corpus: str) -> Tokenization:
-    """The tokenization that makes a corpus of a mixture, in the vocabulary of the cold starts.
+    """Find the tokenization that makes a dataset of a mixture, in the vocabulary of cold starts.
 
     Raises:
-        InputError: no tokenization makes it; the nearest names are given.
+        InputError: No tokenization makes it; the message has the nearest names.
     """
     by_corpus = {made: recipe for recipe in _MARIN for made in recipe.produces}
     if corpus not in by_corpus:

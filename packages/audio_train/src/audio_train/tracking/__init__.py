@@ -1,1 +1,1 @@
-"""What is recorded while a run goes on: metrics in its folder, other trackers, losses out of the ordinary."""
+"""Metrics of a run: `metrics.jsonl`, other trackers, and loss spikes."""

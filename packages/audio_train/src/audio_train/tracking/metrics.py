@@ -1,8 +1,8 @@
-"""The metrics of a run as JSON lines: one object a logged step, in order, none twice and none missing.
+"""The metrics of a run as JSON lines: one object per logged step, in order, without gaps or duplicates.
 
-A line is appended with one write, so a kill leaves at most one torn line, at the end. Lines up to a checkpoint's step
-are on disk before that checkpoint is, which records their length and SHA-256. A resumed run checks them, then cuts the
-file back to the step it restored: what follows is written again by the steps taken again.
+A line is appended with one write, so a kill leaves at most one incomplete line, at the end. Lines up to a checkpoint's
+step are on disk before the checkpoint, which records their length and SHA-256. A resumed run checks them and truncates
+the file to the restored step; the repeated steps write the later lines again.
 """
 
 import errno
@@ -24,28 +24,28 @@ from audio_data import InputError, decode_line, disk_errors, file_errors, flush,
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Where metrics go."""
+    """Receives the metrics of a run."""
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Record the metrics of a step, which never decreases."""
+        """Record the metrics of a step; steps never decrease."""
         ...
 
     def flush(self) -> None:
-        """Return once everything logged is durable; nothing more of the last step follows."""
+        """Return when everything logged is durable; the last step is complete then."""
         ...
 
     def close(self) -> None:
-        """Release what the tracker holds."""
+        """Release files and connections."""
         ...
 
 
 @dataclass(frozen=True)
 class MetricsState:
-    """What `metrics.jsonl` holds at the moment of a checkpoint.
+    """State of `metrics.jsonl` at a checkpoint.
 
     Attributes:
-        bytes: Its length.
-        sha256: Of these bytes, 64 hexadecimal digits.
+        bytes: Length of the file.
+        sha256: SHA-256 of these bytes, 64 hexadecimal digits.
     """
 
     bytes: int
@@ -56,13 +56,13 @@ class JsonLines:
     """A tracker that writes `metrics.jsonl`.
 
     Args:
-        path: the file; created where it is not there.
-        start_step: step the run goes on from: lines of later steps, and a torn last line, are cut off.
-        expected: what the file held when that step was saved; None where this is not known. An empty file is accepted
-            as well: with that a user goes on after the lines are lost.
+        path: The file; created if it does not exist.
+        start_step: Step at which the run continues; lines of later steps and an incomplete last line are removed.
+        expected: State of the file when that step was saved; None if unknown. An empty file is accepted too, so that a
+            user can continue after losing the lines.
 
     Raises:
-        InputError: a line is damaged, lines are missing or changed, or the disk refuses.
+        InputError: A line is damaged, lines are missing or changed, or the file cannot be written.
     """
 
     def __init__(self, path: Path, start_step: int, expected: MetricsState | None = None):
@@ -78,14 +78,14 @@ class JsonLines:
             flush(path.parent)
 
     def state(self) -> MetricsState:
-        """What the file holds now."""
+        """Current state of the file."""
         return MetricsState(self._file.tell(), self._sha256.hexdigest())
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Append one line; numbers that are not finite become null.
+        """Append one line; non-finite numbers become null.
 
         Raises:
-            InputError: the disk does not take it.
+            InputError: The file cannot be written.
         """
         record = {"step": step, **_plain(values)}
         line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
@@ -95,10 +95,10 @@ class JsonLines:
         self._sha256.update(line)
 
     def flush(self) -> None:
-        """Return once every line is durable.
+        """Return when every line is durable.
 
         Raises:
-            InputError: the disk does not take them.
+            InputError: The file cannot be written.
         """
         with self._writing():
             os.fsync(self._file.fileno())
@@ -109,7 +109,7 @@ class JsonLines:
             yield
         except OSError as error:
             raise InputError(
-                f"cannot write `{self.path}` ({error}); free some space, then go on with "
+                f"cannot write `{self.path}` ({error}); free some space, then continue with "
                 f"`audio-train resume {self.path.parent}`."
             ) from error
 
@@ -125,23 +125,23 @@ class JsonLines:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a metrics file, oldest first; a torn last line is left out.
+    """Read the lines of a metrics file, oldest first, without an incomplete last line.
 
     Args:
         path: `RUN/metrics.jsonl`.
 
     Yields:
-        One object a line.
+        One object per line.
 
     Raises:
-        InputError: a line other than the last is not JSON.
+        InputError: A line other than the last is not JSON.
     """
     for _, record in _records(path):
         yield record
 
 
 def _check(path: Path, step: int, expected: MetricsState) -> None:
-    """Check that the lines up to a checkpoint are as they were when it was saved."""
+    """Check that the lines up to a checkpoint are those of the time it was saved."""
     with disk_errors(path, "read"):
         found = path.read_bytes() if path.exists() else None
     if hashlib.sha256((found or b"")[: expected.bytes]).hexdigest() == expected.sha256:
@@ -151,13 +151,13 @@ def _check(path: Path, step: int, expected: MetricsState) -> None:
         return
     what = "is missing" if found is None else "holds other lines" if len(found) >= expected.bytes else "lacks lines"
     raise InputError(
-        f"`{path}` {what}: when step {step} was saved it held {expected.bytes} bytes with another SHA-256; copy it "
-        "again, or put an empty file in its place to go on without the metrics so far."
+        f"`{path}` {what}: when step {step} was saved it had {expected.bytes} bytes with another SHA-256; copy it "
+        "again, or replace it by an empty file to continue without the earlier metrics."
     )
 
 
 def _end_of_step(path: Path, step: int) -> int:
-    """Byte after the last line whose step is at most `step`."""
+    """End, in bytes, of the last line whose step is at most `step`."""
     end = 0
     for stop, record in _records(path):
         if record["step"] > step:
@@ -167,21 +167,21 @@ def _end_of_step(path: Path, step: int) -> int:
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every whole line with the byte after it."""
+    """Every complete line, with its end in bytes."""
     end = 0
     with disk_errors(path, "read"), open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             end += len(line)
             if not line.endswith(b"\n"):
                 return
-            with file_errors(path, "copy the file again, or remove that line to go on"):
+            with file_errors(path, "copy the file again, or remove that line to continue"):
                 record = decode_line(line, number)
                 from_json(int, record.get("step"), f"line {number}: step")
             yield end, record
 
 
 def _plain(value: Any) -> Any:
-    """Arrays and NumPy numbers as JSON numbers, exactly."""
+    """Convert arrays and NumPy numbers to JSON numbers, exactly."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -1,4 +1,4 @@
-"""Losses out of the ordinary: when one is, and which records were in its batch."""
+"""Detection of loss spikes, and the records of a batch."""
 
 import math
 import statistics
@@ -8,22 +8,22 @@ from collections.abc import Iterable, Sequence
 from audio_data import RowOrigin
 
 WINDOW = 128
-"""Losses of which a usual one is the median."""
+"""Number of recent losses whose median is the usual loss."""
 MIN_LOSSES = 16
-"""Losses before the first judgement."""
+"""Number of losses before the first decision."""
 NORMAL_DEVIATIONS_PER_MAD = 1.4826
 
 
 class SpikeWatch:
-    """Tells a loss that stands out above those before it.
+    """Detects losses far above the previous ones.
 
-    A spike lies more than `deviations` above the median of the last 128 losses, a deviation being 1.4826 times their
-    median absolute deviation (that of a normal distribution), which a few spikes do not move. Spikes count among the
-    losses: a loss that stays high becomes usual.
+    A spike is more than `deviations` above the median of the last 128 losses. One deviation is 1.4826 times their
+    median absolute deviation (the standard deviation of a normal distribution), on which a few spikes have no effect.
+    Spikes count among the losses, so a loss that stays high becomes usual.
 
     Args:
-        deviations: how many make a spike.
-        history: losses of the steps before, such as a resumed run's metrics hold; None where one was not finite.
+        deviations: Deviations above the median at which a loss is a spike.
+        history: Losses of earlier steps, such as the metrics of a resumed run; None for a loss that was not finite.
     """
 
     def __init__(self, deviations: float, history: Iterable[float | None] = ()):
@@ -31,7 +31,7 @@ class SpikeWatch:
         self._losses = deque((loss for loss in history if loss is not None), maxlen=WINDOW)
 
     def check(self, loss: float) -> float | None:
-        """Take a loss into account; returns the usual loss where this one is a spike, else None."""
+        """Add a loss; returns the usual loss if this one is a spike, else None."""
         usual = self._usual_if_spike(loss)
         if math.isfinite(loss):
             self._losses.append(loss)
@@ -42,10 +42,10 @@ class SpikeWatch:
             return None
         usual = statistics.median(self._losses)
         spread = NORMAL_DEVIATIONS_PER_MAD * statistics.median(abs(other - usual) for other in self._losses)
-        # Losses that agree to rounding have no spread to measure against.
+        # Equal losses have no deviation; 0.1 % of the median is the minimum.
         return usual if loss - usual > self.deviations * max(spread, 1e-3 * abs(usual)) else None
 
 
 def records(origins: Sequence[RowOrigin]) -> list[str]:
-    """The rows of a batch as `corpus row: documents`, for messages and metrics."""
+    """Describe the rows of a batch as `dataset row: documents`, for messages and metrics."""
     return [f"{origin.corpus} row {origin.index}: {', '.join(origin.documents)}" for origin in origins]

@@ -1,4 +1,4 @@
-"""Where metrics go besides `metrics.jsonl`: TensorBoard, Weights & Biases, trackio; imported only when asked for."""
+"""Trackers besides `metrics.jsonl`: TensorBoard, Weights & Biases, trackio; imported only when used."""
 
 import importlib
 import importlib.util
@@ -14,22 +14,22 @@ from audio_train.resolved import ResolvedRun
 from audio_train.tracking.metrics import Tracker
 
 EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
-"""Trackers by name, with the package that each needs."""
+"""Package that each tracker needs, by the name of the tracker."""
 
 
 class MultiTracker:
-    """Trackers as one; none is one that records nothing."""
+    """Several trackers as one; without any it records nothing."""
 
     def __init__(self, trackers: Sequence[Tracker]):
         self._trackers = trackers
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Record the metrics of a step everywhere."""
+        """Record the metrics of a step in every tracker."""
         for tracker in self._trackers:
             tracker.log(step, values)
 
     def flush(self) -> None:
-        """Return once everything logged is durable."""
+        """Return when everything logged is durable."""
         for tracker in self._trackers:
             tracker.flush()
 
@@ -40,11 +40,11 @@ class MultiTracker:
 
 
 class TensorBoard:
-    """Scalars as TensorBoard's event files, in a folder; the package needs no TensorFlow.
+    """Writes scalars to TensorBoard's event files; TensorFlow is not needed.
 
     Args:
-        folder: where the files go.
-        step: step the run goes on from; TensorBoard hides what an earlier start wrote of later steps.
+        folder: Folder of the files.
+        step: Step at which the run continues; TensorBoard hides later steps of an earlier launch.
     """
 
     def __init__(self, folder: Path, step: int):
@@ -52,7 +52,7 @@ class TensorBoard:
         self._event = importlib.import_module("tensorboard.compat.proto.event_pb2")
         self._summary = importlib.import_module("tensorboard.compat.proto.summary_pb2")
         self._writer = module.EventFileWriter(str(folder))
-        # At step 0 as well: a run killed before its first checkpoint begins anew beside what it wrote.
+        # At step 0 too: a run killed before its first checkpoint starts again in the same folder.
         start = self._event.SessionLog(status=self._event.SessionLog.START)
         self._writer.add_event(self._event.Event(step=step + 1, session_log=start))
 
@@ -63,7 +63,7 @@ class TensorBoard:
         self._writer.add_event(self._event.Event(step=step, summary=self._summary.Summary(value=scalars)))
 
     def flush(self) -> None:
-        """Return once everything is on disk."""
+        """Return when everything is on disk."""
         self._writer.flush()
 
     def close(self) -> None:
@@ -72,17 +72,17 @@ class TensorBoard:
 
 
 class WandbLike:
-    """A run of Weights & Biases, or of trackio, which has the same interface.
+    """Logs to Weights & Biases, or to trackio, which has the same interface.
 
-    What is logged of a step is one row, sent when the next step begins or at a flush. Rows that the run already has are
-    not sent again: the steps since its last checkpoint, which a killed run takes again, bit for bit what they were.
-    Without a network `WANDB_MODE=offline` leaves the run's folder to `wandb sync`. W&B then writes a file a start, ends
-    it somewhat before a kill, and does not read it again, so that the steps taken again are in two files.
+    The metrics of a step are one row, sent when the next step begins or at a flush. After a kill, the steps since the
+    last checkpoint are repeated with identical results; rows that the run already has are not sent again. Without a
+    network use `WANDB_MODE=offline` and `wandb sync`. W&B then writes one file per launch, so the repeated steps are in
+    two files.
 
     Args:
         package: `"wandb"` or `"trackio"`.
-        run_folder: the run's folder.
-        resolved: the run; its name and fingerprint identify it, so that a resumed run goes on under the same id.
+        run_folder: Folder of the run.
+        resolved: The run; its name and fingerprint are the id, under which a resumed run continues.
     """
 
     def __init__(self, package: str, run_folder: Path, resolved: ResolvedRun):
@@ -92,9 +92,9 @@ class WandbLike:
         if package == "wandb":
             options |= {"id": name, "dir": str(run_folder)}
         run = self._module.init(resume="allow", **options)
-        # Asked of the service and not of `metrics.jsonl`, whose last lines a kill may have kept from it.
+        # From the service, not from `metrics.jsonl`: a kill may have kept the last lines from the service.
         self._first_step = run.starting_step if package == "wandb" else run._next_step
-        self._commit = {"commit": True} if package == "wandb" else {}  # trackio knows no open rows
+        self._commit = {"commit": True} if package == "wandb" else {}  # trackio has no open rows
         self._step, self._row = 0, dict[str, float]()
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
@@ -105,7 +105,7 @@ class WandbLike:
         self._row.update(flat_numbers(values))
 
     def flush(self) -> None:
-        """Send the row of the last step. There is nothing to wait for: `metrics.jsonl` is the durable record."""
+        """Send the row of the last step, without waiting: `metrics.jsonl` is the durable record."""
         if self._row and self._step >= self._first_step:
             self._module.log(self._row, step=self._step, **self._commit)
         self._row = {}
@@ -117,25 +117,25 @@ class WandbLike:
 
 
 def open_trackers(names: Sequence[str], run_folder: Path, resolved: ResolvedRun, step: int) -> list[Tracker]:
-    """Trackers by their names.
+    """Open trackers by name.
 
     Args:
-        names: keys of `EXTRAS`.
-        run_folder: the run's folder.
-        resolved: the run.
-        step: step it goes on from.
+        names: Keys of `EXTRAS`.
+        run_folder: Folder of the run.
+        resolved: The run.
+        step: Step at which it continues.
 
     Raises:
-        InputError: there is no such tracker, or its package is not installed.
+        InputError: A tracker is unknown, or its package is not installed.
     """
     return [_open(name, run_folder, resolved, step) for name in names]
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Check that trackers can be had, before a run compiles anything.
+    """Check that trackers can be opened, before a run compiles anything.
 
     Raises:
-        InputError: as `open_trackers`.
+        InputError: A tracker is unknown, or its package is not installed.
     """
     for name in names:
         if name not in EXTRAS:
@@ -145,7 +145,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def flat_numbers(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
-    """Every number below a mapping with its path, such as `nll/text`; what is no number is left out."""
+    """Every number in a nested mapping with its path, such as `nll/text`; other values are left out."""
     for key, value in values.items():
         name = f"{path}{key}"
         if isinstance(value, Mapping):

@@ -1,1 +1,1 @@
-"""From a resolved run to trained weights: where they begin, the step, the loop around it, the launch."""
+"""Training: first weights, the step, the loop, signals, the launch."""

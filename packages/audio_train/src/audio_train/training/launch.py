@@ -1,4 +1,4 @@
-"""From a resolved run to a trained model: claim the folder, start or resume, run the loop, export."""
+"""Train a run from start to finish: claim the folder, start or resume, run the loop, export."""
 
 import contextlib
 import time
@@ -46,21 +46,21 @@ from audio_train.training.signals import StopRequest
 from audio_train.training.trainer import Trainer, check_datasets, cut_document_lines
 
 CheckpointPath = tuple[Path, int]
-"""Folder of a run and step of one of its checkpoints."""
+"""Folder of a run, and step of one of its checkpoints."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended.
+    """Result of a call of `run`.
 
     Attributes:
-        folder: the run's folder.
-        step: step reached.
-        last_step: step at which the whole run ends.
-        first_step: step at which it began.
-        stopped_by: name of the signal that stopped it, or None.
-        compile_seconds: time to compile the step; 0 where the run was finished before.
-        training_seconds: time in the loop, this start only.
+        folder: Folder of the run.
+        step: Step reached.
+        last_step: Step at which the run ends.
+        first_step: Step at which it began.
+        stopped_by: Name of the signal that stopped it, or None.
+        compile_seconds: Time to compile the step; 0 if the run was finished before.
+        training_seconds: Time in the training loop, in this call only.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class RunResult:
 
     @property
     def finished(self) -> bool:
-        """Whether every step was taken, after which the model is exported."""
+        """Whether every step was taken and the model exported."""
         return self.step == self.last_step
 
 
@@ -91,37 +91,37 @@ def run(
     trackers: Sequence[str] = (),
     profile: tuple[int, int] | None = None,
 ) -> RunResult:
-    """Train a run to its end and export it, or until SIGTERM or Ctrl-C asks to stop; the state reached is saved.
+    """Train a run to its end and export it. SIGTERM and Ctrl-C save the state and stop.
 
     Args:
         recipe: The run: a value, or a `TARGET` of `audio-train run` such as a recipe's name or `FILE.py:NAME`.
         data: Folder of its datasets.
-        out: Folder of the run; created where it is not there.
-        resume: `"auto"` goes on from the newest checkpoint of the same run; `"never"` refuses a folder in which the run
-            has got anywhere; a path is a checkpoint of this run (`RUN/checkpoints/STEP`) to go on from, and gives up
-            the later ones of `out`.
-        minutes: choose the number of steps so that they take about this long on this machine. It is measured once, at
-            the first start, and becomes the run's `steps`, so that a resumed run keeps it.
-        mesh_config: Devices along each mesh axis; None for as many as share the batch evenly, with the weights cut
-            among them.
-        microbatches: parts of a batch that pass one after another, where no mesh is given.
+        out: Folder of the run; created if it does not exist.
+        resume: `"auto"` continues from the newest checkpoint of the same run; `"never"` refuses a folder with progress
+            of the run; a path is a checkpoint of this run (`RUN/checkpoints/STEP`) to continue from, and deletes the
+            later ones of `out`.
+        minutes: Set the number of steps so that training takes about this long on this machine. It is measured once, at
+            the first launch, and becomes the run's `steps`, so a resumed run keeps it.
+        mesh_config: Devices along each mesh axis; None for the largest number that divides the batch, with the weights
+            sharded among them.
+        microbatches: Gradient-accumulation steps, if `mesh_config` is None.
         init: Path of the first weights: a model folder, a run's folder or a checkpoint; None if the run starts from
             scratch or its `init.source` is such a path. A resumed run does not need it.
-        max_quarantined: most documents of a corpus, as a number or as a share of all, that `audio-data verify` may have
-            listed as damaged; rows in which they lie are padding and all others are as they would be. None reads every
-            document, so that damage ends the run. Each launch records how many were left out.
-        trackers: where metrics go besides `metrics.jsonl`: `"tensorboard"`, `"wandb"`, `"trackio"`.
-        profile: first and last step to trace with JAX's profiler, into `RUN/profile`.
+        max_quarantined: Maximum number or share of documents of a dataset that `audio-data verify` may have listed as
+            damaged; their rows become padding and all other rows stay the same. None reads every document, and a
+            damaged one ends the run. Each launch records how many were left out.
+        trackers: Trackers besides `metrics.jsonl`: `"tensorboard"`, `"wandb"`, `"trackio"`.
+        profile: First and last step to trace with JAX's profiler, into `RUN/profile`.
 
-    In a run of several processes (`audio_train.sharding.processes`) each calls this with the same arguments and the
-    same folder.
+    In a run of several processes (`audio_train.sharding.processes`) each process calls this with the same arguments and
+    the same folder.
 
     Returns:
-        How it ended.
+        The step reached, and what stopped the run.
 
     Raises:
-        InputError: data, folder or devices do not fit the run; the message says which and what to do.
-        DivergenceError: loss or gradient were not finite for too many steps in a row.
+        InputError: Data, folder or devices do not fit the run.
+        DivergenceError: Loss or gradient were not finite for too many steps in a row.
     """
     check_trackers(trackers)
     data_root, out_dir = Path(data), Path(out)
@@ -129,7 +129,9 @@ def run(
     with _held(out_dir), StopRequest() as stop:
         saved = saved_run(out_dir)
         if saved is not None and minutes is not None:
-            click.echo(f"`{out_dir}` was begun with {saved.num_steps} steps, which --minutes does not change", err=True)
+            click.echo(
+                f"`{out_dir}` was started with {saved.num_steps} steps; --minutes does not change that", err=True
+            )
             resolved, minutes = resolved.with_steps(saved.num_steps), None
         check_claim(out_dir, resolved, saved)
         if resume == "auto" and _is_exported(out_dir, resolved):
@@ -165,7 +167,7 @@ def run(
 
 @contextlib.contextmanager
 def _held(out_dir: Path) -> Iterator[None]:
-    """Hold the run's folder, which the first process does for all."""
+    """Lock the run's folder, in the first process only."""
     if is_first():
         with sole_writer(out_dir):
             yield
@@ -174,32 +176,34 @@ def _held(out_dir: Path) -> Iterator[None]:
 
 
 def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> CheckpointPath | None:
-    """Which checkpoint a run goes on from, or None for its beginning.
+    """Find the checkpoint that a run continues from; None to start at its first step.
 
     Args:
-        out_dir: the run's folder.
-        resolved: the run.
-        resume: as in `run`.
+        out_dir: Folder of the run.
+        resolved: The run.
+        resume: The argument of `run`.
 
     Raises:
-        InputError: `resume` is `"never"` and there is progress, it names no whole checkpoint of this run, or there are
-            checkpoints of which none is whole.
+        InputError: `resume` is `"never"` and there is progress, it does not name an intact checkpoint of this run, or
+            all checkpoints are damaged.
     """
     if resume in ("auto", "never"):
         step = _newest_whole(out_dir, resolved)
         if step is not None and resume == "never":
             raise InputError(
-                f"`{out_dir}` holds step {step} of this run and `resume` is 'never'; give another folder with "
-                "--out, or remove it."
+                f"`{out_dir}` must hold no progress of this run for `resume` 'never', got step {step}; give another "
+                "folder with --out, or remove it."
             )
         return None if step is None else (out_dir, step)
     path = Path(resume)
     if not (path.name.isdigit() and path.parent.name == CHECKPOINTS_FOLDER):
-        raise InputError(f"`resume` is 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got {resume!r}.")
+        raise InputError(
+            f"`resume` must be 'auto', 'never' or a checkpoint such as RUN/checkpoints/400, got {resume!r}."
+        )
     source, step = path.parent.parent, int(path.name)
     if step not in checkpoint_steps(source, resolved):
         raise InputError(
-            f"`{path}` is not a complete checkpoint; `{source}` has {checkpoint_steps(source, resolved)!r}."
+            f"`{path}` must be a complete checkpoint; `{source}` has steps {checkpoint_steps(source, resolved)!r}."
         )
     with Checkpoints(source, resolved.fingerprint) as checkpoints:
         checkpoints.check(step)
@@ -208,7 +212,7 @@ def resume_point(out_dir: Path, resolved: ResolvedRun, resume: str) -> Checkpoin
 
 
 def _newest_whole(run_dir: Path, resolved: ResolvedRun) -> int | None:
-    """Step of the newest checkpoint in a run's folder whose files are whole, or None where there is none."""
+    """Step of the newest intact checkpoint in a run's folder, or None if there is none."""
     if not (run_dir / CHECKPOINTS_FOLDER).exists():
         return None
     with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
@@ -229,23 +233,23 @@ def export(
     """Export a checkpoint of a run as a model folder.
 
     Args:
-        run_dir: the run's folder.
-        data_root: folder of its datasets; None for the one it was last started with.
-        step: which checkpoint; None for the newest.
-        out_dir: where to; None for `RUN/export`.
+        run_dir: Folder of the run.
+        data_root: Folder of its datasets; None for that of the last launch.
+        step: Step of the checkpoint; None for the newest.
+        out_dir: Folder to write; None for `RUN/export`.
 
     Returns:
         The folder written.
 
     Raises:
-        InputError: the folder holds no run, or no such checkpoint, or the datasets are not those of the run.
+        InputError: The folder holds no run, the checkpoint does not exist, or the datasets are not those of the run.
     """
     resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
     steps, one_device = checkpoint_steps(run_dir, resolved), MeshConfig(data=1)
     chosen = _newest_whole(run_dir, resolved) if step is None else step
     if chosen not in steps:
         raise InputError(
-            f"`{run_dir}` has checkpoints at steps {steps!r}, got {step!r}; train on, or choose another step."
+            f"`step` must be one of the checkpoints {steps!r} of `{run_dir}`, got {step!r}; choose one of them."
         )
     datasets = open_root(data_root)
     check_datasets(resolved, datasets)
@@ -318,7 +322,7 @@ def _metrics(
     checkpoints: Checkpoints,
     point: CheckpointPath | None,
 ) -> tuple[list[float | None], Tracker]:
-    """The losses of the steps before, and where the next go; only the first process writes any."""
+    """The losses of earlier steps, and the tracker for the next; only the first process writes metrics."""
     if not is_first():
         return [], MultiTracker(())
     expected = checkpoints.metrics_at(taken) if point is not None and point[0] == out_dir else None
@@ -331,7 +335,7 @@ def _metrics(
 
 
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:
-    """The state to go on from, and its steps."""
+    """The state to continue from, and its step."""
     if point is None:
         return trainer.initial_state(), trainer.resolved.first_step
     source, step = point
@@ -342,10 +346,10 @@ def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | N
 
 
 def _is_exported(out_dir: Path, resolved: ResolvedRun) -> bool:
-    """Whether the folder's export is the finished run, every file as it was written.
+    """Whether the folder holds the intact export of the finished run.
 
     Raises:
-        InputError: It was the finished run but is damaged, and there is no checkpoint to export again.
+        InputError: The export is damaged, and there is no checkpoint to export again.
     """
     folder = out_dir / EXPORT_FOLDER
     if not (folder / PROVENANCE_FILE).exists():
@@ -359,7 +363,7 @@ def _is_exported(out_dir: Path, resolved: ResolvedRun) -> bool:
     if not checkpoint_steps(out_dir, resolved):
         raise InputError(
             f"the finished model `{folder}` is damaged ({damage}), and there is no checkpoint to export it from; copy "
-            f"it again, or remove it to train `{resolved.run.name}` anew."
+            f"it again, or remove it to train `{resolved.run.name}` again."
         )
     if is_first():
         click.echo(f"the finished model `{folder}` is damaged ({damage}); exporting it again", err=True)

@@ -1,7 +1,7 @@
-"""The training loop: batches in, a compiled step, metrics and checkpoints out.
+"""The training loop.
 
-There is no arithmetic on losses here. One step is always in flight: while the device works on it the loop fetches the
-next batch and writes the metrics of the step before, so the device does not wait for Python.
+One step is always in flight: while the device computes it, the loop fetches the next batch and writes the metrics of
+the previous step, so the device does not wait for Python.
 """
 
 import enum
@@ -15,7 +15,7 @@ from audio_train.training.trainer import Trainer
 
 
 class Request(enum.IntEnum):
-    """What a process asks for with a step; where several ask, the largest counts."""
+    """Request of a process to all processes, sent with a step; of several the largest counts."""
 
     NOTHING = 0
     SAVE = 1
@@ -31,15 +31,15 @@ def train(
     *,
     single_process: bool = True,
 ) -> tuple[TrainState, int]:
-    """Take steps until the run is complete or asked to stop, and save the state reached.
+    """Train until the run is complete or a stop is requested, and save the state reached.
 
     Args:
         trainer: The run's batches and compiled step.
-        recorder: Where metrics, checkpoints and exports go.
-        state: State to go on from; it is donated.
-        step: Steps it has taken.
-        stop: Asked between steps.
-        single_process: Whether no other process takes part, so that nothing needs to be agreed on.
+        recorder: Writes metrics, checkpoints and exports.
+        state: State to continue from; it is donated.
+        step: Step of the state.
+        stop: Stop requests, checked between steps.
+        single_process: Whether this is the only process, which then needs no agreement with others.
 
     Returns:
         The state reached and its step.
@@ -63,16 +63,16 @@ def train(
 
 
 def _request(recorder: RunRecorder, stop: StopRequest) -> Request:
-    """What this process would do next by itself."""
+    """The request of this process."""
     if stop.signal is not None:
         return Request.STOP
     return Request.SAVE if recorder.wants_to_save() else Request.NOTHING
 
 
 def _agreed(before: StepMetrics | None) -> Request:
-    """What all processes do after a step: what the step before it brought from all of them.
+    """The request that all processes act on after a step: the largest one sent with the step before.
 
-    Signals and clocks differ between processes; numbers that come out of a step do not. A request that comes back in a
-    step with which the loop paused is made again.
+    Signals and clocks differ between processes, but the outputs of a step do not. A request that arrives in a step
+    after which the loop paused is sent again.
     """
     return Request.NOTHING if before is None else Request(int(before.request))

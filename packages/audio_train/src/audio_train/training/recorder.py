@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics, progress, checkpoints, evaluations, exports and a profiler's trace."""
+"""Write metrics, progress, checkpoints, evaluations, exports and profiler traces during training."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ def parse_profile(text: str) -> tuple[int, int]:
     """
     first, _, last = text.partition(":")
     if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
-        raise InputError(f"`--profile` takes FIRST:LAST, counted from 1, such as 10:12, got {text!r}.")
+        raise InputError(f"`--profile` must be FIRST:LAST, counted from 1, such as 10:12, got {text!r}.")
     return int(first), int(last)
 
 
@@ -67,21 +67,21 @@ class Timing:
     steps: int = 0
 
     def reset(self) -> None:
-        """Start anew."""
+        """Restart the measurement."""
         self.start_seconds, self.wait_seconds, self.steps = time.monotonic(), 0.0, 0
 
 
 @dataclass
 class RunRecorder:
-    """Writes what a run comes to; `loop.train` tells it of every step.
+    """Writes everything that a run produces; `loop.train` calls it at every step.
 
     Attributes:
         trainer: The run, its model and its data.
         folder: Folder of the run.
-        checkpoints: Where states are saved.
-        metrics: Where metrics go.
-        progress: Progress bar; None where nobody looks at this process.
-        losses_before: Loss of each step before the first one, which tell a usual loss from a spike.
+        checkpoints: Checkpoints of the run.
+        metrics: Tracker for the metrics.
+        progress: Progress bar; None for all processes but the first.
+        losses_before: Losses of earlier steps, for the detection of spikes.
         profile: Steps to trace; None for none.
     """
 
@@ -106,12 +106,12 @@ class RunRecorder:
         self._spikes = SpikeWatch(run.intervals.spike_deviations, self.losses_before)
 
     def start(self, step: int) -> None:
-        """Begin with a state that has taken `step` steps and is saved."""
+        """Begin at a step whose state is saved."""
         self._saved_step, self._saved_seconds = step, time.monotonic()
         self._timing.reset()
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches, with the wait for each counted."""
+        """Iterate over batches and measure the wait for each."""
         while True:
             start = time.monotonic()
             batch = next(batches, None)
@@ -122,16 +122,16 @@ class RunRecorder:
 
     @property
     def in_flight(self) -> StepMetrics | None:
-        """Metrics of the last step, which the device may not have finished; None where all steps are reported."""
+        """Metrics of the last step, which the device may not have finished; None if all steps are reported."""
         return None if self._in_flight is None else self._in_flight[1]
 
     def wants_to_save(self) -> bool:
-        """Whether the time between checkpoints is over."""
+        """Whether `checkpoint_seconds` have passed since the last checkpoint."""
         seconds = self._intervals.checkpoint_seconds
         return seconds is not None and time.monotonic() - self._saved_seconds >= seconds
 
     def record(self, state: TrainState, step: int, metrics: StepMetrics, *, save: bool, stop: bool) -> None:
-        """Take note of a step that is under way, report the one before, and save, evaluate and export what is due.
+        """Register a step in flight, report the previous one, and save, evaluate and export if due.
 
         Args:
             state: State after the step.
@@ -157,7 +157,7 @@ class RunRecorder:
         self._timing.reset()
 
     def finish(self, state: TrainState, step: int) -> None:
-        """Report the last step, save its state if it is not saved, and wait until that is on disk."""
+        """Report the last step, save its state if it is not saved, and wait until it is on disk."""
         self._report()
         self._end_trace()
         if self._saved_step < step:
@@ -165,7 +165,7 @@ class RunRecorder:
         self.checkpoints.wait()
 
     def export(self, state: TrainState, step: int, folder: Path) -> None:
-        """Write a model folder. Every process takes part in gathering the weights, the first one writes them."""
+        """Write a model folder. Every process helps to gather the weights; the first one writes them."""
         trainer, model = self.trainer, on_host(state.model)
         if is_first():
             export_model(
@@ -179,7 +179,7 @@ class RunRecorder:
         wait_for_all(f"export of step {step}")
 
     def trace(self, step: int) -> None:
-        """Begin or end the profiler's trace before a step."""
+        """Start or stop the profiler's trace before a step."""
         if self.profile is not None and step == self.profile.first:
             self.profile.folder.mkdir(parents=True, exist_ok=True)
             jax.profiler.start_trace(str(self.profile.folder))
@@ -205,24 +205,24 @@ class RunRecorder:
         return step == self._last_step or any(every and step % every == 0 for every in periods)
 
     def _save(self, state: TrainState, step: int) -> None:
-        # Metrics first: a checkpoint on disk promises that every line up to its step is there.
+        # Metrics first: if a checkpoint is on disk, every line up to its step must be too.
         self.metrics.flush()
         self.checkpoints.save(state, step)
         self._saved_step, self._saved_seconds = step, time.monotonic()
 
     def _report(self, *, timed_with_next: bool = False) -> None:
-        """Write and show the metrics of the step in flight; waits for the device to finish it.
+        """Write and show the metrics of the step in flight; waits until the device has finished it.
 
         Args:
-            timed_with_next: Whether the step after it is reported right after it. That one may have ended long before,
-                so that the time between the two reports says nothing of it: the rate it shows is that of both.
+            timed_with_next: Whether the next step is reported right after this one. It may have ended long before, so
+                the time between the two reports is not its duration; it then shows the rate of both steps.
         """
         if self._in_flight is None:
             return
         (taken, on_device), self._in_flight = self._in_flight, None
         self._timing.steps += 1
         if taken % self._intervals.log_steps and taken != self._last_step:
-            jax.block_until_ready(on_device.loss)  # keeps Python one step ahead of the device, not thousands
+            jax.block_until_ready(on_device.loss)  # Python stays one step ahead of the device
             self._show()
             return
         metrics: StepMetrics = jax.device_get(on_device)
@@ -257,7 +257,7 @@ class RunRecorder:
             self.progress.advance(1, **fields)
 
     def _remarks(self, taken: int, metrics: StepMetrics) -> dict[str, Any]:
-        """What a reader should stop at: a skipped step, or a loss out of the ordinary, with the batch's records."""
+        """Entries for a skipped step or a loss spike, with the records of the batch."""
         if metrics.consecutive_nonfinite:
             return {"skipped": True, "records": records(self.trainer.loader.describe(taken - 1))}
         usual = self._spikes.check(float(metrics.loss))
@@ -266,7 +266,7 @@ class RunRecorder:
         return {"spike": {"usual_loss": usual}, "records": records(self.trainer.loader.describe(taken - 1))}
 
     def _by_kind(self, sums: LossSums) -> dict[str, dict[str, float]]:
-        """Mean loss and number of targets of every kind that occurred."""
+        """Mean loss and number of targets of every token kind in the batch."""
         present = [
             (kind, i) for i, kind in enumerate(self.trainer.resolved.vocabulary.kinds) if sums.num_targets[i] > 0
         ]
@@ -278,5 +278,5 @@ class RunRecorder:
         held = "; ".join(records(self.trainer.loader.describe(taken - 1)))
         return DivergenceError(
             f"step {taken}: the loss or its gradient was not finite for {num_steps} steps in a row, though each was "
-            f"skipped; the last batch held {held}. Look at these records, or lower the learning rate."
+            f"skipped; the last batch had {held}. Check these records, or lower the learning rate."
         )

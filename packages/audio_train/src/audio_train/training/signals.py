@@ -1,4 +1,4 @@
-"""What SIGTERM and Ctrl-C do to a run: the first one asks it to save and stop, the second one ends it at once."""
+"""SIGTERM and Ctrl-C during a run: the first one saves and stops, the second one ends the process at once."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class StopRequest:
-    """Whether a signal asked the run to stop; a second one ends the process at once.
+    """Stop request by a signal; a second signal ends the process at once.
 
-    SIGTERM and SIGINT set `signal` and restore the default action, so that the same signal sent again is not handled at
-    all. Outside the main thread, where Python delivers no signals, nothing is installed.
+    SIGTERM and SIGINT set `signal` and restore the default action, so a second signal is not handled. Outside the main
+    thread, where Python delivers no signals, no handler is installed.
     """
 
     def __init__(self) -> None:
@@ -35,18 +35,18 @@ class StopRequest:
         self.signal = signal.Signals(number)
         for other in self._previous:
             signal.signal(other, signal.SIG_DFL)
-        # `print` may hold the lock of the stream that the signal interrupted; a bare write does not.
+        # `print` may deadlock on the lock of the interrupted stream; `os.write` takes no lock.
         os.write(2, f"\n{self.signal.name}: saving; send it again to quit at once\n".encode())
 
     @contextlib.contextmanager
     def ending_at_once(self, before: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """While there is nothing to save, SIGTERM and SIGINT end the process with one line.
+        """End the process with one line on SIGTERM or SIGINT, while there is nothing to save.
 
-        A compilation takes minutes, in which the main thread runs no Python and therefore no handler. The signal's
-        number is written to a pipe, from which a thread reads it.
+        During a compilation, which can take minutes, the main thread runs no Python and so no signal handler. The
+        signal's number is written to a pipe, and a thread reads it.
 
         Args:
-            before: Called in that thread before the process ends.
+            before: Function that the thread calls before the process ends.
         """
         if not self._previous:
             yield
@@ -69,7 +69,7 @@ class StopRequest:
 
 
 def _end_at_signal(reader: int, before: Callable[[], object]) -> None:
-    """End the process, as a kill would, when the number of a signal that asks for it comes out of a pipe."""
+    """End the process when a pipe delivers the number of SIGTERM or SIGINT."""
     while number := os.read(reader, 1):
         if number[0] in (signal.SIGTERM, signal.SIGINT):
             before()

@@ -1,4 +1,4 @@
-"""A run's data, devices and compiled step: everything the loop is made of, before it runs."""
+"""The data, devices and compiled step of a run."""
 
 import itertools
 import statistics
@@ -47,21 +47,21 @@ class Trainer:
     """A run's data and compiled step on its devices.
 
     Args:
-        resolved: the run.
-        data_root: folder of its datasets.
-        mesh_config: devices along each mesh axis.
+        resolved: The run.
+        data_root: Folder of its datasets.
+        mesh_config: Devices along each mesh axis.
         init: First weights, if they are not drawn from the seed.
-        max_quarantined: as in `launch.run`.
+        max_quarantined: The argument of `launch.run`.
 
     Attributes:
-        resolved: the run.
-        data_root: folder of its datasets.
-        datasets: every dataset below it, by corpus.
-        loader: the run's batches.
-        abstract_state: shapes of the state and where its arrays lie.
+        resolved: The run.
+        data_root: Folder of its datasets.
+        datasets: Every dataset of that folder, by name.
+        loader: Batches of the run.
+        abstract_state: Shapes and shardings of the state.
 
     Raises:
-        InputError: the datasets are not those of the run, or batch or model do not divide among the devices.
+        InputError: The datasets are not those of the run, or batch or model do not divide among the devices.
     """
 
     def __init__(
@@ -76,39 +76,39 @@ class Trainer:
         self.init = init
         self.datasets = open_root(data_root, max_quarantined=max_quarantined)
         check_datasets(resolved, self.datasets)
-        check_heldout(resolved, self.datasets)  # now, and not once the step is compiled
+        check_heldout(resolved, self.datasets)  # before the step is compiled
         self._mesh = make_mesh(mesh_config)
         self.abstract_state = abstract_state(resolved, self._mesh, mesh_config)
         batch_size = resolved.run.data.batch_size
         self._batch_sharding = batch_sharding(self._mesh, batch_size, mesh_config.microbatches)
         self._share = batch_share(self._batch_sharding, batch_size, jax.process_index())
         self._functions = jit_functions(resolved, self._mesh, mesh_config, self.abstract_state)
-        # Simulated devices share one pool of threads, in which two steps that wait in collectives can stand still.
+        # Simulated devices share one thread pool, in which two steps that wait in collectives can deadlock.
         self._one_at_a_time = self._mesh.size > 1 and self._mesh.devices.flat[0].platform == "cpu"
         self._objective = place_everywhere(objective(resolved), self._mesh)
         self.set_run(resolved)
 
     def set_run(self, resolved: ResolvedRun) -> None:
-        """Take up a run that differs from the one before in its length only; the compiled step serves both."""
+        """Replace the run by one that differs only in its length, with the same compiled step."""
         self.resolved = resolved
         self.loader = self._loader(resolved.mixture)
         self._schedule = place_everywhere(resolved.learning_rate, self._mesh)
 
     @property
     def devices(self) -> dict[str, Any]:
-        """What the run runs on."""
+        """Kinds and number of devices, and the mesh."""
         kinds = sorted({device.device_kind for device in self._mesh.devices.flat})
         processes = {"processes": jax.process_count()} if jax.process_count() > 1 else {}
         return {"kinds": kinds, "count": self._mesh.size, "mesh": dict(self._mesh.shape), **processes}
 
     @property
     def quarantined(self) -> dict[str, int]:
-        """Number of damaged documents that the run does without, of each corpus that has any."""
+        """Number of damaged documents left out, by dataset."""
         counts = {name: len(self.datasets[name].quarantined) for name in self.resolved.mixture.corpora}
         return {name: count for name, count in counts.items() if count}
 
     def utilisation(self, tokens_per_second: float) -> float | None:
-        """Share of the devices' bfloat16 peak that a rate amounts to, three causal forward passes a token; or None."""
+        """MFU of a rate: three causal forward passes per token over the bfloat16 peak; None for unknown devices."""
         peak = peak_flops(self._mesh.devices.flat[0].device_kind)
         if peak is None:
             return None
@@ -116,11 +116,11 @@ class Trainer:
         return tokens_per_second * flops / (peak * self._mesh.size)
 
     def initial_state(self) -> TrainState:
-        """The state before the first step, on its devices."""
+        """Create the state before the first step, on its devices."""
         return init_state(self.resolved, self.abstract_state, self.init, self.data_root)
 
     def compile(self) -> float:
-        """Compile the step for the shapes of the run; returns the seconds it took."""
+        """Compile the step for the shapes of the run; returns the time in seconds."""
         start = time.monotonic()
         arguments = (self.abstract_state, self._place(self.loader.batch(0)), self._objective, self._schedule)
         self._compiled = self._functions.train.lower(*arguments, self._requests(0)).compile()
@@ -130,9 +130,9 @@ class Trainer:
         """Take a step; returns before the device has finished it. The state is donated.
 
         Args:
-            state: before the step.
-            batch: rows to learn from.
-            request: what this process asks all others for; the largest comes back in the metrics.
+            state: State before the step.
+            batch: Training rows.
+            request: Request of this process to all others; the metrics return the largest one.
         """
         taken = self._compiled(state, batch, self._objective, self._schedule, self._requests(request))
         if self._one_at_a_time:
@@ -140,11 +140,11 @@ class Trainer:
         return taken
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """The run's batches from a step on, on their devices, read ahead of their use."""
+        """Batches from a step on, placed on their devices and prefetched."""
         return map(self._place, self.loader.iterate(start))
 
     def evaluation(self) -> Callable[[TrainState], LossSums] | None:
-        """Held-out loss by kind, on the same batches each time; None where the run evaluates nothing."""
+        """Function that computes the held-out loss by kind, on fixed batches; None if the run evaluates nothing."""
         spec = self.resolved.run.intervals.evaluation
         if spec is None:
             return None
@@ -159,7 +159,7 @@ class Trainer:
         return evaluate
 
     def seconds_per_step(self) -> float:
-        """Time the compiled step on batches of each stage, weighted by the stages' lengths."""
+        """Time the compiled step on batches of each mixture stage, weighted by the lengths of the stages."""
         state = self.initial_state()
         first, last = self.resolved.first_step, self.resolved.last_step
         bounds = [*(stage.start_step for stage in self.resolved.mixture.stages), last]
@@ -173,7 +173,7 @@ class Trainer:
                 state, metrics = self.step(state, batch)
                 jax.block_until_ready(metrics)
                 times.append(time.monotonic() - start)
-            # The first step after a pause pays for cold caches.
+            # The first step after a pause is slower: caches are cold.
             seconds += statistics.median(times[1:]) * (end_step - begin_step) / (last - first)
         return seconds
 
@@ -197,7 +197,7 @@ class Trainer:
         return Batch(*(jax.make_array_from_process_local_data(self._batch_sharding, array) for array in arrays))
 
     def _requests(self, request: int) -> jax.Array | None:
-        """What this process asks for, at every device of its own."""
+        """The request of this process, on each of its devices."""
         if jax.process_count() == 1:
             return None
         shape = (self._mesh.size,)
@@ -206,7 +206,7 @@ class Trainer:
 
 
 class CompiledFunctions(NamedTuple):
-    """A run's step and evaluation as jitted functions of whole arrays, laid out over a mesh.
+    """A run's step and evaluation as jitted functions of global arrays on a mesh.
 
     Attributes:
         train: `(state, batch, objective, schedule, requests) -> (state, metrics)`; the state is donated.
@@ -218,13 +218,13 @@ class CompiledFunctions(NamedTuple):
 
 
 def jit_functions(resolved: ResolvedRun, mesh: Mesh, mesh_config: MeshConfig, state: TrainState) -> CompiledFunctions:
-    """The step and the evaluation of a run, for a mesh whose devices need not be of this machine.
+    """Build the step and the evaluation of a run, for a mesh of devices that may be on another machine.
 
     Args:
         resolved: The run.
         mesh: The devices.
-        mesh_config: What the mesh was made of.
-        state: Shapes and places of the state, as `abstract_state` gives them.
+        mesh_config: Configuration of the mesh.
+        state: Shapes and shardings of the state, from `abstract_state`.
     """
     parallelism = parallelism_of(resolved.model, mesh, mesh_config.rules)
     model = model_sharding(resolved.model, mesh, mesh_config.rules)
@@ -243,71 +243,72 @@ def jit_functions(resolved: ResolvedRun, mesh: Mesh, mesh_config: MeshConfig, st
 
 
 def cut_document_lines(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> list[str]:
-    """What a run does to documents that are longer than its rows, one line a corpus that has any.
+    """Report the documents that are longer than a row, one line per dataset that has any.
 
     Args:
-        resolved: the run.
-        datasets: its datasets, by corpus.
+        resolved: The run.
+        datasets: Its datasets, by name.
     """
     seq_len, lines = resolved.run.data.seq_len, []
     dropped = resolved.packing.kind == "next_fit"
-    fate = "dropped" if dropped else "learned from without the beginning of their document"
+    fate = "dropped" if dropped else "trained on without the beginning of their document"
     for name in resolved.mixture.corpora:
         cut = cut_documents(datasets[name], seq_len)
         if cut.num_documents:
             audio = f", about {cut.audio_seconds:,.0f} s of audio," if cut.audio_seconds else ""
             lines.append(
-                f"corpus `{name}`: {cut.num_documents:,} of {len(datasets[name]):,} documents are longer than a row of "
-                f"{seq_len:,} tokens and are cut; {cut.num_tokens:,} tokens{audio} are {fate}; "
+                f"dataset `{name}`: {cut.num_documents:,} of {len(datasets[name]):,} documents are longer than a row "
+                f"of {seq_len:,} tokens and are cut; {cut.num_tokens:,} tokens{audio} are {fate}; "
                 "a larger data.seq_len keeps them whole"
             )
     return lines
 
 
 def held_out(evaluation: Evaluation) -> Mixture:
-    """The mixture of which an evaluation reads rows."""
+    """Mixture whose rows an evaluation reads."""
     return Mixture.constant("evaluation", dict.fromkeys(evaluation.corpora, 1.0))
 
 
 def check_heldout(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> None:
-    """Check that what a run evaluates on is there.
+    """Check that the held-out datasets of a run exist.
 
     Raises:
-        InputError: a held-out corpus is missing.
+        InputError: A held-out dataset is missing.
     """
     evaluation = resolved.run.intervals.evaluation
     missing = [] if evaluation is None else [name for name in evaluation.corpora if name not in datasets]
     if missing:
         raise InputError(
-            f"`intervals.evaluation` of run `{resolved.run.name}` reads corpus `{missing[0]}`, which is not among the "
-            f"data, {', '.join(sorted(datasets))}; build it, or evaluate nothing with --set intervals.evaluation=null."
+            f"`intervals.evaluation` of run `{resolved.run.name}` must name datasets of the data folder, of "
+            f"{', '.join(sorted(datasets))}, got `{missing[0]}`; build it, or turn evaluation off with "
+            "--set intervals.evaluation=null."
         )
 
 
 def place_everywhere(tree: T, mesh: Mesh) -> T:
-    """Small arrays that every process has, whole on every device."""
+    """Replicate small arrays, which every process has, on every device."""
     return jax.device_put(jax.tree.map(np.asarray, tree), replicated(mesh))
 
 
 def check_datasets(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> None:
-    """Check that datasets are those a run was resolved with.
+    """Check that datasets are those with which a run was resolved.
 
     Raises:
-        InputError: another vocabulary, or another content under the same name; both fingerprints are named.
+        InputError: A dataset has another vocabulary or another content; the message has both fingerprints.
     """
     resolved.mixture.check_corpora(datasets)
     for name, fingerprint in resolved.datasets.items():
         found = datasets[name].fingerprint if name in datasets else None
         if found != fingerprint:
             raise InputError(
-                f"corpus `{name}` has fingerprint {fingerprint[:12]} in run `{resolved.run.name}`, got "
-                f"{found[:12] if found else 'no such corpus'!r}; use the data the run began with, or start a new run."
+                f"dataset `{name}` must have the fingerprint {fingerprint[:12]} of run `{resolved.run.name}`, got "
+                f"{found[:12] if found else 'no such dataset'!r}; use the data of the first launch, or start a new run."
             )
     for name in resolved.mixture.corpora:
         vocabulary = datasets[name].manifest.vocabulary
         if vocabulary.fingerprint != resolved.vocabulary.fingerprint:
             raise InputError(
-                f"corpus `{name}` has vocabulary `{vocabulary.name}` ({vocabulary.size} ids, fingerprint "
-                f"{vocabulary.fingerprint[:12]}), not the run's `{resolved.vocabulary.name}` "
-                f"({resolved.vocabulary.size} ids, {resolved.vocabulary.fingerprint[:12]}); build the data with that."
+                f"dataset `{name}` must have the run's vocabulary `{resolved.vocabulary.name}` "
+                f"({resolved.vocabulary.size} ids, fingerprint {resolved.vocabulary.fingerprint[:12]}), got "
+                f"`{vocabulary.name}` ({vocabulary.size} ids, {vocabulary.fingerprint[:12]}); build the data with that."
             )
