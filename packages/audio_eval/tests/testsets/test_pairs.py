@@ -218,7 +218,8 @@ def test_a_test_set_that_is_not_there_says_how_to_get_it(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="must be a folder"):
         locate(str(tmp_path / "nowhere"), SWUGGY)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
-    with pytest.raises(InputError, match=r"from the hub as 'speed/sWUGGY' \(offline\): give a folder .*zerospeech"):
+    unreachable = r"test set sWUGGY: the hub cannot be reached \(offline\); run `hf download speed/sWUGGY .*zerospeech"
+    with pytest.raises(InputError, match=unreachable):
         locate("speed/sWUGGY", SWUGGY)
 
 

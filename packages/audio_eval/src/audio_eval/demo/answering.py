@@ -6,9 +6,9 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from audio_data import InputError
+from audio_data.markup import Markup, tag
 from audio_eval.demo.recordings import Recording
 from audio_eval.demo.session import Update
-from audio_eval.report.markup import Markup, tag
 
 RECORDINGS_PATH = "recordings"
 TEXTS = ("transcript", "written")

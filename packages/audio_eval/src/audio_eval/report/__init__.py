@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 from audio_data import InputError, check_output, sole_file_writer, write_output
+from audio_data.charts import chart_style
+from audio_data.markup import Markup, join, page, style_sheet, tag
 from audio_eval.evaluation import SCHEMA_VERSION, Evaluation, read_evaluation
 from audio_eval.report import benchmark_sections, sections
-from audio_eval.report.markup import Markup, join, style_sheet, tag
 from audio_eval.report.tables import cards, markdown
 from audio_eval.report.training import Training, read_training
 
@@ -60,26 +61,23 @@ def render(title: str, evaluation: Evaluation, training: Training | None) -> str
     """Return the page as one HTML document that needs no other file."""
     parts = _parts(evaluation, training)
     style = importlib.resources.files("audio_eval.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
+    head = [
         tag("meta", attributes={"http-equiv": "Content-Security-Policy"}, content=_POLICY),
-        tag("meta", attributes={"name": "viewport"}, content="width=device-width, initial-scale=1"),
-        tag("meta", attributes={"name": "color-scheme"}, content="light dark"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
-        style_sheet(style),
-    )
+        style_sheet(chart_style() + style),
+    ]
     links = [tag("a", name, href=f"#{anchor}") for anchor, name, _ in parts]
-    body = tag(
-        "body",
+    body = [
         tag(
             "header",
             tag("div", tag("h1", title), tag("p", _subtitle(evaluation), class_="muted wide"), cards(evaluation)),
         ),
         tag("nav", tag("div", links)),
         tag("main", [part for _, _, part in parts], tag("footer", _footer(evaluation))),
-    )
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    ]
+    return page(head, body)
 
 
 def _parts(evaluation: Evaluation, training: Training | None) -> list[tuple[str, str, Markup]]:

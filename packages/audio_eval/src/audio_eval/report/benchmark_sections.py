@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from audio_data.markup import Markup, join, tag
 from audio_eval.evaluation import TaskResult
 from audio_eval.report.figures import Bar, bar_chart
-from audio_eval.report.markup import Markup, join, tag
 from audio_eval.report.sections import clip, section, sound
 from audio_eval.report.tables import number, score_table
 from audio_eval.report.transcripts import align, legend, marked_hypothesis, marked_reference

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float, UInt8
 
-from audio_eval.report.markup import Markup, tag
+from audio_data.markup import Markup, tag
 
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
 _ROWS = 72

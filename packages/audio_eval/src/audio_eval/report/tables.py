@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from audio_data.markup import Markup, join, tag
 from audio_eval.evaluation import Evaluation
 from audio_eval.report.figures import interval_strip
-from audio_eval.report.markup import Markup, join, tag
 from audio_eval.scores import Measure, Score
 
 _NONE = "\u2013"

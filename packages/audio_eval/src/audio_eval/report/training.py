@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audio_data import InputError, file_errors, from_json, read_json, read_json_lines
-from audio_eval.report.figures import NARROW, WIDE, Series, line_chart
-from audio_eval.report.markup import Markup, tag
+from audio_data import InputError, charts, file_errors, from_json, read_json, read_json_lines
+from audio_data.markup import Markup, tag
+from audio_eval.report.figures import NARROW, WIDE, line_chart
 
 METRICS_NAME = "metrics.jsonl"
 RESOLVED_NAME = "resolved.json"
@@ -107,7 +107,7 @@ def curves(training: Training) -> list[Markup]:
         return []
     kinds = dict.fromkeys(kind for record in training.steps for kind in record.get("nll", {}) if kind != "special")
     by_kind = [
-        Series(
+        charts.Line(
             kind.replace("_", " "),
             _smooth(training.steps, lambda record, kind=kind: record.get("nll", {}).get(kind)),
             i,
@@ -117,7 +117,7 @@ def curves(training: Training) -> list[Markup]:
     figures = [_figure("Loss by token kind", "nats/token", by_kind, training.stages, WIDE)]
     if training.evaluations:
         held_out = [
-            Series(
+            charts.Line(
                 kind.replace("_", " "),
                 _points(training.evaluations, lambda record, kind=kind: record["nll"].get(kind)),
                 i,
@@ -130,7 +130,7 @@ def curves(training: Training) -> list[Markup]:
         ("learning_rate", "Learning rate", "learning rate"),
         ("tokens_per_second", "Speed", "tokens/s"),
     ):
-        line = Series(title, _smooth(training.steps, lambda record, key=key: record.get(key)), 0)
+        line = charts.Line(title, _smooth(training.steps, lambda record, key=key: record.get(key)), 0)
         figures.append(_figure(title, label, [line], training.stages, from_zero=key != "loss"))
     return [figure for figure in figures if figure]
 
@@ -138,7 +138,7 @@ def curves(training: Training) -> list[Markup]:
 def _figure(
     title: str,
     y_label: str,
-    series: Sequence[Series],
+    series: Sequence[charts.Line],
     stages: Sequence[tuple[float, str]],
     size: tuple[int, int] = NARROW,
     *,

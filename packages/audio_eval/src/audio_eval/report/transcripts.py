@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from audio_data.markup import Markup, join, tag
 from audio_eval.metrics import Alignment, WordErrors, word_errors
 from audio_eval.normalizers import NORMALIZERS
-from audio_eval.report.markup import Markup, join, tag
 
 
 def align(reference: str, hypothesis: str, normalizer: str) -> WordErrors:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
+from audio_data import HubRepository, InputError, is_hub_id
 from audio_eval.speech_models.base import SpeakerEncoder, Unavailable, damaged_settings
 from audio_tokenize import resample
 
@@ -82,14 +83,16 @@ def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerEncoder | Unavailable:
         if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
             return Unavailable(f"`{path}` holds no config.json with safetensors: give a folder of a WavLMForXVector")
         return _load(path, path.resolve().name)
-    from huggingface_hub import errors, snapshot_download  # pyright: ignore[reportMissingImports]: an extra
-
+    if not is_hub_id(model):
+        return Unavailable(
+            f"speaker model {model!r} must be a local folder or a hub id OWNER/NAME; there is no such folder"
+        )
+    repository = HubRepository(model, f"speaker model {model!r}", "give DIR as the model: `wavlm:DIR`")
     try:
-        folder = snapshot_download(model, allow_patterns=["*.json", "*.safetensors"])
-    except (errors.HfHubHTTPError, errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
-        summary = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Unavailable(f"speaker model {model!r} could not be had ({summary}): give a local folder or a hub id")
-    return _load(Path(folder), model)
+        folder = repository.fetch_files("*.json", "*.safetensors")
+    except InputError as error:
+        return Unavailable(error.message)
+    return _load(folder, model)
 
 
 def _load(folder: Path, name: str) -> SpeakerEncoder | Unavailable:

@@ -6,14 +6,12 @@ import dataclasses
 import hashlib
 import io
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from audio_data import InputError, disk_errors, table_batches
+from audio_data import HubRepository, InputError, disk_errors, is_hub_id, table_batches
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 # Small files say what the others are, so their content counts and not only their size.
 _DESCRIBING = frozenset({".csv", ".lst", ".tsv", ".txt", ".json", ".jsonl"})
 
@@ -73,32 +71,11 @@ def locate(source: str, card: TestSetCard) -> Path:
     path = Path(source).expanduser()
     if source and path.is_dir():
         return path
-    if source and _HUB_ID.fullmatch(source) and not source.startswith((".", "/")):
-        return _from_hub(source, card)
-    raise InputError(f"test set {card.name} must be a folder with {card.expected}, got {source!r}: {card.where}")
-
-
-def _from_hub(source: str, card: TestSetCard) -> Path:
     repository, _, revision = source.partition("@")
-    try:
-        from huggingface_hub import errors, snapshot_download
-    except ImportError as error:
-        raise InputError(
-            f"test set {card.name} at {source!r} needs huggingface-hub: `pip install 'audio-tokenize[hub]'`, or give a "
-            f"folder: {card.where}"
-        ) from error
-    try:
-        folder = snapshot_download(
-            repository, repo_type="dataset", revision=revision or None, allow_patterns=list(card.hub_patterns)
-        )
-    # Not found, no network, gated: the hub's own errors, some of them ValueErrors, and those of the HTTP client.
-    except (errors.HfHubHTTPError, errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"test set {card.name} could not be had from the hub as {source!r} ({reason}): give a folder with "
-            f"{card.expected}; {card.where}"
-        ) from error
-    return Path(folder)
+    if is_hub_id(repository):
+        what, instead = f"test set {card.name}", f"give DIR, a folder with {card.expected}; {card.where}"
+        return HubRepository(repository, what, instead, revision or None, "dataset").fetch_files(*card.hub_patterns)
+    raise InputError(f"test set {card.name} must be a folder with {card.expected}, got {source!r}: {card.where}")
 
 
 def wrong_layout(folder: Path, card: TestSetCard, detail: str = "") -> InputError:
