@@ -36,7 +36,7 @@ Selection = tuple[str, str, tuple[str, ...]]
 
 
 def commands(out: Path, audio: Path | None, minutes: float | None, seed: int) -> tuple[Command, ...]:
-    """The command lines of the quickstart in order.
+    """Return the command lines of the quickstart in order.
 
     Args:
         out: Work folder.
@@ -180,7 +180,7 @@ def _warn_if_loaded() -> None:
 
 
 def _outcome(out: Path, seconds: float) -> dict[str, Any]:
-    """The final JSON document, read from the evaluation on disk."""
+    """Return the final JSON document, read from the evaluation on disk."""
     summary = _read_summary(out / "report.json")
     main, *voices = summary
     scores = summary[main]
@@ -223,7 +223,7 @@ def _interval(scores: Mapping[str, Any], name: str) -> list[float] | None:
 
 
 def _closing(out: Path, outcome: Mapping[str, Any]) -> str:
-    """The final message: results, paths and next commands."""
+    """Return the final message: results, paths and next commands."""
     voices = ", ".join(f"{voice} {wer}" for voice, wer in outcome["asr_wer_unheard_voices"].items()) or "none held out"
     gain = outcome["asr_wer_gain_over_other_utterance_interval"]
     return f"""

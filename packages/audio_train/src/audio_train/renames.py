@@ -48,7 +48,7 @@ RENAMED_ARRAYS: Mapping[str, str] = MappingProxyType({"consecutive_nonfinite": "
 
 
 def with_current_names(run: Any) -> Any:
-    """A run as JSON, with current names and values in place of old ones.
+    """Return a run as JSON, with current names and values in place of old ones.
 
     Args:
         run: JSON of a `TrainRun`, or part of it. It is not changed; what is no mapping is returned as it is.
@@ -63,7 +63,7 @@ def with_current_names(run: Any) -> Any:
 
 
 def with_old_names(run: Any) -> Any:
-    """A run as JSON, with the oldest names and values: what a fingerprint is taken over."""
+    """Return a run as JSON, with the oldest names and values: what a fingerprint is taken over."""
     for rename in reversed(RENAMES):
         *above, old = rename.old.split(".")
         run = _renamed(run, above, rename.new, old, {value: name for name, value in rename.values.items()})
@@ -71,7 +71,7 @@ def with_old_names(run: Any) -> Any:
 
 
 def current_assignment(path: Sequence[str], value: Any) -> tuple[list[str], Any]:
-    """The path and value of an assignment, with current names.
+    """Return the path and value of an assignment, with current names.
 
     Args:
         path: Names of the assigned field, such as `["start", "audio_rows"]`.
@@ -88,7 +88,7 @@ def current_assignment(path: Sequence[str], value: Any) -> tuple[list[str], Any]
 
 
 def _renamed(node: Any, above: Sequence[str], before: str, after: str, values: Mapping[Any, Any]) -> Any:
-    """A copy of a JSON tree with one name below a path, and its values, replaced."""
+    """Return a copy of a JSON tree with one name below a path, and its values, replaced."""
     if not isinstance(node, Mapping):
         return node
     if above:

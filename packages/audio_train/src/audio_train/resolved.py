@@ -218,7 +218,7 @@ def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manif
 
 
 def model_config(model: NamedModel | ModelShape, vocabulary: Vocabulary) -> Qwen3xConfig:
-    """Configuration of a model for a vocabulary."""
+    """Return the configuration of a model for a vocabulary."""
     rope = RopeConfig(theta=model.rope_theta, **({} if model.rope_scaling == "llama3" else {"scaling": None}))
     if isinstance(model, NamedModel):
         named = named_config(model.size, vocabulary.size, tied=model.tied)

@@ -30,7 +30,7 @@ def parameter_kinds(params: PyTree) -> PyTree[str]:
 
 
 def decay_mask(params: PyTree) -> PyTree[bool]:
-    """True for the parameters with weight decay: layer matrices and an untied head.
+    """Return True for the parameters with weight decay: layer matrices and an untied head.
 
     Source: Levanter's mask ( `optim/config.py`, `build_weight_decay_mask`): no decay for norms, embeddings and
     biases, decay for everything else, `lm_head` included.
@@ -105,7 +105,7 @@ def add_adamc_decay(weight_decay: float, learning_rate: WarmupStableDecay) -> op
 
 
 def optimizer(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.GradientTransformation:
-    """The optimizer of a run: clipping by the global norm, then the rule that `spec` names.
+    """Return the optimizer of a run: clipping by the global norm, then the rule that `spec` names.
 
     Args:
         spec: Rule and constants.

@@ -54,7 +54,7 @@ class WarmupStableDecay(eqx.Module):
         return jnp.asarray(self.peak) * jnp.where(step >= jnp.float32(self.decay_start), decayed, before_decay)
 
     def scaled(self, factor: float) -> "WarmupStableDecay":
-        """The same schedule with the peak multiplied by `factor`."""
+        """Return the same schedule with the peak multiplied by `factor`."""
         return replace(self, peak=jnp.asarray(self.peak) * factor)
 
 

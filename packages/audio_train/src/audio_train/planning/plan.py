@@ -180,7 +180,7 @@ class Plan:
         }
 
     def lines(self) -> list[str]:
-        """The figures as lines of text."""
+        """Return the figures as lines of text."""
         numbers, gib = self.to_json(), 2**30
         forward, training = numbers["forward_flops_per_token"], numbers["training_flops"]
         memory = [f"  {name:<22} {count / gib:8.2f} GiB" for name, count in self.bytes_per_device.items()]

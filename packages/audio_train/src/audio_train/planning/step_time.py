@@ -78,7 +78,7 @@ class StepTime:
         return {"seconds": self.seconds, "seconds_by_part": parts, "mfu": self.mfu, "convention": CONVENTION}
 
     def line(self) -> str:
-        """The figures as a line of text."""
+        """Return the figures as a line of text."""
         shares = ", ".join(
             f"{name} {1e3 * getattr(self, name):.3g}" for name in ("blocks", "attention", "head", "update")
         )

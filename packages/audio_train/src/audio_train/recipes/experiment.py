@@ -8,7 +8,7 @@ from audio_data import Vocabulary
 from audio_train.config import TrainRun
 
 UNKNOWN = "unknown"
-"""Reported result of a run for which nothing was published."""
+"""Return the reported result of a run for which nothing was published."""
 
 
 def _nothing() -> Mapping[str, str]:
@@ -67,7 +67,7 @@ class Experiment:
         return next((name for name, known in self.mixtures.items() if dict(known) == dict(weights)), None)
 
     def reported_of(self, run_name: str) -> str:
-        """Reported result of a run, or "unknown"."""
+        """Return the reported result of a run, or "unknown"."""
         return self.reported.get(run_name, UNKNOWN)
 
     def source_of(self, run_name: str) -> str:
@@ -77,5 +77,5 @@ class Experiment:
 
 
 def runs_by_name(*runs: TrainRun) -> Mapping[str, TrainRun]:
-    """Runs by their names, in the order given."""
+    """Return the runs by their names, in the order given."""
     return MappingProxyType({run.name: run for run in runs})

@@ -60,17 +60,17 @@ def at_scale(run: TrainRun, scale: Scale, find: Callable[[str], TrainRun]) -> Tr
 
 
 def num_steps(run: TrainRun) -> int:
-    """Steps of a run as published."""
+    """Return the steps of a run as published."""
     return run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
 
 
 def smoke_steps(run: TrainRun) -> int:
-    """Steps of a run at smoke scale."""
+    """Return the steps of a run at smoke scale."""
     return round(math.sqrt(num_steps(run)))
 
 
 def smoke_model(model: NamedModel | ModelShape) -> ModelShape:
-    """A model at smoke scale."""
+    """Return a model at smoke scale."""
     shape = named_size(model.size) if isinstance(model, NamedModel) else model
     heads = min(max(round(shape.embed / 256), 2), 8)
     return ModelShape(
@@ -88,7 +88,7 @@ def smoke_model(model: NamedModel | ModelShape) -> ModelShape:
 
 
 def _key_heads(heads: int, queries_per_key: int) -> int:
-    """Number of key heads for a number of query heads per key head, rounded down to a divisor of `heads`."""
+    """Return the number of key heads for a number of query heads per key head, rounded down to a divisor of `heads`."""
     return max(n for n in range(1, heads + 1) if heads % n == 0 and n * queries_per_key <= max(heads, queries_per_key))
 
 
@@ -116,13 +116,13 @@ def _smoke(run: TrainRun, find: Callable[[str], TrainRun]) -> TrainRun:
 
 
 def _kept_every(run: TrainRun) -> int | None:
-    """Steps between kept checkpoints at smoke scale, in proportion."""
+    """Return the steps between kept checkpoints at smoke scale, in proportion."""
     every = run.intervals.keep_every_steps
     return None if every is None else max(1, round(every * smoke_steps(run) / num_steps(run)))
 
 
 def _smoke_checkpoint(init: InitSpec, find: Callable[[str], TrainRun]) -> InitSpec:
-    """The checkpoint at smoke scale that replaces a published one."""
+    """Return the checkpoint at smoke scale that replaces a published one."""
     name, step = (init.source or "").partition("@")[0], init.step
     base = find(name)
     every, kept = base.intervals.keep_every_steps, _kept_every(base)

@@ -38,7 +38,7 @@ class Target:
     recipe: TrainRun
 
     def at_scale(self, scale: Scale) -> TrainRun:
-        """The recipe at a scale; that of an experiment of fixed size is the same at all scales."""
+        """Return the recipe at a scale; that of an experiment of fixed size is the same at all scales."""
         if self.experiment.fixed_size:
             return self.recipe
         return at_scale(self.recipe, scale, lambda other: find_recipe(other)[1])

@@ -114,7 +114,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder.resolve(), options=options, item_handlers=handlers)
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints that have all parts, ascending; their content is not read."""
+        """Return the steps of the checkpoints that have all parts, ascending; their content is not read."""
         return sorted(filter(self._is_complete, self._manager.all_steps()))
 
     def newest_whole(self) -> int | None:
@@ -391,7 +391,7 @@ def flat_paths(tree: PyTree) -> dict[str, PyTree]:
 
 
 def _first_of_all(reason: str | None) -> str | None:
-    """What the first process that found something wrong found, in all of them."""
+    """Return what the first process that found something wrong found, in all of them."""
     if jax.process_count() == 1:
         return reason
     text = (reason or "").encode()[:1024]

@@ -44,7 +44,7 @@ _0_6B = NamedModel("0.6b", tied=False)
 
 
 def _qwen3(size: str) -> NamedModel:
-    """A model with the values in the `config.json` of Qwen3's base models on the hub."""
+    """Return a model with the values in the `config.json` of Qwen3's base models on the hub."""
     return NamedModel(size, tied=False, rope_theta=1e6, rope_scaling="none", rms_epsilon=1e-6)
 
 

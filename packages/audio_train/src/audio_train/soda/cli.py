@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def soda() -> None:
-    """The SODA study: its tokenizations, mixtures and experiments."""
+    """Work with the SODA study: its tokenizations, mixtures and experiments."""
 
 
 @soda.command()

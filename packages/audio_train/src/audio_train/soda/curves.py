@@ -15,7 +15,7 @@ WINDOW = 16
 
 
 def first(losses: Sequence[float]) -> float:
-    """The first loss, before any update."""
+    """Return the first loss, before any update."""
     return losses[0]
 
 

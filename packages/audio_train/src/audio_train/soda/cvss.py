@@ -61,7 +61,7 @@ _INSTRUCTIONS = replace(
 
 
 def _begin(run: TrainRun, start: str, *parts: str) -> TrainRun:
-    """A run from a checkpoint with its shape, or from scratch."""
+    """Return a run from a checkpoint with its shape, or from scratch."""
     checkpoint = CHECKPOINTS.get(start)
     return replace(
         run,

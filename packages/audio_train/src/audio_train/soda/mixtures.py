@@ -1,12 +1,12 @@
 """Every mixture of the study by name, as data.
 
-Source: SODA (arXiv 2602.16687), its mixture definitions in marin-community/marin, ``experiments/audio``
-(``data_mixes.py``, ``tokenize_yodas.py``, ``exp1699_*.py``), and of its follow-up in potsawee/marin
-(``preprocess_audio.py``). Weights are those of the source, which need not sum to 1.
+Source: SODA (arXiv 2602.16687), its mixture definitions in marin-community/marin, `experiments/audio`
+(`data_mixes.py`, `tokenize_yodas.py`, `exp1699_*.py`), and of its follow-up in potsawee/marin
+(`preprocess_audio.py`). Weights are those of the source, which need not sum to 1.
 
-A corpus is named by its collection, what was changed in it, and its language or split: ``yodas2/en`` holds both
-document orders, ``yodas2-asr/en`` the audio-first one only, ``emilia-fix/en`` is free of the stray spaces of
-``emilia/en``.
+A corpus is named by its collection, what was changed in it, and its language or split: `yodas2/en` holds both
+document orders, `yodas2-asr/en` the audio-first one only, `emilia-fix/en` is free of the stray spaces of
+`emilia/en`.
 """
 
 import dataclasses
@@ -89,7 +89,7 @@ def with_text(weights: Mapping[str, int | float], text_fraction: int | float) ->
     """Add text to a mixture of speech, as the study's scripts do.
 
     Args:
-        weights: Speech corpora, each scaled by ``1 - text_fraction``. Where they do not sum to 1, text gets another
+        weights: Speech corpora, each scaled by `1 - text_fraction`. Where they do not sum to 1, text gets another
             share than `text_fraction`, as it did in the source.
         text_fraction: Weight of text, 0 .. 1.
     """
@@ -97,12 +97,12 @@ def with_text(weights: Mapping[str, int | float], text_fraction: int | float) ->
 
 
 def cooldown(n: int) -> dict[str, float]:
-    """Weights of the study's cooldown mixture, in which ``n`` raises the share of the four small clean corpora.
+    """Weights of the study's cooldown mixture, in which `n` raises the share of the four small clean corpora.
 
     Args:
         n: 1, 2, ...; each step moves 0.053 from Emilia to the clean corpora.
 
-    Source: ``cooldown_mix_exp1(n)`` in ``data_mixes.py``.
+    Source: `cooldown_mix_exp1(n)` in `data_mixes.py`.
     """
     moved = (n - 1) * 0.053
     return {
@@ -134,7 +134,7 @@ def _mix3_v5(yodas_weight: float, third: float = 0.333) -> dict[str, float]:
 
 
 def _data_mixes() -> dict[str, dict[str, float]]:
-    """The mixtures of ``data_mixes.py`` that take no argument. Three thirds are written 0.33333 there."""
+    """Return the mixtures of `data_mixes.py` that take no argument. Three thirds are written 0.33333 there."""
     third = 0.33333
     core = {"mls/en": third, "emilia/en": third}
     core_fix = {"mls/en": third, "emilia-fix/en": third}

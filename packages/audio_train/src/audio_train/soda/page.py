@@ -132,7 +132,7 @@ def _checkpoints() -> str:
 
 
 def checkpoint_rows() -> dict[str, list[dict[str, Any]]]:
-    """Published weights and exports of the study, as JSON."""
+    """Return the published weights and the exports of the study, as JSON."""
     starts = [
         {"name": c.name, "repository": c.repository, "revision": c.revision, "recipe": c.recipe, "note": c.note}
         for c in CHECKPOINTS.values()

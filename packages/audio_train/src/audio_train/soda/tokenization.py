@@ -228,7 +228,7 @@ def _yodas_variant(what: str, layout: str, revision: str) -> Tokenization:
 
 
 def _emilia_yodas(recipe: Tokenization) -> Tokenization:
-    """The videos of YODAS that went through the Emilia pipeline, prepared and published with Emilia."""
+    """Return the videos of YODAS that went through the Emilia pipeline, prepared and published with Emilia."""
     return replace(
         recipe,
         name=recipe.name.replace("emilia", "emilia-yodas"),

@@ -78,7 +78,7 @@ class JsonLines:
             flush(path.parent)
 
     def state(self) -> MetricsState:
-        """Current state of the file."""
+        """Return the current state of the file."""
         return MetricsState(self._file.tell(), self._sha256.hexdigest())
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ class InitialWeights:
     replaced: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of `launches.jsonl`: path, step, and fingerprint of the run that trained the weights."""
+        """Return the entry of `launches.jsonl`: path, step, and fingerprint of the run that trained the weights."""
         record: dict[str, Any] = {"path": str(self.path.resolve())}
         if self.step is not None:
             run = saved_run(self.path)
@@ -134,7 +134,7 @@ def init_state(resolved: ResolvedRun, like: TrainState, weights: InitialWeights 
 
 
 def _with(state: TrainState, arrays: Mapping[str, Any]) -> TrainState:
-    """A state with some of its arrays replaced, with the same shardings."""
+    """Return a state with some of its arrays replaced, with the same shardings."""
 
     def placed(old: jax.Array, new: Any) -> jax.Array:
         if isinstance(new, jax.Array) and new.sharding == old.sharding:
@@ -229,7 +229,7 @@ def _check_model(resolved: ResolvedRun, found: Qwen3xConfig, what: str) -> dict[
 
 
 def _function(model: Qwen3xConfig) -> dict[str, Any]:
-    """The values of `_SETTINGS` for a model."""
+    """Return the values of `_SETTINGS` for a model."""
     scaling = model.rope.scaling
     words = "none" if scaling is None else "llama3" if _is_stated(model) else str(scaling)
     return dict(zip(_SETTINGS, (model.rope.theta, words, model.rms_epsilon), strict=True))

@@ -220,7 +220,7 @@ def _newest_whole(run_dir: Path, resolved: ResolvedRun) -> int | None:
 
 
 def checkpoint_steps(run_dir: Path, resolved: ResolvedRun) -> list[int]:
-    """Steps of the complete checkpoints in a run's folder, ascending."""
+    """Return the steps of the complete checkpoints in a run's folder, ascending."""
     if not (run_dir / CHECKPOINTS_FOLDER).exists():
         return []
     with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
@@ -322,7 +322,7 @@ def _metrics(
     checkpoints: Checkpoints,
     point: CheckpointPath | None,
 ) -> tuple[list[float | None], Tracker]:
-    """The losses of earlier steps, and the tracker for the next; only the first process writes metrics."""
+    """Return the losses of earlier steps, and the tracker for the next; only the first process writes metrics."""
     if not is_first():
         return [], MultiTracker(())
     expected = checkpoints.metrics_at(taken) if point is not None and point[0] == out_dir else None
@@ -335,7 +335,7 @@ def _metrics(
 
 
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:
-    """The state to continue from, and its step."""
+    """Return the state to continue from, and its step."""
     if point is None:
         return trainer.initial_state(), trainer.resolved.first_step
     source, step = point

@@ -63,14 +63,14 @@ def train(
 
 
 def _request(recorder: RunRecorder, stop: StopRequest) -> Request:
-    """The request of this process."""
+    """Return the request of this process."""
     if stop.signal is not None:
         return Request.STOP
     return Request.SAVE if recorder.wants_to_save() else Request.NOTHING
 
 
 def _agreed(before: StepMetrics | None) -> Request:
-    """The request that all processes act on after a step: the largest one sent with the step before.
+    """Return the request that all processes act on after a step: the largest one sent with the step before.
 
     Signals and clocks differ between processes, but the outputs of a step do not. A request that arrives in a step
     after which the loop paused is sent again.

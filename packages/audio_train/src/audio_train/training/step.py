@@ -29,9 +29,9 @@ class Batch(NamedTuple):
     """The arrays of a `TokenBatch` that reach the device.
 
     Attributes:
-        tokens: token ids.
-        segment_ids: document of each token within its row, from 1; 0 is padding.
-        positions: position of each token for the rotary embedding.
+        tokens: Token ids.
+        segment_ids: Document of each token within its row, from 1; 0 is padding.
+        positions: Position of each token for the rotary embedding.
         loss_mask: True where the prediction of the next token counts.
     """
 
@@ -45,8 +45,8 @@ class LossSums(NamedTuple):
     """Unweighted loss by kind of the predicted token.
 
     Attributes:
-        nll: summed negative log-likelihood, nats.
-        num_targets: tokens predicted.
+        nll: Summed negative log-likelihood, nats.
+        num_targets: Tokens predicted.
     """
 
     nll: Float32[Array, " kinds"]
@@ -57,12 +57,12 @@ class StepMetrics(NamedTuple):
     """What one step did.
 
     Attributes:
-        loss: the value that was minimised.
-        sums: loss by kind.
-        grad_norm: global norm of the gradient before clipping.
-        learning_rate: of the update.
-        consecutive_nonfinite: steps in a row, up to this one, that were skipped for a non-finite loss or gradient.
-        request: the largest of what the processes of a run asked for with this step; 0 for nothing.
+        loss: The value that was minimised.
+        sums: Loss by kind.
+        grad_norm: Global norm of the gradient before clipping.
+        learning_rate: Of the update.
+        consecutive_nonfinite: Steps in a row, up to this one, that were skipped for a non-finite loss or gradient.
+        request: The largest of what the processes of a run asked for with this step; 0 for nothing.
     """
 
     loss: Float32[Array, ""]
@@ -82,11 +82,11 @@ class Objective(eqx.Module):
     whole vocabulary, or over the set of `token_sets` that holds the target.
 
     Attributes:
-        kind_of_token: index of each id's kind.
-        weight_of_kind: weight of a target by kind.
-        token_sets: sets of competing ids, or None for the whole vocabulary.
-        z_loss_weight: z above.
-        dtype: of activations and matrix products; losses and sums are float32.
+        kind_of_token: Index of each id's kind.
+        weight_of_kind: Weight of a target by kind.
+        token_sets: Sets of competing ids, or None for the whole vocabulary.
+        z_loss_weight: Z above.
+        dtype: Of activations and matrix products; losses and sums are float32.
     """
 
     kind_of_token: Int32[Array, " vocab"]
@@ -96,18 +96,18 @@ class Objective(eqx.Module):
     dtype: str = eqx.field(static=True)
 
     def __call__(self, model: Qwen3x, batch: Batch) -> tuple[Float32[Array, ""], LossSums]:
-        """The loss, and the sums by kind that come with it at no further pass over the model."""
+        """Return the loss, and the sums by kind that come with it at no further pass over the model."""
         total, (weight, sums) = self.totals(model, batch)
         return total / jnp.maximum(weight, 1e-9), sums
 
     def totals(
         self, model: Qwen3x, batch: Batch, parallelism: SingleDevice = SINGLE_DEVICE
     ) -> tuple[Float32[Array, ""], tuple[Float32[Array, ""], LossSums]]:
-        """The sums above and below the fraction line, and those by kind.
+        """Return the sums above and below the fraction line, and those by kind.
 
         Args:
-            model: the model, or a device's part of it.
-            batch: rows, or a device's part of them.
+            model: The model, or a device's part of it.
+            batch: Rows, or a device's part of them.
             parallelism: Collectives over the other devices.
 
         Returns:
@@ -137,7 +137,7 @@ class Objective(eqx.Module):
 
 
 def objective(resolved: ResolvedRun) -> Objective:
-    """The loss of a run."""
+    """Return the loss of a run."""
     return Objective(
         kind_of_token=jnp.asarray(token_kinds(resolved.vocabulary)),
         weight_of_kind=jnp.asarray(resolved.loss_weights),
@@ -155,17 +155,17 @@ def loss_and_gradient(
     microbatches: int = 1,
     parallelism: SingleDevice = SINGLE_DEVICE,
 ) -> tuple[Float32[Array, ""], LossSums, Qwen3x, Float32[Array, ""]]:
-    """The loss of a batch, its sums by kind and its gradient, not yet divided by the weight of the batch.
+    """Return the loss of a batch, its sums by kind and its gradient, not yet divided by the weight of the batch.
 
     Microbatches are computed one after another. Their weighted sums are added up, and divided once by the weight of the
     whole batch; loss and gradient are therefore those of the batch, whatever the masks of its parts. Sums are float32.
     The division is fused into the optimizer update: a separate pass would read and write every gradient once more.
 
     Args:
-        model: the model, or a device's part of it.
-        batch: rows, or a device's part of them.
-        objective: the loss.
-        microbatches: number of parts; divides the rows. Part k holds the rows r with r mod `microbatches` = k, so that
+        model: The model, or a device's part of it.
+        batch: Rows, or a device's part of them.
+        objective: The loss.
+        microbatches: Number of parts; divides the rows. Part k holds the rows r with r mod `microbatches` = k, so that
             every device has its share of each.
         parallelism: Collectives over the other devices, inside `jax.shard_map`.
 
@@ -209,12 +209,12 @@ def train_step(
     so that the data moves on.
 
     Args:
-        state: before the step.
-        batch: rows to learn from.
-        objective: the loss.
-        learning_rate: the schedule, as traced numbers.
-        requests: what the processes of the run ask for; the largest comes back, the same to all.
-        spec: the update rule (static).
+        state: Before the step.
+        batch: Rows to learn from.
+        objective: The loss.
+        learning_rate: The schedule, as traced numbers.
+        requests: What the processes of the run ask for; the largest comes back, the same to all.
+        spec: The update rule (static).
         differentiate: `loss_and_gradient`, as it is or laid out over a mesh (static).
 
     Returns:

@@ -144,7 +144,7 @@ class Trainer:
         return map(self._place, self.loader.iterate(start))
 
     def evaluation(self) -> Callable[[TrainState], LossSums] | None:
-        """Function that computes the held-out loss by kind, on fixed batches; None if the run evaluates nothing."""
+        """Return a function that computes the held-out loss by kind on fixed batches; None if the run has none."""
         spec = self.resolved.run.intervals.evaluation
         if spec is None:
             return None
@@ -197,7 +197,7 @@ class Trainer:
         return Batch(*(jax.make_array_from_process_local_data(self._batch_sharding, array) for array in arrays))
 
     def _requests(self, request: int) -> jax.Array | None:
-        """The request of this process, on each of its devices."""
+        """Return the request of this process, on each of its devices."""
         if jax.process_count() == 1:
             return None
         shape = (self._mesh.size,)
