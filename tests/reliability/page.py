@@ -17,7 +17,7 @@ What happens when a process is killed, a disk is full, a file is damaged or an i
 written by the command beside it; `uv run python -m tests.reliability.page` makes this page from their results in
 `docs/reliability`. The default tests run a short form of each.
 
-**The rules.** An output is whole or absent: a marker such as a manifest is written last, and everything it speaks of
+**The rules.** An output is whole or absent: a marker such as a manifest is written last, and everything it lists
 has reached the disk before. Running the same command again goes on and ends in the same bytes. Damage is refused in one
 line that names the file and the remedy. Nothing that this project did not make is deleted or overwritten.
 """

@@ -20,7 +20,7 @@ from audio_tokenize.codecs import CodecSpec
 from audio_tokenize.corpora import Corpus, open_corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
-from audio_tokenize.encoding.ray_engine import _room
+from audio_tokenize.encoding.ray_engine import _cluster, _room
 
 # Small shards, so that every worker has several.
 GRAIN = {"utterances_per_shard": 12, "num_frame_offsets": 3, "seconds_per_chunk": 4.0}
@@ -89,6 +89,23 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
 }
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra `ray` has it")
+@pytest.mark.parametrize(("error", "is_said"), [(Exception, True), (ConnectionError, True), (AttributeError, False)])
+def test_a_cluster_that_does_not_start_is_said_in_one_line(error, is_said, monkeypatch):
+    """Ray raises a bare `Exception` on a machine that is too busy; anything else keeps its traceback."""
+    import ray
+
+    def init(**options):
+        raise error("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr(ray, "init", init)
+    expected = r"must have a cluster, got none \(The current node timed out during startup\); run .* again"
+    with pytest.raises(InputError if is_said else error, match=expected if is_said else "timed out"), _cluster(ray, 1):
+        pass
+
+
 needs_ray = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra `ray` has it"),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes of Ray are found in /proc"),

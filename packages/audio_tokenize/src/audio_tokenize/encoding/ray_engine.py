@@ -113,10 +113,19 @@ def _cluster(ray: Any, num_tasks: int | None) -> Iterator[None]:
         yield
         return
     options = {"log_to_driver": False, "logging_level": logging.WARNING}
-    if _is_running():
-        ray.init(address="auto", **options)
-    else:
-        ray.init(address="local", num_cpus=num_tasks, include_dashboard=False, **options)
+    joining = {"address": "auto"}
+    starting = {"address": "local", "num_cpus": num_tasks, "include_dashboard": False}
+    try:
+        ray.init(**options, **(joining if _is_running() else starting))
+    except Exception as error:
+        # Ray has no class of its own for a cluster that does not start in time, as on a machine that is overloaded.
+        if type(error) is not Exception and not isinstance(error, ConnectionError):
+            raise
+        reason = str(error).strip().partition(".")[0]
+        raise InputError(
+            f"`engine` 'ray' must have a cluster, got none ({reason}); run the same command again when the machine is "
+            "less busy, or use `--engine local --workers N`"
+        ) from error
     try:
         yield
     finally:
