@@ -121,3 +121,10 @@ def test_both_names_of_a_field_are_refused(toy: ResolvedRun):
 def test_an_old_name_does_not_get_around_a_field_that_follows_from_others():
     with pytest.raises(InputError, match="follows from where the anneal begins"):
         named_run("exp2.1-135m-anneal-mix3-v3", assignments=("start.source=exp2.1-135m@1",))
+
+
+@pytest.mark.parametrize("name", ["--init", "--start"])
+def test_the_option_of_first_weights_has_both_names(name: str):
+    from audio_train.cli.training import run as command
+
+    assert command.make_context("run", ["exp1.1", "--data", "d", "--out", "o", name, "w"]).params["init"] == Path("w")

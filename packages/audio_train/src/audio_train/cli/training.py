@@ -57,7 +57,9 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--resume", default="auto", show_default=True, metavar="auto|never|PATH", help="Checkpoint to continue from."
 )
-@click.option("--init", type=click.Path(path_type=Path), help="First weights: a model folder, a RUN or its checkpoint.")
+@click.option(
+    "--init", "--start", type=click.Path(path_type=Path), help="First weights: a model folder, a RUN or its checkpoint."
+)
 @launched
 def run(
     target: str,
