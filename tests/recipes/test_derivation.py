@@ -243,7 +243,7 @@ def translation(shape: Shape, corpus: str, tokens: float, min_ratio: float, star
         steps,
         2e-5,
         {corpus: 1.0},
-        init=start,
+        start=start,
         betas=(0.9, 0.999),
         epsilon=1e-8,
         weight_decay=0.01,
