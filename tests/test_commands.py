@@ -123,6 +123,7 @@ USAGE_ERRORS = {
         ("isoflop", "fit", "losses.csv", "--predict", "1e21"),
     ),
     "audio-eval": (("run",), ("--nope",)),
+    "audio-model": (("convert",), ("bench", "--nope"), ("describe", "30m", "more")),
 }
 
 

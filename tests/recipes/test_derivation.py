@@ -56,7 +56,7 @@ class Row:
     decay_shape: str = "linear"
     min_ratio: float = 0.0
     entered_at: int = 0
-    packing: str | None = "windows"
+    packing: str = "windows"
 
     @property
     def schedule(self) -> tuple[int, int, int]:
@@ -250,7 +250,7 @@ def translation(shape: Shape, corpus: str, tokens: float, min_ratio: float, star
         warmup_decay_start_decay=(int(0.03 * steps), 0, steps),
         decay_shape="cosine",
         min_ratio=min_ratio,
-        packing="windows" if corpus == "cvss/method1" else None,
+        packing="windows" if corpus == "cvss/method1" else "next_fit",
     )
 
 
@@ -424,7 +424,7 @@ def test_a_recipe_has_the_numbers_of_its_sources(name: str):
         {corpus: w / sum(row.mixture.values()) for corpus, w in row.mixture.items() if w > 0}, rel=1e-9
     )
     assert (run.data.mixture_block, run.data.reshuffle_each_epoch, run.data.positions) == (2048, False, "continue")
-    assert row.packing in (None, run.data.packing)
+    assert (run.data.packing, run.data.max_segments) == (row.packing, 64)
     assert run.init.source == row.start
     assert run.init.vocabulary_init == ("haliax" if row.start is None else "unit_logits")
     assert (run.precision, run.intervals.keep_every_steps, run.intervals.export_every_steps) == (
@@ -434,3 +434,4 @@ def test_a_recipe_has_the_numbers_of_its_sources(name: str):
     )
     assert run.intervals.evaluation is not None
     assert run.intervals.evaluation.every_steps == 1000
+    assert run.intervals.evaluation.corpora == ("heldout/librispeech/dev-clean",)

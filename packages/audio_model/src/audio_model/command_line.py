@@ -45,6 +45,15 @@ def _run(module: str) -> int:
     except click.Abort:
         click.echo("stopped by Ctrl-C", err=True)
         return _STATUS
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.UsageError as error:
+        # click itself prints four lines: the usage, a hint, an empty line and the message.
+        message = " ".join(line.strip() for line in error.format_message().splitlines()).removesuffix(".")
+        path = error.ctx.command_path if error.ctx else module.partition(".")[0].replace("_", "-")
+        click.echo(f"Error: {message}; see `{path} --help`", err=True)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

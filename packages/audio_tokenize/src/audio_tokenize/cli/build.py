@@ -40,7 +40,7 @@ _OF_TEXTS = {"root"}
 @click.option(
     "--begin-of-text",
     type=click.Choice(["single", "double"]),
-    help="How many begin_of_text ids begin a document. [single]",
+    help="Begin-of-text ids of a document: as its layout has them, or one more. [single]",
 )
 @click.option(
     "--text-spaces",

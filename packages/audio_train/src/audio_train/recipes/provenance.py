@@ -96,10 +96,10 @@ def _derived(resolved: ResolvedRun) -> dict[str, str]:
     steps = f"{run.tokens:,.0f} tokens / {data.tokens_per_step:,} per step, rounded up" if run.tokens else "as given"
     first = resolved.first_step
     length = f"{resolved.num_steps:,}" if not first else f"({first:,} + {resolved.num_steps:,})"
-    decay = "all steps after the warm-up" if run.schedule.decay is None else f"{run.schedule.decay:g} of {length} steps"
+    decay = "all steps after the warm-up" if run.schedule.decay is None else _share(run.schedule.decay, length)
     embeddings = 1 if model.tied else 2
     return {
-        "derived.model": "run.model, over the vocabulary",
+        "derived.model": "from run.model and the size of the vocabulary",
         "derived.num_parameters": f"{model.body_parameters:,} in the body + {embeddings} x {model.vocab_size:,} x "
         f"{model.embed:,} in the vocabulary",
         "derived.num_steps": steps,
@@ -107,14 +107,29 @@ def _derived(resolved: ResolvedRun) -> dict[str, str]:
         "derived.num_tokens": f"{resolved.num_steps:,} steps x {data.tokens_per_step:,} tokens",
         "derived.tokens_per_step": f"{data.batch_size} rows x {data.seq_len} tokens",
         "derived.peak_learning_rate": _learning_rate(resolved),
-        "derived.warmup_steps": f"{run.schedule.warmup:g} of {length} steps, truncated",
+        "derived.warmup_steps": f"{_share(run.schedule.warmup, length)}, truncated",
         "derived.decay_start_step": "all steps minus the decay",
         "derived.decay_steps": decay,
-        "derived.mixture": "weights over their sum",
+        **_mixture(resolved),
         "derived.loss_weights": "run.loss.kind_weights; 1 for other kinds",
         "derived.forward_flops_per_token": "counting full attention: see Qwen3xConfig.forward_flops_per_token",
         "derived.training_flops": f"3 x {flops_per_token:,.0f} per token x {resolved.num_tokens:,} tokens",
     }
+
+
+def _share(number: float, length: str) -> str:
+    return f"all {length} steps" if number == 1 else f"{number:g} of {length} steps"
+
+
+def _mixture(resolved: ResolvedRun) -> dict[str, str]:
+    block = resolved.run.data.mixture_block
+    origins = {
+        "start_step": "start_fraction of the steps",
+        "weights": "weights divided by their sum",
+        "rows_of_block": f"weights times the {block:,} rows of a block, in whole rows",
+    }
+    stages = range(len(resolved.run.data.mixture))
+    return {f"derived.mixture.{stage}.{name}": origin for stage in stages for name, origin in origins.items()}
 
 
 def _learning_rate(resolved: ResolvedRun) -> str:

@@ -71,7 +71,7 @@ def count(number: int | float | None) -> str:
     """Format a number of parameters, tokens or FLOPs with three digits, such as "737M", "500B" or "5.84e20"."""
     if number is None:
         return "-"
-    if number >= 1e15:
+    if number >= 1e12:
         return f"{number:.2e}".replace("e+", "e")
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size:

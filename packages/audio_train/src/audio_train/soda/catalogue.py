@@ -82,7 +82,8 @@ CHOICES: dict[str, str] = {
     "data.remainder": "rows that the whole part of weight x 2,048 leaves over all go to the largest corpus (Levanter "
     "`data/mixture.py`); a new recipe's go to the largest fractions",
     "intervals.evaluation": "LibriSpeech dev-clean, whose losses the paper reports, stands in for the source's text "
-    "sets (Marin `default_train`: Paloma and uncheatable evaluations every 1,000 steps; no held-out speech)",
+    "sets (Marin `default_train`: Paloma and uncheatable evaluations every 1,000 steps; no held-out speech). "
+    "Its documents have no end of text, so that a row of them is one segment",
     "intervals.max_bad_steps": "a step whose loss or gradient is not finite changes nothing here; the source takes it",
 }
 """Choices that every run of the study shares, with their source or the difference from it."""
@@ -227,7 +228,7 @@ ANNEAL_CHOICES = {
     "loss.z_loss_weight": "the source's helper leaves it out",
     "init.state": "the whole training state, as the source's trainer loads it (Levanter `main/train_lm.py`, "
     "`load_checkpoint(state, initialize_from_checkpoint_path)`): moments, update count and step go on, and the new "
-    "mixture is read from the batch of that step on, which older and newer versions of that file read from its first; "
+    "mixture is read from that batch on; other versions of that file begin at batch 0; "
     "plain and cautious AdamW have the same moments",
 }
 """Choices of anneals."""

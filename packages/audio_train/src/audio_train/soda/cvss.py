@@ -89,7 +89,7 @@ _COMMON_CHOICES = {
     "steps": "five passes counted with rows of 2,048 tokens, which with rows of 4,096 are ten",
     "init.vocabulary_init=haliax": "from scratch: haliax's",
     "optimizer.learning_rate": "2e-5 for every start, from scratch too",
-    "schedule.on_overlap": "warm-up and a decay of the whole run overlap: in the source the warm-up is then left out",
+    "schedule.on_overlap": "the decay spans the whole run, so there is no warm-up, as in the source",
 }
 
 SFT = Experiment(

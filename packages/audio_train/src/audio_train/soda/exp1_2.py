@@ -64,13 +64,13 @@ EXPERIMENT = Experiment(
     choices={
         **_CHOICES,
         "tokens": "3B for all, as every stored version of the script has it, with 10B commented out; only names "
-        "suggest 10B for the ten runs that are not called 3B, of which three are the same as one that is",
+        "suggest 10B for the ten runs that are not called 3B, of which three equal a run that is called so",
     },
 )
 
 SWEEP = Experiment(
     name="exp1.2-yodas-weight",
-    question="How much of the mixture should be videos as they come?",
+    question="How much of the mixture should be unfiltered YODAS2?",
     source="Marin `experiments/audio/exp1699_data_mix_yodas_sweep_150m.py` (150M data mixes)",
     runs=runs_by_name(*_SWEEP.values()),
     vocabulary=MARIN_MIMI,

@@ -22,17 +22,17 @@ where each of its numbers comes from, `audio-train run NAME --data DATA --out RU
 lower case; sizes, mixtures and corpora go by the names they have elsewhere, `_` and `/` becoming `-`.
 
 **Figures.** Parameters are all of them, both vocabulary matrices included where they are not tied. FLOPs are three
-forward passes by Levanter's formula (`utils/flop_utils.py`: full attention, both vocabulary matrices apart), but with
-heads as wide as they are, where Levanter takes them for width / heads: 1.57e22 instead of 1.32e22 for `exp2.1-4b`, and
-the same wherever heads fill the width. It is not `6 N D`. "unknown" means that no result was published. *Inactive*
+forward passes by Levanter's formula (`utils/flop_utils.py`: full attention; of the vocabulary matrices the head alone),
+but with the model's head width, where Levanter uses width / heads: 1.57e22 instead of 1.32e22 for `exp2.1-4b`. Both
+agree if heads x head width = width. It is not `6 N D`. "unknown" means that no result was published. *Inactive*
 runs are defined by the source, which does not start them. *Choices* say which way was taken where the source disagrees
 with itself or leaves something open, where the source has it, and where this project differs; those that many runs
 share come first.
 
 ## Choices of all experiments
 
-Of all runs that the source defines and their twins, `optimizer.cautious_mean` where the rule is the cautious one and
-`init.vocabulary_init` where a run begins from scratch:
+These hold for every run of the study unless its section says otherwise. `optimizer.cautious_mean` applies to runs
+under the cautious rule, `init.vocabulary_init` to runs from scratch.
 
 {common}
 
@@ -47,7 +47,9 @@ audio-train soda run exp1.4 --scale smoke --data DATA --out OUT    # every run o
 ```
 
 What comparisons of miniatures show is in [miniature.md](miniature.md). `isoflop-miniature`, `grammar-loss` and
-`initialization`, at the end, are this project's own and have this one size.
+`initialization`, at the end, are this project's own and have this one size. Generated datasets do not follow the rules
+of a recipe's tokenization: documents begin with one begin-of-text id, texts have no added spaces, and the groupings
+`prefix` and `gap` are `recording`.
 
 """
 

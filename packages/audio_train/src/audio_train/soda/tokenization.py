@@ -22,7 +22,8 @@ BOTH_ORDERS = ("text_first", "audio_first")
 CHOICES = {
     "begin_of_text": "two before each speech document in the Marin vocabulary, whose tokenizer prepends one to that of "
     "the string (qwen3x.ipynb prints both; Levanter's BatchTokenizer encodes with special tokens); one with Qwen3x, "
-    "whose tokenizer prepends none, and in fine-tuning, where a chat template writes it",
+    "whose tokenizer prepends none, and in fine-tuning, where a chat template writes it. Layouts without begin and end "
+    "of text (`asr_evaluation`) have one fewer: the prepended one, or none",
     "text_spaces": "none in speech documents; in texts a space before end of text, with Qwen3x also one after begin "
     "of text: where the "
     'tokenizer adds neither itself, Levanter\'s BatchTokenizer writes them with `" "` between',
