@@ -15,6 +15,8 @@ from pathlib import Path
 import click
 import pytest
 
+from audio_data import InputError
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "commands.md"
 COMMANDS = ("audio-tokenize", "audio-data", "audio-model", "audio-train", "audio-eval")
@@ -56,7 +58,7 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
 
 def documented_commands() -> Iterator[tuple[str, list[str]]]:
     """Where a command of ours stands in the documentation, and its words."""
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     pages += (ROOT / "packages").glob("*/README.md")
     for page in pages:
         blocks = re.findall(
@@ -87,6 +89,9 @@ def test_commands_of_the_documentation_parse(where: str, words: list[str]) -> No
             command.make_context(words[-1], list(rest), parent=context)
         except click.BadParameter as error:
             if "does not exist" not in error.message:  # a reader's own file
+                raise
+        except InputError as error:
+            if "nothing here reads" not in error.message:  # a store whose extra is not installed here
                 raise
 
 

@@ -135,3 +135,21 @@ def test_own_codec_in_pieces_is_the_whole() -> None:
     sound = np.concatenate([decoder.push(pieces[:5]), decoder.push(pieces[5:]), decoder.finish()])
     np.testing.assert_array_equal(sound, codec.decode(pieces))
     assert len(sound) == 80 * codec.num_frames(len(signal))
+
+
+def test_own_task(tmp_path: Path) -> None:
+    """Random codes cannot be predicted from what came before; the command line finds the task in the file."""
+    low, high = map(float, found(r"\[([\d.]+), ([\d.]+)\]", "own_task.py", str(tmp_path)))
+    assert low < 1 < high
+    words = ("run", tmp_path / "model", "--data", tmp_path / "data", "--heldout", "toy", "--out", tmp_path / "again")
+    own = ("--tasks", f"{EXAMPLES / 'own_task.py'}:ContextGain", "--transcriber", "none", "--json")
+    finished = subprocess.run([sys.executable, "-m", "audio_eval", *words, *own], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    score = json.loads(finished.stdout)["summary"]["toy"]["context_gain"]
+    assert [round(score[key], 3) for key in ("low", "high")] == [low, high]
+
+
+def test_the_guide_of_own_tasks_quotes_the_example() -> None:
+    guide = (EXAMPLES.parent / "docs" / "howto" / "own-task.md").read_text()
+    (quoted,) = re.findall(r"```python\n(.*?)```", guide, re.S)
+    assert quoted in (EXAMPLES / "own_task.py").read_text()

@@ -51,7 +51,7 @@ def test_every_module_says_what_it_is() -> None:
 
 def test_links_of_the_documentation_lead_somewhere() -> None:
     """Links between the files of the repository, anchors left aside."""
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     pages += [ROOT / "packages" / package / "README.md" for package in PACKAGES]
     broken = [
         f"{page.relative_to(ROOT)}: {target}"

@@ -12,7 +12,7 @@ import pytest
 
 from audio_data import DatasetWriter, Document, Vocabulary
 from audio_eval import evaluate, make_tasks
-from audio_eval.testsets.generated import TWINS, write_twin
+from audio_eval.testsets.generated import STAND_INS, write_stand_in
 from audio_model import Qwen3xConfig, initialize, save_model
 from audio_tokenize import AbstractCodec, Segment, SentencePieceText, VocabularyFolder, layout
 
@@ -174,8 +174,8 @@ def toy_codec(monkeypatch):
 def test_sets(tmp_path_factory):
     """Twins of all published test sets, six items each."""
     root = tmp_path_factory.mktemp("test-sets")
-    for name in TWINS:
-        write_twin(name, root / name, 6)
+    for name in STAND_INS:
+        write_stand_in(name, root / name, 6)
     return root
 
 

@@ -45,7 +45,7 @@ def test_draws_belong_to_the_seed_and_the_key(model, vocabulary, prompts):
 
 
 def test_a_length_is_what_is_wanted_or_what_fits_in_steps():
-    lengths = [fitting_length(room, 3, min_units=4, max_units=30) for room in (91, 90, 75, 40, 39, 36, 13, 12, 0, -5)]
+    lengths = [fitting_length(free, 3, min_units=4, max_units=30) for free in (91, 90, 75, 40, 39, 36, 13, 12, 0, -5)]
     assert lengths == [30, 24, 24, 12, 12, 4, 4, 0, 0, 0]
 
 
@@ -82,7 +82,7 @@ def test_each_prompt_has_the_room_that_it_leaves(model, vocabulary, capsys):
     assert {key: length for key, (_, length) in found.items()} == {"short": 20, "long": 12, "longer": 2, "longest": 0}
     for tokens, length in found.values():
         assert (tokens is None) if length == 0 else (len(tokens) == 3 * length)
-    assert "test: 1 of 1 prompts leave no room in the context of 256, and get no answer" in capsys.readouterr().err
+    assert "test: 1 of 1 prompts leave no space in the context of 256, and get no answer" in capsys.readouterr().err
     # Alone, and from the journal, a prompt is continued with the same.
     assert in_room(model, vocabulary, {"long": prompts["long"]}, max_units=20)["long"] == found["long"]
     assert in_room(model, vocabulary, prompts, max_units=20, journal=journal) == found

@@ -60,8 +60,8 @@ def test_a_kill_between_items_and_summary_costs_that_task_alone(export, data, tm
     write_evaluation(replace(first, results=(*first.results, other)))
     (tmp_path / "items" / "nll.jsonl").write_text("{}\n")
     again = evaluate(*arguments, transcriber="none", limit=2)
-    assert [line for line in capfd.readouterr().err.splitlines() if "anew" in line] == [
-        f"starting task nll anew: `{tmp_path}/items/nll.jsonl` must be as `evaluation.json` was made from, got other "
+    assert [line for line in capfd.readouterr().err.splitlines() if "starts again" in line] == [
+        f"task nll starts again: `{tmp_path}/items/nll.jsonl` must be as `evaluation.json` was made from, got other "
         "content; run the evaluation again"
     ]
     assert again.result("nll").items == first.result("nll").items

@@ -1,7 +1,7 @@
-"""Evaluate discrete audio language models: likelihoods, recognition, synthesis, and reports that people can hear.
+"""Evaluate discrete audio language models: likelihoods, recognition, synthesis, and reports with audio.
 
-Every score carries its number of items, a confidence interval, the settings it was measured with, and the items it
-rests on.
+Every score has its number of items, a confidence interval, the settings of the measurement, and the items it
+is computed from.
 """
 
 import lazy_loader

@@ -48,4 +48,4 @@ from .tasks.speech_to_speech import SpeechTranslationTask as SpeechTranslationTa
 from .tasks.speech_to_text import LibriSpeechTask as LibriSpeechTask
 from .tasks.speech_to_text import TranslationTask as TranslationTask
 from .tasks.tts import TtsTask as TtsTask
-from .testsets.generated import write_twin as write_twin
+from .testsets.generated import write_stand_in as write_stand_in

@@ -10,7 +10,7 @@ from jaxtyping import Float
 MAX_ORDER = 4
 NUM_COLUMNS = 2 * MAX_ORDER + 2
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
-# mteval-v13a sets these apart wherever they stand; periods and commas only beside something that is no digit.
+# mteval-v13a separates these everywhere; periods and commas only next to a character that is no digit.
 _SYMBOLS = re.compile(r"([ -&(-+/:-@\[-`{-~])")
 _AFTER_NO_DIGIT = re.compile(r"([^0-9])([.,])")
 _BEFORE_NO_DIGIT = re.compile(r"([.,])([^0-9])")

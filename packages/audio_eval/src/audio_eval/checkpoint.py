@@ -16,7 +16,7 @@ _INDEX = "model.safetensors.index.json"
 _VOCABULARY = "vocabulary"
 # Which published vocabulary a model without a vocabulary folder has, by its number of ids.
 _REMEDY = "export the model again with `audio-train export`, or restore the file from a copy"
-# What is read of a provenance; what else a trainer records may be anything.
+# Fields of a provenance that are read; a trainer may record further ones of any type.
 _READ = {"loss": str | None, "run": str | None, "tokens": int | None, "codec": Mapping[str, Any] | None}
 _PUBLISHED = {144_644: "marin-mimi", 168_059: "qwen3x-mimi"}
 

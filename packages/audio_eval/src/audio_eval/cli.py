@@ -10,7 +10,7 @@ import click
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="audio-eval")
 def main() -> None:
-    """Evaluate discrete audio language models: likelihoods, recognition, synthesis, reports people can hear."""
+    """Evaluate discrete audio language models: likelihoods, recognition, synthesis, reports with audio."""
 
 
 @main.command()
@@ -126,12 +126,12 @@ def run(
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--items", default=20, show_default=True, type=click.IntRange(min=1), help="Pairs or utterances.")
 def testset(name: str, out: Path, items: int) -> None:
-    """Write the small twin of test set NAME, or of `all`, below OUT: as published, made of the sample corpus."""
-    from audio_eval.testsets.generated import TWINS, write_twin
+    """Write a small stand-in for test set NAME, or for `all`, below OUT: the published layout, sample recordings."""
+    from audio_eval.testsets.generated import STAND_INS, write_stand_in
 
-    for twin in TWINS if name == "all" else [name]:
-        write_twin(twin, out / twin, items)
-        click.echo(f"{out / twin}")
+    for one in STAND_INS if name == "all" else [name]:
+        write_stand_in(one, out / one, items)
+        click.echo(f"{out / one}")
 
 
 @main.command()

@@ -12,13 +12,13 @@ from audio_data import InputError, Progress
 from audio_eval.journal import Journal
 from audio_model import Qwen3x, Sampling, TokenAutomaton, generate
 
-# Batches between two signs of progress, which are also what a kill costs.
+# Batches between two progress reports and writes of the journal; a kill loses at most these.
 _BATCHES_PER_CALL = 4
 _STREAM_BYTES = 4
 _NUM_SEEDS = 2**32
 # A program is compiled for each greatest length of an answer: close ones share theirs.
 _LENGTH_STEP = 12
-# Shorter prompts are padded to so many tokens, longer ones to a power of two.
+# Shorter prompts are padded to this many tokens, longer ones to a power of two.
 _SHORTEST = 32
 
 
@@ -56,12 +56,12 @@ def continue_prompts(
         For each prompt its continuation without the stop id, or None where prompt and continuation exceed the model's
         context: a task counts that as an error, so that a long item cannot improve a score by being skipped.
     """
-    room = model.config.max_seq_len - max_new_tokens
-    fitting = [index for index in range(len(prompts)) if len(prompts[index]) <= room]
+    longest = model.config.max_seq_len - max_new_tokens
+    fitting = [index for index in range(len(prompts)) if len(prompts[index]) <= longest]
     found = {key: np.array(tokens, np.int32) for key, tokens in (journal.known(label) if journal else {}).items()}
     waiting = [index for index in fitting if keys[index] not in found]
     if missing := len(prompts) - len(fitting):
-        without = f"{missing:,} of {len(prompts):,} prompts leave no room in the context of {model.config.max_seq_len}"
+        without = f"{missing:,} of {len(prompts):,} prompts leave no space in the context of {model.config.max_seq_len}"
         click.echo(f"{label}: {without}, and get no answer", err=True)
     with Progress(label, len(fitting), unit="items", done=len(fitting) - len(waiting)) as progress:
         for members in _calls([len(prompt) for prompt in prompts], waiting, batch_size * _BATCHES_PER_CALL):
@@ -87,11 +87,11 @@ def continue_prompts(
     return results
 
 
-def fitting_length(room: int, unit: int, *, min_units: int, max_units: int) -> int:
+def fitting_length(free: int, unit: int, *, min_units: int, max_units: int) -> int:
     """Return the maximum length of a continuation.
 
     Args:
-        room: Tokens of the context after the prompt.
+        free: Tokens of the context after the prompt.
         unit: Tokens of a unit of length, such as the number of codebooks of a frame.
         min_units: Minimum units of a continuation.
         max_units: Maximum units.
@@ -99,7 +99,7 @@ def fitting_length(room: int, unit: int, *, min_units: int, max_units: int) -> i
     Returns:
         `max_units` where it fits beside the end token; else what fits, in steps; 0 for less than `min_units`.
     """
-    fitting = (room - 1) // unit
+    fitting = (free - 1) // unit
     if fitting >= max_units:
         return max_units
     return max(min_units, fitting // _LENGTH_STEP * _LENGTH_STEP) if fitting >= max(1, min_units) else 0
@@ -122,14 +122,14 @@ def generate_within_context(
         model: The model.
         prompts: Token ids.
         keys: Name of each prompt, see `continue_prompts`.
-        automaton: Makes the grammar of continuations of at most a number of units; None where anything may follow.
+        automaton: Makes the grammar of continuations of at most a number of units; None for no constraint.
         unit: Tokens of a unit of length, such as the number of codebooks of a frame.
-        min_units: Minimum units of a continuation; a prompt that leaves room for fewer has none.
+        min_units: Minimum units of a continuation; a prompt that leaves space for fewer has none.
         max_units: Maximum units.
         **options: As for `continue_prompts`.
 
     Returns:
-        For each prompt its continuation, or None without room for one; and the maximum units of it.
+        For each prompt its continuation, or None without space for one; and the maximum units of it.
     """
     longest = [
         fitting_length(model.config.max_seq_len - len(prompt), unit, min_units=min_units, max_units=max_units)

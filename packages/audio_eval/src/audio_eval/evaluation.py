@@ -66,7 +66,7 @@ class Evaluation:
     """A folder's content.
 
     Attributes:
-        folder: Where it lies.
+        folder: Folder of the evaluation.
         provenance: Checkpoint, data sets, versions.
         results: One result a task, in the order they were run.
     """
@@ -122,7 +122,7 @@ class Summary:
         schema_version: Version of the format.
         provenance: As `Evaluation.provenance`.
         tasks: Records by the name of the task.
-        sha256: `fingerprint` of all that stands beside it; empty in the first version.
+        sha256: `fingerprint` of all other content; empty in the first version.
     """
 
     schema_version: int
@@ -162,7 +162,7 @@ def check_claim(folder: Path, tasks: Iterable[str]) -> None:
     """Check that no file is in the way which an evaluation would replace and did not write.
 
     Args:
-        folder: Folder of an evaluation, or what is to become one.
+        folder: Folder of an evaluation, which need not exist yet.
         tasks: Names of the tasks that are to be run.
 
     Raises:
@@ -264,11 +264,11 @@ def read_result(folder: Path, task: str, summary: Summary) -> TaskResult:
         summary: Summary of the evaluation, as `read_summary` returns it.
 
     Raises:
-        InputError: The file of items is missing, or not the one that the summary names.
+        InputError: The file of items is missing, or has another SHA-256 than the summary records.
     """
     path, record = _items_path(folder, task), summary.tasks[task]
     if not path.is_file():
-        raise InputError(f"`{path}` is missing, though `{SUMMARY_NAME}` names it: run the evaluation again")
+        raise InputError(f"`{path}` is missing, but `{SUMMARY_NAME}` lists it: run the evaluation again")
     content = read_bytes(path)
     with file_errors(path, "run the evaluation again"):
         if _sha256(content) != record.items_sha256:

@@ -1,4 +1,4 @@
-"""Text tasks through lm-eval-harness, where it is installed: HellaSwag, MMLU and every other that it knows.
+"""Text tasks through lm-eval-harness, where it is installed: HellaSwag, MMLU and all others it has.
 
 A text is the document `begin_of_text T`, as the models read text in training. Likelihoods come from the same core as
 those of the other tasks.
@@ -22,7 +22,7 @@ DEFAULT_NEW_TOKENS = 256
 
 
 class TextModel:
-    """What the harness asks of a model, in plain Python: strings in, numbers and strings out."""
+    """The requests of the harness to a model, in plain Python: strings in, numbers and strings out."""
 
     def __init__(self, checkpoint: Checkpoint, *, batch_size: int = 16, tokens_per_batch: int | None = None):
         """Wrap a checkpoint.
@@ -111,9 +111,9 @@ class TextModel:
 
     def _continue(self, contexts: Sequence[str], max_tokens: int, sampling: Sampling) -> list[str]:
         vocabulary, text = self._checkpoint.vocabulary, self._checkpoint.text
-        room = self._longest - max_tokens - 1
+        longest = self._longest - max_tokens - 1
         prompts = [
-            np.array([self._begin, *self._encode(context)[max(0, len(self._encode(context)) - room) :]], np.int32)
+            np.array([self._begin, *self._encode(context)[max(0, len(self._encode(context)) - longest) :]], np.int32)
             for context in contexts
         ]
         continued = continue_prompts(
@@ -143,11 +143,11 @@ def _keys(contexts: Sequence[str]) -> list[str]:
 
 
 def rolling_windows(tokens: Sequence[int], begin: int, size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Cuts a text into windows: what is given, and what is predicted after it.
+    """Split a text into windows of context and predicted tokens.
 
     Args:
         tokens: The text.
-        begin: Id that stands before its first token.
+        begin: Id before its first token.
         size: Maximum tokens that one window predicts; given and predicted together are at most one more.
     """
     whole = [begin, *tokens]

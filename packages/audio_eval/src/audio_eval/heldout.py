@@ -16,7 +16,7 @@ class HeldoutDocument:
     """One document.
 
     Attributes:
-        id: Unique in its data set, and the same whatever the layout it was built in.
+        id: Unique in its data set, and the same in every layout.
         dataset: Name of the data set.
         segments: Its utterances in time order.
         metadata: What the data set's builder recorded.
@@ -50,7 +50,7 @@ class HeldoutUtterance:
 
 
 def read_documents(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> list[HeldoutDocument]:
-    """Read the documents of a data set: each utterance once, whatever orders and frame offsets it was built in.
+    """Read the documents of a data set: each utterance once, in any orders and frame offsets.
 
     Args:
         name: Name of the data set.
@@ -91,7 +91,7 @@ def read_documents(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> 
 
 
 def check_vocabulary(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> None:
-    """Refuse a data set whose ids mean something else than the model's.
+    """Refuse a data set with another vocabulary than the model's.
 
     Raises:
         InputError: It has another vocabulary.
@@ -108,7 +108,7 @@ def utterances(documents: Sequence[HeldoutDocument], text: TextTokenizer) -> lis
 
     Args:
         documents: Documents.
-        text: Tokenizer that spells the transcripts of documents with several utterances.
+        text: Tokenizer that decodes the transcripts of documents with several utterances.
     """
     found = []
     for document in documents:

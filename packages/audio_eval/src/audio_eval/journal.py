@@ -1,4 +1,4 @@
-"""What a task has finished so far, on disk: a killed evaluation goes on at the item it was at, not at the task.
+"""Finished items of a task, on disk: a killed evaluation resumes at the item, not at the task.
 
 A journal is a file of JSON lines beside the items, `items/<task>.partial.jsonl`: one line a result, with the step it
 belongs to, the item's key, the value, and a checksum over these and the fingerprint of everything that the results
@@ -26,7 +26,7 @@ class Journal:
 
         Args:
             path: The file; None keeps everything in memory.
-            fingerprint: Hash of all that the results depend on. A file that holds no result of it is begun anew.
+            fingerprint: Hash of everything the results depend on. A file with other hashes only is written anew.
 
         Raises:
             InputError: The file cannot be read or written.

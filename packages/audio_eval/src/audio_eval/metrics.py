@@ -86,10 +86,10 @@ def bootstrap(
     return Estimate(value, float(low), float(high), num_items)
 
 
-# Hundreds of measures of one evaluation are resampled alike, and drawing the weights is most of the work.
+# Hundreds of measures of one evaluation share their resampling weights, and drawing them is most of the work.
 @functools.lru_cache(maxsize=4)
 def _weights(num_items: int, num_resamples: int, seed: int, start: int) -> Float[np.ndarray, "resamples items"]:
-    """How often each item is drawn, for the resamples from `start` on."""
+    """Draw the count of each item in the resamples from `start` on."""
     random = np.random.default_rng([seed, start])
     return random.multinomial(num_items, np.full(num_items, 1 / num_items), size=num_resamples).astype(np.float64)
 

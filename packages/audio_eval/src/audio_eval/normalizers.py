@@ -1,9 +1,10 @@
 """Named text normalisers: what two transcripts must agree in before their words are compared.
 
 A word error rate means nothing without the name of its normaliser, so every score carries one of the names in
-`NORMALIZERS`. A transcriber writes "9:30" where a corpus of spoken commands says "nine thirty": `spoken_english` brings
-both to words. It also writes "938" for "nine three eight", which no spelling out can tell from "nine hundred thirty
-eight": `spoken_digits` therefore brings all numbers to single digits, and is what generated speech is scored by.
+`NORMALIZERS`. A transcriber writes "9:30" where a corpus of spoken commands says "nine thirty": `spoken_english`
+converts both to words. It also writes "938" for "nine three eight", which no spelling rule can distinguish from "nine
+hundred thirty eight": `spoken_digits` therefore converts all numbers to single digits. Generated speech is scored
+by it.
 """
 
 import re
@@ -202,7 +203,7 @@ def marks(text: str) -> str:
     >>> marks("नमस्ते, दुनिया!")
     'नमस्ते दुनिया'
     """
-    # NFC, since NFKC takes Thai's sara am apart.
+    # NFC, since NFKC decomposes Thai's sara am.
     text = unicodedata.normalize("NFC", text.translate(_SHAPELESS | _TATWEEL))
     text = unicodedata.normalize("NFC", text.casefold().replace("\u2019", "'"))
     return " ".join(_keep_words(text).split())

@@ -1,6 +1,6 @@
-"""Documents side by side in rows, so that hardly any of a forward pass is spent on padding.
+"""Packing of documents into rows, so that little of a forward pass is spent on padding.
 
-Attention keeps documents of one row apart and positions begin anew with each, so a row is only a way to fill a batch.
+Attention is masked between documents of one row, and positions restart with each document.
 """
 
 import bisect
@@ -14,11 +14,11 @@ import numpy as np
 _STEP = 32
 # Wider rows than this cost more in attention than they save in padding, so only longer documents have them.
 _COMFORTABLE = 640
-# In rows of so many tokens attention costs about as much as all else does (models of width 192 to 512, on a CPU).
+# Row width at which attention costs about as much as everything else (models of width 192 to 512, on a CPU).
 _ATTENTION_WIDTH = 2_048
-# Weights are read anew for each batch, which takes as long as a full batch for about so many of them.
+# Reading the weights for this many batches takes about as long as computing one full batch.
 _BATCHES_LIKE_A_FULL_ONE = 32
-# A width is chosen by how so many documents fill its rows, so that large test sets do not wait for it.
+# Number of documents that the choice of a width is tried on, so that it is fast for large test sets.
 _TRIED = 2_000
 
 
@@ -84,7 +84,7 @@ def pack(lengths: Sequence[int], max_widths: int) -> list[Row]:
 
 
 def _work(lengths: Sequence[int], width: int) -> int:
-    """Return what it costs to score documents in rows of this width, in tokens times an arbitrary constant."""
+    """Return the cost of scoring documents in rows of this width, in tokens times an arbitrary constant."""
     return len(_filled(lengths, [width])) * width * (_ATTENTION_WIDTH + width)
 
 
@@ -94,13 +94,13 @@ def _filled(lengths: Sequence[int], widths: Sequence[int]) -> list[Row]:
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         place = bisect.bisect_left(free, (lengths[index], 0))
         if place < len(free):
-            room, row = free.pop(place)
+            left, row = free.pop(place)
         else:
             width = widths[bisect.bisect_left(widths, lengths[index])]
-            room, row = width, len(rows)
+            left, row = width, len(rows)
             rows.append((width, []))
         rows[row][1].append(index)
-        bisect.insort(free, (room - lengths[index], row))
+        bisect.insort(free, (left - lengths[index], row))
     return sorted((Row(width, tuple(documents)) for width, documents in rows), key=lambda row: row.width)
 
 
@@ -123,7 +123,7 @@ def batches(rows: Sequence[Row], tokens_per_batch: int) -> Iterator[tuple[list[R
 
 
 def _batch_size(rows: int, max_rows: int) -> int:
-    """Rows of a batch, `max_rows` or fewer: the last batch is padded, and many small batches cost more than few."""
+    """Return the rows of a batch: the last batch is padded, and many small batches cost more than few."""
     overhead = max_rows / _BATCHES_LIKE_A_FULL_ONE
     sizes = range(min(rows, max_rows), (min(rows, max_rows) - 1) // 2, -1)
     return min(sizes, key=lambda size: -(-rows // size) * (size + overhead))

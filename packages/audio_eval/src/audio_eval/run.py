@@ -35,9 +35,9 @@ from audio_eval.tasks import Context, Task
 from audio_tokenize import Utterance, open_corpus
 
 _PACKAGES = ("audio-eval", "audio-data", "audio-model", "audio-tokenize", "jax", "jiwer")
-# Raised when a task computes other numbers from the same input: results of the earlier arithmetic are computed anew.
+# Increased when a task computes other numbers from the same input, so that earlier results are computed again.
 _ARITHMETIC = 2
-# What makes two evaluations one: results on other weights or data are not kept beside new ones.
+# Identity of an evaluation: results on other weights or data are not kept together with new ones.
 _IDENTITY = ("weights_sha256", "datasets", "main_dataset")
 # A model of any other name must be available: that it is not is an error before the work, not after hours.
 _OPTIONAL_MODELS = ("auto", "none")
@@ -59,8 +59,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model and write all results into a folder.
 
-    A task whose result is in the folder already, from the same weights, data, settings and version, is not run again,
-    and within a task nothing that is in its journal is computed again: a killed evaluation goes on where it was.
+    A task whose result from the same weights, data, settings and version is in the folder is not run again, and items
+    in the journal of a task are not computed again: a killed evaluation resumes where it stopped.
     Results of other tasks stay as long as weights and data are the same.
 
     Args:
@@ -77,7 +77,7 @@ def evaluate(
         seed: Seed of sampling and of untrained weights, in [0, 2**32).
 
     Returns:
-        The evaluation, as it was written.
+        The evaluation, as written.
 
     Raises:
         InputError: Something that was named, such as a transcriber, is missing or does not belong together; or another
@@ -100,7 +100,7 @@ def evaluate(
     )
     _check_available("transcriber", transcriber, context.transcriber)
     _check_available("speaker_encoder", speaker_encoder, context.speaker_encoder)
-    # A folder that cannot be written, or that another evaluation writes in, is to be known before the work.
+    # Fail before the work if the folder cannot be written or another evaluation writes in it.
     with sole_writer(folder) as was_killed:
         if not was_killed:
             check_claim(folder, [task.name for task in tasks])
@@ -152,7 +152,7 @@ def _run(task: Task, context: Context, journal: Journal, fingerprint: str) -> Ta
 
 
 def _earlier(folder: Path, context: Context) -> dict[str, TaskResult]:
-    """Results of the same model on the same data that are in the folder; those of others are replaced.
+    """Return the results in the folder of the same model on the same data; others are replaced.
 
     A task whose items are damaged, or newer than the summary because of a kill between the two, is run again.
 
@@ -169,7 +169,7 @@ def _earlier(folder: Path, context: Context) -> dict[str, TaskResult]:
         try:
             results[task] = read_result(folder, task, summary)
         except InputError as error:
-            click.echo(f"starting task {task} anew: {error.message}", err=True)
+            click.echo(f"task {task} starts again: {error.message}", err=True)
     return results
 
 

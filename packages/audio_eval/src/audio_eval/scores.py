@@ -18,13 +18,13 @@ _STATISTICS = {1: {"ratio": ratio}, 2: {"difference": difference, "quotient": qu
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """What a task found out about one item.
+    """Measurements of one item.
 
     Attributes:
         id: Unique among the items of its data set.
         dataset: Name of the data set.
         terms: For each rate the item contributes to, its numerator and denominator, such as errors and words.
-        detail: Anything worth reading later: transcripts, lengths, paths of audio relative to the evaluation's folder.
+        detail: Further information: transcripts, lengths, paths of audio relative to the evaluation's folder.
     """
 
     id: str
@@ -91,10 +91,10 @@ class Score:
         task: Task that measured it.
         dataset: Data set it was measured on.
         measure: What was measured.
-        value: The value, or None where it could not be had; `reason` says why.
+        value: The value, or None where it could not be measured; see `reason`.
         low: Lower end of the 95 % interval over items, or None.
         high: Upper end, or None.
-        num_items: Items it rests on.
+        num_items: Number of items it is computed from.
         reason: Why there is no value, and what to do about it.
     """
 
@@ -148,7 +148,7 @@ def score_items(
         dataset: Name of the data set.
         measures: What to measure.
         items: Items of any data sets.
-        missing: For a measure's name, the reason to report where no item speaks to it; others are then left out.
+        missing: For a measure's name, the reason to report where no item has its terms; others are left out.
 
     Returns:
         Scores in the order of the measures; one without a finite value (no reference held a word) is reported as

@@ -4,7 +4,7 @@ import pytest
 
 from audio_data import InputError, Vocabulary
 from audio_eval import load_checkpoint
-from audio_eval.demo.abilities import find_abilities, measure_room, require_audio
+from audio_eval.demo.abilities import find_abilities, require_audio, split_context
 from audio_eval.demo.limits import Limits
 
 
@@ -19,7 +19,7 @@ def with_context(checkpoint, tokens):
 
 
 def abilities(checkpoint):
-    return find_abilities(checkpoint, measure_room(checkpoint, 12.5, Limits()))
+    return find_abilities(checkpoint, split_context(checkpoint, 12.5, Limits()))
 
 
 def test_a_model_of_text_and_audio_can_do_all(checkpoint):
@@ -35,17 +35,17 @@ def test_a_model_without_text_can_only_continue(checkpoint):
 
 def test_a_model_without_audio_is_refused(checkpoint):
     words = dataclasses.replace(checkpoint, vocabulary=Vocabulary.compact("words", 40, "", 0, 0, "none"))
-    with pytest.raises(InputError, match="must have audio tokens to hear or speak, got vocabulary 'words'"):
+    with pytest.raises(InputError, match="must have audio tokens, got vocabulary 'words'"):
         require_audio(words)
 
 
-def test_room_is_counted_in_tokens(checkpoint):
-    room = measure_room(with_context(checkpoint, 512), 12.5, Limits())
+def test_the_budget_is_counted_in_tokens(checkpoint):
+    budget = split_context(with_context(checkpoint, 512), 12.5, Limits())
     # An eighth is for text; five markers; eight tokens a frame, 12.5 frames a second.
-    assert room.text_tokens == 64
-    assert room.listening_seconds == (512 - 64 - 5) // 8 / 12.5
-    assert room.sharing_seconds == (512 - 5) // 2 // 8 / 12.5
-    assert measure_room(with_context(checkpoint, 8_192), 12.5, Limits()).text_tokens == 200
+    assert budget.text_tokens == 64
+    assert budget.max_input_seconds == (512 - 64 - 5) // 8 / 12.5
+    assert budget.max_continued_seconds == (512 - 5) // 2 // 8 / 12.5
+    assert split_context(with_context(checkpoint, 8_192), 12.5, Limits()).text_tokens == 200
 
 
 @pytest.mark.parametrize(

@@ -489,7 +489,7 @@ def test_a_client_that_goes_away_leaves_nothing(small):
         client.begin(connection, "POST", "/gradio_api/upload", headers)
         connection.send(body[:-100])
         connection.close()
-    # Room for three: what was cut off holds none of it.
+    # ContextBudget for three: what was cut off holds none of it.
     wait_until(lambda: client.upload(bytes(1_000)).status == 200)
     assert all(path.stat().st_size == 1_000 for path in files_of(small) if path.name == "speech.wav")
 

@@ -33,14 +33,14 @@ def ids_of(session, text):
 def spoken(session, prompt, sampling):
     """Codes that the model says after a prompt, in one piece."""
     vocabulary, model = session.checkpoint.vocabulary, session.checkpoint.model
-    max_frames = max_continuation_frames(session.room, prompt, session.limits.max_frames)
+    max_frames = max_continuation_frames(session.budget, prompt, session.limits.max_frames)
     grammar = audio_automaton(vocabulary, min_frames=4, max_frames=max_frames, vocab_size=model.config.vocab_size)
     return vocabulary.codes(in_one_piece(model, prompt, 8 * max_frames + 1, sampling, grammar, vocabulary.audio_end))
 
 
 def written(session, prompt, sampling):
     """Text that the model writes after a prompt, in one piece."""
-    vocabulary, model, max_frames = session.checkpoint.vocabulary, session.checkpoint.model, session.room.text_tokens
+    vocabulary, model, max_frames = session.checkpoint.vocabulary, session.checkpoint.model, session.budget.text_tokens
     grammar = text_automaton(vocabulary, max_tokens=max_frames, vocab_size=model.config.vocab_size)
     return in_one_piece(model, prompt, max_frames + 1, sampling, grammar, vocabulary.text_end)
 
@@ -60,7 +60,7 @@ def test_a_transcript_grows_to_what_the_model_writes_at_once(session, recording)
     expected = written(session, prompt, Sampling())
     assert updates[-1].transcript == session.checkpoint.text.decode(expected.tolist()).strip()
     assert [update.ended for update in updates[:-1]] == [False] * (len(updates) - 1)
-    assert updates[-1].ended == (len(expected) < session.room.text_tokens)
+    assert updates[-1].ended == (len(expected) < session.budget.text_tokens)
     assert len(updates) > 2
     assert not sound(updates).size
 

@@ -179,7 +179,7 @@ def test_published_test_sets_have_their_parts_and_hostile_words_stay_words(evalu
     page = Path(paths["html"]).read_text(encoding="utf-8")
     assert '<section id="swuggy">' in page
     assert '<section id="librispeech">' in page
-    assert "1 of 2 items could not be read or have no room, and count as wrong" in page
+    assert "1 of 2 items could not be read or do not fit, and count as wrong" in page
     assert "By part (0.5 by chance)" in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page

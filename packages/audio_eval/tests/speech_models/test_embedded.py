@@ -15,15 +15,15 @@ from audio_eval.speech_models import (
     SpeakerEncoder,
     Transcriber,
     Unavailable,
+    base,
     find_speaker_encoder,
     find_transcriber,
     similarity,
     training,
-    weights,
 )
 from audio_eval.speech_models import embedded_network as network
+from audio_eval.speech_models.base import shipped_weights
 from audio_eval.speech_models.features import NUM_BANDS, log_mel, pitch
-from audio_eval.speech_models.weights import shipped_weights
 from audio_tokenize import load_audio, open_corpus
 
 
@@ -237,7 +237,7 @@ def test_weights_that_are_not_as_they_were_shipped_are_refused(name, place, tmp_
     if place is not None:
         content[place] ^= 1
         (tmp_path / name).write_bytes(content)
-    monkeypatch.setattr(weights.importlib.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(base.importlib.resources, "files", lambda package: tmp_path)
     shipped_weights.cache_clear()
     try:
         with pytest.raises(InputError, match=rf"{name}` must have the SHA-256 .*: install audio-eval again"):

@@ -116,7 +116,7 @@ def test_a_language_is_part_of_the_name(engine, folder):
     assert transcriber.transcribe([np.ones(16_000)], 16_000) == ["16000 de samples."]
     other = find_transcriber(f"whisper:{folder}@fr")
     assert isinstance(other, Unavailable)
-    assert "it knows no 'fr', but en, de" in other.reason
+    assert "it does not support 'fr', but en, de" in other.reason
 
 
 def test_bundled_model_is_found(engine, folder, monkeypatch):

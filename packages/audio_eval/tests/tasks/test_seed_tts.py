@@ -115,7 +115,7 @@ def test_under_compat_study_no_usable_item_is_no_score_and_the_reason(
     (score, *_) = result.scores
     assert (score.name, score.value) == ("seed_tts_wer", None)
     assert "none of the 6 items ended with a sound" in score.reason
-    assert all("leave no room for speech" in item.detail["problem"] for item in result.items)
+    assert all("leave no space for speech" in item.detail["problem"] for item in result.items)
 
 
 def test_recordings_of_some_items_alone_calibrate_nothing(export, test_sets, tmp_path, toy_codec, monkeypatch, asked):

@@ -156,11 +156,11 @@ def test_too_long_a_prompt_counts_every_word_and_is_told(export, test_sets, tmp_
     result = run(export, test_sets, tmp_path, "librispeech", {"shots": "5"}, limit=2)
     assert {score.name: score.value for score in result.scores}["librispeech_wer"] == 1
     assert (
-        "librispeech: 2 of 2 prompts leave no room in the context of 256, and get no answer" in capsys.readouterr().err
+        "librispeech: 2 of 2 prompts leave no space in the context of 256, and get no answer" in capsys.readouterr().err
     )
     assert (result.settings["num_too_long"], result.settings["num_unreadable"]) == (2, 0)
     for item in result.items:
-        assert "tokens leave no room for a text in the context of 256" in item.detail["problem"]
+        assert "tokens leave no space for a text in the context of 256" in item.detail["problem"]
         assert item.detail["answer"] == ""
 
 

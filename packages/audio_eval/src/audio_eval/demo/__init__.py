@@ -1,4 +1,4 @@
-"""The web demo: speak to a checkpoint in a browser, on this machine, and hear what it makes of it."""
+"""The web demo: speech and text to and from a checkpoint, in a browser on this machine."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""From what the model does to what the page shows: texts as they grow, a player from the first sound on, a status."""
+"""Updates of the model as changes of the page: growing texts, a player from the first sound on, a status."""
 
 import contextlib
 import time
@@ -68,7 +68,7 @@ def show_status(text: str) -> Markup:
 
 
 def show_mistake(error: InputError) -> Markup:
-    """Return what was wrong with the request."""
+    """Return the error of a request."""
     return tag("p", error.message, role="alert")
 
 

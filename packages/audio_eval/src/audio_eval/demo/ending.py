@@ -1,4 +1,4 @@
-"""Running the server until SIGINT or SIGTERM, whatever its threads are doing."""
+"""The server, which ends at SIGINT or SIGTERM in every state of its threads."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ def ended_by_signals(seconds: float, clean_up: Callable[[], None]) -> Iterator[N
             deadline = time.monotonic() + seconds
             in_time = ended.wait(seconds)
         if in_time:
-            # A program that goes on after the block is left alone.
+            # A program that continues after the block is not ended.
             threading.main_thread().join()
             time.sleep(max(0, deadline - time.monotonic()))
         clean_up()
@@ -71,14 +71,14 @@ def run_server(app: Any, listener: socket.socket, header_seconds: float = 10.0) 
 
     Args:
         app: An ASGI application.
-        listener: Where it is asked.
+        listener: Socket to accept connections on.
         header_seconds: Longest time from a connection, or from the first byte of a later request, to a whole header.
     """
     import uvicorn  # pyright: ignore[reportMissingImports]: an extra
     from uvicorn.protocols.http.h11_impl import H11Protocol  # pyright: ignore[reportMissingImports]: an extra
 
     class ImpatientProtocol(H11Protocol):
-        """Closes a connection on which no request comes, so that silent clients cannot hold all connections."""
+        """A protocol that closes connections without a request, so that silent clients cannot hold all connections."""
 
         deadline: asyncio.TimerHandle | None = None
 
@@ -107,7 +107,7 @@ def run_server(app: Any, listener: socket.socket, header_seconds: float = 10.0) 
 
     config = uvicorn.Config(
         app,
-        # uvloop would take the wakeup descriptor, by which the end is seen to.
+        # uvloop would replace the wakeup descriptor, which the handling of signals needs.
         loop="asyncio",
         http=ImpatientProtocol,
         ws="none",

@@ -15,7 +15,7 @@ from audio_eval.demo.limits import MEBIBYTE, Limits
 
 # 60 characters are at most 240 bytes of UTF-8, and a file name may have 255.
 _LONGEST_NAME = 60
-# What a file costs at least, so that empty files are bounded in number.
+# Minimum size that a file counts with, so that the number of empty files is limited.
 _LEAST_BYTES = 4_096
 _NOT_IN_NAMES = re.compile(r"[^\w .()+-]")
 
@@ -27,7 +27,7 @@ class _Entry:
 
 
 class SessionFiles:
-    """Stores files and gives each back to the session that it was stored for, to no other.
+    """A store of files, each readable by the session that stored it only.
 
     A file is found by the path that `store` returned, compared as text. No path from outside is ever opened, so that
     relative paths, links and device files cannot lead anywhere. Threads may share it.
@@ -48,14 +48,14 @@ class SessionFiles:
 
     @contextlib.contextmanager
     def reserve(self, num_bytes: float | int) -> Iterator[None]:
-        """Reserve room for a file while it arrives, so that several at once cannot exceed the sum.
+        """Reserve space for a file while it arrives, so that several at once cannot exceed the sum.
 
         Raises:
             InputError: The file is too large, or all files would be too large together.
         """
         num_bytes = max(num_bytes, _LEAST_BYTES)
         with self._lock:
-            self._require_room(num_bytes)
+            self._check_space(num_bytes)
             self._reserved_bytes += num_bytes
         try:
             yield
@@ -72,7 +72,7 @@ class SessionFiles:
             content: What it holds.
 
         Returns:
-            Where it lies; the folder's name cannot be guessed.
+            Its path; the folder's name cannot be guessed.
 
         Raises:
             InputError: It is too large, or all files would be too large together.
@@ -102,7 +102,7 @@ class SessionFiles:
             Path(path).unlink(missing_ok=True)
             Path(path).parent.rmdir()
 
-    def _require_room(self, num_bytes: float | int) -> None:
+    def _check_space(self, num_bytes: float | int) -> None:
         max_bytes = self._limits.max_upload_bytes
         if num_bytes > max_bytes:
             raise InputError(

@@ -1,4 +1,4 @@
-"""The gate before the page: which requests are answered, from where, for whom, and with which files.
+"""The gate before the page: checks the path, origin, session and files of every request.
 
 Gradio serves about seventy routes, and its own check of paths is off in a mounted application. Only what the page
 itself asks for passes here; calls are parsed, checked against the inputs of what they call, and written anew.
@@ -36,7 +36,7 @@ _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]
 _MAX_CALL_BYTES, _MAX_CALL_SECONDS = 65_536, 30.0
 # Beyond it a float holds no odd integer; NaN and infinities are not below it either.
 _LARGEST = 2**53
-# Gradio's scripts and styles stand in the page, hence 'unsafe-inline' and 'unsafe-eval'; no other host is ever asked.
+# Gradio's scripts and styles are inline, hence 'unsafe-inline' and 'unsafe-eval'; no other host is allowed.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; connect-src 'self' data: blob:; "
@@ -52,7 +52,7 @@ _HEADERS = {
 
 
 class Gate:
-    """Answers or refuses a request before any of Gradio's code sees it.
+    """An ASGI application that answers or refuses requests before Gradio does.
 
     A browser is given a random cookie with the page. Files belong to the browser whose cookie they came with.
     """
@@ -147,7 +147,7 @@ class Gate:
         return _with(scope, query), receive
 
     def _call(self, content: bytes, session: str) -> bytes:
-        """Return a call reduced to what its function takes; files are those stored for the session."""
+        """Return a call with the inputs of its function only; files must be stored for the session."""
         try:
             call = json.loads(content, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
@@ -168,14 +168,14 @@ class Gate:
         if kind is Path:
             return None if value is None else self._file(value, session)
         if kind is str and (value is None or isinstance(value, str)):
-            # A lone surrogate has no UTF-8, so that no tokenizer takes it.
+            # A lone surrogate cannot be encoded as UTF-8, so every tokenizer refuses it.
             return (value or "").encode(errors="replace").decode()
         if kind is bool and isinstance(value, bool):
             return value
         if kind is float and (value is None or (type(value) in (int, float) and abs(value) <= _LARGEST)):
             return value
         raise _refuse(
-            HTTPStatus.BAD_REQUEST, f"each of `data` must be what its field takes, got {type(value).__name__}"
+            HTTPStatus.BAD_REQUEST, f"each of `data` must have the type of its field, got {type(value).__name__}"
         )
 
     def _file(self, value: Any, session: str) -> Any:
@@ -188,7 +188,7 @@ class Gate:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on `host`."""
+    """Return whether only this machine can reach a server on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -196,13 +196,13 @@ def is_loopback(host: str) -> bool:
 
 
 def session_of(request: Any) -> str | None:
-    """Return the session of whoever asks, None without a valid cookie."""
+    """Return the session of a request, None without a valid cookie."""
     cookie = request.cookies.get(SESSION_COOKIE, "")
     return cookie if _SESSION.fullmatch(cookie) else None
 
 
 def require_session(request: Any) -> str:
-    """Return the session of whoever asks; raises HTTPException without a valid cookie."""
+    """Return the session of a request; raise HTTPException without a valid cookie."""
     session = session_of(request)
     if session is None:
         raise _refuse(HTTPStatus.FORBIDDEN, "the request must carry the cookie of the page: reload the page")
@@ -210,7 +210,7 @@ def require_session(request: Any) -> str:
 
 
 def bounded(receive: Any, num_bytes: int, seconds: float) -> Any:
-    """Bounds the body of a request.
+    """Limit the body of a request.
 
     Args:
         receive: Gives its parts.
@@ -218,7 +218,7 @@ def bounded(receive: Any, num_bytes: int, seconds: float) -> Any:
         seconds: Longest time from now to the last part.
 
     Returns:
-        Gives its parts, and raises HTTPException where there are too many or they take too long.
+        A receiver of its parts that raises HTTPException where they exceed the size or the time.
     """
     deadline, left = asyncio.get_running_loop().time() + seconds, num_bytes
 
@@ -245,7 +245,7 @@ async def _read_body(scope: Any, receive: Any) -> bytes:
 
 
 def _page_hash(value: Any, session: str) -> str:
-    """Return Gradio's session, an open page; it derives from the cookie, so that no other browser can name it."""
+    """Return the id of a page (a session of Gradio), derived from the cookie, so that no other browser knows it."""
     if not isinstance(value, str) or not _PAGE_HASH.fullmatch(value):
         raise _refuse(HTTPStatus.BAD_REQUEST, "`session_hash` must be letters and digits")
     return hashlib.sha256(f"{session}:{value}".encode()).hexdigest()
@@ -260,7 +260,7 @@ def _refuse(status: HTTPStatus, detail: str) -> HTTPException:
 
 
 def _with(scope: Any, query: bytes, body: bytes | None = None) -> Any:
-    """Return the request with another query and body, without what only a proxy may say of it."""
+    """Return the request with another query and body, without the headers of a proxy."""
     headers = [
         (name, value)
         for name, value in scope["headers"]

@@ -1,4 +1,4 @@
-"""How much the demo takes and gives at once, and recordings that keep to it."""
+"""Limits of the requests and answers of the demo, and recordings within them."""
 
 import dataclasses
 import math
@@ -52,10 +52,10 @@ class Limits:
 
 
 def read_recording(path: Path, sample_rate_hz: int, limits: Limits) -> Float32[np.ndarray, " samples"]:
-    """Read a recording that someone gave, whatever it is.
+    """Read a recording of unknown origin and format.
 
-    Only a regular file is opened. Its size is looked at before it is read and its length before it is decoded, since a
-    small file can hold hours. The length is that of the sound that is there, whatever the header states.
+    Only a regular file is opened. Its size is checked before it is read and its length before it is decoded, since a
+    small file can hold hours. The length is that of the samples in the file, not the one in its header.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""The page of the demo: a recording on one side, what the model makes of it on the other."""
+"""The page of the demo: the input on one side, the answer of the model on the other."""
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -22,10 +22,10 @@ from audio_eval.tasks.speech_to_speech import ContinuationTask
 
 STYLE = Path(__file__).with_name("page.css")
 _TITLES = {TRANSCRIBE: "Transcribe", SPEAK: "Speak", CONTINUE: "Continue", TRANSLATE: "Translate"}
-# Fonts of the reader's own machine: the page asks no other host for anything.
+# Fonts of the reader's machine: the page sends no request to another host.
 _SANS = ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Liberation Sans", "Arial", "sans-serif")
 _MONO = ("ui-monospace", "Cascadia Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
-# A page is slow to answer a queue this long; who comes later is told so.
+# Waiting for a longer queue would take too long; later requests are refused with a message.
 _MAX_QUEUE_SIZE = 16
 # Gradio keeps what each of the last pages shows, some 50 kB.
 _MAX_PAGES = 256
@@ -101,7 +101,7 @@ class DemoTab:
     listening: set[str] = dataclasses.field(default_factory=set)
 
     def seed(self) -> gr.Number:
-        """Return the number that drives the draws; the session gives its range."""
+        """Return the field of the seed, without a range: the session refuses values outside it with a message."""
         return gr.Number(
             0, label="Seed", info="Another number gives another result", precision=0, elem_id=f"{self.ability}-seed"
         )
@@ -163,7 +163,7 @@ class DemoTab:
             show_progress="minimal",
             api_visibility="private",
         )
-        # Not by Gradio's `cancels`, which waits for the step at work and meanwhile takes no other request.
+        # Not by Gradio's `cancels`, which waits for the running step and accepts no other request meanwhile.
         stop.click(end, None, None, queue=False, api_visibility="private")
 
     def _keep(self, session: str, sound: bytes) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class DemoTab:
 
 
 def _transcribe_tab(tab: DemoTab, recording: gr.Audio) -> None:
-    gr.Markdown("Writes down what is said in the recording.")
+    gr.Markdown("Transcribes the recording.")
     tab.run(lambda path: tab.session.transcribe(_given(path)), [recording], {"transcript": "Transcript"}, speaks=False)
 
 
@@ -214,7 +214,7 @@ def _speak_tab(tab: DemoTab, recording: gr.Audio) -> None:
 
 def _continue_tab(tab: DemoTab, recording: gr.Audio) -> None:
     gr.Markdown("Goes on from the beginning of the recording. The sound starts with what was given.")
-    max_seconds = tab.session.room.sharing_seconds
+    max_seconds = tab.session.budget.max_continued_seconds
     seconds = gr.Slider(
         MIN_SECONDS,
         round(min(_MAX_GIVEN_SECONDS, max_seconds), 1),
@@ -270,12 +270,12 @@ def _recording_label(session: DemoSession) -> str:
 
 
 def _about(session: DemoSession) -> Markup:
-    checkpoint, room = session.checkpoint, session.room
+    checkpoint, budget = session.checkpoint, session.budget
     facts = {
         "parameters": f"{checkpoint.model.config.num_parameters:,}",
         "codec": session.codec.codec_id,
-        "context": f"{room.context:,} tokens",
-        "hears": f"up to {min(room.listening_seconds, session.limits.max_seconds):.1f} s",
+        "context": f"{budget.context:,} tokens",
+        "input": f"up to {min(budget.max_input_seconds, session.limits.max_seconds):.1f} s",
         "trained on": ", ".join(checkpoint.provenance.get("dataset_fingerprints", ())) or "not recorded",
         "weights": checkpoint.weights_sha256[:12],
     }
@@ -283,7 +283,7 @@ def _about(session: DemoSession) -> Markup:
     return tag(
         "div",
         tag("h1", _name(session)),
-        tag("p", f"It can {_listed(able)}, as well as its training taught it."),
+        tag("p", f"It can {_listed(able)}, as well as it was trained for it."),
         *(tag("p", f"It cannot {name}: {reason}.") for name, reason in session.abilities.items() if reason),
         tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]),
     )

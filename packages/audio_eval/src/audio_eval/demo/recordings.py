@@ -54,7 +54,7 @@ class Recording:
 
     async def follow(self) -> AsyncIterator[bytes]:
         """Yield a WAV file from its beginning: the header, then each piece as soon as it is written."""
-        # Read before the length is: what is finished then has its final length.
+        # Read before the length: a finished recording has its final length.
         finished = self.finished
         num_samples = sum(map(len, self._pieces)) // _SAMPLE_BYTES if finished else self.max_samples
         yield _header(num_samples, self.sample_rate_hz)

@@ -1,4 +1,4 @@
-"""Serving the page: on this machine alone unless asked otherwise, with nothing from any other host, until Ctrl-C."""
+"""The server of the page: on this machine by default, without content from other hosts, until Ctrl-C."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import fastapi  # pyright: ignore[reportMissingImports]: an extra
 
 LOOPBACK = "127.0.0.1"
-# From the signal to the end, whatever is still at work.
+# Maximum time from the signal to the end.
 _LONGEST_CLOSING_SECONDS = 5.0
 _MAX_SWEEP_SECONDS = 30.0
 
@@ -38,7 +38,7 @@ def serve_demo(
 ) -> None:
     """Serve a page on which a checkpoint can be talked to, until SIGINT or SIGTERM.
 
-    What is recorded and made there lies in a temporary folder, which is deleted at the end.
+    Recordings and answers are stored in a temporary folder, which is deleted at the end.
 
     Args:
         checkpoint: Folder of an exported model, or of a run, or a published one, see `audio_eval.load_checkpoint`.
@@ -46,7 +46,7 @@ def serve_demo(
             reaches that address.
         port: Port to listen on; 0 for any that is free.
         limits: How much one request may hold, and how much is kept.
-        codec_weights: Where Mimi's weights lie, if not where the checkpoint says.
+        codec_weights: Location of Mimi's weights, if it differs from what the checkpoint records.
 
     Raises:
         InputError: Gradio is not installed, the port is taken, or the checkpoint cannot be used.
@@ -78,7 +78,7 @@ def make_app(session: DemoSession, folder: Path, host: str = LOOPBACK) -> "fasta
     Returns:
         The application.
     """
-    # Read when Gradio is imported. The store lies in this folder, since Gradio copies what lies elsewhere.
+    # Read when Gradio is imported. The store is in this folder, since Gradio copies files from elsewhere.
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     import fastapi  # pyright: ignore[reportMissingImports]: an extra
     import gradio as gr  # pyright: ignore[reportMissingImports]: an extra

@@ -1,4 +1,4 @@
-"""One model at work: recordings and texts in, texts and speech out, each part as soon as it is made."""
+"""A model that answers requests: recordings and texts in, texts and speech out, each part as soon as it is made."""
 
 import dataclasses
 import functools
@@ -17,10 +17,10 @@ from audio_eval.demo.abilities import (
     SPEAK,
     TRANSCRIBE,
     TRANSLATE,
-    Room,
+    ContextBudget,
     find_abilities,
-    measure_room,
     require_audio,
+    split_context,
 )
 from audio_eval.demo.limits import Limits, read_recording
 from audio_eval.demo.streaming import max_continuation_frames, stream_frames, stream_text
@@ -47,13 +47,13 @@ _NO_TEXT = np.zeros(0, np.int32)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Update:
-    """What there is by now.
+    """The state of an answer.
 
     Attributes:
         samples: Sound that follows that of earlier updates, mono in -1..1 at the codec's rate; often none.
         transcript: Transcript of the recording so far; None in updates that do not change it.
         written: The translation, likewise.
-        ended: Of the last update: whether the model came to an end, or the longest length cut it off. False before.
+        ended: In the last update: whether the model generated the end, not cut off at the maximum length. False before.
     """
 
     samples: Float32[np.ndarray, " samples"]
@@ -64,15 +64,15 @@ class Update:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DemoSession:
-    """A checkpoint and its codec, ready to be asked.
+    """A checkpoint and its codec, ready for requests.
 
     All four methods give updates while they work; closing their iterator stops the work. Prompts and sampling are those
-    of the tasks of the same names. Recordings are paths of files as people have them, checked against the limits.
+    of the tasks of the same names. Recordings are paths of audio files, checked against the limits.
 
     Attributes:
         checkpoint: The model, its vocabulary and its text tokenizer.
-        codec: What made its audio tokens.
-        limits: How much one request may hold.
+        codec: Codec of its audio tokens.
+        limits: Limits of one request.
     """
 
     checkpoint: Checkpoint
@@ -80,14 +80,14 @@ class DemoSession:
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     @functools.cached_property
-    def room(self) -> Room:
-        """What the model's context holds."""
-        return measure_room(self.checkpoint, self.codec.frame_rate_hz, self.limits)
+    def budget(self) -> ContextBudget:
+        """Division of the model's context."""
+        return split_context(self.checkpoint, self.codec.frame_rate_hz, self.limits)
 
     @functools.cached_property
     def abilities(self) -> Mapping[str, str | None]:
-        """For transcribe, speak, continue and translate None, or why the model cannot be asked for it."""
-        return find_abilities(self.checkpoint, self.room)
+        """For transcribe, speak, continue and translate None, or the reason why the model lacks it."""
+        return find_abilities(self.checkpoint, self.budget)
 
     def transcribe(self, recording: Path) -> Generator[Update, None, None]:
         """Transcribe a recording, greedily.
@@ -96,7 +96,7 @@ class DemoSession:
             recording: Recording of speech.
 
         Raises:
-            InputError: At the first update: the recording is no audio or too long, or the model knows no text.
+            InputError: At the first update: the recording is no audio or too long, or the model has no text.
         """
         self._require(TRANSCRIBE)
         yield from self._transcribe(self._encode(recording))
@@ -108,7 +108,7 @@ class DemoSession:
 
         Args:
             text: What to say.
-            voice: Someone speaking; None for whatever voice the model takes.
+            voice: Someone speaking; None for a voice of the model's choice.
             voice_text: What is said there; where it is not given the model transcribes it first.
             seed: Drives the draws, in [0, 2**32).
 
@@ -139,8 +139,8 @@ class DemoSession:
             seed: Drives the draws, in [0, 2**32).
 
         Raises:
-            InputError: At the first update: the recording is no audio or too long, so much leaves no room, or no such
-                seed.
+            InputError: At the first update: the recording is no audio or too long, or leaves no space for the answer;
+                or there is no such seed.
         """
         self._require(CONTINUE, seed)
         frames = max(1, round(seconds * self.codec.frame_rate_hz))
@@ -158,7 +158,7 @@ class DemoSession:
             recording: Recording of speech.
             source: Its language as the training data names it, such as "de" or "German"; not used on the direct route.
             target: The language to speak.
-            route: "chain": the model writes both texts first; "direct": it is told the language alone.
+            route: "chain": the model writes both texts first; "direct": the prompt has the languages only.
             seed: Drives the draws, in [0, 2**32).
 
         Raises:
@@ -182,9 +182,9 @@ class DemoSession:
             raise InputError(f"`{self.checkpoint.folder}` cannot {ability}: {reason}")
 
     def _encode(self, recording: Path) -> Codes:
-        """Codes of a recording, of the leading codebooks that the model knows."""
+        """Return the codes of a recording, of the leading codebooks in the model's vocabulary."""
         samples = read_recording(recording, self.codec.sample_rate_hz, self.limits)
-        return np.asarray(self.codec.encode(samples), np.int32)[:, : self.room.frame_tokens]
+        return np.asarray(self.codec.encode(samples), np.int32)[:, : self.budget.frame_tokens]
 
     def _text_ids(self, text: str, name: str) -> Ids:
         text = text.strip()
@@ -199,7 +199,7 @@ class DemoSession:
         return np.array(self.checkpoint.text.encode(rendered), np.int32)
 
     def _segment(self, text_ids: Ids, codes: Codes | None = None) -> Segment:
-        return Segment(text_ids, np.zeros((0, self.room.frame_tokens), np.int32) if codes is None else codes)
+        return Segment(text_ids, np.zeros((0, self.budget.frame_tokens), np.int32) if codes is None else codes)
 
     def _prompt(self, order: str, segments: Sequence[Segment]) -> Ids:
         return layout(order).prompt(segments, self.checkpoint.vocabulary)
@@ -209,27 +209,27 @@ class DemoSession:
 
     def _transcribe(self, codes: Codes) -> Generator[Update, None, None]:
         ids, prompt = _NO_TEXT, self._prompt("audio_first", [self._segment(_NO_TEXT, codes)])
-        for ids in stream_text(self.checkpoint, self.room, prompt, _TRANSCRIBING):
+        for ids in stream_text(self.checkpoint, self.budget, prompt, _TRANSCRIBING):
             yield Update(_silence(), transcript=self._decode(ids))
-        yield Update(_silence(), transcript=self._decode(ids), ended=ids.size < self.room.text_tokens)
+        yield Update(_silence(), transcript=self._decode(ids), ended=ids.size < self.budget.text_tokens)
 
     def _write_both(self, opened: Ids, told: Mapping[str, Ids], sampling: Sampling) -> Generator[Update, None, Ids]:
         """Write the transcript, then its translation; return the prompt that holds both."""
         vocabulary, ids = self.checkpoint.vocabulary, _NO_TEXT
         prompt, shown = np.concatenate([opened, told["source"]]), Update(_silence())
-        for ids in stream_text(self.checkpoint, self.room, prompt, sampling):
+        for ids in stream_text(self.checkpoint, self.budget, prompt, sampling):
             yield (shown := Update(_silence(), transcript=self._decode(ids)))
         between = np.array([vocabulary.text_end, vocabulary.text_start], np.int32)
         prompt = np.concatenate([prompt, ids, between, told["target"]])
-        for ids in stream_text(self.checkpoint, self.room, prompt, sampling):
+        for ids in stream_text(self.checkpoint, self.budget, prompt, sampling):
             yield dataclasses.replace(shown, written=self._decode(ids))
         return np.concatenate([prompt, ids])
 
     def _speak(
         self, prompt: Ids, sampling: Sampling, seed: int, given: Codes | None = None
     ) -> Generator[Update, None, None]:
-        """Yield the speech that follows a prompt, after what was given of it."""
-        max_frames = max_continuation_frames(self.room, prompt, self.limits.max_frames)
+        """Generate the speech that follows a prompt, after what was given of it."""
+        max_frames = max_continuation_frames(self.budget, prompt, self.limits.max_frames)
         decoder, num_frames = self.codec.decoder_stream(), 0
         if given is not None:
             yield Update(decoder.push(given))
@@ -250,8 +250,8 @@ def open_session(
 
     Args:
         checkpoint: Folder of an exported model, or of a run, or a published one, see `audio_eval.load_checkpoint`.
-        limits: How much one request may hold.
-        codec_weights: Where Mimi's weights lie, if not where the checkpoint says.
+        limits: Limits of one request.
+        codec_weights: Location of Mimi's weights, if it differs from what the checkpoint records.
 
     Raises:
         InputError: A part is missing, parts do not belong together, or the model has no audio tokens.

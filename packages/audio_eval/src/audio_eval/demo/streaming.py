@@ -1,4 +1,4 @@
-"""Texts and frames that follow a prompt, a few tokens at a time, under the grammar of what may follow."""
+"""Texts and frames that follow a prompt, a few tokens at a time, under a token grammar."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from jaxtyping import Int32
 from audio_data import InputError
 from audio_eval.checkpoint import Checkpoint
 from audio_eval.decoding import fitting_length
-from audio_eval.demo.abilities import Room
+from audio_eval.demo.abilities import ContextBudget
 from audio_eval.grammars import audio_automaton, text_automaton
 from audio_eval.tasks.speech_to_speech import SpeechTranslationTask
 from audio_model import Sampling, stream
@@ -20,24 +20,24 @@ _TOKENS_PER_PIECE = 4
 
 
 def stream_text(
-    checkpoint: Checkpoint, room: Room, prompt: Int32[np.ndarray, " prompt"], sampling: Sampling
+    checkpoint: Checkpoint, budget: ContextBudget, prompt: Int32[np.ndarray, " prompt"], sampling: Sampling
 ) -> Iterator[Int32[np.ndarray, " _"]]:
-    """Write the text that follows a prompt, until `text_end` or as long as there is room for.
+    """Write the text that follows a prompt, until `text_end` or the maximum length.
 
     Args:
         checkpoint: The model and its vocabulary.
-        room: What its context holds.
+        budget: Its context.
         prompt: Ids that end where a text begins.
         sampling: How tokens are chosen.
 
     Yields:
-        All its ids so far, at least once, be they none.
+        All its ids so far, at least once, possibly none.
 
     Raises:
-        InputError: The prompt leaves no room.
+        InputError: The prompt leaves no space.
     """
-    vocabulary, max_tokens = checkpoint.vocabulary, room.text_tokens
-    _require_room(room, prompt, max_tokens + 1, "text to be written")
+    vocabulary, max_tokens = checkpoint.vocabulary, budget.text_tokens
+    _check_length(budget, prompt, max_tokens + 1, "text to be written")
     ids = np.zeros(0, np.int32)
     for piece in stream(
         checkpoint.model,
@@ -55,7 +55,7 @@ def stream_text(
 def stream_frames(
     checkpoint: Checkpoint, prompt: Int32[np.ndarray, " prompt"], sampling: Sampling, max_frames: int
 ) -> Iterator[Int32[np.ndarray, "frames codebooks"]]:
-    """Speak what follows a prompt, until `audio_end`.
+    """Generate the speech that follows a prompt, until `audio_end`.
 
     Args:
         checkpoint: The model and its vocabulary.
@@ -84,26 +84,26 @@ def stream_frames(
             yield vocabulary.codes(said)
 
 
-def max_continuation_frames(room: Room, prompt: Int32[np.ndarray, " prompt"], limit: int) -> int:
+def max_continuation_frames(budget: ContextBudget, prompt: Int32[np.ndarray, " prompt"], limit: int) -> int:
     """Return the maximum number of frames that can follow a prompt.
 
     Args:
-        room: What the model's context holds.
+        budget: Context of the model.
         prompt: Ids of the prompt.
-        limit: Maximum number of frames that are wanted.
+        limit: Maximum number of frames to return.
 
     Raises:
-        InputError: The prompt leaves no room for the minimum frames of an answer.
+        InputError: The prompt leaves no space for the minimum frames of an answer.
     """
-    _require_room(room, prompt, MIN_FRAMES * room.frame_tokens + 1, "speech to follow")
-    return fitting_length(room.context - prompt.size, room.frame_tokens, min_units=MIN_FRAMES, max_units=limit)
+    _check_length(budget, prompt, MIN_FRAMES * budget.frame_tokens + 1, "speech to follow")
+    return fitting_length(budget.context - prompt.size, budget.frame_tokens, min_units=MIN_FRAMES, max_units=limit)
 
 
-def _require_room(room: Room, prompt: Int32[np.ndarray, " prompt"], needed: int, what: str) -> None:
-    surplus = prompt.size + needed - room.context
+def _check_length(budget: ContextBudget, prompt: Int32[np.ndarray, " prompt"], needed: int, what: str) -> None:
+    surplus = prompt.size + needed - budget.context
     if surplus > 0:
-        second = room.frame_tokens * room.frame_rate_hz
+        second = budget.frame_tokens * budget.frame_rate_hz
         raise InputError(
-            f"the request must leave {needed} of the model's {room.context} tokens for {what}, got {prompt.size} "
+            f"the request must leave {needed} of the model's {budget.context} tokens for {what}, got {prompt.size} "
             f"tokens: give {surplus / second:.1f} s less speech (a second is {second:g} tokens) or a shorter text"
         )

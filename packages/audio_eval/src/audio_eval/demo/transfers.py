@@ -1,4 +1,4 @@
-"""Routes that take and give files and sounds, in place of Gradio's routes of the same paths."""
+"""Routes for uploads, downloads and sound, in place of Gradio's routes of the same paths."""
 
 import mimetypes
 from http import HTTPStatus
@@ -26,7 +26,7 @@ _NO_STORE = {"cache-control": "no-store"}
 
 
 def make_routes(files: SessionFiles, recordings: RecordingStore, limits: Limits) -> APIRouter:
-    """Make the routes; the gate stands before them, so that every request has a session.
+    """Make the routes; the gate precedes them, so that every request has a session.
 
     Args:
         files: What is stored.
@@ -54,7 +54,7 @@ def make_routes(files: SessionFiles, recordings: RecordingStore, limits: Limits)
 
     @router.get(PROGRESS_PATH)
     def tell_progress() -> Response:
-        # The page asks how its upload goes; the answer to the upload itself comes soon enough.
+        # The page requests the progress of its upload; the response of the upload itself is enough.
         return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
     @router.post(UPLOAD_PATH)

@@ -14,9 +14,9 @@ from audio_eval.report.training import Training, read_training
 
 __all__ = ["make_report"]
 
-# The page may load nothing at all, so that no text in it can reach out, whatever it holds.
+# The page may load nothing, so that no text in it can send a request.
 _HEADING = "Evaluation of "
-# What stands in every file of a report: anything else of that name is somebody's own, and is not written over.
+# Every file of a report contains this; a file of the same name without it is not overwritten.
 _MARKS = {"html": "Made by audio-eval ", "json": f'"title": "{_HEADING}', "markdown": f"# {_HEADING}"}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
@@ -51,7 +51,7 @@ def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | No
     with sole_file_writer(page):
         for kind, path in paths.items():
             check_output(path, _MARKS[kind].encode())
-        # The page comes last: where it is new, so are the others.
+        # The page is written last: if it is new, so are the others.
         for kind in reversed(paths):
             write_output(paths[kind], contents[kind].encode(), _MARKS[kind].encode())
     return {kind: str(path) for kind, path in paths.items()}

@@ -112,5 +112,5 @@ def _problems(items: Sequence[Item]) -> Markup | None:
     if not found:
         return None
     lines = [tag("li", tag("code", item.id), f": {item.detail['problem']}") for item in found[:_NUM_PAIRS]]
-    said = f"{len(found):,} of {len(items):,} items could not be read or have no room, and count as wrong"
+    said = f"{len(found):,} of {len(items):,} items could not be read or do not fit, and count as wrong"
     return tag("details", tag("summary", said), tag("ul", lines))

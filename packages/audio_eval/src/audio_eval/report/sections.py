@@ -33,8 +33,8 @@ _ORDER_TITLES = {"audio_first": "audio, then text", "text_first": "text, then au
 _RATES_HZ = range(1_000, 200_000)
 _ABOUT_READING = (
     "Whether the model reads shows in audio_nll_own_over_other_text, not in audio_nll_read_over_unread. An utterance's "
-    "audio takes hundreds of bits a second, of which its text tells a few dozen, so both stay close to 1; and the two "
-    "orders of the latter differ in more than the text: a model that learned to speak in one voice finds the other "
+    "audio has hundreds of bits per second, of which its text determines a few dozen, so both stay close to 1; and the "
+    "two orders of the latter differ in more than the text: a model that learned to speak in one voice finds the other "
     "voices less likely after a text than before it, and the quotient rises to 1 or above while its speech follows the "
     "text. The control keeps order, voice and audio, and changes the text alone."
 )
@@ -49,7 +49,7 @@ _CLIPS = (
 
 
 def section(anchor: str, title: str, *content: Child) -> Markup:
-    """Return a part of the page, reachable by its anchor."""
+    """Return a section of the page with an anchor."""
     return tag("section", tag("h2", title), content, id=anchor)
 
 
@@ -207,7 +207,7 @@ def _samples(file: Path) -> tuple[Float[np.ndarray, " samples"], int] | None:
 
 
 def likelihood(result: TaskResult) -> Markup:
-    """Losses by codebook as a figure, all of them as tables."""
+    """Return the losses by codebook as a figure, and all losses as tables."""
     softmax = str(result.settings["softmax"])
     other = "full" if softmax == "allowed" else "allowed"
     meaning = {"allowed": "among the ids that the grammar allows at their place", "full": "among all ids"}
@@ -252,7 +252,7 @@ def _folded(title: str, content: Markup) -> Markup:
 
 
 def training_section(training: Training) -> Markup:
-    """Return the course of training."""
+    """Return the curves of training."""
     facts = training.to_json()
     said = f"{facts['steps']:,} steps, {facts['tokens']:,} tokens." if facts.get("tokens") else None
     first, *others = curves(training)

@@ -8,10 +8,10 @@ from audio_eval.report.figures import interval_strip
 from audio_eval.scores import Measure, Score
 
 _NONE = "\u2013"
-# What the top of the page shows, as far as it was measured: name of the score, title, and the score to set beside it.
+# Scores at the top of the page, where measured: name, title, the score to compare with, and a note.
 _HEADLINES = (
     ("asr_wer", "Recognition, word error rate", "asr_wer_other_utterance", "with another utterance's audio"),
-    ("text_nll_heard_over_unheard", "Text loss, heard over unheard", None, "1 for a model that does not listen"),
+    ("text_nll_heard_over_unheard", "Text loss with audio over without", None, "1 for a model that ignores audio"),
     ("tts_wer", "Synthesis, word error rate", "tts_wer_other_texts", "against other texts"),
     ("audio_first.bits_per_audio_second", "Bits a second of audio", None, "Fewer are better"),
     ("stored.bits_per_text_token", "Bits a text token", None, "Fewer are better"),
@@ -20,7 +20,7 @@ _HEADLINES = (
 
 
 def cards(evaluation: Evaluation) -> Markup | None:
-    """Return the few numbers one looks for first."""
+    """Return the main scores as cards."""
     main = evaluation.provenance.get("main_dataset")
     scores = {score.name: score for score in evaluation.scores if score.dataset == main}
     drawn = [
@@ -47,7 +47,7 @@ def _card(score: Score, title: str, beside: Score | None, note: str) -> Markup:
 
 
 def score_table(scores: Sequence[Score], *, strips: bool = False) -> Markup:
-    """Return a table with one row a measure and one column a data set.
+    """Return a table with one row per measure and one column per data set.
 
     Args:
         scores: Scores of one task.
@@ -83,7 +83,7 @@ def _cell(score: Score | None, limit: float | None) -> Markup:
 
 
 def number(value: float | None) -> str:
-    """Return a value as people read it: three decimals below 10, fewer above; a dash for none."""
+    """Format a value: three decimals below 10, fewer above; a dash for none."""
     if value is None:
         return _NONE
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
@@ -96,7 +96,7 @@ def _interval(score: Score) -> str:
 
 
 def markdown(title: str, evaluation: Evaluation) -> str:
-    """Return the scores as Markdown tables, one a task."""
+    """Return the scores as Markdown tables, one per task."""
     lines = [f"# {_escape(title)}", ""]
     for result in evaluation.results:
         lines += [

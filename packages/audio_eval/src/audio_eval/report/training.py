@@ -15,7 +15,7 @@ RESOLVED_NAME = "resolved.json"
 # A line is drawn through at most this many points, each the mean over its stretch of steps.
 _MAX_POINTS = 240
 _LOSSES = Mapping[str, float | None]
-# What is drawn or summed up of a logged step; what a run logs beside it may be anything.
+# Fields of a logged step that are drawn or summed; a run may log further fields of any type.
 _LOGGED = {
     "tokens": int | None,
     "loss": float | None,

@@ -15,7 +15,7 @@ def align(reference: str, hypothesis: str, normalizer: str) -> WordErrors:
 
 
 def marked_reference(errors: WordErrors) -> Markup:
-    """Return the reference, with the words that were not recognised marked."""
+    """Return the reference with the words that were not recognised marked."""
     return _marked(
         (chunk.reference, {"delete": "del", "substitute": "mark"}.get(chunk.operation), " ".join(chunk.hypothesis))
         for chunk in errors.alignment
@@ -23,7 +23,7 @@ def marked_reference(errors: WordErrors) -> Markup:
 
 
 def marked_hypothesis(errors: WordErrors) -> Markup:
-    """Return the hypothesis, with wrong and surplus words marked."""
+    """Return the hypothesis with wrong and surplus words marked."""
     if not any(chunk.hypothesis for chunk in errors.alignment):
         return tag("span", "(nothing)", class_="muted")
     return _marked(

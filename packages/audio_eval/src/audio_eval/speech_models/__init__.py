@@ -1,6 +1,6 @@
 """Outside speech models that score generated speech: transcribers and speaker encoders.
 
-Most need an extra. Where one is absent, the reason stands in place of its scores.
+Most need an extra. Where one is absent, its scores are replaced by the reason.
 """
 
 from audio_data import InputError
@@ -28,7 +28,7 @@ def find_transcriber(name: str = "auto") -> Transcriber | Unavailable:
 
     Args:
         name: "auto" takes a Whisper model that is already on this machine and downloads nothing; "embedded" is the
-            transcriber of this package, which knows the words of the sample corpus only; "none" for no transcriber;
+            transcriber of this package, for the words of the sample corpus only; "none" for no transcriber;
             "whisper:MODEL" names a CTranslate2 folder, a size such as "tiny.en", or a hub id, which is downloaded
             where it is not cached; "whisper:MODEL@de" transcribes German instead of English.
 

@@ -1,6 +1,9 @@
-"""Interfaces of transcribers and speaker encoders."""
+"""Interfaces of transcribers and speaker encoders, and the weights of those that ship with the package."""
 
 import dataclasses
+import functools
+import hashlib
+import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -9,6 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from audio_data import InputError, decode_json, read_bytes
+
+_SHA256 = {
+    "speaker.safetensors": "59cdad45bbd47ddaa06d7d0b4f87f883b3b333f641ade56ff8a55447ce99654b",
+    "transcriber.safetensors": "1c7149530771fc5cf9541e5515a8e8637d1a5e4280c773f0a29cbcacd1757b5c",
+}
 
 
 @runtime_checkable
@@ -89,3 +97,24 @@ def similarity(one: Float[np.ndarray, " dim"], other: Float[np.ndarray, " dim"])
     """Return the cosine of two vectors, 0 where one has no length."""
     length = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / length if length else 0.0
+
+
+@functools.cache
+def shipped_weights(name: str) -> bytes:
+    """Read a file of weights that ships with the package.
+
+    Args:
+        name: Name of the file.
+
+    Raises:
+        InputError: It is missing or not as it was shipped.
+    """
+    file = importlib.resources.files("audio_eval.speech_models").joinpath(name)
+    content = file.read_bytes() if file.is_file() else b""
+    found = hashlib.sha256(content).hexdigest()
+    if found != _SHA256[name]:
+        raise InputError(
+            f"`{file}` must have the SHA-256 {_SHA256[name]} that it was shipped with, got {found!r}: install "
+            "audio-eval again"
+        )
+    return content

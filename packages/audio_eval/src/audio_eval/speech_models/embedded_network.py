@@ -10,13 +10,13 @@ CHANNELS = 80
 NUM_BLOCKS = 5
 WIDTH = 5
 FRAMES_PER_STEP = 4
-"""Log-mel frames of 10 ms that one step of the network's output stands for."""
+"""Log-mel frames of 10 ms per step of the network's output."""
 
 Parameters = Mapping[str, Array]
 
 
 def shapes(num_bands: int, num_classes: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters by name: kernels `[width, in, out]` and biases."""
+    """Return the shapes of the parameters by name: kernels `[width, in, out]` and biases."""
     found: dict[str, tuple[int, ...]] = {
         "in.0": (WIDTH, num_bands, CHANNELS),
         "in.1": (WIDTH, CHANNELS, CHANNELS),
@@ -59,7 +59,7 @@ def _convolve(
 ) -> Float[Array, "batch out_steps out"]:
     kernel = parameters[name]
     reach = (kernel.shape[0] - 1) * dilation
-    # The same padding left and right whatever the length, so that padding a clip shifts nothing.
+    # Equal padding left and right for every length, so that padding a clip shifts nothing.
     padding = [(reach // 2, reach - reach // 2)]
     out = jax.lax.conv_general_dilated(
         hidden, kernel, (stride,), padding, rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")

@@ -7,8 +7,8 @@ import numpy as np
 import safetensors.numpy
 from jaxtyping import Float, Float32
 
+from audio_eval.speech_models.base import shipped_weights
 from audio_eval.speech_models.features import SAMPLE_RATE_HZ, log_mel, pitch
-from audio_eval.speech_models.weights import shipped_weights
 
 _FILE = "speaker.safetensors"
 REVISION = 1
@@ -84,7 +84,7 @@ def fit(clips: Sequence[tuple[str, Float32[np.ndarray, " _"]]]) -> Mapping[str, 
         clips: Speaker and samples at 16 kHz.
 
     Returns:
-        `mean`, the average over speakers, and `whitening`, after which the clips of one speaker vary alike in all
+        `mean`, the average over speakers, and `whitening`, after which the clips of one speaker vary equally in all
         directions.
 
     Source: within-class covariance normalisation, Hatch, Kajarekar and Stolcke (2006).

@@ -12,8 +12,8 @@ import safetensors.numpy
 from jaxtyping import Float, Float32
 
 from audio_eval.speech_models import embedded_network as network
+from audio_eval.speech_models.base import shipped_weights
 from audio_eval.speech_models.features import NUM_BANDS, log_mel
-from audio_eval.speech_models.weights import shipped_weights
 
 _FILE = "transcriber.safetensors"
 REVISION = 1

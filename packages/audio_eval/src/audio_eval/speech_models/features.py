@@ -56,7 +56,7 @@ def pitch(samples: Float[np.ndarray, " samples"], sample_rate_hz: int) -> Float3
 
 
 def _first_peaks(correlation: Float[np.ndarray, "frames lags"]) -> Int[np.ndarray, " frames"]:
-    """Return the shortest lag that correlates nearly as well as the best; multiples of a period correlate alike."""
+    """Return the shortest lag that correlates nearly as well as the best: multiples of a period correlate as well."""
     inner = correlation[:, 1:-1]
     peak = (inner >= correlation[:, :-2]) & (inner >= correlation[:, 2:])
     found = peak & (inner >= _PEAK_SHARE * correlation.max(axis=1, keepdims=True))

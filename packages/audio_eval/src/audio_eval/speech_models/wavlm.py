@@ -36,7 +36,7 @@ class WavLmSpeaker:
         model, found = WavLMForXVector.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )  # pyright: ignore[reportGeneralTypeIssues]: a pair, with the loading's information asked for
-        # transformers draws at random what a folder lacks, such as the whole speaker head of a plain WavLM.
+        # transformers initialises missing weights at random, such as the speaker head of a plain WavLM.
         if missing := sorted(found["missing_keys"]):
             raise ValueError(f"no weights for {missing[0]} and {len(missing) - 1} more")
         self._model = model.eval()
@@ -99,7 +99,7 @@ def _load(folder: Path, name: str) -> SpeakerEncoder | Unavailable:
     from huggingface_hub.errors import StrictDataclassError  # pyright: ignore[reportMissingImports]: an extra
     from safetensors import SafetensorError
 
-    # Whatever transformers meets in a configuration of other types or sizes, it raises as its own code meets it.
+    # transformers raises errors of many types for a configuration of other types or sizes.
     of_types = (TypeError, AttributeError, LookupError, ArithmeticError, StrictDataclassError)
     summary = damaged_settings(folder)
     try:

@@ -18,7 +18,7 @@ _CACHED_MODELS = ("small.en", "base.en", "tiny.en")
 _INSTALL = "`pip install 'audio-eval[whisper]'`"
 _MODEL_FILE = "model.bin"
 _ENGLISH = "en"
-# Without the tokenizer faster-whisper asks the hub for one, whatever it was told about local files.
+# Without a local tokenizer faster-whisper requests one from the hub, even with `local_files_only`.
 _FILES = (_MODEL_FILE, "tokenizer.json")
 # Whisper transcribes very short clips badly: shorter clips are padded with silence to this length.
 _SHORTEST_CLIP_SECONDS = 0.5
@@ -36,14 +36,14 @@ class FasterWhisper:
             language: Code of the language that clips are taken to be in.
 
         Raises:
-            ValueError: The model does not know that language.
+            ValueError: The model does not support that language.
         """
         from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]: an extra
 
         self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)
         known = self._model.supported_languages
         if language not in known:
-            raise ValueError(f"it knows no {language!r}, but {', '.join(known)}")
+            raise ValueError(f"it does not support {language!r}, but {', '.join(known)}")
         self.language = language
         suffix = "" if language == _ENGLISH else f"@{language}"
         self._model_id = f"faster-whisper:{name}{suffix}:{_digest(folder / _MODEL_FILE)}"
@@ -118,7 +118,7 @@ def _load(folder: Path, name: str, language: str = _ENGLISH) -> Transcriber | Un
     try:
         if summary is None:
             return FasterWhisper(folder, name, language)
-    # CTranslate2 knows no errors of its own: a file cut short, of another model or of a later format.
+    # CTranslate2 has no error class of its own for a truncated file, another model or a later format.
     except (OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
         summary = (str(error).strip() or type(error).__name__).splitlines()[0]
     return Unavailable(f"`{folder}` holds no Whisper that can be used ({summary}): fetch or convert it again")
@@ -140,7 +140,7 @@ def _hub_folder(model: str, *, local_files_only: bool) -> Path | Unavailable:
     # The hub client raises its own errors, all of them OSErrors or ValueErrors: not cached, no network, no such model.
     except (OSError, ValueError) as error:
         summary = str(error).strip().splitlines()[0]
-        return Unavailable(f"Whisper model {model!r} could not be had ({summary}): give a local folder or a hub id")
+        return Unavailable(f"Whisper model {model!r} could not be loaded ({summary}): give a local folder or a hub id")
 
 
 def _digest(path: Path) -> str:

@@ -78,10 +78,10 @@ def make_tasks(
     """Make tasks with their settings.
 
     Args:
-        targets: What `find_task` takes, in the order in which the tasks run.
+        targets: Targets of `find_task`, in the order in which the tasks run.
         overrides: Settings as written on a command line, such as `{"tts.temperature": "0"}`; each value is read as the
             type of its field.
-        test_sets: Folder with a folder for each test set, such as `swuggy`; a task's own setting `data` goes before it.
+        test_sets: Folder with a folder for each test set, such as `swuggy`; a task's own setting `data` overrides it.
         compat: Value of the setting `compat` of all tasks that have one.
 
     Raises:

@@ -102,8 +102,8 @@ class AsrTask(Task):
         if not self.controls:
             return dict.fromkeys((OTHER, UNTRAINED, GAIN), "controls were left out: set `asr.controls` to true")
         num_utterances = len(context.whole_utterances[context.main_dataset])
-        alike = f"all {num_utterances} utterances have the same text, so none of them is a control for another"
-        return {OTHER: alike, GAIN: alike}
+        reason = f"all {num_utterances} utterances have the same text, so none of them is a control for another"
+        return {OTHER: reason, GAIN: reason}
 
     def _transcribe(
         self,
@@ -115,7 +115,7 @@ class AsrTask(Task):
         label: str,
         journal: Journal,
     ) -> list[str]:
-        """Transcripts for the targets, each from the audio of the utterance in its place in `audio_sources`."""
+        """Return transcripts for the targets, each from the audio of the utterance in its place in `audio_sources`."""
         vocabulary, text = context.checkpoint.vocabulary, context.checkpoint.text
         continued = continue_prompts(
             model,

@@ -39,8 +39,8 @@ def encode_clips(
         label: Name of the progress line.
 
     Returns:
-        Codes by key, of the leading codebooks that the model knows; and by key why a clip could not be read. A task
-        counts those as wrong: a test set does not become easier by a missing file.
+        Codes by key, of the leading codebooks in the model's vocabulary; and by key why a clip could not be read.
+        A task counts those as wrong: a test set does not become easier by a missing file.
     """
     step = "encode"
     codes = {key: _unpack(value) for key, value in journal.known(step).items() if key in clips}

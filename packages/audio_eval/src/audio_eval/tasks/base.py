@@ -75,9 +75,9 @@ class Context:
 
     @functools.cached_property
     def whole(self) -> Mapping[str, Sequence[HeldoutDocument]]:
-        """The documents of each data set, whatever the limit, in the order in which a limit takes them.
+        """All documents of each data set, in the order in which `limit` takes them.
 
-        Limits of length follow from these, so that an item's result does not change with the items beside it.
+        Maximum lengths are derived from these, so that an item's result does not depend on the other items.
         """
         vocabulary = self.checkpoint.vocabulary
         return {name: read_documents(name, data, vocabulary) for name, data in self.datasets.items()}
@@ -94,7 +94,7 @@ class Context:
 
     @functools.cached_property
     def whole_utterances(self) -> Mapping[str, Sequence[HeldoutUtterance]]:
-        """The utterances of each data set, whatever the limit; those that are measured come first."""
+        """All utterances of each data set; those within `limit` come first."""
         return {name: utterances(documents, self.checkpoint.text) for name, documents in self.whole.items()}
 
     @property
@@ -127,11 +127,11 @@ class Context:
         Raises:
             InputError: The codec of that name has changed since.
         """
-        wanted = self.checkpoint.vocabulary.codec_id
+        expected = self.checkpoint.vocabulary.codec_id
         codec = load_codec(CodecSpec.from_description(self.codec_description, weights=self.codec_weights))
-        if codec.codec_id != wanted:
+        if codec.codec_id != expected:
             raise InputError(
-                f"the model's audio tokens are of codec {wanted!r}, got {codec.codec_id!r}: use the version of "
+                f"the model's audio tokens are of codec {expected!r}, got {codec.codec_id!r}: use the version of "
                 "audio-tokenize that encoded its data"
             )
         return codec
@@ -143,7 +143,7 @@ class Context:
         return np.asarray(self.codec.decode(codes), np.float32)
 
     def reconstruction(self, utterance: HeldoutUtterance) -> str:
-        """Decode an utterance's own codes, the best that a model of these codes can sound like.
+        """Decode an utterance's own codes, the upper bound of quality for a model of these codes.
 
         Returns:
             The path of the wav, relative to the evaluation's folder; every task gets the same one.

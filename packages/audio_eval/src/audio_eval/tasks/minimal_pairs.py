@@ -1,7 +1,7 @@
 """Minimal pairs: is the right stimulus more likely than the wrong one? sWUGGY, sBLIMP, SALMon, StoryCloze, as text too.
 
 A stimulus is the document `begin_of_text audio_start A audio_end`, or the same with text, and counts by the mean
-log-likelihood of what stands between the markers. A tie is an error. So is a stimulus that cannot be read.
+log-likelihood of the tokens between the markers. A tie is an error; so is a stimulus that cannot be read.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from audio_eval.testsets.pairs import (
 from audio_model import TokenSets
 
 SIDES = ("positive", "negative")
-# A write is a flush to the disk; a kill costs at most so many results.
+# Each write flushes to the disk; a killed run loses at most this many results.
 _RESULTS_PER_WRITE = 64
 _ACCURACY, _BY_SUM, _FIRST, _MARGIN = "accuracy", "accuracy_by_sum", "accuracy_codebook_0", "margin"
 
@@ -97,7 +97,7 @@ class PairsTask(BenchmarkTask):
     def _documents(
         self, context: Context, stimuli: Mapping[str, Side], journal: Journal
     ) -> tuple[dict[str, Int32[np.ndarray, " _"]], dict[str, str]]:
-        """Ids of each stimulus, and why there are none."""
+        """Return the ids of each stimulus, and by key why there are none."""
         if self.modality == "audio":
             clips = {key: side.audio for key, side in stimuli.items()}
             codes, problems = encode_clips(context, clips, journal, self.name)
@@ -114,7 +114,7 @@ class PairsTask(BenchmarkTask):
     def _measure(
         self, context: Context, documents: Mapping[str, Int32[np.ndarray, " _"]], journal: Journal
     ) -> dict[str, dict[str, float]]:
-        """Likelihoods of each stimulus: `mean`, `sum` and `codebook_0`. Equal stimuli are scored once, so they tie."""
+        """Return `mean`, `sum` and `codebook_0` of each stimulus. Equal stimuli are scored once, so they tie."""
         keys: dict[bytes, list[str]] = {}
         for key, ids in documents.items():
             keys.setdefault(ids.tobytes(), []).append(key)

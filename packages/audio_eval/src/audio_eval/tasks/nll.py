@@ -24,7 +24,7 @@ HEARD, UNHEARD = "audio_first.nll_text", "text_first.nll_text"
 OTHER_TEXT = "text_first_other_text"
 OWN_AUDIO, OTHER_AUDIO = "text_first.nll_audio", f"{OTHER_TEXT}.nll_audio"
 CONTROLLED: tuple[str, ...] = ("audio_nll_own_over_other_text", "audio_bits_told_by_text")
-_NO_OTHER_TEXT = "no document has another text than its own beside it: there is no control"
+_NO_OTHER_TEXT = "no two documents have different texts: there is no control"
 _BITS_PER_NAT = 1 / math.log(2)
 
 
@@ -32,20 +32,21 @@ _BITS_PER_NAT = 1 / math.log(2)
 class NllTask(Task):
     """Negative log-likelihood of held-out documents.
 
-    Every document is scored as `audio_first` and as `text_first`, so its text is scored once with the audio heard and
-    once without, on the very same tokens: their quotient says how much the model listens.
+    Every document is scored as `audio_first` and as `text_first`. The same text tokens are thus scored once with the
+    audio as context and once without; the quotient of the two losses measures the use of the audio.
 
-    Whether it reads is harder to see. An utterance's audio takes hundreds of bits a second, of which its text can tell
-    but a few dozen, so every quotient of audio losses is close to 1; and the two orders differ in more than the text: a
-    model that was trained to speak in one voice finds all others unlikely after a text. Each document of the main data
-    set is therefore also scored as `text_first` with the text of another one, and the difference is given in bits.
+    The use of the text is harder to measure. The audio of an utterance has hundreds of bits per second, of which its
+    text determines a few dozen, so every quotient of audio losses is close to 1. The two orders also differ in more
+    than the text: a model trained on synthesis in one voice gives other voices a low likelihood after a text. Each
+    document of the main data set is therefore also scored as `text_first` with the text of another document (control),
+    and the difference is reported in bits.
 
     Attributes:
-        documents: "both_orders", or "stored" for documents of any form just as they lie in the data set: text alone,
-            audio alone, several languages, the evaluation documents of SODA (arXiv 2602.16687). What a loss mask leaves
-            out does not count.
+        documents: "both_orders", or "stored" for documents of any form as stored in the data set: text alone,
+            audio alone, several languages, the evaluation documents of SODA (arXiv 2602.16687). Tokens
+            outside the loss mask do not count.
         softmax: Ids that compete in the main scores: "allowed" by the grammar at each place, "full" for all ids, or
-            "as_trained" for whichever of the two the model was trained with. The other one stands beside it.
+            "as_trained" for the one that the model was trained with. The other one is reported too.
         tokens_per_batch: Tokens of a forward pass, padding included; None for 2,048 on a CPU and 8,192 elsewhere.
     """
 
@@ -152,7 +153,7 @@ def _with_text_of(document: HeldoutDocument, other: HeldoutDocument) -> list[Seg
 
 
 def _as_stored(context: Context) -> Iterator[_Document]:
-    """Documents by their number, so that only those of a limit's sample are read."""
+    """Yield documents by their number, so that only those within the limit are read."""
     for name, dataset in context.datasets.items():
         check_vocabulary(name, dataset, context.checkpoint.vocabulary)
         sample = sorted(range(len(dataset)), key=lambda index: hashlib.sha256(str(index).encode()).digest())
@@ -162,7 +163,7 @@ def _as_stored(context: Context) -> Iterator[_Document]:
 
 
 def _counted(likelihoods: Likelihoods, mask: Bool[np.ndarray, " _"] | None) -> Likelihoods:
-    """Of the tokens that were predicted, those that count."""
+    """Return the likelihoods of the tokens inside the mask."""
     if mask is None:
         return likelihoods
     kept = mask[1:]
@@ -213,7 +214,7 @@ def _measures(vocabulary: Vocabulary, orders: Sequence[str], *, allowed: bool) -
             ("audio_second", "bits/s", "audio_nats_per_second"),
         ):
             # In both orders the quotients are what the reader looks for first.
-            meaning = f"what it takes to write down a {what.replace('_', ' ')}" if order == STORED else ""
+            meaning = f"bits per {what.replace('_', ' ')}" if order == STORED else ""
             terms = (f"{order}.{term}",)
             yield Measure(f"{order}.bits_per_{what}", unit, "lower", terms, scale=_BITS_PER_NAT, meaning=meaning)
     for order in orders:
@@ -228,7 +229,7 @@ def _quotients() -> Iterator[Measure]:
         "lower",
         (HEARD, UNHEARD),
         "quotient",
-        meaning="text NLL with the audio heard over that without: 1 for a model that does not listen",
+        meaning="text NLL with the audio as context over that without: 1 for a model that ignores audio",
     )
     yield Measure(
         "audio_nll_read_over_unread",
@@ -236,8 +237,8 @@ def _quotients() -> Iterator[Measure]:
         "lower",
         ("text_first.nll_audio", "audio_first.nll_audio"),
         "quotient",
-        meaning="audio NLL after the text over that before it; the orders differ in more than the text: the control "
-        "below says whether the model reads",
+        meaning="audio NLL after the text over that before it; the orders differ in more than the text: see the "
+        "control below",
     )
     yield Measure(
         CONTROLLED[0],
@@ -245,7 +246,7 @@ def _quotients() -> Iterator[Measure]:
         "lower",
         (OWN_AUDIO, OTHER_AUDIO),
         "quotient",
-        meaning="audio NLL after its own text over that after another's: 1 for a model that does not read",
+        meaning="audio NLL after its own text over that after another's (control): 1 for a model that ignores text",
     )
     yield Measure(
         CONTROLLED[1],
@@ -254,7 +255,7 @@ def _quotients() -> Iterator[Measure]:
         (f"{OTHER_TEXT}.nats_audio", "text_first.nats_audio"),
         "difference",
         scale=_BITS_PER_NAT,
-        meaning="what the right text tells of the audio, against another's: 0 for a model that does not read",
+        meaning="audio bits saved by the right text over another's (control): 0 for a model that ignores text",
     )
     yield Measure(
         "text_bits_told_by_audio",
@@ -263,7 +264,7 @@ def _quotients() -> Iterator[Measure]:
         ("text_first.nats_text", "audio_first.nats_text"),
         "difference",
         scale=_BITS_PER_NAT,
-        meaning="what the audio tells of the text: about as much as knowing the text can save of the audio",
+        meaning="text bits saved by the audio: an estimate of the audio bits that the text can save",
     )
 
 

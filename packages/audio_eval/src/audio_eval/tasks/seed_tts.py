@@ -35,7 +35,7 @@ class SeedTtsTask(BenchmarkTask):
 
     Attributes:
         max_tokens: Maximum audio tokens of an item, cut to whole frames; 1,500 are 15 s of eight codebooks. Less where
-            the context has less room after the prompt.
+            the context has less space after the prompt.
         min_frames: Minimum frames.
         temperature: 0 for greedy decoding; 0.9 is that of the public SODA evaluation scripts.
         top_p: Probability mass to sample from; 0.8 is that of the public SODA evaluation scripts.
@@ -73,14 +73,14 @@ class SeedTtsTask(BenchmarkTask):
             clips["original"] = originals
         transcripts = transcribe_clips(context, clips, journal, self.name)
         prompted = [self._voice(context, one) for one in prompts]
-        alike = self._similarities(context, clips, prompted)
+        similarities = self._similarities(context, clips, prompted)
         items = []
         for index, one in enumerate(prompts):
             item = self._item(one, continuations[one.id], {kind: some[index] for kind, some in transcripts.items()})
             audio = {
                 kind: context.save_audio(f"{kind}/{self.name}/{one.id}", some[index]) for kind, some in clips.items()
             }
-            terms = {**item.terms, **{name: (values[index], 1.0) for name, values in alike.items()}}
+            terms = {**item.terms, **{name: (values[index], 1.0) for name, values in similarities.items()}}
             reason = problems.get(one.id) or unanswered.get(one.id)
             problem = {"problem": reason} if reason else {}
             items.append(dataclasses.replace(item, terms=terms, detail={**item.detail, "audio": audio, **problem}))
@@ -105,8 +105,8 @@ class SeedTtsTask(BenchmarkTask):
         ids = []
         for one in audible:
             shown = Segment(np.array(text.encode(one.prompt_text), np.int32), voices[one.id])
-            wanted = Segment(np.array(text.encode(one.text), np.int32), nothing)
-            ids.append(self.with_beginning(context, layout("text_first").prompt([shown, wanted], vocabulary)))
+            target = Segment(np.array(text.encode(one.text), np.int32), nothing)
+            ids.append(self.with_beginning(context, layout("text_first").prompt([shown, target], vocabulary)))
         answers = generate_speech(
             context,
             ids,

@@ -50,8 +50,8 @@ def generate_speech(
         context: Gives the model.
         prompts: Token ids.
         keys: Name of each prompt, see `continue_prompts`.
-        min_frames: Minimum frames of a continuation; a prompt that leaves room for fewer has none.
-        max_frames: Maximum frames; a prompt that leaves room for fewer has its own maximum.
+        min_frames: Minimum frames of a continuation; a prompt that leaves space for fewer has none.
+        max_frames: Maximum frames; a prompt that leaves space for fewer has its own maximum.
         sampling: How tokens are chosen.
         batch_size: Number of prompts continued together.
         label: Name of the progress line, and of the step in the journal.
@@ -83,16 +83,16 @@ def generate_speech(
         if tokens is None:
             nothing = np.zeros((0, books), np.int32)
             continuations.append(
-                Continuation(nothing, problem=no_room(len(prompt), model.config.max_seq_len, "speech"))
+                Continuation(nothing, problem=does_not_fit(len(prompt), model.config.max_seq_len, "speech"))
             )
         else:
             continuations.append(Continuation(as_frames(tokens, vocabulary), 0 < len(tokens) < limit * books))
     return continuations
 
 
-def no_room(num_tokens: int, context: int, what: str) -> str:
+def does_not_fit(num_tokens: int, context: int, what: str) -> str:
     """Say in one line why a prompt has no continuation."""
-    return f"{num_tokens} tokens leave no room for {what} in the context of {context}"
+    return f"{num_tokens} tokens leave no space for {what} in the context of {context}"
 
 
 def as_frames(tokens: Int32[np.ndarray, " tokens"], vocabulary: Vocabulary) -> Int32[np.ndarray, "frames codebooks"]:

@@ -30,11 +30,11 @@ _ROUTES = ("direct", "chain")
 
 @dataclasses.dataclass(frozen=True)
 class SpeechOutputTask(BenchmarkTask):
-    """Settings and generation that tasks with speech as their output share.
+    """A task with speech as its output: shared settings and generation.
 
     Attributes:
         split: Split that is measured.
-        max_frames: Maximum frames of the speech, less where the context has less room after the prompt.
+        max_frames: Maximum frames of the speech, fewer where the context has less space after the prompt.
         min_frames: Minimum frames.
         temperature: 0 for greedy decoding.
         top_p: Probability mass to sample from.
@@ -132,14 +132,14 @@ class SpeechTranslationTask(SpeechOutputTask):
         sounds = [context.decode(one.codes) for one in output]
         sources = [context.decode(codes.get(one.id, nothing)) for one in utterances]
         transcripts = transcribe_clips(context, {"generated": sounds}, journal, self.name)
-        alike = voice_similarities(context, list(zip(sounds, sources, strict=True)))
+        similarities = voice_similarities(context, list(zip(sounds, sources, strict=True)))
         items = []
         for index, one in enumerate(utterances):
             terms = {"ended": (float(output[index].ended), 1.0)}
             if transcripts:
                 terms |= bleu_terms(one.translation, transcripts["generated"][index], self.tokenizer)
-            if alike is not None:
-                terms["similarity"] = (alike[index], 1.0)
+            if similarities is not None:
+                terms["similarity"] = (similarities[index], 1.0)
             clips = {"generated": sounds[index], "reconstructed": sources[index]}
             audio = {kind: context.save_audio(f"{kind}/{self.name}/{one.id}", clip) for kind, clip in clips.items()}
             texts = {kind: found[index] for kind, found in transcripts.items()}
@@ -177,7 +177,7 @@ class SpeechTranslationTask(SpeechOutputTask):
         journal: Journal,
         what: str,
     ) -> list[Int32[np.ndarray, " _"]]:
-        """Prompts with the text that the model writes after them; unchanged where there is no room for one."""
+        """Return prompts with the text that the model writes after them; unchanged where there is no space for one."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         continued = generate_within_context(
             model,
@@ -198,8 +198,8 @@ class SpeechTranslationTask(SpeechOutputTask):
     def measures(self) -> Iterator[Measure]:
         """Yield BLEU of transcripts, similarity to the source's voice, and the share of ended items."""
         yield from bleu_measures(self.name, self.tokenizer)
-        alike = "similarity of the voice to the source's, both through the codec"
-        yield Measure(f"{self.name}_similarity", "cosine", "higher", ("similarity",), meaning=alike)
+        meaning = "similarity of the voice to the source's, both through the codec"
+        yield Measure(f"{self.name}_similarity", "cosine", "higher", ("similarity",), meaning=meaning)
         ended = "translations that ended by themselves"
         yield Measure(f"{self.name}_ended", "fraction", "higher", ("ended",), meaning=ended)
 
@@ -253,12 +253,12 @@ class ContinuationTask(SpeechOutputTask):
         transcripts = transcribe_clips(context, clips, journal, self.name)
         pairs = {kind: list(zip(given, some, strict=True)) for kind, some in clips.items()}
         pairs["stranger"] = list(zip(given, [*given[1:], *given[:1]], strict=True))
-        alike = {
+        similarities = {
             kind: found for kind, some in pairs.items() if (found := voice_similarities(context, some)) is not None
         }
         items = []
         for index, one in enumerate(audible):
-            terms = {f"similarity.{kind}": (values[index], 1.0) for kind, values in alike.items()}
+            terms = {f"similarity.{kind}": (values[index], 1.0) for kind, values in similarities.items()}
             if len(codes[one.id]) <= frames:
                 terms.pop("similarity.reconstructed", None)
             terms["ended"] = (float(answers[index].ended), 1.0)

@@ -23,7 +23,7 @@ from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.tasks.audio_inputs import encode_clips
 from audio_eval.tasks.base import BenchmarkTask, Context, TaskOutput
-from audio_eval.tasks.speech_generation import no_room
+from audio_eval.tasks.speech_generation import does_not_fit
 from audio_eval.testsets.location import TestSetCard
 from audio_eval.testsets.speech import COVOST2, LIBRISPEECH, BenchmarkUtterance, read_covost2, read_librispeech
 from audio_model import Sampling, TokenAutomaton
@@ -42,7 +42,7 @@ class SpeechToTextTask(BenchmarkTask):
         shots_split: Split that shots are taken from.
         shots: Number of documents before each prompt.
         same_shots: Whether all items have the same shots; else each has its own.
-        max_tokens: Maximum text tokens of an answer, less where the context has less room after the prompt.
+        max_tokens: Maximum text tokens of an answer, fewer where the context has less space after the prompt.
         temperature: 0 for greedy decoding; 0.0001 is that of SODA (arXiv 2602.16687).
         top_p: Probability mass to sample from.
         grammar: Whether only text and then the end of text can follow.
@@ -162,7 +162,7 @@ class SpeechToTextTask(BenchmarkTask):
         answers, too_long = [""] * len(items), {}
         for index, prompt, (tokens, _) in zip(audible, prompts, continued, strict=True):
             if tokens is None:
-                too_long[items[index].id] = no_room(len(prompt), model.config.max_seq_len, "a text")
+                too_long[items[index].id] = does_not_fit(len(prompt), model.config.max_seq_len, "a text")
             else:
                 answers[index] = text.decode([token for token in tokens.tolist() if token < vocabulary.num_text])
         return answers, too_long
@@ -298,7 +298,7 @@ def bleu_terms(reference: str, hypothesis: str, tokenizer: str) -> dict[str, tup
 
 def bleu_measures(task: str, tokenizer: str) -> Iterator[Measure]:
     """Yield corpus BLEU and the mean of sentences' BLEU."""
-    meaning = f"corpus BLEU as sacrebleu has it, tokenizer {tokenizer}"
+    meaning = f"corpus BLEU as in sacrebleu, tokenizer {tokenizer}"
     yield Measure(f"{task}_bleu", "BLEU", "higher", _BLEU_TERMS, "bleu", meaning=meaning)
     yield Measure(f"{task}_sentence_bleu", "BLEU", "higher", ("sentence_bleu",), meaning="mean of sentences' BLEU")
 

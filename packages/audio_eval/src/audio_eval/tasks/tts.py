@@ -114,20 +114,20 @@ class TtsTask(Task):
         return TaskOutput(tuple(scores), tuple(items), {"max_frames": max_frames})
 
     def _max_frames(self, context: Context) -> int:
-        """Return a quarter more than the longest recording, as far as the context has room for it."""
+        """Return 1.25 times the length of the longest recording, or less where the context is too short."""
         if self.max_frames is not None:
             return self.max_frames
         whole = context.whole_utterances[context.main_dataset]
         longest = max(len(utterance.segment.codes) for utterance in whole)
         text = max(len(utterance.segment.text_ids) for utterance in whole)
-        room = context.checkpoint.model.config.max_seq_len - text - _PROMPT_MARKERS - 1
-        max_fitting = room // context.checkpoint.vocabulary.num_codebooks
+        free = context.checkpoint.model.config.max_seq_len - text - _PROMPT_MARKERS - 1
+        max_fitting = free // context.checkpoint.vocabulary.num_codebooks
         return max(self.min_frames, min(-(-5 * longest // 4), max_fitting))
 
     def _generate(
         self, context: Context, utterances: Sequence[HeldoutUtterance], max_frames: int, journal: Journal
     ) -> list[Int32[np.ndarray, "frames codebooks"]]:
-        """Codes of each item; none for a text that leaves no room for its speech."""
+        """Return the codes of each item; none for a text that leaves no space for its speech."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         continued = continue_prompts(
             model,
@@ -147,7 +147,7 @@ class TtsTask(Task):
         return [vocabulary.codes(nothing if tokens is None else tokens) for tokens in continued]
 
     def _transcribe(self, context: Context, clips: Sequence["_Clips"], journal: Journal) -> dict[str, list[str]]:
-        """Transcripts of generated, reconstructed and original speech; none without a transcriber."""
+        """Return transcripts of generated, reconstructed and original speech; none without a transcriber."""
         kinds = [
             "generated",
             "reconstructed",

@@ -1,4 +1,4 @@
-"""Published test sets in the layouts they are published in, and small generated twins of them."""
+"""Published test sets in their published layouts, and small synthetic stand-ins for them."""
 
 from audio_eval.testsets.location import TestSetCard as TestSetCard
 from audio_eval.testsets.location import fingerprint_folder as fingerprint_folder

@@ -1,7 +1,7 @@
-"""Small twins of the published test sets, made of the shipped sample recordings, in the very same layouts.
+"""Small synthetic stand-ins for the published test sets, made of the shipped sample recordings, in the same layouts.
 
-They test the readers and the tasks, and show what a folder must look like. Their scores say nothing about a model
-beyond this: whoever learned the sample corpus should find a whole recording likelier than a mutilated one.
+They test the readers and the tasks, and show the expected layout of a folder. Their scores do not measure the quality
+of a model; a model trained on the sample corpus should only score intact recordings above distorted ones.
 """
 
 import csv
@@ -22,23 +22,23 @@ _RATE_HZ = 16_000
 Samples = Float32[np.ndarray, " samples"]
 
 
-def write_twin(name: str, folder: Path, num_items: int = 20) -> None:
-    """Write the twin of one test set.
+def write_stand_in(name: str, folder: Path, num_items: int = 20) -> None:
+    """Write the stand-in for one test set.
 
     Args:
-        name: A key of `TWINS`.
-        folder: Where to; made if need be.
+        name: A key of `STAND_INS`.
+        folder: Folder to write, created where missing.
         num_items: Pairs, or utterances; at most about a hundred.
 
     Raises:
-        InputError: There is no such twin, or the folder holds something: perhaps the published test set itself.
+        InputError: There is no such test set, or the folder is not empty: it may be the published test set.
     """
-    if name not in TWINS:
-        raise InputError(f"`name` must be one of {', '.join(TWINS)}, got {name!r}")
+    if name not in STAND_INS:
+        raise InputError(f"`name` must be one of {', '.join(STAND_INS)}, got {name!r}")
     with sole_file_writer(folder) as was_killed, disk_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"`{folder}` must be an empty folder, got one with files: remove it or choose another")
-        # Under another name until it is whole, so that a part of it never passes for the twin.
+        # Written under another name until complete, so that a part is never taken for the whole.
         partial = folder.with_name(f".{folder.name}.partial")
         if was_killed and partial.exists():
             shutil.rmtree(partial)
@@ -46,7 +46,7 @@ def write_twin(name: str, folder: Path, num_items: int = 20) -> None:
             raise InputError(f"`{partial}` is in the way and was not written by this command: move it")
         partial.mkdir()
         try:
-            TWINS[name](partial, num_items)
+            STAND_INS[name](partial, num_items)
             for path in (*partial.rglob("*"), partial):
                 flush(path)
             partial.replace(folder)
@@ -136,7 +136,7 @@ def _sblimp(folder: Path, num_items: int) -> None:
 
 
 def _salmon(folder: Path, num_items: int) -> None:
-    """Speech that goes on in another voice, or louder by 20 dB, half-way."""
+    """Speech that continues in another voice, or 20 dB louder, in its second half."""
     utterances = _spoken()
     for number, utterance in enumerate(utterances[:num_items]):
         other = next(u for u in utterances[number + 1 :] + utterances[:number] if u.speaker != utterance.speaker)
@@ -200,7 +200,7 @@ def _covost2(folder: Path, num_items: int) -> None:
     import pyarrow.parquet
 
     corpus = [u for u in open_corpus("sample-parallel") if u.language == "de" and "target_text" in u.extra]
-    # Half of them are shots, so that even a small twin has some.
+    # Half of them are shots, so that even a small stand-in has some.
     half = len(corpus) // 2
     folder = folder / "de_en"
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ def _covost2(folder: Path, num_items: int) -> None:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / f"{split}-00000-of-00001.parquet")
 
 
-TWINS: Mapping[str, Callable[[Path, int], None]] = {
+STAND_INS: Mapping[str, Callable[[Path, int], None]] = {
     "swuggy": _swuggy,
     "sblimp": _sblimp,
     "salmon": _salmon,
@@ -225,4 +225,4 @@ TWINS: Mapping[str, Callable[[Path, int], None]] = {
     "seed_tts": _seed_tts,
     "covost2": _covost2,
 }
-"""The twins by name."""
+"""Writers of the stand-ins by test set."""

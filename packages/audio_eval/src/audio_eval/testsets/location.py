@@ -1,4 +1,4 @@
-"""Where a published test set lies: a local folder, or a data set on the Hugging Face hub that is fetched to one."""
+"""Location of a published test set: a local folder, or a data set on the Hugging Face hub that is downloaded to one."""
 
 import collections
 import csv
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from audio_data import HubRepository, InputError, disk_errors, is_hub_id, table_batches
 
-# Small files say what the others are, so their content counts and not only their size.
+# Small files describe the others, so their content is hashed, not only their size.
 _DESCRIBING = frozenset({".csv", ".lst", ".tsv", ".txt", ".json", ".jsonl"})
 
 _SAMPLE_BYTES = 4_096
@@ -32,7 +32,7 @@ class TestSetCard:
         folder: Name of its folder among several test sets.
     """
 
-    # Not a class of tests, whatever its name says to pytest.
+    # Not a class of tests: pytest collects classes named Test*.
     __test__ = False
 
     name: str
@@ -79,7 +79,7 @@ def locate(source: str, card: TestSetCard) -> Path:
 
 
 def wrong_layout(folder: Path, card: TestSetCard, detail: str = "") -> InputError:
-    """Return the error of a folder that holds something else: what was expected, what was found."""
+    """Return the error of a folder in another layout: what was expected, what was found."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
     about = f" ({detail})" if detail else ""
@@ -108,7 +108,7 @@ def fingerprint_folder(folder: Path) -> str:
 
 
 def _sample(path: Path) -> bytes:
-    """Return a piece of the beginning, the middle and the end: another recording of the same length differs in them."""
+    """Return pieces of the beginning, middle and end: another recording of the same length differs in them."""
     size, pieces = path.stat().st_size, []
     with path.open("rb") as file:
         for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
@@ -163,7 +163,7 @@ def read_csv(path: Path, columns: Iterable[str]) -> tuple[list[dict[str, str]], 
 
 
 def named_file(folder: Path, name: str, listed: str) -> Path:
-    """Return the path of a file that a test set's own list names.
+    """Return the path of a file that the list of a test set names.
 
     Args:
         folder: Folder that the name is relative to.
@@ -179,7 +179,7 @@ def named_file(folder: Path, name: str, listed: str) -> Path:
 
 
 def distinct(entries: Iterable[_Entry]) -> list[_Entry]:
-    """Entries of a test set, a repeated id with a number after it, so that no entry takes another's place."""
+    """Return the entries of a test set, with a number after a repeated id, so that none replaces another."""
     times: collections.Counter[str] = collections.Counter()
     found = []
     for entry in entries:

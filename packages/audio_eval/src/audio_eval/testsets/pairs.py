@@ -20,8 +20,8 @@ from audio_eval.testsets.location import (
 from audio_tokenize.waveform import AudioBytes, AudioSource
 
 _ZEROSPEECH = (
-    "a gold.csv with the columns id, filename, voice, correct and {column}, FILENAME.wav beside it; or parquet tables "
-    "with the columns id, positive and negative"
+    "a gold.csv with the columns id, filename, voice, correct and {column}, and FILENAME.wav in the same folder; or "
+    "parquet tables with the columns id, positive and negative"
 )
 SWUGGY = TestSetCard(
     "sWUGGY",
@@ -67,7 +67,7 @@ class Side:
 
     Attributes:
         audio: Recordings, to be joined; empty for text alone.
-        text: Words, None where nobody wrote them down.
+        text: Transcript; None where there is none.
     """
 
     audio: tuple[AudioSource, ...] = ()

@@ -43,7 +43,7 @@ class BenchmarkUtterance(Entry):
     Attributes:
         audio: Its recording.
         text: What is said, as published.
-        translation: What it means in the other language, empty where nobody says.
+        translation: Text in the other language; empty where there is none.
         speaker: Who speaks.
     """
 

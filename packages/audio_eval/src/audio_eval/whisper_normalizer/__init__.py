@@ -85,9 +85,9 @@ _UNDECOMPOSED |= {"Œ": "OE", "Ø": "O", "Æ": "AE", "ẞ": "SS", "Đ": "D", "Ð
 def whisper_english(text: str) -> str:
     """Convert English text to the form in which Whisper's authors compare transcripts.
 
-    Lower case; what stands in brackets and fillers ("um") dropped; contractions and titles spelled out ("it's" is "it
-    is", "Mr." is "mister"); accents dropped; numbers, amounts and ordinals in words as digits ("ten percent" is "10%");
-    British spellings as American ones; other signs separate words.
+    Lower case; brackets with their content and fillers ("um") dropped; contractions and titles spelled out ("it's" is
+    "it is", "Mr." is "mister"); accents dropped; numbers, amounts and ordinals in words as digits ("ten percent" is
+    "10%"); British spellings as American ones; other signs separate words.
 
     >>> whisper_english("Um, it's a well-known colour, Mr. Smith: twenty-first!")
     'it is a well known color mister smith 21st'

@@ -149,7 +149,7 @@ class _Numbers:
         return said
 
     def _word(self, before: str | None, word: str, after: str | None) -> tuple[list[str], bool]:
-        """Return what a word leads to, and whether the one after it is read with it."""
+        """Return the output of a word, and whether the following word is consumed with it."""
         number = word[1:] if word[0] in _PREFIXES else word
         if _NUMERIC.match(number):
             return self._numeric(word, number), False
@@ -264,7 +264,7 @@ def _numeric(word: str | None) -> bool:
 
 
 def _product(value: str, multiplier: int) -> int | None:
-    """Return the product, None if it is no whole number, or `value` is no number or a longer one than anyone says."""
+    """Return the product; None if it is no whole number, or `value` is no number or too long."""
     if len(value) > _MOST_DIGITS:
         return None
     try:
