@@ -109,10 +109,12 @@ def test_the_readme_shows_a_real_run() -> None:
     assert result["asr_wer"] < result["asr_wer_other_utterance"] < 1.2
 
 
-def test_types_are_checked_in_every_package() -> None:
+def test_types_are_checked_in_every_package_and_its_tests() -> None:
     """pyright expands no `*` in front of a name, checks nothing then, and exits with 0."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
-    assert sorted(settings["include"]) == sorted(f"packages/{package}/src" for package in PACKAGES)
+    folders = {f"packages/{package}/{part}" for package in PACKAGES for part in ("src", "tests")}
+    assert set(settings["include"]) == folders | {"tests", "examples", "conftest.py"}
+    assert all((ROOT / name).exists() for name in settings["include"])
 
 
 def test_the_trainer_does_not_speak_of_the_study_outside_its_package() -> None:

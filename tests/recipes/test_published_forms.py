@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
@@ -51,7 +52,7 @@ def audio(number: int, seconds: float, form: str) -> bytes:
     return buffer.getvalue()
 
 
-def write_tar(path: Path, members: Sequence[tuple[str, bytes]], mode: str = "w") -> None:
+def write_tar(path: Path, members: Sequence[tuple[str, bytes]], mode: Literal["w", "w:gz"] = "w") -> None:
     path.parent.mkdir(parents=True)
     with tarfile.open(path, mode) as tar:
         for name, content in members:

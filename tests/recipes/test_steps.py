@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,8 @@ def test_the_step_of_every_distinct_model_is_traced_and_lowered(name: str):
     state = abstract_state(resolved, mesh, one)
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.model)) == resolved.model.num_parameters
     row = (1, resolved.run.data.seq_len)
-    batch = Batch(*(jax.ShapeDtypeStruct(row, dtype) for dtype in (jnp.int32, jnp.int32, jnp.int32, jnp.bool_)))
+    shapes: list[Any] = [jax.ShapeDtypeStruct(row, dtype) for dtype in (jnp.int32, jnp.int32, jnp.int32, jnp.bool_)]
+    batch = Batch(*shapes)
     program = jit_functions(resolved, mesh, one, state)
     lowered = program.train.lower(state, batch, objective(resolved), resolved.learning_rate, None)
     after, _ = lowered.out_info

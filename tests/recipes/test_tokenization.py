@@ -8,7 +8,7 @@ from audio_tokenize.corpora.cards import card
 from audio_tokenize.vocabularies.published import PUBLISHED
 from audio_train.soda.catalogue import MARIN_MIMI, QWEN3X_MIMI
 from audio_train.soda.mixtures import MIXTURES
-from audio_train.soda.tokenization import TEXT_TOKENIZERS, TOKENIZATIONS, Tokenization, produced_by
+from audio_train.soda.tokenization import TEXT_TOKENIZERS, TOKENIZATIONS, Tokenization, VocabularyName, produced_by
 
 RECIPES = list(TOKENIZATIONS.values())
 SPEECH = [recipe for recipe in RECIPES if recipe.codec is not None]
@@ -66,7 +66,7 @@ def test_command_lines_parse(recipe: Tokenization):
 
 
 @pytest.mark.parametrize(("name", "ours"), [("marin-mimi", MARIN_MIMI), ("qwen3x-mimi", QWEN3X_MIMI)])
-def test_vocabularies_have_the_published_ids(name: str, ours):
+def test_vocabularies_have_the_published_ids(name: VocabularyName, ours):
     published = PUBLISHED[name]
     assert (ours.begin_of_text, ours.end_of_text) == (published.begin_of_text, published.end_of_text)
     assert ours.text_start == published.text_start

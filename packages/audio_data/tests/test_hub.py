@@ -4,6 +4,7 @@ import http.server
 import json
 import sys
 import threading
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -82,7 +83,7 @@ def server(tmp_path, monkeypatch):
     server.server_close()
 
 
-def repository(revision: str | None = "v1", kind="model") -> HubRepository:
+def repository(revision: str | None = "v1", kind: Literal["model", "dataset"] = "model") -> HubRepository:
     return HubRepository("owner/name", "network `owner/name`", "give DIR as the network", revision, kind)
 
 

@@ -13,9 +13,9 @@ class Reader(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.tags, self.said, self.attributes = [], [], []
 
-    def handle_starttag(self, name, attributes):
-        self.tags.append(name)
-        self.attributes += attributes
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
 
     def handle_data(self, data):
         self.said.append(data)

@@ -1,6 +1,7 @@
 """A small file that repeats one long text in every row never fills the memory."""
 
 import contextlib
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -73,4 +74,5 @@ def test_ordinary_tables_are_read_in_whole_batches(tmp_path):
     parquet.write_table(table, tmp_path / "a.parquet")
     chunks = column_chunks(tmp_path / "a.parquet", parquet.ParquetFile(tmp_path / "a.parquet").schema)
     assert rows_at_once(chunks, ["text", "ids"], 256) == 256
-    assert [batch.num_rows for batch in table_batches(tmp_path / "a.parquet", 256)] == [256] * 39 + [16]
+    batches: list[Any] = list(table_batches(tmp_path / "a.parquet", 256))
+    assert [batch.num_rows for batch in batches] == [256] * 39 + [16]

@@ -38,6 +38,7 @@ def test_any_slice_can_be_read(document, data):
     ids, mask = decode_tokens(encode_document(document), start, stop, expected_tokens=len(document))
     assert np.array_equal(ids, document.ids[start:stop])
     if document.loss_mask is not None:
+        assert mask is not None
         assert np.array_equal(mask, document.loss_mask[start:stop])
 
 

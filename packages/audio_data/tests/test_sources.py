@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -182,7 +183,8 @@ def test_columns_of_numpy_become_documents(tmp_path, vocabulary):
     ],
 )
 def test_wrong_columns_are_named(tmp_path, vocabulary, columns, message):
-    np.savez(tmp_path / "a.npz", **{name: np.array(values) for name, values in columns.items()})
+    arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
+    np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(InputError, match=rf"a\.npz`.*{message}"):
         list(read_documents(tmp_path / "a.npz", vocabulary))
 

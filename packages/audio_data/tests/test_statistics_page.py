@@ -12,7 +12,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def bars_of(figure):
     """Width and title of each bar that stands for tokens."""
     shapes = ElementTree.fromstring(figure).iter("rect")
-    return [(float(shape.get("width")), shape[0].text) for shape in shapes if len(shape)]
+    return [(float(shape.attrib["width"]), shape[0].text) for shape in shapes if len(shape)]
 
 
 def test_bars_are_as_long_as_there_are_tokens():
@@ -55,4 +55,4 @@ def test_many_codebooks_have_a_legend_of_several_lines():
     tree = ElementTree.fromstring(stacked_bars({"a": kinds}, "tokens"))
     assert set(kinds) <= {text.text for text in tree.iter("text")}
     height = float(tree.get("viewBox").split()[3])
-    assert max(float(text.get("y")) for text in tree.iter("text")) < height
+    assert max(float(text.attrib["y"]) for text in tree.iter("text")) < height

@@ -1,4 +1,5 @@
 import itertools
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from audio_data.windows import make_rows, plan_best_fit, plan_next_fit
 LENGTHS = [5, 0, 30, 1, 17, 8, 16, 9, 40, 2]
 
 
-def rows_of(dataset, kind, seq_len, positions="continue", **options):
+def rows_of(dataset, kind, seq_len, positions: Literal["continue", "reset"] = "continue", **options):
     rows = make_rows(dataset, Packing(kind, positions, **options), seq_len, seed=3)
     return [rows[i] for i in range(len(rows))], rows
 

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -280,8 +281,9 @@ def test_what_a_disk_refuses_is_named(tmp_path, make_documents, write_dataset, m
 
 @pytest.mark.parametrize("name", ["documents_per_shard", "tokens_per_shard", "tokens_per_record"])
 def test_limits_must_be_positive(tmp_path, vocabulary, name):
+    limits: dict[str, Any] = {name: 0}
     with pytest.raises(InputError, match=f"`{name}`: expected at least 1, got 0"):
-        DatasetWriter(tmp_path, corpus="x", vocabulary=vocabulary, provenance={}, **{name: 0})
+        DatasetWriter(tmp_path, corpus="x", vocabulary=vocabulary, provenance={}, **limits)
 
 
 def test_provenance_must_be_json(tmp_path, vocabulary):

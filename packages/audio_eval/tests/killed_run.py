@@ -38,9 +38,9 @@ def main(export, data, out, task, records):
             Path(out, "waiting").touch()
             time.sleep(600)
 
-    audio_eval.journal.Journal.record = counted
-    audio_eval.tasks.base.load_codec = lambda name: conftest.ToyCodec()
-    audio_eval.run.find_transcriber = lambda name: conftest.EchoTranscriber()
+    audio_eval.journal.Journal.record = counted  # pyright: ignore[reportAttributeAccessIssue]
+    audio_eval.tasks.base.load_codec = lambda name: conftest.ToyCodec()  # pyright: ignore[reportAttributeAccessIssue]: the one beside this file
+    audio_eval.run.find_transcriber = lambda name: conftest.EchoTranscriber()  # pyright: ignore[reportAttributeAccessIssue]
     evaluate(export, data, ["heldout"], make_tasks([task], SETTINGS[task]), out)
 
 

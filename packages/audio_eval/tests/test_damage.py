@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -260,7 +261,7 @@ def test_damaged_files_of_test_sets_are_refused_or_read(tmp_path, name, data):
 @given(data=st.data())
 def test_a_damaged_sound_is_named_in_the_report(tmp_path, data):
     path = tmp_path / "a.wav"
-    soundfile.write(path, [0.1, -0.1] * 400, 24_000, subtype="PCM_16")
+    soundfile.write(path, np.array([0.1, -0.1] * 400), 24_000, subtype="PCM_16")
     path.write_bytes(data.draw(damaged(path.read_bytes())))
     assert "<audio" in (shown := sound(path, "take", 0.5)) or "a.wav" in shown
 
@@ -268,7 +269,7 @@ def test_a_damaged_sound_is_named_in_the_report(tmp_path, data):
 @pytest.mark.parametrize("num_bytes", [0, 44, 1_000])
 def test_a_sound_that_is_cut_short_is_not_played_as_if_it_were_whole(tmp_path, num_bytes):
     path = tmp_path / "a.wav"
-    soundfile.write(path, [0.1, -0.1] * 400, 24_000, subtype="PCM_16")
+    soundfile.write(path, np.array([0.1, -0.1] * 400), 24_000, subtype="PCM_16")
     assert "<audio" in sound(path, "take", 0.5)
     path.write_bytes(path.read_bytes()[:num_bytes])
     assert "a.wav holds no sound that can be read" in sound(path, "take", 0.5)

@@ -81,7 +81,8 @@ def test_each_prompt_has_the_room_that_it_leaves(model, vocabulary, capsys):
     found = in_room(model, vocabulary, prompts, max_units=20, journal=journal)
     assert {key: length for key, (_, length) in found.items()} == {"short": 20, "long": 12, "longer": 2, "longest": 0}
     for tokens, length in found.values():
-        assert (tokens is None) if length == 0 else (len(tokens) == 3 * length)
+        assert (0 if tokens is None else len(tokens)) == 3 * length
+        assert (tokens is None) == (length == 0)
     assert "test: 1 of 1 prompts leave no space in the context of 256, and get no answer" in capsys.readouterr().err
     # Alone, and from the journal, a prompt is continued with the same.
     assert in_room(model, vocabulary, {"long": prompts["long"]}, max_units=20)["long"] == found["long"]

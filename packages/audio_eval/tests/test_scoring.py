@@ -92,7 +92,7 @@ def test_token_sets_part_the_vocabulary_and_let_audio_end(vocabulary):
     table = TokenSets.build(vocabulary.allowed_sets).set_of_token(vocabulary.size)
     assert (table >= 0).all()
     assert table[vocabulary.audio_end] == table[vocabulary.audio_base]
-    assert len({table[vocabulary.audio_range(book)[0]] for book in range(vocabulary.num_codebooks)}) == 3
+    assert len({int(table[vocabulary.audio_range(book)[0]]) for book in range(vocabulary.num_codebooks)}) == 3
     assert table[vocabulary.text_end] == table[0] == table[vocabulary.audio_start]
 
 

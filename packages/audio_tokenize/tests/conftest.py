@@ -115,7 +115,9 @@ def speech(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def corpus(speech) -> Corpus:
-    return open_corpus(speech / "manifest.jsonl")
+    opened = open_corpus(speech / "manifest.jsonl")
+    assert isinstance(opened, Corpus)
+    return opened
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ exec(sys.argv[1])
 def test_a_process_ends_with_the_one_that_started_it_however_that_ends(end: str | signal.Signals, wait_for_end):
     code = end if isinstance(end, str) else "sys.stdin.readline()"
     words = [sys.executable, "-c", STARTING, code, BUSY, STOPPED, DEAF]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(words, text=True, **pipes) as parent:
         assert parent.stdout is not None
         children = [int(pid) for pid in parent.stdout.readline().split()]

@@ -1,7 +1,7 @@
 import pytest
 
 from audio_data import InputError, from_json, to_json
-from audio_train import LearningRateRule, NamedModel, TrainRun, override
+from audio_train import LearningRateRule, ModelShape, NamedModel, TrainRun, override
 
 
 def test_json_round_trip(toy_run: TrainRun):
@@ -20,6 +20,7 @@ def test_values_take_their_field_s_type(toy_run: TrainRun):
     )
     assert changed.optimizer.learning_rate == 1.0
     assert isinstance(changed.optimizer.learning_rate, float)
+    assert isinstance(changed.model, ModelShape)
     assert changed.model.layers == 3
     assert changed.data.packing == "windows"
     assert changed.data.mixture[1].weights == {"short": 1.0, "long": 5.0}

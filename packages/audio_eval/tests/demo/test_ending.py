@@ -63,7 +63,7 @@ REQUESTS = {
 }
 
 
-def start(folder, header_seconds=1_000):
+def start(folder, header_seconds: float = 1_000):
     command = [sys.executable, "-c", PROGRAM, str(folder), str(header_seconds)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     return server, int(server.stdout.readline())

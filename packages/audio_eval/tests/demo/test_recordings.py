@@ -51,7 +51,11 @@ def test_a_listener_hears_each_piece_when_it_is_written_and_an_end():
 
 def test_an_open_take_promises_no_more_than_can_come():
     recording = Recording("ann", 24_000, 10_000)
-    header = asyncio.run(anext(recording.follow()))
+
+    async def first() -> bytes:
+        return await anext(recording.follow())
+
+    header = asyncio.run(first())
     assert int.from_bytes(header[40:44], "little") == 20_000
     assert int.from_bytes(header[4:8], "little") == 20_036
 

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,5 +224,6 @@ def test_a_recording_that_is_gone_is_asked_for_again(session, tmp_path):
 def test_limits_leave_something_and_are_limits(name):
     wrong = [0, -1] if isinstance(getattr(Limits, name), int) else [0.0, float("nan"), float("inf")]
     for value in wrong:
+        limits: dict[str, Any] = {name: value}
         with pytest.raises(InputError, match=rf"`{name}` must be above 0 and finite, got {value}"):
-            Limits(**{name: value})
+            Limits(**limits)

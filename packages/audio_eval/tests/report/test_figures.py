@@ -36,7 +36,7 @@ def test_bars_are_proportional_to_their_values_and_carry_their_intervals():
         ("unheard", [Bar("text", 2.0, 1.9, 2.2)]),
     ]
     chart = svg(bar_chart(groups, y_label="nats"))
-    heights = [float(bar.get("height")) for bar in chart.findall("rect")]
+    heights = [float(bar.attrib["height"]) for bar in chart.findall("rect")]
     assert heights == pytest.approx(np.array([1.0, 3.0, 2.0]) * heights[0], abs=0.05)
     assert len([line for line in chart.findall("line") if line.get("class") == "whisker"]) == 2
     assert "heard, text: 1.000 (0.900 to 1.100)" in "".join(chart.itertext())
@@ -50,4 +50,5 @@ def test_constant_lines_and_single_points_can_be_drawn():
 def test_strip_places_value_within_its_interval():
     strip = ElementTree.fromstring(str(interval_strip(0.4, 0.3, 0.6, 1.0)))
     whisker = next(line for line in strip.findall("line") if line.get("class") == "whisker")
-    assert float(whisker.get("x1")) < float(strip.find("circle").get("cx")) < float(whisker.get("x2"))
+    (circle,) = strip.iter("circle")
+    assert float(whisker.attrib["x1"]) < float(circle.attrib["cx"]) < float(whisker.attrib["x2"])

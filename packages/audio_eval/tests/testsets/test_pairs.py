@@ -2,6 +2,7 @@ import csv
 import os
 import shutil
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -98,7 +99,7 @@ def test_spoken_stories_whole_or_as_beginning_and_endings(test_sets, tmp_path):
     assert [pair.id for pair in whole] == [str(number) for number in range(6)]
     assert all(len(pair.positive.audio) == 1 for pair in whole)
     for kind in ("mutual", "correct", "incorrect"):
-        soundfile.write(tmp_path / f"7_{kind}.wav", [0.1] * 100, 16_000)
+        soundfile.write(tmp_path / f"7_{kind}.wav", np.full(100, 0.1), 16_000)
     (pair,) = read_story_cloze(tmp_path, spoken=True)
     assert [path.name for path in pair.negative.audio] == ["7_mutual.wav", "7_incorrect.wav"]
 

@@ -33,7 +33,7 @@ def test_log_mel_agrees_with_scipys_spectrogram():
         window="hann",
         nperseg=1024,
         noverlap=1024 - 240,
-        boundary=None,
+        boundary=None,  # pyright: ignore[reportArgumentType]: scipy takes None
         padded=False,
     )
     powers = (np.abs(spectra.T) * 512) ** 2

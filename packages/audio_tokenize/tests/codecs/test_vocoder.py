@@ -17,7 +17,7 @@ def synthesize(mels: np.ndarray) -> np.ndarray:
 
 def test_a_chord_comes_back_at_its_pitches():
     time = np.arange(14 * features.SAMPLES_PER_TOKEN) / features.SAMPLE_RATE_HZ
-    chord = sum(0.05 * np.sin(2 * np.pi * hz * time) for hz in (440, 1250, 3100))
+    chord = np.sum([0.05 * np.sin(2 * np.pi * hz * time) for hz in (440, 1250, 3100)], axis=0)
     samples = synthesize(features.log_mel(features.token_windows(chord)))
     middle = samples[4 * 1920 : 12 * 1920]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))

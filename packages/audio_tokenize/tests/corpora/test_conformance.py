@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +74,7 @@ def strings(values: Sequence[str]) -> pa.Array:
     return pa.array([raw(value) for value in values], pa.binary()).view(pa.string())
 
 
-def write_tar(path: Path, members: Sequence[tuple[str, bytes]], mode: str = "w") -> Path:
+def write_tar(path: Path, members: Sequence[tuple[str, bytes]], mode: Literal["w", "w:gz"] = "w") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as tar:
         for name, content in members:
@@ -420,6 +421,7 @@ def assert_same_sound(found: np.ndarray, wanted: np.ndarray, lossy: bool) -> Non
 def test_what_was_written_is_read(tmp_path, layout: Layout):
     clips = layout.clips()
     utterances = read(layout.open(tmp_path, clips))
+    utterances = [utterance for utterance in utterances if isinstance(utterance, Utterance)]
     assert [(u.id, u.text, u.speaker) for u in utterances] == [(c.id, c.text, c.speaker) for c in clips]
     assert len({u.id for u in utterances}) == len(clips)
     for utterance, clip in zip(utterances, clips, strict=True):

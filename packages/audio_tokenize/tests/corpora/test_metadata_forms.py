@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from audio_data import InputError
-from audio_tokenize.corpora import open_corpus
+from audio_tokenize.corpora import Corpus, open_corpus
 
 WORDS = ["first words", "second words"]
 
@@ -47,6 +47,7 @@ HEADERS = {
 def test_tables_that_people_have_are_read(folder, table: str, encoding: str):
     (folder / "metadata.csv").write_bytes(table.removeprefix("\ufeff" if encoding == "utf-16" else "").encode(encoding))
     corpus = open_corpus(folder)
+    assert isinstance(corpus, Corpus)
     assert corpus.skipped == ()
     assert [utterance.text for utterance in corpus] == WORDS
     assert [Path(str(utterance.audio)).name for utterance in corpus] == ["c00.wav", "c01.wav"]
@@ -85,7 +86,9 @@ def test_manifests_of_other_projects_are_read(folder, name: str, keys: tuple[str
 )
 def test_a_line_that_cannot_be_used_says_what_to_do(folder, line: str, reason: str):
     (folder / "metadata.csv").write_text(f"c00.wav|first words\n{line}\n", encoding="utf-8")
-    (skipped,) = open_corpus(folder).skipped
+    corpus = open_corpus(folder)
+    assert isinstance(corpus, Corpus)
+    (skipped,) = corpus.skipped
     assert skipped.id == "metadata.csv:2"
     assert reason.replace("\\", "") in skipped.reason
 
@@ -96,6 +99,7 @@ def test_a_transcript_of_another_encoding_is_read_or_named_rightly(tmp_path, enc
     write_audio(tmp_path / "b.wav").with_suffix(".txt").write_text("fine", encoding="utf-8")
     (tmp_path / "a.txt").write_bytes("hello there".encode(encoding))
     corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
     if encoding in ("utf-16-le", "utf-16-be"):  # without a byte order mark
         assert [utterance.text for utterance in corpus] == ["fine"]
         assert f"iconv -f {encoding.upper().replace('-LE', 'LE').replace('-BE', 'BE')} -t" in corpus.skipped[0].reason
@@ -114,7 +118,9 @@ def test_a_transcript_of_another_encoding_is_read_or_named_rightly(tmp_path, enc
 def test_advice_on_an_encoding_does_no_harm(tmp_path, content: bytes, advice: str):
     write_audio(tmp_path / "a.wav").with_suffix(".txt").write_bytes(content)
     write_audio(tmp_path / "b.wav").with_suffix(".txt").write_text("fine", encoding="utf-8")
-    (skipped,) = open_corpus(tmp_path).skipped
+    corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
+    (skipped,) = corpus.skipped
     assert advice in skipped.reason
 
 
@@ -122,6 +128,7 @@ def spans(folder: Path, lines: list[dict], name: str = "speech.jsonl") -> tuple[
     content = "\n".join(map(json.dumps, lines)).encode()
     (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     corpus = open_corpus(folder / name)
+    assert isinstance(corpus, Corpus)
     found = [(u.text, round(u.start_seconds, 3), u.end_seconds and round(u.end_seconds, 3)) for u in corpus]
     return found, {skipped.id: skipped.reason for skipped in corpus.skipped}
 
@@ -198,6 +205,7 @@ def test_a_lone_surrogate_costs_its_record_alone(folder):
         '{"audio":"wavs/c00.wav","text":"hi \\ud83d there","id":"a"}\n{"audio":"wavs/c00.wav","text":"fine","id":"b"}\n'
     )
     corpus = open_corpus(folder / "surr.jsonl")
+    assert isinstance(corpus, Corpus)
     assert [utterance.id for utterance in corpus] == ["b"]
     assert [skipped.id for skipped in corpus.skipped] == ["a"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_tokenize.corpora import AbstractCorpus, Skipped, Utterance, open_corpus
+from audio_tokenize.corpora import AbstractCorpus, Corpus, Skipped, Utterance, open_corpus
 from audio_tokenize.corpora.folder import audio_files
 from audio_tokenize.waveform import load_audio
 
@@ -50,7 +50,7 @@ def read(corpus: AbstractCorpus) -> tuple[list[str], dict[str, str]]:
 
 def test_names_with_dots_in_an_archive_are_utterances_of_their_own(tmp_path):
     names = ("spk.1/a", "LJ001.0001", "LJ001.0002")
-    members = {
+    members: dict[str, bytes | tarfile.TarInfo] = {
         f"{name}{suffix}": content for name in names for suffix, content in ((".wav", SOUND), (".txt", b"words"))
     }
     assert read(open_corpus(archive(tmp_path / "dots.tar", members))) == (list(names), {})
@@ -88,6 +88,7 @@ def test_what_the_json_beside_a_txt_says_is_kept_in_any_order(tmp_path, order):
     contents = {"wav": SOUND, "txt": b"words", "json": b'{"speaker": "anna"}'}
     corpus = open_corpus(archive(tmp_path / "both.tar", {f"a.{suffix}": contents[suffix] for suffix in order}))
     ((utterance,),) = [list(corpus.read(shard)) for shard in corpus.shards()]
+    assert isinstance(utterance, Utterance)
     assert (utterance.text, utterance.speaker) == ("words", "anna")
 
 
@@ -132,6 +133,7 @@ def test_transcripts_in_capitals_are_read(tmp_path):
     (tmp_path / "SA3.txt").write_text("one")
     (tmp_path / "SA3.TXT").write_text("two")
     corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
     assert [(utterance.id, utterance.text) for utterance in corpus] == [("SA1", "she had your dark suit")]
     reasons = {skipped.id: skipped.reason for skipped in corpus.skipped}
     assert "there is no SA2.txt beside it, there is sa2.txt; rename it" in reasons["SA2"]
@@ -144,6 +146,7 @@ def test_a_name_that_is_not_utf8_is_skipped_and_the_others_are_read(tmp_path, pl
     add_clip(tmp_path / (f"{odd}.wav" if place == "name" else f"{odd}/a.wav"))
     add_clip(tmp_path / "ok.wav")
     corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
     assert [utterance.id for utterance in corpus] == ["ok"]
     (skipped,) = corpus.skipped
     assert skipped.id == ("caf\\udce9" if place == "name" else "caf\\udce9/a")
@@ -160,7 +163,9 @@ def test_a_corpus_in_a_folder_whose_name_is_not_utf8_is_read_whole(tmp_path):
     assert open_corpus(folder).name == "caf\\udce9"
     (folder / "ok.wav").write_bytes(b"")
     add_clip(folder / "b.wav")
-    (skipped,) = open_corpus(folder).skipped
+    corpus = open_corpus(folder)
+    assert isinstance(corpus, Corpus)
+    (skipped,) = corpus.skipped
     assert "caf\\udce9" in skipped.reason
 
 
@@ -172,6 +177,7 @@ def test_pipes_and_audio_of_other_formats_are_named(tmp_path):
     (tmp_path / "b.m4a").write_bytes(b"ftyp")
     (tmp_path / "notes.md").write_text("notes")
     corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
     reasons = {skipped.id: skipped.reason for skipped in corpus.skipped}
     assert [utterance.id for utterance in corpus] == ["ok"]
     assert reasons.keys() == {"pipe.wav", "ok2.txt", "ok2", "b.m4a"}
@@ -186,5 +192,6 @@ def test_a_manifest_that_names_a_device_does_not_wait_for_its_end(tmp_path):
     lines = [json.dumps({"audio": name, "text": "hello", "id": f"n{i}"}) for i, name in enumerate(names)]
     (tmp_path / "speech.jsonl").write_text("\n".join(lines))
     corpus = open_corpus(tmp_path / "speech.jsonl")
+    assert isinstance(corpus, Corpus)
     assert [utterance.id for utterance in corpus] == ["n0"]
     assert [skipped.id for skipped in corpus.skipped] == [f"n{i}" for i in range(1, 8)]

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from audio_data import InputError
-from audio_tokenize.corpora import open_corpus
+from audio_tokenize.corpora import Corpus, open_corpus
 
 TEXTS = {"one": "open the door", "two": "schließ das Fenster", "three": "市场早上开门"}
 
@@ -55,8 +55,9 @@ every_form = pytest.mark.parametrize("make", [_folder, _ljspeech, _manifest])
 @every_form
 def test_texts_and_audio_come_together(tmp_path, make: Make):
     corpus = open_corpus(make(tmp_path, TEXTS))
+    assert isinstance(corpus, Corpus)
     assert {utterance.id: utterance.text for utterance in corpus} == TEXTS
-    assert all(utterance.audio.stem == utterance.id for utterance in corpus)
+    assert all(Path(str(utterance.audio)).stem == utterance.id for utterance in corpus)
     assert corpus.skipped == ()
     assert corpus.seconds == pytest.approx(1.5)
     assert corpus.splits == ("train",)
@@ -76,6 +77,7 @@ def test_unreadable_audio_is_skipped_with_its_reason(tmp_path, make: Make):
     path = make(tmp_path, TEXTS)
     next(tmp_path.rglob("two.wav")).write_bytes(b"not audio")
     corpus = open_corpus(path)
+    assert isinstance(corpus, Corpus)
     assert [utterance.id for utterance in corpus] == ["one", "three"]
     assert [skipped.id for skipped in corpus.skipped] == ["two"]
     assert "two.wav" in corpus.skipped[0].reason
@@ -84,6 +86,7 @@ def test_unreadable_audio_is_skipped_with_its_reason(tmp_path, make: Make):
 @every_form
 def test_empty_text_is_skipped(tmp_path, make: Make):
     corpus = open_corpus(make(tmp_path, {**TEXTS, "two": "  "}))
+    assert isinstance(corpus, Corpus)
     assert [skipped.id for skipped in corpus.skipped] == ["two"]
     assert "empty" in corpus.skipped[0].reason
 
@@ -93,6 +96,7 @@ def test_missing_audio_is_skipped(tmp_path, make: Make):
     path = make(tmp_path, TEXTS)
     next(tmp_path.rglob("two.wav")).unlink()
     corpus = open_corpus(path)
+    assert isinstance(corpus, Corpus)
     assert len(corpus) == 2
     assert len(corpus.skipped) == 1
 
@@ -113,6 +117,7 @@ def test_text_that_is_not_utf8_costs_its_utterance(tmp_path, make: Make):
     other = next(tmp_path.rglob(wanted))
     other.write_bytes(other.read_bytes().replace(TEXTS["two"].encode(), TEXTS["two"].encode("latin-1")))
     corpus = open_corpus(path)
+    assert isinstance(corpus, Corpus)
     assert [utterance.id for utterance in corpus] == ["one", "three"]
     (skipped,) = corpus.skipped
     assert skipped.id == "two"
@@ -124,7 +129,9 @@ def test_text_that_is_not_utf8_costs_its_utterance(tmp_path, make: Make):
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
 def test_folder_takes_every_audio_format(tmp_path, suffix):
     _audio(tmp_path / f"a.{suffix}").with_suffix(".txt").write_text("hello", encoding="utf-8")
-    assert open_corpus(tmp_path).utterances[0].seconds == pytest.approx(0.5, abs=0.01)
+    corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
+    assert corpus.utterances[0].seconds == pytest.approx(0.5, abs=0.01)
 
 
 def test_folder_reads_subfolders_as_speakers_and_joins_lines(tmp_path):
@@ -138,6 +145,7 @@ def test_folder_names_audio_without_text_and_text_without_audio(tmp_path):
     _folder(tmp_path, TEXTS)
     (tmp_path / "two.txt").rename(tmp_path / "tow.txt")
     corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
     assert [skipped.id for skipped in corpus.skipped] == ["two", "tow.txt"]
     assert "no two.txt beside it" in corpus.skipped[0].reason
 
@@ -151,7 +159,9 @@ def test_folder_without_audio_is_refused(tmp_path):
 def test_folder_skips_the_second_of_two_files_of_one_name(tmp_path):
     _folder(tmp_path, TEXTS)
     _audio(tmp_path / "one.flac")
-    (skipped,) = open_corpus(tmp_path).skipped
+    corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
+    (skipped,) = corpus.skipped
     assert skipped.id == "one"
     assert "one.wav" in skipped.reason
     assert "occurred before" in skipped.reason
@@ -168,6 +178,7 @@ def test_ljspeech_names_the_line_with_wrong_columns(tmp_path, line):
     _ljspeech(tmp_path, TEXTS)
     (tmp_path / "metadata.csv").write_text(f"two|fine\n{line}\n", encoding="utf-8")
     corpus = open_corpus(tmp_path)
+    assert isinstance(corpus, Corpus)
     assert [utterance.text for utterance in corpus] == ["fine"]
     (skipped,) = corpus.skipped
     assert skipped.id == "metadata.csv:2"
@@ -214,6 +225,7 @@ def test_manifest_names_the_malformed_line(tmp_path, line, message):
     path = tmp_path / "speech.jsonl"
     path.write_text('{"audio": "a.wav", "text": "fine"}\n\n' + line + "\n", encoding="utf-8")
     corpus = open_corpus(path)
+    assert isinstance(corpus, Corpus)
     assert [utterance.text for utterance in corpus] == ["fine"]
     (skipped,) = corpus.skipped
     assert skipped.id == "speech.jsonl:3"
@@ -225,6 +237,7 @@ def test_manifest_skips_times_without_audio(tmp_path, start, end):
     _audio(tmp_path / "a.wav", 0.5)
     lines = [{"audio": "a.wav", "text": "fine"}, {"audio": "a.wav", "text": "x", "start": start, "end": end}]
     corpus = open_corpus(_write_manifest(tmp_path, lines))
+    assert isinstance(corpus, Corpus)
     assert len(corpus) == len(corpus.skipped) == 1
 
 

@@ -12,6 +12,7 @@ from audio_tokenize.corpora import SHIPPED, Corpus, Skipped, Utterance, open_cor
 @pytest.mark.parametrize("card", SHIPPED, ids=lambda card: card.name)
 def test_every_shipped_corpus_opens_by_name(card):
     corpus = open_corpus(card.name)
+    assert isinstance(corpus, Corpus)
     assert corpus.name == card.name
     assert corpus.skipped == ()
     assert set(corpus.splits) >= {"train", "heldout"}
@@ -35,7 +36,7 @@ def test_a_folder_with_a_manifest_is_read_by_it(tmp_path):
     (folder / "manifest.jsonl").write_text(json.dumps({"audio": "a.wav", "text": "hello"}), encoding="utf-8")
     by_folder, by_file = open_corpus(folder), open_corpus(str(folder / "manifest.jsonl"))
     assert by_folder.name == by_file.name == "calls"
-    assert by_folder.utterances == by_file.utterances
+    assert list(by_folder) == list(by_file) != []
 
 
 def _lines(folder, lines: list[dict]):
@@ -53,7 +54,7 @@ def spoken(tmp_path):
 
 
 def test_a_form_may_be_named_and_its_place_given(spoken):
-    assert open_corpus("jsonl", root=spoken).utterances == open_corpus(spoken).utterances
+    assert list(open_corpus("jsonl", root=spoken)) == list(open_corpus(spoken)) != []
     (spoken / "manifest.jsonl").rename(spoken / "lines.jsonl")
     (spoken / "0.txt").write_text("zero", encoding="utf-8")
     assert [u.text for u in open_corpus("jsonl", root=spoken / "lines.jsonl")] == [f"word {i}" for i in range(5)]

@@ -26,7 +26,9 @@ def english() -> Corpus:
 
 @pytest.fixture(scope="module", params=[card.name for card in SHIPPED])
 def shipped(request) -> Corpus:
-    return open_corpus(request.param)
+    opened = open_corpus(request.param)
+    assert isinstance(opened, Corpus)
+    return opened
 
 
 def test_no_held_out_word_sequence_is_trained_on(shipped):
@@ -109,7 +111,7 @@ def test_parallel_sources_lead_to_their_translation():
 
 
 def test_shipped_data_is_small():
-    folder = Path(open_corpus("sample").utterances[0].audio).parents[1]
+    folder = Path(str(open_corpus("sample").utterances[0].audio)).parents[1]
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     assert sum(sizes) <= 16_000_000
     assert max(sizes) <= 8_000_000
@@ -145,6 +147,8 @@ def test_the_program_says_what_the_manifests_say():
 @pytest.mark.skipif(not shutil.which("flite"), reason="needs Debian's flite")
 def test_the_program_makes_the_shipped_sound(monkeypatch, english):
     spec = importlib.util.spec_from_file_location("sample_corpus_voices", PROGRAM / "voices.py")
+    assert spec is not None
+    assert spec.loader is not None
     voices = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, voices)
     spec.loader.exec_module(voices)

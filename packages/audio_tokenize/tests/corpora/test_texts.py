@@ -98,7 +98,7 @@ PUBLISHED = {
 def test_every_record_of_a_published_corpus_is_read_in_order(tmp_path, name, write):
     ids, language = write(tmp_path)
     corpus = open_text_corpus(name, root=tmp_path)
-    documents = list(corpus)
+    documents = [document for document in corpus if isinstance(document, TextDocument)]
     assert [document.text for document in documents] == TEXTS
     assert [document.id for document in documents] == ids
     assert {document.metadata["language"] for document in documents} == {language}
@@ -129,6 +129,7 @@ def test_a_plain_text_file_is_one_document(tmp_path, suffix):
     pack = {".gz": gzip.compress, ".zst": zstd}.get(suffix[4:], bytes)
     (tmp_path / f"book{suffix}").write_bytes(pack(content))
     (document,) = read_text_documents(tmp_path / f"book{suffix}")
+    assert isinstance(document, TextDocument)
     assert (document.id, document.text) == (f"book{suffix}", "First line\r\n\r\nthird\n")
 
 
@@ -138,6 +139,7 @@ def test_an_object_store_is_read_like_a_disk(tmp_path, monkeypatch):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "a.jsonl.zst").write_bytes(zstd(lines([{"id": 7, "text": "seven"}])))
     (document,) = read_text_documents("memory://texts")
+    assert isinstance(document, TextDocument)
     assert (document.id, document.text) == ("7", "seven")
 
 
@@ -209,6 +211,7 @@ def test_a_record_that_is_no_document_is_skipped_and_the_others_are_read(tmp_pat
 
 def test_a_text_file_in_utf16_with_a_byte_order_mark_is_read(tmp_path):
     (document,) = read_text_documents(write_damaged(tmp_path, "note.txt", "grüß dich".encode("utf-16")))
+    assert isinstance(document, TextDocument)
     assert document.text == "grüß dich"
 
 

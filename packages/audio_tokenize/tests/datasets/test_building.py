@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -332,7 +333,7 @@ def test_codes_vocabulary_and_dataset_may_lie_on_an_object_store(
     for folder, name in ((codes, "codes"), (mimi_vocabulary, "data/vocabulary")):
         for file in folder.iterdir():
             (store / name / file.name).write_bytes(file.read_bytes())
-    options = {"preset": "emilia-mm-pretrain"}
+    options: dict[str, Any] = {"preset": "emilia-mm-pretrain"}
     there = build_dataset(str(store / "codes"), str(store / "data/vocabulary"), str(store / "data/built"), **options)
     here = build_dataset(codes, mimi_vocabulary, tmp_path / "built", **options)
     assert there.fingerprint == here.fingerprint

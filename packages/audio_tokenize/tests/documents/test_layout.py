@@ -164,6 +164,7 @@ def test_loss_is_on_the_response_and_the_end_of_text(name, first_taught):
     one = Segment(np.array([7, 8]), np.arange(16).reshape(2, 8))
     other = Segment(np.array([9]), np.arange(24).reshape(3, 8))
     ids, loss_mask = layout(name).document([one, other], COMPACT)
+    assert loss_mask is not None
     in_loss = int(np.flatnonzero(loss_mask)[0])
     assert ids[in_loss] == first_taught
     assert not loss_mask[:in_loss].any()

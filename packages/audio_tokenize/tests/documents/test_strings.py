@@ -123,7 +123,7 @@ documents = spans(any_text).map(lambda spans: f"{BEGIN}{''.join(spans)}{END}") |
 def test_ids_are_those_recorded_of_transformers_and_go_back(small, recorded, begin_of_text):
     transcoder = DocumentTranscoder(small, begin_of_text=begin_of_text)
     strings = [case["document"] for case in recorded["cases"]]
-    found = transcoder.encode_batch(strings)
+    found = [ids for ids in transcoder.encode_batch(strings) if ids is not None]
     assert [ids.tolist() for ids in found] == [case[begin_of_text] for case in recorded["cases"]]
     assert [transcoder.decode(ids) for ids in found] == strings
 
@@ -302,7 +302,9 @@ def write_reference() -> None:
         reference = transformers.AutoTokenizer.from_pretrained(name)
     found: list[str] = []
     kept = given(documents)(lambda document: found.append(document))
-    settings(max_examples=90, database=None, derandomize=True, suppress_health_check=list(HealthCheck))(kept)()
+    settings(
+        max_examples=90, database=None, derandomize=True, suppress_health_check=tuple(HealthCheck.__members__.values())
+    )(kept)()
     transcoder = DocumentTranscoder(folder, lenient=True)
     chosen = sorted({document for document in found if len(document) < 200})
     chosen = [

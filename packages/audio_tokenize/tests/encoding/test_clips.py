@@ -29,6 +29,8 @@ def test_what_cannot_be_read_says_why_in_its_place(corpus, tmp_path: Path):
 
 def test_a_level_is_reached_without_changing_the_shape(corpus):
     for clip, raw in zip(read_ahead(corpus, 8000, target_rms=0.07), read_ahead(corpus, 8000), strict=True):
+        assert isinstance(clip, Clip)
+        assert isinstance(raw, Clip)
         assert np.sqrt(np.mean(clip.samples**2)) == pytest.approx(0.07, rel=1e-4)
         assert np.corrcoef(clip.samples, raw.samples)[0, 1] == pytest.approx(1, abs=1e-6)
 

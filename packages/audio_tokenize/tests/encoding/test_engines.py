@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,17 +43,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def kill_one(out: Path, workers: Callable[[], Iterable[int]], killed: list[int]) -> None:
+def kill_one(out: Path, workers: Callable[[], Iterable[int | None]], killed: list[int]) -> None:
     """Kills a worker for good as soon as something is on disk."""
     while not any(out.glob("*.arrayrecord")):
         time.sleep(0.005)
     for process in workers():
+        assert process is not None
         os.kill(process, signal.SIGKILL)
         killed.append(process)
         return
 
 
-def encode_while_killing(corpus: Corpus, out: Path, workers: Callable[[], Iterable[int]], **options: object) -> int:
+def encode_while_killing(corpus: Corpus, out: Path, workers: Callable[[], Iterable[int | None]], **options: Any) -> int:
     killed: list[int] = []
     killer = threading.Thread(target=kill_one, args=(out, workers, killed), daemon=True)
     killer.start()
@@ -129,7 +131,7 @@ class TestRay:
             cluster = Cluster()
             try:
                 cluster.add_node(num_cpus=2, num_gpus=1, include_dashboard=False, object_store_memory=80 * 2**20)
-                patch.setenv("RAY_ADDRESS", cluster.address)
+                patch.setenv("RAY_ADDRESS", str(cluster.address))
                 yield
             finally:
                 cluster.shutdown()
@@ -149,12 +151,13 @@ class TestRay:
 
     def test_a_task_s_bug_shows_its_traceback_and_leaves_a_joined_cluster_joined(self, english, tmp_path: Path):
         import ray
+        from ray.exceptions import RayTaskError
 
         not_a_number = dataclasses.replace(english.utterances[0], extra={"x": float("nan")})
         broken = dataclasses.replace(english, utterances=(not_a_number,))
         ray.init(address="auto", log_to_driver=False)
         try:
-            with pytest.raises(ray.exceptions.RayTaskError, match=r"(?s)encode_record.*JSON compliant"):
+            with pytest.raises(RayTaskError, match=r"(?s)encode_record.*JSON compliant"):
                 encode_corpus(broken, CodecSpec(), tmp_path, engine="ray")
             assert ray.is_initialized()
         finally:

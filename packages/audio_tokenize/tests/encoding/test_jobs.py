@@ -194,7 +194,9 @@ def test_a_corpus_may_move(tmp_path: Path, speech, codec):
         soundfile.write(tmp_path / name / "x.wav", np.linspace(-0.5, 0.5, 800), 8000)
         (tmp_path / name / "x.txt").write_text("hello")
     first = encode_corpus(open_corpus(tmp_path / "here"), codec, tmp_path / "codes")
-    moved = replace(open_corpus(tmp_path / "there"), name="here")
+    there = open_corpus(tmp_path / "there")
+    assert isinstance(there, Corpus)
+    moved = replace(there, name="here")
     assert encode_corpus(moved, codec, tmp_path / "codes") == first
 
 
@@ -212,6 +214,7 @@ def test_more_in_quarantine_than_allowed_stops_and_goes_on(tmp_path: Path, corpu
     manifest = encode_corpus(mixed, codec, out, max_quarantined=4)
     listed = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
     assert listed == list(manifest.skipped)
+    assert manifest is not None
     first, *reasons = summary(manifest)
     assert first.endswith("4 skipped")
     assert reasons[0].startswith("  skipped 3: …: expected readable audio")

@@ -64,6 +64,7 @@ def test_every_document_holds_the_utterances_it_was_made_of(root, name, index, v
     assert [p.text for p in excerpt.passages if p.kind == "text"] == [u.text for u in utterances]
     for passage, utterance in zip(excerpt.audio, utterances, strict=True):
         # A string says nothing of the size of a codebook: Mimi's is taken, whose codes these happen to be.
+        assert passage.codes is not None
         assert np.array_equal(passage.codes, utterance.codes)
 
 
@@ -72,6 +73,7 @@ def test_codes_are_no_document(root, name):
     excerpt = read_excerpt(root / name)
     (passage,) = excerpt.audio
     assert passage.start is None
+    assert passage.codes is not None
     assert np.array_equal(passage.codes, next(iter(EncodedCorpus.open(root / "codes"))).codes)
 
 

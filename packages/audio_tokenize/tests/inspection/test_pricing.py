@@ -5,7 +5,7 @@ import pytest
 
 from audio_data import InputError
 from audio_tokenize import codecs
-from audio_tokenize.corpora import AbstractCorpus, CorpusShard, Skipped, Utterance, card
+from audio_tokenize.corpora import AbstractCorpus, Corpus, CorpusShard, Skipped, Utterance, card
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
 from audio_tokenize.inspection import codec_speed
@@ -130,7 +130,9 @@ def test_a_speed_is_measured_by_encoding(monkeypatch, corpus, codec):
 
 def test_a_name_is_a_card_until_there_are_files(tmp_path, speech):
     assert find_corpus("mls-en") is card("mls-en")
-    assert find_corpus("sample-multilingual", language="th").languages == ("th",)
+    thai = find_corpus("sample-multilingual", language="th")
+    assert isinstance(thai, Corpus)
+    assert thai.languages == ("th",)
     assert find_corpus(str(speech)).name == speech.name
     with pytest.raises(InputError, match=r"expected files of corpus `mls-en` as published"):
         price_corpus(find_corpus("mls-en", root=str(tmp_path)))

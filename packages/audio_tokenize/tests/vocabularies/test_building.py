@@ -106,7 +106,9 @@ def run(*arguments: object) -> Result:
 def test_the_command_says_what_merges_save(tmp_path: Path, encoded):
     arguments = [encoded, "--out", tmp_path / "v", "--pieces", 16, "--merges", 10]
     plain, printed = run(*arguments), json.loads(run(*arguments, "--json").output)
-    counted = describe_merges(VocabularyFolder.load(tmp_path / "v").merges, [encoded])
+    merges = VocabularyFolder.load(tmp_path / "v").merges
+    assert merges is not None
+    counted = describe_merges(merges, [encoded])
     assert (printed["num_merges"], printed["merges"]) == (10, counted)
     assert f"split train: {counted['train']['tokens_before']:,} audio tokens become " in plain.output
 

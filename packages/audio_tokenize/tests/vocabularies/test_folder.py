@@ -60,7 +60,9 @@ def test_a_saved_folder_comes_back(tmp_path: Path, made, codec):
     }
     loaded = VocabularyFolder.load(tmp_path / "vocabulary")
     assert loaded.vocabulary == made.vocabulary
+    assert isinstance(loaded.text, SentencePieceText)
     assert loaded.text.model == made.text.model
+    assert loaded.codebooks is not None
     assert loaded.codebooks.dtype == np.float32
     assert np.array_equal(loaded.codebooks, codec.codebook_vectors())
     made.save(tmp_path / "vocabulary")
@@ -86,7 +88,9 @@ def test_a_model_whose_scores_are_not_rounded_gets_no_tokenizer_files(tmp_path: 
     old = replace(made, text=text, vocabulary=replace(made.vocabulary, text_tokenizer=text.fingerprint))
     old.save(tmp_path)
     assert not any((tmp_path / name).exists() for name in FILE_NAMES)
-    assert VocabularyFolder.load(tmp_path).text.model == text.model
+    loaded = VocabularyFolder.load(tmp_path).text
+    assert isinstance(loaded, SentencePieceText)
+    assert loaded.model == text.model
 
 
 def test_a_different_vocabulary_is_refused(tmp_path: Path, made, encoded, codec):
@@ -99,6 +103,7 @@ def test_a_different_vocabulary_is_refused(tmp_path: Path, made, encoded, codec)
 def test_files_of_different_vocabularies_do_not_mix(tmp_path: Path, made, encoded, codec):
     made.save(tmp_path)
     other = VocabularyFolder.train([encoded], codec, num_pieces=8)
+    assert isinstance(other.text, SentencePieceText)
     other.text.save(tmp_path)
     with pytest.raises(InputError, match=r"text\.model` must have the SHA-256 .* got .*: it is damaged, so restore it"):
         VocabularyFolder.load(tmp_path)
@@ -129,7 +134,9 @@ def test_codebooks_may_be_absent_and_come_later(tmp_path: Path, made):
     replace(made, codebooks=None).save(tmp_path)
     assert VocabularyFolder.load(tmp_path).codebooks is None
     made.save(tmp_path)
-    assert np.array_equal(VocabularyFolder.load(tmp_path).codebooks, made.codebooks)
+    restored = VocabularyFolder.load(tmp_path).codebooks
+    assert restored is not None
+    assert np.array_equal(restored, made.codebooks)
 
 
 def test_an_unfinished_folder_is_finished_and_files_of_a_user_survive(tmp_path: Path, made):

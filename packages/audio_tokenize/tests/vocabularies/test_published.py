@@ -12,6 +12,7 @@ from audio_data import InputError
 from audio_tokenize.corpora.text_files import TextDocument
 from audio_tokenize.datasets.text_documents import text_encoder
 from audio_tokenize.documents.transcode import codes_to_characters
+from audio_tokenize.text.huggingface_text import HuggingFaceText
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 
 KINDS = ["marin-mimi", "qwen3x-mimi"]
@@ -130,7 +131,9 @@ def test_a_published_folder_comes_back_without_codebooks(tmp_path: Path, folder)
     assert loaded.text.fingerprint == folder.text.fingerprint
     assert loaded.text.encode("Hello <|text_end|>") == folder.text.encode("Hello <|text_end|>")
     loaded.save(tmp_path / "copy")
-    assert VocabularyFolder.load(tmp_path / "copy").text.named == folder.text.named
+    copied = VocabularyFolder.load(tmp_path / "copy").text
+    assert isinstance(copied, HuggingFaceText)
+    assert copied.named == folder.text.named
 
 
 def test_a_folder_whose_tokenizer_is_another_is_refused(tmp_path: Path, marin_mimi, qwen3x_mimi):
@@ -171,6 +174,7 @@ def test_a_codec_brings_its_codebooks_and_its_name(codec, marin_mimi):
 
     found = VocabularyFolder.marin_mimi("llama-models", codec=Mimi())
     assert found.vocabulary.codec_id == "mimi-0123456789ab"
+    assert found.codebooks is not None
     assert found.codebooks.shape == (8, 2048, 1)
     assert np.array_equal(found.codebooks, Mimi().codebook_vectors()[:8])
     with pytest.raises(InputError, match=r"at least 8 codebooks of 2048, as Mimi, got 'tiny-v1' with 8 of 16"):

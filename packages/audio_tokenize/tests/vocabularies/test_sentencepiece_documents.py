@@ -81,6 +81,7 @@ def test_ids_have_the_roles_of_the_vocabulary(readers, folder):
 
 def test_a_model_that_would_be_read_otherwise_is_refused(folder):
     loaded = VocabularyFolder.load(folder)
+    assert isinstance(loaded.text, SentencePieceText)
     text = SentencePieceText(with_scores(loaded.text.model, lambda score: score * 1.001))
     with pytest.raises(InputError, match="must be a SentencePiece model that `tokenizers` reads alike, but its scores"):
         tokenizer_files(text, loaded.vocabulary)

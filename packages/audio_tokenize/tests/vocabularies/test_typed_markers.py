@@ -15,6 +15,7 @@ from audio_tokenize import EncodedCorpus, VocabularyFolder, read_ids
 from audio_tokenize.cli import main
 from audio_tokenize.text.byte_pairs import token_digest
 from audio_tokenize.text.families import TextFamily
+from audio_tokenize.text.huggingface_text import HuggingFaceText
 from audio_tokenize.vocabularies.published import PUBLISHED
 
 # The last has a character of codebook 0 and one of codebook 7.
@@ -44,7 +45,7 @@ def small_family(request, tmp_path: Path, monkeypatch) -> Path:
     """Puts a learned BPE in the place of the published one, the ids behind it where they are beside that one."""
     published = PUBLISHED[request.param]
     learned = learned_tokenizer(published.family)
-    tokens = sorted(learned.get_vocab(), key=learned.token_to_id)
+    tokens = sorted(learned.get_vocab(), key=learned.get_vocab().__getitem__)
     down = published.family.num_tokens - len(tokens)
     family = replace(published.family, num_tokens=len(tokens), digest=token_digest(tokens))
     places = ("begin_of_text", "end_of_text", "text_start", "padding")
@@ -90,6 +91,7 @@ def build_and_check(codes: Path, data: Path) -> None:
             found = {passage.kind: passage for passage in passages}
             assert len(passages) == 2
             assert found["text"].text == utterance.text
+            assert found["audio"].codes is not None
             assert np.array_equal(found["audio"].codes, utterance.codes)
     shown = json.loads(run("inspect", data / "text_first", "--index", 1, "--json"))
     assert (shown["problem"], shown["metadata"]["id"]) == (None, "1")
@@ -103,7 +105,9 @@ def test_in_a_published_vocabulary(small_family: Path, codes: Path, tmp_path: Pa
     # The codec that ships has the shape of Mimi's codes, and needs no weights.
     source = ["--tokenizer", small_family, "--codec", "embedded"]
     run("vocabulary", "--kind", kind, *source, "--out", tmp_path / "vocabulary")
-    assert VocabularyFolder.load(tmp_path / "vocabulary").text.normalizer == PUBLISHED[kind].family.normalizer
+    text = VocabularyFolder.load(tmp_path / "vocabulary").text
+    assert isinstance(text, HuggingFaceText)
+    assert text.normalizer == PUBLISHED[kind].family.normalizer
     build_and_check(codes, tmp_path)
 
 

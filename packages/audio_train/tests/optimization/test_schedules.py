@@ -44,7 +44,7 @@ def test_the_published_runs_have_the_published_boundaries():
 def test_values_equal_joined_optax_pieces(shape, warmup, decay, min_ratio, num_steps):
     spec = ScheduleSpec(shape=shape, warmup=warmup, decay=decay, min_ratio=min_ratio)
     with jax.numpy_dtype_promotion("standard"):
-        expected = joined_pieces(spec, num_steps)(np.arange(200))[:num_steps]
+        expected = np.asarray(joined_pieces(spec, num_steps)(np.arange(200)))[:num_steps]
     np.testing.assert_allclose(values(spec, num_steps), expected, rtol=2e-6, atol=1e-9)
 
 

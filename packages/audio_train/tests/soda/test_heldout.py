@@ -1,6 +1,7 @@
 """Held-out losses of finished runs against those of the run itself and of a plain softmax over its logits."""
 
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -40,7 +41,9 @@ def plain_losses(run_dir: Path, data_root: Path, toy: ResolvedRun, *, allowed: b
 
 
 @pytest.mark.parametrize("softmax", [pytest.param("full", marks=pytest.mark.long), "allowed"])
-def test_losses_are_those_of_a_plain_softmax(finished: Path, data_root: Path, toy: ResolvedRun, softmax: str):
+def test_losses_are_those_of_a_plain_softmax(
+    finished: Path, data_root: Path, toy: ResolvedRun, softmax: Literal["full", "allowed"]
+):
     found = heldout_losses(finished, data_root, "short", softmax)
     assert found.nll == pytest.approx(plain_losses(finished, data_root, toy, allowed=softmax == "allowed"), rel=1e-4)
     assert set(found.targets) == set(found.nll)

@@ -45,7 +45,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
     return folder
 
 
-def weights_at(folder: Path, step: int, like) -> dict[str, np.ndarray]:
+def weights_at(folder: Path, step: int, like) -> dict[str, jax.Array]:
     fingerprint = json.loads((folder / "resolved.json").read_text())["fingerprint"]
     wanted = {name: leaf for name, leaf in flat_paths(like).items() if not name.startswith("step")}
     with Checkpoints(folder, fingerprint) as checkpoints:

@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -70,7 +71,7 @@ with sole_writer(folder), StopRequest() as stop:
 def test_a_signal_while_there_is_nothing_to_save_ends_the_process_with_one_line(
     number: signal.Signals, status: int, tmp_path: Path
 ):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", COMPILING, str(tmp_path)], text=True, **pipes) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "compiling\n"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -55,7 +56,7 @@ def token_losses(state: TrainState, batch: Batch, sets: np.ndarray) -> tuple[np.
 
 
 @pytest.mark.parametrize("kind", ["full", "grammar"])
-def test_loss_and_sums_by_kind(kind: str, varied, state: TrainState, vocabulary: Vocabulary):
+def test_loss_and_sums_by_kind(kind: Literal["full", "grammar"], varied, state: TrainState, vocabulary: Vocabulary):
     weights = {"text": 4.0, "codebook_1": 0.5}
     resolved = varied(loss=LossSpec(kind=kind, z_loss_weight=0.01, kind_weights=weights))
     batch = random_batch(vocabulary)
