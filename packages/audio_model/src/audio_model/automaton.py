@@ -45,7 +45,7 @@ class TokenAutomaton:
 
     @property
     def vocab_size(self) -> int:
-        """Number of token ids the automaton speaks of."""
+        """Number of token ids of the automaton."""
         return self.class_of_token.size
 
     @staticmethod
@@ -98,7 +98,7 @@ class TokenAutomaton:
         return self.next_state[state, self.class_of_token] >= 0
 
     def read(self, tokens: Int[np.ndarray, " tokens"]) -> int:
-        """The state after a sequence.
+        """Return the state after a sequence.
 
         Args:
             tokens: Token ids, read from the initial state.

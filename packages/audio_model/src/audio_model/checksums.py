@@ -71,7 +71,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def read_checksums(folder: Path) -> dict[str, FileChecksum]:
-    """The checksums that a folder holds.
+    """Read the checksums of a folder.
 
     Args:
         folder: The folder.
@@ -98,12 +98,12 @@ def read_checksums(folder: Path) -> dict[str, FileChecksum]:
 
 
 def _own_checksum(files: Mapping[str, object]) -> str:
-    """The hash of a list, by which a damaged list does not accuse the files."""
+    """Return the hash of a list, so that damage of the list is not taken for damage of files."""
     return xxhash.xxh3_128_hexdigest(json.dumps(files, sort_keys=True).encode())
 
 
 def _checksum(file: object) -> FileChecksum | None:
-    """The checksum that an entry of the list states; None if it states none."""
+    """Return the checksum that an entry of the list states; None if it states none."""
     algorithm = next((name for name in _ALGORITHMS if isinstance(file, dict) and set(file) == {"bytes", name}), None)
     if not isinstance(file, dict) or algorithm is None or not isinstance(file[algorithm], list):
         return None
@@ -174,7 +174,7 @@ def check_whole(folder: Path) -> None:
 
 
 def _hash(folder: Path, files: Mapping[str, tuple[int, str]]) -> dict[str, list[str]]:
-    """The hash of every block of files of a size and by an algorithm, in threads; hashing releases Python's lock."""
+    """Hash every block of files of a size by an algorithm, in threads; hashing releases Python's lock."""
     blocks = [
         (name, algorithm, offset)
         for name, (size, algorithm) in files.items()

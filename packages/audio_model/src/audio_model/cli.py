@@ -30,7 +30,7 @@ def _folder_options(command: Any) -> Any:
 
 @click.group()
 def main() -> None:
-    """The Qwen3x decoder: its sizes, its speed, and tokens out of trained weights."""
+    """Show the sizes and the speed of the Qwen3x decoder, and generate tokens from trained weights."""
 
 
 @main.command()

@@ -250,7 +250,7 @@ _OTHER_NAMES = {"600m": "0.6b"}
 
 
 def named_size(size: str) -> Size:
-    """The shape of a named size.
+    """Return the shape of a named size.
 
     Args:
         size: A key of `SIZES` or a name of the papers, such as "600m", in any case.
@@ -271,7 +271,7 @@ def named_size(size: str) -> Size:
 
 
 def named_config(size: str, vocab_size: int, *, tied: bool = False) -> Qwen3xConfig:
-    """The configuration of a named size.
+    """Return the configuration of a named size.
 
     Args:
         size: A key of `SIZES` or a name of the papers, in any case, such as "135m".
@@ -288,7 +288,7 @@ def named_config(size: str, vocab_size: int, *, tied: bool = False) -> Qwen3xCon
 
 
 def grid_config(embed: int, vocab_size: int) -> Qwen3xConfig:
-    """The configuration the isoFLOP grid gives to a width: depth and heads follow from it.
+    """Return the configuration of a width in the isoFLOP grid: depth and heads follow from it.
 
     Args:
         embed: Width of the residual stream, a multiple of 128.

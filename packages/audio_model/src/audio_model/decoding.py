@@ -212,7 +212,7 @@ def _choose_in_window(
     config: DecodingConfig,
     grammar: GrammarTables,
 ) -> Int32[Array, " batch"]:
-    """The same, reading only the rows of the head that a narrow state can need; anything for a wide one."""
+    """Choose the same from only the rows of the head that a narrow state can need; any id for a wide one."""
     head = model.head_matrix
 
     def row(inputs):

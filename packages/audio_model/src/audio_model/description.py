@@ -17,7 +17,7 @@ from audio_model.sharding import parameter_axes
 def describe(
     config: Qwen3xConfig, *, seq_len: int, batch: int | None = None, dtype: DTypeLike = jnp.bfloat16
 ) -> dict[str, Any]:
-    """Counts, operations, memory and shapes of a model that is never built.
+    """Count parameters, operations and memory of a model that is never built, and list its shapes.
 
     Args:
         config: Shape of the model.
@@ -96,7 +96,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
 
 
 def format_description(document: dict[str, Any]) -> str:
-    """What `describe` returns, for people.
+    """Format what `describe` returns, for people.
 
     Args:
         document: The description.

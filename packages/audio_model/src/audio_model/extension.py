@@ -17,7 +17,7 @@ DEVIATION = 0.02
 
 
 def extend_config(config: Qwen3xConfig, vocab_size: int) -> Qwen3xConfig:
-    """The configuration of an extended model: another vocabulary, untied, everything else kept.
+    """Return the configuration of an extended model: another vocabulary, untied, everything else kept.
 
     Args:
         config: Of the model to extend. Its rotary embedding, epsilon and context stay, so that the text

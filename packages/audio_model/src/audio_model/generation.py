@@ -202,7 +202,7 @@ def _decoding_config(model, stop_ids, sampling, automaton, max_new_tokens: int, 
 
 
 def _cast(model: Qwen3x, config: DecodingConfig) -> Qwen3x:
-    """The matrices in the dtype of the products, once instead of at every token; norms keep theirs.
+    """Cast the matrices to the dtype of the products, once instead of at every token; norms keep theirs.
 
     Where a grammar reads windows of the head only, the head stays: casting 144,644 rows takes longer than casting the
     few that a short run reads.

@@ -42,7 +42,7 @@ class GrammarTables(eqx.Module):
 
     @staticmethod
     def of(automaton: TokenAutomaton) -> "GrammarTables":
-        """The tables of an automaton."""
+        """Make the tables of an automaton."""
         patterns, row_of_state = np.unique(automaton.next_state >= 0, axis=0, return_inverse=True)
         masks, row_of_state = patterns[:, automaton.class_of_token], row_of_state.reshape(-1)
         window, starts, strays = _windows(masks)
@@ -60,7 +60,7 @@ class GrammarTables(eqx.Module):
 
 
 def _windows(masks: Bool[np.ndarray, "rows vocab"]) -> tuple[int, np.ndarray, np.ndarray]:
-    """The common width of all windows, and for each row of `masks` where its window begins and what lies outside."""
+    """Find the common width of all windows, and for each row of `masks` its window's start and the ids outside."""
     vocab = masks.shape[1]
     runs = np.array([_longest_run(mask) for mask in masks])
     widths = runs[:, 1] - runs[:, 0]

@@ -90,7 +90,7 @@ def _on_hub(repository: str, revision: str | None, download: bool) -> FoundModel
 
 
 def _snapshot(hub: Any, repository: str, revision: str | None, *, local_files_only: bool) -> FoundModel | str:
-    """The folder of a snapshot, or in one line why there is none."""
+    """Return the folder of a snapshot, or in one line why there is none."""
     try:
         folder = hub.snapshot_download(
             repository,

@@ -83,7 +83,7 @@ def tensor_shapes(config: Qwen3xConfig) -> Iterator[tuple[str, tuple[int, ...]]]
 
 
 def to_huggingface(config: Qwen3xConfig, dtype: str) -> dict[str, Any]:
-    """The `config.json` of a `Qwen3ForCausalLM` folder.
+    """Return the `config.json` of a `Qwen3ForCausalLM` folder.
 
     Args:
         config: Shape of the model.
@@ -116,7 +116,7 @@ def to_huggingface(config: Qwen3xConfig, dtype: str) -> dict[str, Any]:
 
 
 def from_huggingface(document: dict[str, Any], source: str) -> Qwen3xConfig:
-    """The configuration that a `config.json` describes.
+    """Return the configuration that a `config.json` describes.
 
     Args:
         document: Its parsed content, with `rope_scaling` or the newer `rope_parameters`.

@@ -17,7 +17,7 @@ Initialization = Literal["unit_logits", "haliax"]
 
 
 def initialize(config: Qwen3xConfig, key: PRNGKeyArray, scheme: Initialization = "unit_logits") -> Qwen3x:
-    """A model with random float32 weights.
+    """Make a model with random float32 weights.
 
     Matrices of layers are drawn from a standard normal truncated at three deviations, times
     `1 / sqrt(inputs)`; norms begin at one. `scheme` says how the vocabulary matrices begin:

@@ -132,7 +132,7 @@ class _Loader:
 
 
 def _aligned(shape: list[int], dtype: np.dtype) -> Shaped[np.ndarray, "..."]:
-    """An array that JAX can take on a CPU as it is; it would copy one that numpy places."""
+    """Allocate an array that JAX can use on a CPU without a copy, unlike one that numpy places."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT

@@ -29,7 +29,7 @@ _AXES: dict[str, LogicalAxes] = {
 
 
 def parameter_axes(config: Qwen3xConfig) -> Qwen3x:
-    """A model whose every array is replaced by the names of its axes.
+    """Return a model whose every array is replaced by the names of its axes.
 
     The attention matrices' merged axis of `heads * head_dim` features is called `heads` (or
     `kv_heads`): cutting it into a number of parts that divides the heads keeps every head whole.

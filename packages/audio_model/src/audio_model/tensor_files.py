@@ -79,7 +79,7 @@ class TensorFiles:
         return "bfloat16" if all(place.code == "BF16" for place in self._places.values()) else "float32"
 
     def read(self, name: str, index: tuple[slice, ...] = ()) -> Float[np.ndarray, "..."]:
-        """A tensor, or a part of it; only that part is read.
+        """Read a tensor, or a part of it; only that part is read.
 
         Args:
             name: Which tensor.
@@ -216,7 +216,7 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def shown(name: str) -> str:
-    """A tensor's name for a message: on one line, whatever a file calls it.
+    """Format a tensor's name for a message: on one line, whatever a file calls it.
 
     Args:
         name: The name.
@@ -225,7 +225,7 @@ def shown(name: str) -> str:
 
 
 def listed(problems: list[str]) -> str:
-    """The first 20 of a list of problems, and how many more there are.
+    """Join the first 20 of a list of problems, and say how many more there are.
 
     Args:
         problems: Each in a few words.
@@ -235,7 +235,7 @@ def listed(problems: list[str]) -> str:
 
 
 def pickled_refusal(files: list[str], where: Path) -> InputError:
-    """The refusal of weights that are stored as pickles, with the way out.
+    """Return the error for weights that are stored as pickles, with what to do.
 
     Args:
         files: Their names.
@@ -273,7 +273,7 @@ def _places(folder: Path) -> Iterator[tuple[str, _Place]]:
 
 
 def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str] | None]:
-    """The files of weights, and which of them the index names for each tensor, if there is an index."""
+    """Find the files of weights, and which of them the index names for each tensor, if there is an index."""
     if (folder / _ADAPTER).is_file():
         raise InputError(
             f"`{folder}` holds the weights of an adapter ({_ADAPTER}), which are not read: merge them into the model, "

@@ -65,13 +65,13 @@ class SpecialIds:
                     )
 
     def to_json(self) -> dict[str, Any]:
-        """The ids as `generation_config.json` has them; those that are None are left out."""
+        """Return the ids as `generation_config.json` has them; those that are None are left out."""
         end = list(self.end) if isinstance(self.end, tuple) else self.end
         ids = {"bos_token_id": self.begin, "eos_token_id": end, "pad_token_id": self.padding}
         return {name: value for name, value in ids.items() if value is not None}
 
     def to_model_json(self) -> dict[str, Any]:
-        """The ids as `config.json` has them.
+        """Return the ids as `config.json` has them.
 
         A padding id that also begins or ends texts is left out: `transformers` gives the embedding row
         of a model's padding id no gradient, so training would never change that row.
@@ -83,7 +83,7 @@ class SpecialIds:
 
 
 def special_ids_of_vocabulary(folder: str | os.PathLike[str]) -> SpecialIds:
-    """The special ids that a vocabulary tells.
+    """Read the special ids of a vocabulary.
 
     Args:
         folder: A folder with `tokenizer.json` and `tokenizer_config.json`, or with `vocabulary.json`.
@@ -104,7 +104,7 @@ def special_ids_of_vocabulary(folder: str | os.PathLike[str]) -> SpecialIds:
 
 
 def special_ids_of_model(folder: str | os.PathLike[str]) -> SpecialIds:
-    """The special ids that a model's folder tells.
+    """Read the special ids of a model's folder.
 
     Args:
         folder: A folder with `generation_config.json` or `config.json`; the first goes before the second.
@@ -187,7 +187,7 @@ def copy_vocabulary(source: str | os.PathLike[str], target: str | os.PathLike[st
 
 
 def copied_names(source: str | os.PathLike[str] | None) -> list[str]:
-    """The files that `copy_vocabulary` writes, by their paths below the model's folder.
+    """Return the files that `copy_vocabulary` writes, by their paths below the model's folder.
 
     Args:
         source: The vocabulary, or None.

@@ -47,7 +47,7 @@ def dispatch(operation: str, implementations: Mapping[str, T], requested: str | 
 
 
 def platform() -> str:
-    """The platform that what is being traced will run on.
+    """Return the platform that the traced program will run on.
 
     Inside `shard_map` it is the mesh's, which may be made of devices that are not here (compilation ahead of time).
     """
@@ -56,7 +56,7 @@ def platform() -> str:
 
 
 def on_one_tpu_core() -> bool:
-    """Whether what is being traced runs on one TPU core: a single device, or the inside of `shard_map`.
+    """Whether the traced program runs on one TPU core: a single device, or the inside of `shard_map`.
 
     The compiler partitions plain operations over a mesh by itself, but not a Pallas kernel.
     """
@@ -64,7 +64,7 @@ def on_one_tpu_core() -> bool:
 
 
 def on_one_device(kind: str) -> bool:
-    """Whether what is being traced runs on one device of a platform.
+    """Whether the traced program runs on one device of a platform.
 
     Args:
         kind: "cpu", "gpu" or "tpu".

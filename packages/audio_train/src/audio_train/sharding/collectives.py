@@ -35,7 +35,7 @@ def moved_bytes(module: str) -> dict[str, float]:
     n (g - 1) / g, and twice that where all devices keep the whole reduction.
 
     Args:
-        module: what `jax.stages.Compiled.as_text` gives, with synchronous operations or their `-start`.
+        module: What `jax.stages.Compiled.as_text` gives, with synchronous operations or their `-start`.
 
     Returns:
         Bytes by operation; those that do not occur are left out.
@@ -59,9 +59,9 @@ def fsdp_bytes(config: Qwen3xConfig, itemsize: int, num_devices: int) -> float:
     once to the device that holds the weight. Norms, which are whole everywhere, do not count.
 
     Args:
-        config: the model.
-        itemsize: bytes of a number while it travels.
-        num_devices: how many share the weights.
+        config: The model.
+        itemsize: Bytes of a number while it travels.
+        num_devices: How many share the weights.
 
     Source: Rajbhandari et al., ZeRO (arXiv 1910.02054), section 7: three times the parameters where all are gathered
     twice.

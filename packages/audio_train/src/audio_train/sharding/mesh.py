@@ -29,13 +29,13 @@ class MeshConfig:
     """How many devices each mesh axis takes, and how a batch passes through them.
 
     Attributes:
-        data: copies of the model in one slice, each reading its part of the batch; None for all devices that the other
+        data: Copies of the model in one slice, each reading its part of the batch; None for all devices that the other
             axes leave.
-        fsdp: devices among which weights and optimizer state are cut, each reading its own part of the batch too.
-        tensor: devices among which heads, hidden features and the vocabulary are cut.
-        replica: copies of the model across slices, between which only gradients travel, once a step.
-        microbatches: parts of a batch that pass one after another; their gradients add up to the batch's.
-        rules: mesh axis that cuts a parameter's logical axis; logical axes not named are whole on every device.
+        fsdp: Devices over which weights and optimizer state are sharded; each also reads its own part of the batch.
+        tensor: Devices over which heads, hidden features and the vocabulary are sharded.
+        replica: Copies of the model across slices, between which only gradients travel, once a step.
+        microbatches: Parts of a batch that pass one after another; their gradients add up to the batch's.
+        rules: Mesh axis over which a logical axis of parameters is sharded; other logical axes are replicated.
     """
 
     data: int | None = None
@@ -67,11 +67,11 @@ class MeshConfig:
         """Read the mesh that a command line names.
 
         Args:
-            text: such as `fsdp=16,tensor=2`; axes that are not named take 1, `data` what is left.
-            microbatches: as the attribute.
+            text: Such as `fsdp=16,tensor=2`; axes that are not named take 1, `data` what is left.
+            microbatches: As the attribute.
 
         Raises:
-            InputError: the text is not of that form.
+            InputError: The text is not of that form.
         """
         sizes = {}
         for part in filter(None, text.split(",")):
@@ -85,13 +85,13 @@ class MeshConfig:
 
     @classmethod
     def spread(cls, config: Qwen3xConfig, batch_size: int, num_devices: int, *, microbatches: int = 1) -> "MeshConfig":
-        """What is taken where nothing is said: as many devices as share the batch, the weights cut among them.
+        """Return the default mesh: as many devices as divide the batch, with the weights sharded over them.
 
         Args:
-            config: the model; where its width does not divide, each device holds all of it.
-            batch_size: rows in a step.
-            num_devices: devices there are.
-            microbatches: as the attribute.
+            config: The model; where its width does not divide, each device holds all of it.
+            batch_size: Rows in a step.
+            num_devices: Devices there are.
+            microbatches: As the attribute.
         """
         share = math.gcd(batch_size // microbatches, num_devices)
         if config.embed % share:
@@ -105,14 +105,14 @@ def make_mesh(mesh_config: MeshConfig, devices: Sequence[Any] | None = None) -> 
     On TPUs neighbours in the mesh are neighbours in the machine, and replicas are slices.
 
     Args:
-        mesh_config: devices along each axis.
-        devices: devices to choose from; None for all.
+        mesh_config: Devices along each axis.
+        devices: Devices to choose from; None for all.
 
     Returns:
         A mesh with the axes `replica`, `data`, `fsdp` and `tensor`.
 
     Raises:
-        InputError: there are fewer devices than the axes take, or the other axes do not divide them.
+        InputError: There are fewer devices than the axes take, or the other axes do not divide them.
     """
     devices = list(jax.devices()) if devices is None else list(devices)
     cut = mesh_config.replica * mesh_config.fsdp * mesh_config.tensor
@@ -151,12 +151,12 @@ def batch_sharding(mesh: Mesh | AbstractMesh, batch_size: int, microbatches: int
     """Rows of a batch cut over every axis but `tensor`.
 
     Args:
-        mesh: the devices.
-        batch_size: rows.
-        microbatches: parts in which each device takes its rows.
+        mesh: The devices.
+        batch_size: Rows.
+        microbatches: Parts in which each device takes its rows.
 
     Raises:
-        InputError: the rows do not divide.
+        InputError: The rows do not divide.
     """
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     if batch_size % (parts * microbatches):
@@ -174,12 +174,12 @@ def batch_share(sharding: NamedSharding, batch_size: int, process: int) -> tuple
     one another; it fills them with its share in order, which permutes the rows of a batch and changes no sum.
 
     Args:
-        sharding: of a batch.
-        batch_size: rows in it.
-        process: index of the process.
+        sharding: Of a batch.
+        batch_size: Rows in it.
+        process: Index of the process.
 
     Raises:
-        InputError: the devices of the processes do not hold equal, disjoint or equal sets of rows.
+        InputError: The devices of the processes do not hold equal, disjoint or equal sets of rows.
     """
     rows: dict[int, set[int]] = {}
     for device, index in sharding.devices_indices_map((batch_size,)).items():
@@ -195,18 +195,18 @@ def batch_share(sharding: NamedSharding, batch_size: int, process: int) -> tuple
 
 
 def model_sharding(config: Qwen3xConfig, mesh: Mesh | AbstractMesh, rules: Mapping[str, str]) -> Qwen3x:
-    """A sharding for every parameter, from the names of its axes.
+    """Return a sharding for every parameter, from the names of its axes.
 
     Args:
-        config: the model.
-        mesh: the devices.
-        rules: as in `MeshConfig`.
+        config: The model.
+        mesh: The devices.
+        rules: As in `MeshConfig`.
 
     Returns:
         A model-shaped tree of shardings.
 
     Raises:
-        InputError: a cut axis does not divide among its devices.
+        InputError: A cut axis does not divide among its devices.
     """
     sizes = {
         "vocab": config.vocab_size,
@@ -229,7 +229,7 @@ def model_sharding(config: Qwen3xConfig, mesh: Mesh | AbstractMesh, rules: Mappi
 
 
 def mesh_axes(axes: tuple[str, ...], rules: Mapping[str, str]) -> tuple[str | None, ...]:
-    """The mesh axis that cuts each axis of a parameter. Norms are whole everywhere: too small to be worth fetching."""
+    """Return the mesh axis of each axis of a parameter. Norms are replicated: they are too small to gather."""
     is_norm = len([axis for axis in axes if axis != "layers"]) == 1
     return tuple(None if is_norm else rules.get(axis) for axis in axes)
 
@@ -241,10 +241,10 @@ def like_parameters(tree: PyTree, model: PyTree, shardings: PyTree, default: Nam
     `default`.
 
     Args:
-        tree: arrays or shapes.
-        model: the parameters, or their shapes.
-        shardings: a sharding for each parameter.
-        default: sharding of all other leaves.
+        tree: Arrays or shapes.
+        model: The parameters, or their shapes.
+        shardings: A sharding for each parameter.
+        default: Sharding of all other leaves.
 
     Returns:
         Shardings of the structure of `tree`.

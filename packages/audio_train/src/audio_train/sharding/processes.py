@@ -20,7 +20,7 @@ def join(where: str) -> None:
             Kubernetes), or `HOST:PORT,NUM,INDEX`: where process 0 listens, how many there are, and which this is.
 
     Raises:
-        InputError: the text is of another form, or nothing in the environment says who the others are.
+        InputError: The text is of another form, or nothing in the environment says who the others are.
     """
     if where == "auto":
         try:
@@ -49,7 +49,7 @@ def wait_for_all(point: str) -> None:
 
 
 def first_says(number: int) -> int:
-    """The number that the first process has, in all of them."""
+    """Return the number of the first process in all of them."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))

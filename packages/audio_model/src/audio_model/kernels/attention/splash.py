@@ -1,4 +1,4 @@
-"""Attention on a TPU core: the splash kernel that ships with JAX, behind this project's door."""
+"""Attention on a TPU core: the splash kernel that ships with JAX, in this project's interface."""
 
 import functools
 from typing import cast

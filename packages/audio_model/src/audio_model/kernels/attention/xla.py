@@ -105,7 +105,7 @@ def _blocks(seq: int) -> list[tuple[int, int]]:
 
 
 def _rows(x: Float[Array, "batch kv_heads groups seq width"], start: int, stop: int) -> Array:
-    """Queries of one block, heads that share a key head one below the other."""
+    """Return queries of one block, heads that share a key head one below the other."""
     block = x[:, :, :, start:stop]
     return block.reshape(*x.shape[:2], -1, x.shape[-1])
 

@@ -33,7 +33,7 @@ class Case:
 
 
 def frames(base: int, num_codebooks: int, codebook_size: int, end_of_audio: int) -> TokenSets:
-    """Sets of a vocabulary of text below `base` and codebooks from it; one id below ends the audio.
+    """Return the sets of a vocabulary of text below `base` and codebooks from it; one id below ends the audio.
 
     Args:
         base: Id of code 0 of codebook 0.

@@ -42,7 +42,7 @@ class TokenSets:
 
     @staticmethod
     def build(ranges: Iterable[Iterable[Range]]) -> "TokenSets":
-        """Sets from any nesting of ranges; touching ranges of one set are joined.
+        """Make sets from any nesting of ranges; touching ranges of one set are joined.
 
         Args:
             ranges: For each set, half-open ranges `(start, stop)` of token ids in any order. A typical
@@ -68,7 +68,7 @@ class TokenSets:
         return max(stop for set_ranges in self.ranges for _, stop in set_ranges)
 
     def set_of_token(self, vocab_size: int) -> Int32[np.ndarray, " vocab"]:
-        """The set of every token id, -1 for ids in none.
+        """Return the set of every token id, -1 for ids in none.
 
         Args:
             vocab_size: Length of the result, at least `stop`.

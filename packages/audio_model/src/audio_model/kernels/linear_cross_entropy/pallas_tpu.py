@@ -137,7 +137,7 @@ _cross_entropy.defvjp(_forward, _backward)
 
 
 def _backward_block(hidden, head, rows: tuple[Array, ...], head_gradient, tiles: TpuTiles, interpret: bool):
-    """Adds a block of rows to the head's gradient, in place, and gives the gradient of its hidden states."""
+    """Add a block of rows to the head's gradient, in place, and return the gradient of its hidden states."""
     vocab, embed = head.shape
     row = pl.BlockSpec((1, tiles.rows), lambda j: (0, 0))
     block = pl.BlockSpec((tiles.rows, embed), lambda j: (0, 0))
@@ -194,7 +194,7 @@ def _backward_kernel(
 
 
 def forward_cost(tokens: int, vocab: int, embed: int, itemsize: int, tiles: TpuTiles) -> pl.CostEstimate:
-    """What the forward kernel computes and moves; the compiler cannot see inside a kernel.
+    """Return what the forward kernel computes and moves; the compiler cannot see inside a kernel.
 
     Args:
         tokens: Positions, a multiple of `tiles.rows`.
@@ -212,7 +212,7 @@ def forward_cost(tokens: int, vocab: int, embed: int, itemsize: int, tiles: TpuT
 
 
 def backward_block_cost(vocab: int, embed: int, itemsize: int, tiles: TpuTiles) -> pl.CostEstimate:
-    """What the backward kernel computes and moves for one block of rows.
+    """Return what the backward kernel computes and moves for one block of rows.
 
     Args:
         vocab: Number of ids.
@@ -236,5 +236,5 @@ def _product(left: Array, right: Array, contracted) -> Float32[Array, "..."]:
 
 
 def _ids(shape: tuple[int, ...], axis: int) -> Int32[Array, "columns any"]:
-    """The id of each row of a tile; `axis` is the grid's axis that runs over tiles."""
+    """Return the id of each row of a tile; `axis` is the grid's axis that runs over tiles."""
     return pl.program_id(axis) * shape[0] + jax.lax.broadcasted_iota(jnp.int32, shape, 0)

@@ -37,7 +37,7 @@ def vmem_limit_bytes() -> int:
 
 
 def choose_tiles(tokens: int, embed: int, itemsize: int, vmem_bytes: int = VMEM_BYTES) -> TpuTiles:
-    """The tallest tile whose backward pass fits: every block of rows reads and rewrites the head's whole gradient.
+    """Return the tallest tile whose backward pass fits: each block of rows rewrites the head's whole gradient.
 
     Args:
         tokens: Positions.

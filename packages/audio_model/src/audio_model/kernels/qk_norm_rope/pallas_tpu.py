@@ -150,7 +150,7 @@ def _inverse_rms(lanes: Float32[Array, "rows group"], head_dim: int, epsilon: fl
 
 
 def _head_sums(lanes: Float32[Array, "rows group"], head_dim: int) -> Float32[Array, "rows any"]:
-    """The sum over each head, at every lane of the head (one lane where a group is one head)."""
+    """Return the sum over each head, at every lane of the head (one lane where a group is one head)."""
     group = lanes.shape[1]
     if group == head_dim:
         return jnp.sum(lanes, axis=-1, keepdims=True)
@@ -163,7 +163,7 @@ def _head_sums(lanes: Float32[Array, "rows group"], head_dim: int) -> Float32[Ar
 
 
 def _partners(lanes: Float32[Array, "rows group"], head_dim: int) -> Float32[Array, "rows group"]:
-    """The other feature of each pair."""
+    """Return the other feature of each pair."""
     half, group = head_dim // 2, lanes.shape[1]
     if group == head_dim:
         return jnp.roll(lanes, half, 1)
@@ -195,7 +195,7 @@ def _heads(block: int, heads: int, head_dim: int) -> pl.BlockSpec:
 
 
 def forward_cost(tokens: int, width: int, group: int, itemsize: int) -> pl.CostEstimate:
-    """What the forward kernel computes and moves; the compiler cannot see inside a kernel.
+    """Return what the forward kernel computes and moves; the compiler cannot see inside a kernel.
 
     Args:
         tokens: Tokens of all rows, padding included.
@@ -208,7 +208,7 @@ def forward_cost(tokens: int, width: int, group: int, itemsize: int) -> pl.CostE
 
 
 def backward_cost(tokens: int, width: int, group: int, itemsize: int) -> pl.CostEstimate:
-    """What the backward kernel computes and moves.
+    """Return what the backward kernel computes and moves.
 
     Args:
         tokens: Tokens of all rows, padding included.
