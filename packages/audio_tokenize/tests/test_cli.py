@@ -79,7 +79,10 @@ def test_a_mistake_is_one_line_and_exit_status_2(tmp_path: Path, speech):
         (["encode", speech, "--out", tmp_path / "codes" / "codes.json" / "x"], "choose another folder"),
         (["vocabulary", tmp_path, "--out", tmp_path / "v"], "make them with `audio-tokenize encode`"),
         (["build", tmp_path / "codes", "--vocabulary", tmp_path, "--out", tmp_path / "d"], "no vocabulary at"),
-        (["train-codec", speech, "--out", tmp_path / "c.safetensors", "--set", "step=1"], "has no `step`; did you mean"),
+        (
+            ["train-codec", speech, "--out", tmp_path / "c.safetensors", "--set", "step=1"],
+            "has no `step`; did you mean",
+        ),
     ]:
         printed = run(*arguments, exit_code=2)
         assert printed.startswith("Error: "), printed
