@@ -72,6 +72,7 @@ def test_own_recipe_and_fine_tune(tmp_path: Path) -> None:
     assert (launch["init"]["step"], launch["init"]["path"]) == (100, str(tmp_path / "run"))
 
 
+@pytest.mark.long
 def test_codec_round_trip(tmp_path: Path) -> None:
     wav = tmp_path / "decoded.wav"
     (frames,) = found(r"-> (\d+) frames x 8 codebooks", "codec_round_trip.py", str(wav))
@@ -79,6 +80,7 @@ def test_codec_round_trip(tmp_path: Path) -> None:
     assert (len(samples), rate) == (int(frames) * 1920, 24_000)
 
 
+@pytest.mark.long
 def test_generate_speech(tmp_path: Path) -> None:
     """The grammar holds: whole frames of all codebooks and one end, and the sound is as long as the frames."""
     wav = tmp_path / "speech.wav"
@@ -90,6 +92,7 @@ def test_generate_speech(tmp_path: Path) -> None:
     assert rate == 24_000
 
 
+@pytest.mark.long
 def test_transformers_round_trip(tmp_path: Path) -> None:
     """What is written is a model of theirs; where transformers is installed it computes the same."""
     installed = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
@@ -107,6 +110,7 @@ def test_transformers_round_trip(tmp_path: Path) -> None:
     assert "weights after both ways: equal" in finished.stdout
 
 
+@pytest.mark.long
 def test_own_codec(tmp_path: Path) -> None:
     """The codes of a codec in a file are the means and peaks of its frames, and decode to those means."""
     codec = str(EXAMPLES / "own_codec.py") + ":MeanAndLoudness"
@@ -126,6 +130,7 @@ def test_own_codec(tmp_path: Path) -> None:
     np.testing.assert_array_equal(utterance.codes[:, 0], np.clip((means + 1) * 32, 0, 63).astype(int))
 
 
+@pytest.mark.long
 def test_own_codec_in_pieces_is_the_whole() -> None:
     codec = load_codec(str(EXAMPLES / "own_codec.py") + ":MeanAndLoudness")
     signal = np.random.default_rng(0).uniform(-1, 1, 1_001).astype(np.float32)
@@ -137,6 +142,7 @@ def test_own_codec_in_pieces_is_the_whole() -> None:
     assert len(sound) == 80 * codec.num_frames(len(signal))
 
 
+@pytest.mark.long
 def test_own_task(tmp_path: Path) -> None:
     """Random codes cannot be predicted from what came before; the command line finds the task in the file."""
     low, high = map(float, found(r"\[([\d.]+), ([\d.]+)\]", "own_task.py", str(tmp_path)))

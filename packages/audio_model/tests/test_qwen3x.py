@@ -49,6 +49,7 @@ def test_a_common_shift_of_positions_changes_nothing(tiny, run, rng):
     np.testing.assert_allclose(shifted, run(tiny, tokens, segment_ids, positions), atol=2e-4)
 
 
+@pytest.mark.long
 def test_rematerialisation_trades_memory_for_nothing_else(rng):
     config = Qwen3xConfig(vocab_size=11, embed=64, mlp=256, layers=4, heads=2, kv_heads=2, head_dim=32)
     inputs = _row(rng, 128, vocab=11)

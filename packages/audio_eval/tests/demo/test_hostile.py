@@ -257,6 +257,7 @@ def test_the_queue_is_not_gone_round(client):
     assert client.call(STOP, [], path="/gradio_api/run/predict").status == 200
 
 
+@pytest.mark.long
 def test_answers_of_another_page_cannot_be_read(small):
     client, other = Client(small.address).open_page(), Client(small.address).open_page()
     assert client.call(SPEAK, [" ", False, None, "", 0], page="mine").status == 200

@@ -18,6 +18,7 @@ WAV_HEADER_BYTES = 44
 
 
 @needs_gradio
+@pytest.mark.long
 def test_a_click_transcribes_what_was_uploaded(address, browser, speaker, recording):
     (*_, last) = open_session(speaker, limits=Limits(max_seconds=4)).transcribe(recording)
     assert last.transcript

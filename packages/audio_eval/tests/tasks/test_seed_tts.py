@@ -57,6 +57,7 @@ def run(export, test_sets, out, monkeypatch, compat=None):
     return prompts, evaluate(export, None, [], tasks, out).result("seed_tts")
 
 
+@pytest.mark.long
 def test_prompts_voices_and_rates(export, test_sets, tmp_path, toy_codec, monkeypatch, asked):
     prompts, result = run(export, test_sets, tmp_path, monkeypatch)
     checkpoint = load_checkpoint(export)

@@ -38,6 +38,7 @@ def test_forward_mode_equals_reverse_mode(rng):
     np.testing.assert_allclose(slope, _dot(gradient, direction), rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_hessian_vector_product_equals_differences_of_gradients(rng):
     loss, model, direction = _loss_and_point(rng)
     gradient = jax.jit(jax.grad(loss))

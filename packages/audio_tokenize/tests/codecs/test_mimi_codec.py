@@ -100,6 +100,7 @@ def test_codebook_vectors_add_up_to_what_is_decoded(mimi):
     np.testing.assert_allclose(added, mimi.quantizer.decode(jnp.asarray(codes), jnp.int32(8)), atol=1e-5)
 
 
+@pytest.mark.long
 def test_lanes_change_nothing_but_rounding(mimi_folder, mimi):
     wide = load_mimi(str(mimi_folder), num_lanes=4)
     assert (mimi.arithmetic["lanes"], wide.arithmetic["lanes"]) == (1, 4)

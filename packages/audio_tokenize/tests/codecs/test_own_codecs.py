@@ -88,6 +88,7 @@ def install(folder: Path, name: str, value: str) -> None:
     (info / "entry_points.txt").write_text(f"[audio_tokenize.codecs]\n{name} = {value}\n")
 
 
+@pytest.mark.long
 def test_a_codec_of_a_file_encodes_builds_and_decodes_by_its_path(file: Path, speech: Path, tmp_path: Path):
     codes, data = tmp_path / "codes", tmp_path / "data"
     run("encode", speech, "--codec", f"{file}:Loudness", "--out", codes)

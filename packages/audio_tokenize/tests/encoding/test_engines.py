@@ -63,6 +63,7 @@ def encode_while_killing(corpus: Corpus, out: Path, workers: Callable[[], Iterab
     return len(killed)
 
 
+@pytest.mark.long
 def test_two_workers_one_of_them_killed_give_the_same_bytes(english, alone, tmp_path: Path, capfd):
     workers = lambda: [process.pid for process in multiprocessing.active_children()]  # noqa: E731
     assert encode_while_killing(english, tmp_path, workers, num_workers=2) == 1

@@ -131,6 +131,7 @@ def write_losses(path: Path, measurements: list[Measurement]) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_the_command_fits_predicts_and_draws(tmp_path: Path):
     losses = write_losses(tmp_path / "losses.csv", drawn(0.003))
     assert read_measurements(losses) == drawn(0.003)

@@ -198,6 +198,7 @@ def test_steps_that_were_skipped_are_no_updates(bases, continued, data_root: Pat
     np.testing.assert_allclose(line["learning_rate"], 1e-2 * (1 - 6 / 8), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_it_is_resumed_where_it_stopped(bases, continued, data_root: Path, tmp_path: Path):
     intervals = Intervals(checkpoint_steps=1, checkpoint_seconds=None, keep_last=3)
     resolved = continued(optimizer=RULES["adamw"], steps=LAST - FIRST, intervals=intervals)

@@ -139,6 +139,7 @@ def test_microbatches_train_as_the_whole_batch_does(varied, data_root: Path, tmp
     np.testing.assert_allclose(ours, theirs, rtol=2e-4)
 
 
+@pytest.mark.long
 def test_checkpoints_and_exports_of_chosen_steps_are_kept(varied, data_root: Path, tmp_path: Path, one_device):
     intervals = Intervals(checkpoint_seconds=None, keep_last=1, keep_every_steps=4, export_every_steps=5)
     resolved = varied(intervals=intervals, steps=11)
