@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from audio_tokenize import load_audio, open_corpus
-from audio_train.quickstart import STEPS_PER_MINUTE, commands
+from audio_train.quickstart import STEPS_PER_MINUTE, _closing, commands
 
 pytestmark = pytest.mark.optimized
 
@@ -109,6 +109,17 @@ def test_a_folder_without_audio_is_refused_in_one_line(tmp_path: Path) -> None:
     assert finished.returncode == 2
     assert "metadata.csv" in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("interval", "told"), [([0.1, 0.3], "0.2 [0.1, 0.3]"), (None, "0.2 (too few utterances for an interval)")]
+)
+def test_few_recordings_have_no_interval(interval: list[float] | None, told: str, tmp_path: Path) -> None:
+    """Where fewer utterances are held out than an interval needs."""
+    names = ("asr_wer", "asr_wer_other_utterance", "asr_wer_untrained")
+    outcome = {**dict.fromkeys(names, 0.9), "seconds": 60.0, "asr_wer_unheard_voices": {}}
+    gain = {"asr_wer_gain_over_other_utterance": 0.2, "asr_wer_gain_over_other_utterance_interval": interval}
+    assert f"WER reduction over mismatched     {told}\n" in _closing(tmp_path, outcome | gain)
 
 
 def test_the_commands_are_those_of_the_siblings(tmp_path: Path) -> None:

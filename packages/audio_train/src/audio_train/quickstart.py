@@ -225,13 +225,14 @@ def _interval(scores: Mapping[str, Any], name: str) -> list[float] | None:
 def _closing(out: Path, outcome: Mapping[str, Any]) -> str:
     """Return the final message: results, paths and next commands."""
     voices = ", ".join(f"{voice} {wer}" for voice, wer in outcome["asr_wer_unheard_voices"].items()) or "none held out"
-    gain = outcome["asr_wer_gain_over_other_utterance_interval"]
+    gain, interval = (outcome[f"asr_wer_gain_over_other_utterance{end}"] for end in ("", "_interval"))
+    certainty = "(too few utterances for an interval)" if interval is None else f"[{interval[0]}, {interval[1]}]"
     return f"""
 Done in {outcome["seconds"] / 60:.1f} minutes.
 
   word error rate on unseen sentences   {outcome["asr_wer"]}
   ... with mismatched audio (control)   {outcome["asr_wer_other_utterance"]}
-  ... WER reduction over mismatched     {outcome["asr_wer_gain_over_other_utterance"]} [{gain[0]}, {gain[1]}]
+  ... WER reduction over mismatched     {gain} {certainty}
   ... with untrained weights            {outcome["asr_wer_untrained"]}
   ... on unseen voices                  {voices}
 
