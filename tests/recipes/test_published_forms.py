@@ -177,6 +177,7 @@ def made(request: pytest.FixtureRequest, files: Path, tmp_path_factory: pytest.T
     return kind, root
 
 
+@pytest.mark.long
 def test_documents_are_those_that_the_recipes_describe(made: tuple[str, Path], files: Path):
     kind, root = made
     folder = VocabularyFolder.load(root / "data/vocabulary")
@@ -201,6 +202,7 @@ def test_documents_are_those_that_the_recipes_describe(made: tuple[str, Path], f
     assert encoded["max_clip_seconds"] == 60
 
 
+@pytest.mark.long
 def test_a_miniature_reads_them(made: tuple[str, Path], tmp_path: Path):
     """The main recipe, over all four corpora, to a model with a row for every id."""
     _, root = made

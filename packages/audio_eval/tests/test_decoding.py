@@ -31,6 +31,7 @@ def continued(model, vocabulary, prompts, *, seed=0, batch_size=2, journal=None)
     return {key: tokens.tolist() for key, tokens in zip(prompts, found, strict=True)}
 
 
+@pytest.mark.long
 def test_draws_belong_to_the_seed_and_the_key(model, vocabulary, prompts):
     whole = continued(model, vocabulary, prompts)
     backwards = dict(reversed(prompts.items()))

@@ -38,6 +38,7 @@ def live_bytes() -> int:
     return sum(array.nbytes for array in jax.live_arrays())
 
 
+@pytest.mark.long
 def test_all_lengths_share_one_compiled_function(mimi):
     mimi.decode(mimi.encode(noise(1)))
     compiled = cache_size(encode_block), cache_size(decode_block)

@@ -117,6 +117,7 @@ def test_speech_gives_the_codes_of_transformers(torch, ours, theirs, voice):
     compare(torch, ours, theirs, voice(5.3))
 
 
+@pytest.mark.long
 def test_any_number_of_codebooks(torch, theirs, mimi_folder):
     for num_codebooks in (1, 32):
         compare(torch, load_mimi(str(mimi_folder), num_codebooks=num_codebooks), theirs, noise(RATE))

@@ -129,6 +129,7 @@ def test_ids_are_those_recorded_of_transformers_and_go_back(small, recorded, beg
 
 
 @given(st.lists(documents, max_size=4))
+@pytest.mark.long
 def test_ids_are_those_of_transformers_and_go_back(transcoder, reference, documents):
     wanted = [reference(document, add_special_tokens=False)["input_ids"] for document in documents]
     found = transcoder.encode_batch(documents)

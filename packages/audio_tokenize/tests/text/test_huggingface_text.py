@@ -91,6 +91,7 @@ def published(request, marin_mimi, qwen3x_mimi) -> HuggingFaceText:
 
 @given(any_text)
 @example("e\u0301 \u212b it's 12345  \n\n x\r\n\r\n  y")
+@pytest.mark.long
 def test_published_texts_come_back_but_for_nfc(published, text):
     """Qwen's ids are made of the NFC form, as its tokenizer does; Llama's of the text as it is."""
     ids = published.encode(text)
