@@ -94,7 +94,7 @@ def test_own_recordings_reach_the_report_across_a_stop(finished: tuple[Path, str
     assert "</html>" in Path(outcome["report"]).read_text()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_repeat_changes_nothing(recordings: Path, finished: tuple[Path, str, dict[str, Any]]) -> None:
     out, _, outcome = finished
     weights = (Path(outcome["checkpoint"]) / "model.safetensors").read_bytes()

@@ -160,7 +160,7 @@ def assert_same(folder: Path, undisturbed: Path, num_steps: int) -> None:
         np.testing.assert_array_equal(weights[name], array, err_msg=name)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_killed_and_terminated_runs_go_on_bit_for_bit(runs: Runs, tmp_path: Path):
     runs.finish(tmp_path / "undisturbed")
     killed = tmp_path / "killed"

@@ -74,7 +74,7 @@ def test_scores_do_not_depend_on_padding():
     np.testing.assert_allclose(part, whole, atol=1e-4)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_training_learns_two_tones():
     """A word is a band: high or low. A few steps are enough to tell them apart."""
     rng = np.random.default_rng(0)

@@ -99,7 +99,7 @@ def build_and_check(codes: Path, data: Path) -> None:
 
 
 @pytest.mark.parametrize("small_family", sorted(PUBLISHED), indirect=True)
-@pytest.mark.long
+@pytest.mark.slow
 def test_in_a_published_vocabulary(small_family: Path, codes: Path, tmp_path: Path, request):
     kind = request.node.callspec.params["small_family"]
     # The codec that ships has the shape of Mimi's codes, and needs no weights.

@@ -27,7 +27,7 @@ def losses_on(
 @pytest.mark.parametrize(
     "mesh_config", [pytest.param(MeshConfig(), marks=pytest.mark.slow), MeshConfig(data=2, fsdp=2, tensor=2)]
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_losses_do_not_depend_on_the_placement(mesh_config: MeshConfig, varied, data_root, one_device):
     resolved = varied(
         optimizer=OptimizerSpec("cautious_adamc", 1e-2, weight_decay=0.1),
