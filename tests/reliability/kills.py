@@ -103,7 +103,14 @@ def _finish(scenario: Scenario, root: Path, tally: Tally) -> None:
     process = _start(scenario, root, subprocess.PIPE)
     printed = "".join(process.communicate())
     if process.returncode:
-        tally.wrong.append(f"ended with {process.returncode}: {printed[-400:].strip()}")
+        tally.wrong.append(f"ended with {process.returncode}: {_without_places(printed, root)[-400:].strip()}")
+
+
+def _without_places(text: str, root: Path) -> str:
+    """Return a text without the folders of this machine, which are no part of a result."""
+    for place in (str(root), sys.prefix, str(Path(__file__).resolve().parents[2])):
+        text = text.replace(place, "...")
+    return text
 
 
 def _still_alive(session: int) -> int:
