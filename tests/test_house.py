@@ -122,3 +122,11 @@ def test_the_trainer_does_not_speak_of_the_study_outside_its_package() -> None:
     source = ROOT / "packages" / "audio_train" / "src" / "audio_train"
     files = [path for path in source.rglob("*.py*") if path.suffix in (".py", ".pyi") and path.parent.name != "soda"]
     assert [str(path) for path in files if re.search(r"\bthe study\b|\bsoda\b|SODA", path.read_text())] == []
+
+
+def test_no_result_names_a_folder_of_the_machine_that_made_it() -> None:
+    """What commands write into docs is of any machine."""
+    written = [path for path in (ROOT / "docs").rglob("*") if path.suffix in (".json", ".md", ".csv", ".svg")]
+    assert written
+    found = re.compile(r"site-packages|/\.venv/|(?<![\w.])/(?:root|home/\w+|Users/\w+|work)/")
+    assert [str(path) for path in written if found.search(path.read_text())] == []

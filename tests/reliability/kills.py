@@ -108,8 +108,8 @@ def _finish(scenario: Scenario, root: Path, tally: Tally) -> None:
 
 def _without_places(text: str, root: Path) -> str:
     """Return a text without the folders of this machine, which are no part of a result."""
-    for place in (str(root), sys.prefix, str(Path(__file__).resolve().parents[2])):
-        text = text.replace(place, "...")
+    for folder in (str(root), sys.prefix, str(Path(__file__).resolve().parents[2])):
+        text = text.replace(folder, "...")
     return text
 
 
