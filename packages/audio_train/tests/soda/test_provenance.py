@@ -35,6 +35,13 @@ def test_every_given_and_derived_number_has_an_origin():
         (["exp1.7-semantic"], "derived.peak_learning_rate", "0.002", "sqrt_width: 0.002 sqrt(128/256) sqrt(2048/"),
         (["exp1.6-9e18-d768"], "derived.peak_learning_rate", "0.0024", "rule isoflop: 0.33 sqrt(32) / 768"),
         (["exp1.3-mls-en"], "derived.warmup_steps", "2400", "0.01 of (190,000 + 50,000) steps, truncated"),
+        (["sft-cvss-method1-qwen3x-0.6b"], "derived.warmup_steps", "858", "the decay replaces it from step 0 on"),
+        (
+            ["sft-cvss-method1-qwen3x-0.6b"],
+            "run.init.vocabulary_init",
+            '"unit_logits"',
+            "not used: the weights are read",
+        ),
         (["exp1.3-mls-en"], "derived.first_step", "190000", "step of the checkpoint that the run continues"),
         (
             ["exp1.3-mls-en"],

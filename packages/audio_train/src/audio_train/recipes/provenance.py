@@ -7,12 +7,14 @@ from typing import Any
 
 from audio_data import to_json
 from audio_train.config import LearningRateRule, TrainRun
+from audio_train.optimization.schedules import step_counts
 from audio_train.overrides import assigned_path
 from audio_train.recipes.experiment import Experiment
 from audio_train.recipes.smoke_scale import Scale
 from audio_train.recipes.targets import NamedRun
 from audio_train.resolved import ResolvedRun
 
+_FROM_SCRATCH = ("init.audio_embedding_init", "init.vocabulary_init")
 _RULES = {
     "inverse_sqrt_width": "{base} sqrt({batch}/256) sqrt(1024/{width})",
     "sqrt_width": "{base} sqrt({batch}/256) sqrt({width}/1024)",
@@ -45,7 +47,9 @@ def _given(
     user = set(map(assigned_path, assignments))
     found: dict[str, str] = {}
     for path, value in leaves(to_json(resolved.run)):
-        if any(path == name or path.startswith(f"{name}.") for name in user):
+        if path in _FROM_SCRATCH and resolved.run.init.kind != "scratch":
+            origin = "not used: the weights are read"
+        elif any(path == name or path.startswith(f"{name}.") for name in user):
             origin = "--set"
         elif published.get(path, ...) != value:
             origin = f"scale {scale}" if scale != "published" else "the scale"
@@ -97,6 +101,8 @@ def _derived(resolved: ResolvedRun) -> dict[str, str]:
     first = resolved.first_step
     length = f"{resolved.num_steps:,}" if not first else f"({first:,} + {resolved.num_steps:,})"
     decay = "all steps after the warm-up" if run.schedule.decay is None else _share(run.schedule.decay, length)
+    warmup, decay_start, _ = step_counts(run.schedule, resolved.last_step)
+    cut = f"; the decay replaces it from step {decay_start:,} on" if decay_start < warmup else ""
     embeddings = 1 if model.tied else 2
     return {
         "derived.model": "from run.model and the size of the vocabulary",
@@ -107,7 +113,7 @@ def _derived(resolved: ResolvedRun) -> dict[str, str]:
         "derived.num_tokens": f"{resolved.num_steps:,} steps x {data.tokens_per_step:,} tokens",
         "derived.tokens_per_step": f"{data.batch_size} rows x {data.seq_len} tokens",
         "derived.peak_learning_rate": _learning_rate(resolved),
-        "derived.warmup_steps": f"{_share(run.schedule.warmup, length)}, truncated",
+        "derived.warmup_steps": f"{_share(run.schedule.warmup, length)}, truncated{cut}",
         "derived.decay_start_step": "all steps minus the decay",
         "derived.decay_steps": decay,
         **_mixture(resolved),
