@@ -36,7 +36,7 @@ def test_every_given_and_derived_number_has_an_origin():
         (["exp1.6-9e18-d768"], "derived.peak_learning_rate", "0.0024", "rule isoflop: 0.33 sqrt(32) / 768"),
         (["exp1.3-mls-en"], "derived.warmup_steps", "2400", "0.01 of (190,000 + 50,000) steps, truncated"),
         (["sft-cvss-method1-qwen3x-0.6b"], "derived.warmup_steps", "858", "the decay replaces it from step 0 on"),
-        (
+        (["exp2.2-0.6b"], "run.init.vocabulary_init", '"unit_logits"', "not used: the weights are read"),
             ["sft-cvss-method1-qwen3x-0.6b"],
             "run.init.vocabulary_init",
             '"unit_logits"',
@@ -96,7 +96,7 @@ def test_a_choice_for_one_value_is_not_said_of_another():
     assert scratch["run.init.function"][1] == scratch["run.init.source"][1] == "default"
     assert scratch["run.init.vocabulary_init"][1] == "recipe: from scratch: haliax's"
     assert weights["run.init.kind"][1].startswith("recipe: published weights are read")
-    assert weights["run.init.vocabulary_init"] == ('"unit_logits"', "default")
+    assert weights["run.init.vocabulary_init"] == ('"unit_logits"', "not used: the weights are read")
     assert weights["run.init.source"][1] == "recipe"
     assert "in its own vocabulary" in shown("sft-cvss-method1-soda-600m-warm")["run.init.source"][1]
 
