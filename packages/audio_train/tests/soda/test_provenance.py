@@ -39,9 +39,6 @@ def test_every_given_and_derived_number_has_an_origin():
         (["exp2.2-0.6b"], "run.init.vocabulary_init", '"unit_logits"', "not used: the weights are read"),
             ["sft-cvss-method1-qwen3x-0.6b"],
             "run.init.vocabulary_init",
-            '"unit_logits"',
-            "not used: the weights are read",
-        ),
         (["exp1.3-mls-en"], "derived.first_step", "190000", "step of the checkpoint that the run continues"),
         (
             ["exp1.3-mls-en"],
