@@ -37,8 +37,6 @@ def test_every_given_and_derived_number_has_an_origin():
         (["exp1.3-mls-en"], "derived.warmup_steps", "2400", "0.01 of (190,000 + 50,000) steps, truncated"),
         (["sft-cvss-method1-qwen3x-0.6b"], "derived.warmup_steps", "858", "the decay replaces it from step 0 on"),
         (["exp2.2-0.6b"], "run.init.vocabulary_init", '"unit_logits"', "not used: the weights are read"),
-            ["sft-cvss-method1-qwen3x-0.6b"],
-            "run.init.vocabulary_init",
         (["exp1.3-mls-en"], "derived.first_step", "190000", "step of the checkpoint that the run continues"),
         (
             ["exp1.3-mls-en"],
