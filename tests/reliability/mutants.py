@@ -28,7 +28,7 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_SECONDS = 900
+TIMEOUT_SECONDS = 400
 """Of the tests that mirror a module; the others may take four times as long."""
 _MOST_FILES = 12
 # Modules whose mistakes would be silent: numbers, files, what is read. Each has tests that mirror it.
