@@ -69,7 +69,7 @@ def uneven(state: TrainState) -> Qwen3x:
         pytest.param(MeshConfig(data=1, fsdp=8), "none", "full", marks=pytest.mark.slow),
         (MeshConfig(data=2, fsdp=2, tensor=2), "dots", "grammar"),
         pytest.param(
-            MeshConfig(replica=2, data=1, fsdp=2, tensor=2, microbatches=2), "full", "full", marks=pytest.mark.long
+            MeshConfig(replica=2, data=1, fsdp=2, tensor=2, microbatches=2), "full", "full", marks=pytest.mark.slow
         ),
     ],
 )
