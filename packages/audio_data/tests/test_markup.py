@@ -1,9 +1,10 @@
+import re
 from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_data.markup import Markup, join, page, tag, text
+from audio_data.markup import Markup, join, markdown_table, page, tag, text
 
 
 class Reader(HTMLParser):
@@ -70,3 +71,12 @@ def test_a_page_is_a_whole_document():
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>a &amp; b</title></head>\n'
         "<body><p>x</p></body></html>\n"
     )
+
+
+@given(st.lists(st.text(), min_size=1, max_size=3))
+def test_cells_of_a_markdown_table_stay_cells(cells):
+    head, rule, row = markdown_table(["name"] * len(cells), [cells]).split("\n")
+    columns = len(cells) + 1
+    assert head.count("|") == rule.count("|") == columns
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == columns
+    assert not re.search(r"(?<!\\)(?:\\\\)*[<>`]", row)

@@ -1,8 +1,8 @@
-"""HTML and SVG that are escaped by construction: plain strings are text, only `Markup` made here is markup."""
+"""HTML, SVG and Markdown that are escaped: plain strings are text, only `Markup` made here is HTML."""
 
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 # Elements of HTML without an end tag. Those of SVG all have one: left open, they would swallow what follows.
@@ -77,3 +77,22 @@ def page(head: Child, body: Child) -> str:
     """
     root = tag("html", tag("head", tag("meta", charset="utf-8"), head), "\n", tag("body", body), lang="en")
     return f"<!doctype html>\n{root}\n"
+
+
+def markdown_text(value: str) -> str:
+    """Escape text for Markdown, on one line; it can neither end a table's cell nor be an element of HTML."""
+    line = " ".join(value.split())
+    for character in "\\`*_{}[]<>|#":
+        line = line.replace(character, "\\" + character)
+    return line
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of Markdown.
+
+    Args:
+        header: Column titles.
+        rows: Cells of text, which are escaped.
+    """
+    lines = [map(markdown_text, header), ["---"] * len(header), *(map(markdown_text, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

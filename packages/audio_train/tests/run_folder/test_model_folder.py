@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from audio_data import InputError, hold
+from audio_data import InputError, hold, open_root
 from audio_model import Qwen3x
 from audio_train import ResolvedRun
 from audio_train.run_folder.model_folder import damage_of_export, export_model, foreign_file, read_provenance
@@ -31,7 +31,7 @@ def model(toy: ResolvedRun, fresh_state) -> Qwen3x:
 @pytest.fixture
 def export_to(toy: ResolvedRun, model: Qwen3x, data_root: Path) -> Export:
     def write(folder: Path, step: int = 12) -> None:
-        export_model(folder, model, toy, step=step, vocabulary_folder=data_root / "vocabulary", codec={"id": "toy"})
+        export_model(folder, model, toy, step=step, data_root=data_root, datasets=open_root(data_root))
 
     return write
 

@@ -1,7 +1,6 @@
 """Export of a trained model: Hugging Face weights, vocabulary and provenance in one folder."""
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from audio_data import InputError, file_errors, from_json, read_json, replace_folder, write_json
+from audio_data import InputError, TokenDataset, file_errors, from_json, read_json, replace_folder, write_json
 from audio_model import (
     CHECKSUMS_FILE,
     Qwen3x,
+    SpecialIds,
     files_below,
     find_damage,
     load_config,
@@ -22,6 +22,7 @@ from audio_model import (
 )
 from audio_model import InputError as ModelError
 from audio_train.resolved import ResolvedRun
+from audio_train.run_folder.model_card import CARD_FILE, model_card
 
 VOCABULARY_FOLDER = "vocabulary"
 PROVENANCE_FILE = "provenance.json"
@@ -32,35 +33,44 @@ _TOKENIZER_FILES = (
 )
 _NAMES = re.compile(
     rf"(vocabulary/)?\.?((generation_)?config\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|"
-    rf"{_TOKENIZER_FILES}|{_VOCABULARY_FILES}|chat_template\.jinja|{PROVENANCE_FILE}|{CHECKSUMS_FILE})(\.partial)?"
+    rf"{_TOKENIZER_FILES}|{_VOCABULARY_FILES}|chat_template\.jinja|{CARD_FILE}|{PROVENANCE_FILE}|{CHECKSUMS_FILE})(\.partial)?"
 )
 """Names of the files in a complete or interrupted export."""
 
 
 def export_model(
-    folder: Path, model: Qwen3x, resolved: ResolvedRun, *, step: int, vocabulary_folder: Path, codec: Mapping[str, Any]
+    folder: Path,
+    model: Qwen3x,
+    resolved: ResolvedRun,
+    *,
+    step: int,
+    data_root: Path,
+    datasets: Mapping[str, TokenDataset],
 ) -> None:
     """Write a model folder atomically; it replaces an earlier export.
 
-    The folder has `config.json` and `model.safetensors` in Hugging Face's Qwen3 format, a copy of the data's
-    `vocabulary/`, `provenance.json`, and `checksums.json` of all these.
+    The folder is a model of Hugging Face's Qwen3 format with its tokenizer: `config.json`, `generation_config.json`,
+    `model.safetensors`, `tokenizer.json` and the files that belong to it, and a model card, `README.md`. It has a copy
+    of the data's `vocabulary/`, `provenance.json`, and `checksums.json` of all these.
 
     Args:
         folder: Folder to write, such as `RUN/export`.
         model: The weights, on one device or in the host's memory.
         resolved: The run that trained them.
         step: Step of the weights.
-        vocabulary_folder: `DATA/vocabulary`; if it does not exist the export has only `vocabulary.json`.
-        codec: Description of the codec, from the manifest of the datasets.
+        data_root: Folder of the datasets and of `vocabulary/`; if that does not exist the export has no tokenizer and
+            only `vocabulary/vocabulary.json`.
+        datasets: The datasets of the run, by name.
 
     Raises:
         InputError: The folder holds other files, another process is writing it, or the disk is full.
     """
     try:
         with replace_folder(folder, foreign_file, _unknown_name) as partial:
-            save_model(partial, model)
-            _write_vocabulary(partial / VOCABULARY_FOLDER, resolved, vocabulary_folder)
+            _save_with_tokenizer(partial, model, resolved, data_root / VOCABULARY_FOLDER)
+            codec = datasets[resolved.mixture.corpora[0]].manifest.codec
             write_json(partial / PROVENANCE_FILE, provenance(resolved, step, codec))
+            (partial / CARD_FILE).write_text(model_card(resolved, step, datasets), encoding="utf-8")
             write_checksums(partial)
     except (OSError, SafetensorError) as error:
         raise InputError(
@@ -164,9 +174,11 @@ def provenance(resolved: ResolvedRun, step: int, codec: Mapping[str, Any]) -> di
     }
 
 
-def _write_vocabulary(folder: Path, resolved: ResolvedRun, source: Path) -> None:
+def _save_with_tokenizer(folder: Path, model: Qwen3x, resolved: ResolvedRun, source: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, folder)
+        save_model(folder, model, vocabulary=source)
     else:
-        folder.mkdir()
-        write_json(folder / "vocabulary.json", resolved.vocabulary.to_json())
+        own = resolved.vocabulary
+        save_model(folder, model, special_ids=SpecialIds(begin=own.begin_of_text, end=own.end_of_text))
+        (folder / VOCABULARY_FOLDER).mkdir()
+        write_json(folder / VOCABULARY_FOLDER / "vocabulary.json", own.to_json())

@@ -28,7 +28,6 @@ from audio_train.run_folder.folder import (
 )
 from audio_train.run_folder.model_folder import (
     PROVENANCE_FILE,
-    VOCABULARY_FOLDER,
     damage_of_export,
     export_model,
     foreign_file,
@@ -258,9 +257,7 @@ def export(
     with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
         like = abstract_state(resolved, make_mesh(one_device), one_device)
         state = checkpoints.restore(chosen, like, checked=step is None)
-    codec = datasets[resolved.mixture.corpora[0]].manifest.codec
-    vocabulary = data_root / VOCABULARY_FOLDER
-    export_model(folder, state.model, resolved, step=chosen, vocabulary_folder=vocabulary, codec=codec)
+    export_model(folder, state.model, resolved, step=chosen, data_root=data_root, datasets=datasets)
     return folder
 
 

@@ -12,7 +12,7 @@ import jax
 from audio_data import InputError, Progress
 from audio_train.run_folder.checkpoint import Checkpoints
 from audio_train.run_folder.folder import EXPORTS_FOLDER
-from audio_train.run_folder.model_folder import VOCABULARY_FOLDER, export_model
+from audio_train.run_folder.model_folder import export_model
 from audio_train.sharding.processes import is_first, on_host, wait_for_all
 from audio_train.state import TrainState
 from audio_train.tracking.metrics import Tracker
@@ -173,8 +173,8 @@ class RunRecorder:
                 model,
                 trainer.resolved,
                 step=step,
-                vocabulary_folder=trainer.data_root / VOCABULARY_FOLDER,
-                codec=trainer.datasets[trainer.resolved.mixture.corpora[0]].manifest.codec,
+                data_root=trainer.data_root,
+                datasets=trainer.datasets,
             )
         wait_for_all(f"export of step {step}")
 
