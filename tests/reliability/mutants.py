@@ -68,6 +68,8 @@ EQUIVALENT: dict[str, str] = {
     "rows, columns = (_TOKENS_ON_CPU, 2112) if jax.default_backend() != 'cpu' else (1024, None)": "tiles: only speed",
     "audio_model/generation: if bool(state.ended[0]) or length == max_new_tokens: -> "
     "if bool(state.ended[1]) or length == max_new_tokens:": "one prompt: an index beyond the end is the last one",
+    "audio_eval/bleu: brevity = np.where(said < right, np.exp(1 - right / said), 1.0) -> "
+    "brevity = np.where(said <= right, np.exp(1 - right / said), 1.0)": "the exponential of zero is one as well",
 }
 
 

@@ -87,6 +87,7 @@ def test_spoken_digits_agree_however_numbers_are_grouped(written, spoken):
     ("text", "digits"),
     [
         ("thirty two hundred", "3 2 hundred"),
+        ("ten hundred", "1 0 hundred"),
         ("six hundred ten nine", "6 1 0 9"),
         ("two thousand thousand", "2 0 0 0 thousand"),
         ("oh it is one point", "oh it is 1 point"),

@@ -129,3 +129,13 @@ def test_a_segment_outside_the_file_is_refused(tmp_path, start, end):
 def test_rates_must_be_positive():
     with pytest.raises(InputError, match="sample_rate_hz"):
         resample(_tone(24_000), 24_000, 0)
+
+
+def test_samples_of_all_channels_count_against_what_is_held_at_once(tmp_path, monkeypatch):
+    stereo = np.stack([_tone(24_000), _tone(24_000)], axis=1)
+    soundfile.write(tmp_path / "stereo.wav", stereo, 24_000)
+    monkeypatch.setattr("audio_tokenize.waveform._MAX_HELD_SAMPLES", 48_000)
+    assert len(load_audio(tmp_path / "stereo.wav")) == 24_000
+    monkeypatch.setattr("audio_tokenize.waveform._MAX_HELD_SAMPLES", 47_999)
+    with pytest.raises(InputError, match=r"at most 47,999 samples at once, got 48,000; give a segment"):
+        load_audio(tmp_path / "stereo.wav")

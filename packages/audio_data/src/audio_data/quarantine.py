@@ -68,11 +68,6 @@ class Quarantine:
     def __len__(self) -> int:
         return len(self.reasons)
 
-    @property
-    def is_on(self) -> bool:
-        """Whether anything may be left out."""
-        return self._budget is not None
-
     def add(self, name: str, reason: str) -> None:
         """Leaves out one document.
 
