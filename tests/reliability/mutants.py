@@ -39,7 +39,8 @@ CORE = tuple(
     audio_data: document_index record_files sources dataset
     audio_tokenize: documents/layout documents/strings documents/transcode documents/passages datasets/groupings
     audio_tokenize: encoding/plan encoding/jobs encoding/shard_files encoding/encoded encoding/clips waveform
-    audio_tokenize: corpora/manifest corpora/transcripts text/byte_pairs vocabularies/folder vocabularies/merges
+    audio_tokenize: encoding/records corpora/entries corpora/manifest text/byte_pairs
+    audio_tokenize: vocabularies/folder vocabularies/merges
     audio_model: config rope norms layers loss automaton sampling grammar_tables generation weights tensor_files
     audio_train: optimization/schedules optimization/scaling optimization/optimizers resolved run_folder/checkpoint
     audio_train: training/loop training/initialization training/step isoflop/fit

@@ -18,7 +18,8 @@ from audio_data import Vocabulary
 from audio_tokenize.codecs.base import AbstractCodec, AbstractDecoderStream, AbstractEncoderStream
 from audio_tokenize.codecs.mimi import MimiConfig, write_random_mimi
 from audio_tokenize.corpora import Corpus, open_corpus
-from audio_tokenize.encoding.encoded import MANIFEST_NAME, EncodedCorpus, EncodedManifest, EncodedUtterance, write_shard
+from audio_tokenize.encoding.encoded import MANIFEST_NAME, EncodedCorpus, EncodedManifest, write_shard
+from audio_tokenize.encoding.records import EncodedUtterance
 from audio_tokenize.text.sentencepiece_text import SentencePieceText
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 

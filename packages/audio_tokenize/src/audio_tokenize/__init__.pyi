@@ -18,10 +18,10 @@ from .datasets.building import build_dataset as build_dataset
 from .datasets.groupings import GROUPINGS as GROUPINGS
 from .datasets.groupings import Group as Group
 from .datasets.groupings import Grouping as Grouping
+from .datasets.groupings import Selection as Selection
 from .datasets.presets import DATASET_PRESETS as DATASET_PRESETS
 from .datasets.presets import DatasetPreset as DatasetPreset
 from .datasets.presets import DocumentRules as DocumentRules
-from .datasets.selections import Selection as Selection
 from .datasets.text_building import build_text_dataset as build_text_dataset
 from .documents.layout import Layout as Layout
 from .documents.layout import Segment as Segment
@@ -39,10 +39,8 @@ from .documents.transcode import codes_to_characters as codes_to_characters
 from .documents.transcode import ids_to_characters as ids_to_characters
 from .encoding.encoded import EncodedCorpus as EncodedCorpus
 from .encoding.encoded import EncodedManifest as EncodedManifest
-from .encoding.encoded import EncodedUtterance as EncodedUtterance
 from .encoding.jobs import encode_corpus as encode_corpus
-from .inspection.codec_speed import given_speed as given_speed
-from .inspection.codec_speed import measure_speed as measure_speed
+from .encoding.records import EncodedUtterance as EncodedUtterance
 from .inspection.dataset_cards import write_card as write_card
 from .inspection.excerpts import Excerpt as Excerpt
 from .inspection.excerpts import read_excerpt as read_excerpt
@@ -51,6 +49,8 @@ from .inspection.playback import describe_excerpt as describe_excerpt
 from .inspection.playback import show_excerpt as show_excerpt
 from .inspection.playback import write_wav as write_wav
 from .inspection.pricing import CorpusPrice as CorpusPrice
+from .inspection.pricing import given_speed as given_speed
+from .inspection.pricing import measure_speed as measure_speed
 from .inspection.pricing import price_corpus as price_corpus
 from .inspection.statistics import CorpusStatistics as CorpusStatistics
 from .inspection.statistics import count_source as count_source

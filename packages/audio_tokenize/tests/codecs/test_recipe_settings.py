@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from audio_data import InputError
-from audio_tokenize.cli.encode import with_settings
+from audio_tokenize.cli import with_settings
 
 
 @dataclass(frozen=True)

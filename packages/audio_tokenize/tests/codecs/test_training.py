@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from audio_data import InputError
 from audio_tokenize import load_codec
-from audio_tokenize.codecs.embedded import clustering, training
+from audio_tokenize.codecs.embedded import training
 
 TINY = training.CodecRecipe(
     attribution="nobody",
@@ -106,7 +106,7 @@ def test_kmeans_finds_separate_clusters_and_no_empty_one():
     labels = rng.integers(0, 5, 400)
     points = centres[labels] + rng.standard_normal((400, 3)).astype(np.float32) * np.float32(0.1)
     points[:50] = centres[0]
-    found = clustering.kmeans(points, 40, 8, rng)
+    found = training.kmeans(points, 40, 8, rng)
     assert len(np.unique(found, axis=0)) == 40
     distances = np.sqrt(((points[:, None] - found[None]) ** 2).sum(axis=2)).min(axis=1)
     assert distances.max() < 1
@@ -115,9 +115,9 @@ def test_kmeans_finds_separate_clusters_and_no_empty_one():
 def test_each_stage_lowers_what_the_last_left():
     rng = np.random.default_rng(0)
     points = rng.standard_normal((2_000, 6)).astype(np.float32)
-    books = clustering.residual_kmeans(points, 4, 16, 6, rng)
+    books = training.residual_kmeans(points, 4, 16, 6, rng)
     left = [float((points**2).sum())]
     for book in books:
-        points = points - book[clustering.nearest(points, book)]
+        points = points - book[training.nearest(points, book)]
         left.append(float((points**2).sum()))
     assert all(after < 0.8 * before for before, after in pairwise(left))

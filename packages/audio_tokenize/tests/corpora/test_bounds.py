@@ -27,7 +27,7 @@ import json, resource, sys
 import pyarrow as pa
 from audio_data import InputError
 from audio_tokenize.corpora import Skipped, open_corpus
-from audio_tokenize.corpora.readers.registry import READERS
+from audio_tokenize.corpora.readers import READERS
 from audio_tokenize.corpora.texts import open_text_corpus
 
 pa.set_memory_pool(pa.system_memory_pool())

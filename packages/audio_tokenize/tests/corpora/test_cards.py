@@ -6,8 +6,8 @@ import pytest
 
 from audio_data import InputError
 from audio_tokenize.corpora import CARDS, card, open_corpus
-from audio_tokenize.corpora.hub import matches
-from audio_tokenize.corpora.transcripts import transcript_rule
+from audio_tokenize.corpora.entries import transcript_rule
+from audio_tokenize.corpora.published import matches
 
 REVISIONS = {
     "potsawee/yodas2-mm-pretrain": "8eda080a5fd6dfc070dd306c1e6446ab7c5b5f17",

@@ -18,7 +18,7 @@ import soundfile
 
 from audio_data import InputError
 from audio_tokenize.corpora import open_corpus
-from audio_tokenize.corpora.hub import matches
+from audio_tokenize.corpora.published import matches
 
 REPOSITORY = "MLCommons/peoples_speech"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

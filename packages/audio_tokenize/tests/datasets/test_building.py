@@ -12,7 +12,7 @@ from upath import UPath
 from audio_data import InputError, TokenDataset, open_root
 from audio_tokenize.corpora import open_corpus
 from audio_tokenize.datasets.building import build_dataset
-from audio_tokenize.datasets.selections import Selection
+from audio_tokenize.datasets.groupings import Selection
 from audio_tokenize.documents.layouts import layout
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus

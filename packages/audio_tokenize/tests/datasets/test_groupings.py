@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio_data import InputError
-from audio_tokenize.datasets.groupings import GROUPINGS, grouping_rule
-from audio_tokenize.datasets.selections import Selection
+from audio_tokenize.datasets.groupings import GROUPINGS, Selection, grouping_rule
 
 
 def ids(groups) -> list[list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audio_data import InputError, TokenDataset
-from audio_tokenize.corpora.speech_cards import SPEECH_CARDS
+from audio_tokenize.corpora.cards import SPEECH_CARDS
 from audio_tokenize.datasets.building import build_dataset
 from audio_tokenize.datasets.presets import DATASET_PRESETS, dataset_preset
 from audio_tokenize.documents.strings import DocumentTranscoder

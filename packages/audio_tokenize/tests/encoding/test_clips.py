@@ -1,3 +1,8 @@
+"""Long utterances: the same codes as in one go, in pieces where that is asked for, and in little memory."""
+
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from itertools import islice
@@ -7,8 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_data import InputError
+from audio_tokenize.corpora import Corpus, Utterance
+from audio_tokenize.encoding import shard_encoder
 from audio_tokenize.encoding.clips import Clip, Unreadable, batches_by_length, read_ahead
-from audio_tokenize.waveform import load_audio
+from audio_tokenize.encoding.encoded import EncodedCorpus
+from audio_tokenize.encoding.jobs import encode_corpus
+from audio_tokenize.waveform import audio_pieces, load_audio
 
 
 def test_clips_come_in_order_at_the_rate_asked_for(corpus):
@@ -70,3 +80,137 @@ def test_batches_hold_similar_lengths_within_the_limit():
         assert len(batch) <= 32
     padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
     assert padded < 1.2 * sum(lengths)
+
+
+CONFTEST = str(Path(__file__).parents[1] / "conftest.py")
+
+
+@pytest.fixture(scope="module")
+def lecture(tmp_path_factory) -> Corpus:
+    """Three utterances of one recording at another rate than the codec's: 9 s, 23.4567 s, and one to the end."""
+    folder = tmp_path_factory.mktemp("lecture")
+    samples = np.random.default_rng(0).uniform(-0.9, 0.9, (40 * 11025, 2))
+    soundfile.write(folder / "lecture.flac", np.repeat(samples[::50], 50, axis=0), 11025)
+    cuts = [(0.0, 9.0), (9.0, 32.4567), (32.4567, None)]
+    utterances = [
+        Utterance(f"u{i}", "words", folder / "lecture.flac", "lecture", (end or 40.0) - start, start, end)
+        for i, (start, end) in enumerate(cuts)
+    ]
+    return Corpus("lecture", "none", tuple(utterances))
+
+
+@pytest.mark.parametrize("piece_seconds", [0.37, 10.0, 100.0])
+def test_pieces_are_the_whole(lecture, piece_seconds):
+    for utterance in lecture:
+        place = (utterance.audio, 8000, utterance.start_seconds, utterance.end_seconds)
+        pieces = list(audio_pieces(*place, piece_seconds=piece_seconds))
+        assert np.array_equal(np.concatenate(pieces), load_audio(*place))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_frame_offsets": 3, "speed_perturbation": 0.2},
+        {"max_clip_seconds": 6.0},
+        {"max_clip_seconds": 6, "num_frame_offsets": 2},
+    ],
+)
+def test_a_stream_gives_the_codes_of_the_whole(lecture, codec, tmp_path: Path, monkeypatch, options):
+    encode_corpus(lecture, codec, tmp_path / "whole", **options)
+    for name, seconds in (("_BATCH_SECONDS", 5.0), ("_WINDOW_SECONDS", 5.0), ("_BLOCK_SECONDS", 1.7)):
+        monkeypatch.setattr(shard_encoder, name, seconds)
+    encode_corpus(lecture, codec, tmp_path / "stream", **options)
+    whole, stream = (list(EncodedCorpus.open(tmp_path / name)) for name in ("whole", "stream"))
+    assert [vars(u) | {"codes": u.codes.tolist()} for u in stream] == [
+        vars(u) | {"codes": u.codes.tolist()} for u in whole
+    ]
+
+
+def test_a_stream_has_the_level_asked_for(lecture, codec, tmp_path: Path, monkeypatch):
+    """Codes of the tiny codec are levels: they agree but for rounding."""
+    encode_corpus(lecture, codec, tmp_path / "whole", target_rms=0.3)
+    monkeypatch.setattr(shard_encoder, "_BATCH_SECONDS", 5.0)
+    encode_corpus(lecture, codec, tmp_path / "stream", target_rms=0.3)
+    for a, b in zip(EncodedCorpus.open(tmp_path / "whole"), EncodedCorpus.open(tmp_path / "stream"), strict=True):
+        assert np.abs(a.codes.astype(int) - b.codes).max() <= 1
+        assert (a.codes == b.codes).mean() > 0.999
+
+
+def test_long_utterances_are_cut_and_stay_one(lecture, codec, tmp_path: Path):
+    """As for `yodas2-mm-pretrain`: pieces are encoded apart, each to whole frames, and their codes joined."""
+    manifest = encode_corpus(lecture, codec, tmp_path, max_clip_seconds=6.05)
+    for encoded, utterance in zip(EncodedCorpus.open(tmp_path), lecture, strict=True):
+        samples = load_audio(utterance.audio, 8000, utterance.start_seconds, utterance.end_seconds)
+        pieces = [samples[start : start + 48400] for start in range(0, len(samples), 48400)]
+        assert np.array_equal(encoded.codes, np.concatenate([codec.encode(piece) for piece in pieces]))
+        assert encoded.seconds == pytest.approx(utterance.seconds, abs=1e-3)
+    assert manifest.max_clip_seconds == 6.05
+    with pytest.raises(InputError, match=r"`max_clip_seconds` 6\.05, now it is None"):
+        encode_corpus(lecture, codec, tmp_path)
+    with pytest.raises(InputError, match=r"`max_clip_seconds` must be at least 1, e\.g\. 60, got 0\.0"):
+        encode_corpus(lecture, codec, tmp_path, max_clip_seconds=0)
+
+
+def test_a_long_recording_that_is_cut_short_is_quarantined(lecture, codec, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(shard_encoder, "_BATCH_SECONDS", 5.0)
+    whole = lecture.utterances[0].audio.read_bytes()
+    (tmp_path / "short.flac").write_bytes(whole[: len(whole) // 2])
+    short = [replace(u, audio=tmp_path / "short.flac") for u in lecture.utterances]
+    manifest = encode_corpus(replace(lecture, utterances=tuple(short)), codec, tmp_path / "codes")
+    assert [entry["id"] for entry in manifest.skipped] == ["u1", "u2"]
+
+
+PEAK_MEMORY = """
+import resource, runpy, sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+conftest, out = sys.argv[1], Path(sys.argv[2])
+from audio_tokenize.corpora import AbstractCorpus, CorpusShard, Utterance
+from audio_tokenize.encoding.jobs import encode_corpus
+
+codec = runpy.run_path(conftest)["TinyCodec"]()
+
+
+class Repeated(AbstractCorpus):
+    name, licence = "repeated", "none"
+
+    def __init__(self, path, seconds, number):
+        self.path, self.seconds, self.number = path, seconds, number
+
+    def shards(self):
+        return (CorpusShard("all", "x"),)
+
+    def read(self, shard):
+        for i in range(self.number):
+            yield Utterance(f"u{i}", "words", self.path, "r", self.seconds)
+
+
+def peak_after(name, seconds, number):
+    path = out / f"{name}.wav"
+    with soundfile.SoundFile(path, "w", 8000, 1) as file:
+        minute = np.random.default_rng(0).uniform(-1, 1, 60 * 8000).astype(np.float32)
+        for start in range(0, seconds, 60):
+            file.write(minute[: (seconds - start) * 8000])
+    encode_corpus(Repeated(path, float(seconds), number), codec, out / name)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+print(peak_after("few", 60, 12), peak_after("many", 60, 120), peak_after("long", 3 * 3600, 1))
+"""
+
+
+def test_memory_grows_neither_with_the_corpus_nor_with_a_clip(tmp_path: Path):
+    """MiB at most for 12 minutes of speech, then for two hours, then for one clip of three, of 330 MiB as samples."""
+    command = [sys.executable, "-W", "ignore", "-c", PEAK_MEMORY, CONFTEST, str(tmp_path)]
+    # What the allocator keeps for threads that have ended is not what is asked here.
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert not run.returncode, run.stderr
+    few, many, long = map(float, run.stdout.split())
+    assert many - few < 40
+    assert long - few < 40
+    assert [u.id for u in EncodedCorpus.open(tmp_path / "many")] == [f"u{i}" for i in range(120)]

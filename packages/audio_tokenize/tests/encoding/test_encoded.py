@@ -10,19 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from audio_data import InputError, from_json, read_json, to_json, write_records, write_sealed_json
-from audio_tokenize.encoding.encoded import (
-    EncodedCorpus,
-    EncodedShard,
-    EncodedUtterance,
-    codes_uint16,
-    decode_record,
-    distinct,
-    encode_record,
-    read_records,
-    read_shard,
-    write_shard,
-)
+from audio_tokenize.encoding.encoded import EncodedCorpus, EncodedShard, RecordReader, distinct, read_shard, write_shard
 from audio_tokenize.encoding.jobs import encode_corpus
+from audio_tokenize.encoding.records import EncodedUtterance, codes_uint16, decode_record, encode_record, read_records
 from audio_tokenize.encoding.shard_files import Chunk, EncodedShardFiles
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -251,3 +241,24 @@ def test_a_record_with_both_forms_of_a_key_is_refused():
     both = record[:12] + len(metadata).to_bytes(4, "little") + record[16 : 16 + 48] + metadata
     with pytest.raises(InputError, match=r"wrong \['phase'\]"):
         decode_record(both)
+
+
+def test_any_order_gives_what_lies_there(tmp_path: Path, write_codes, utterance):
+    """There are more shards than are kept open."""
+    utterances = [utterance(f"u{i}", f"text {i}") for i in range(41)]
+    corpus = write_codes(tmp_path / "codes", utterances, utterances_per_shard=2)
+    positions = np.random.default_rng(0).permutation(np.repeat(np.arange(41), 2)).tolist()
+    with RecordReader(corpus) as reader:
+        found = reader.read(positions)
+    assert [one.text for one in found] == [f"text {position}" for position in positions]
+    assert all(np.array_equal(one.codes, utterances[i].codes) for one, i in zip(found, positions, strict=True))
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path, write_codes, utterance):
+    corpus = write_codes(tmp_path / "codes", [utterance("a"), utterance("b")], utterances_per_shard=1)
+    shard = tmp_path / "codes" / "shard-00001.arrayrecord"
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    with RecordReader(corpus) as reader:
+        assert reader.read([0])[0].id == "a"
+        with pytest.raises(InputError, match=r"shard-00001.arrayrecord` is damaged .*: delete .* and encode again"):
+            reader.read([1])

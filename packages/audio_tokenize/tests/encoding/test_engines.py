@@ -20,8 +20,8 @@ from audio_data import InputError
 from audio_tokenize.codecs import CodecSpec
 from audio_tokenize.corpora import Corpus, open_corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
+from audio_tokenize.encoding.engines import _cluster, _room
 from audio_tokenize.encoding.jobs import encode_corpus
-from audio_tokenize.encoding.ray_engine import _cluster, _room
 
 # Small shards, so that every worker has several.
 GRAIN = {"utterances_per_shard": 12, "num_frame_offsets": 3, "seconds_per_chunk": 4.0}

@@ -8,10 +8,11 @@ from click.testing import CliRunner
 
 from audio_tokenize import codecs
 from audio_tokenize.cli import main
+from audio_tokenize.corpora import open_corpus
 from audio_tokenize.datasets.building import build_dataset
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
-from audio_tokenize.inspection import codec_speed
+from audio_tokenize.inspection import pricing
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 
 
@@ -79,7 +80,9 @@ def test_statistics_are_printed_and_written(root, tmp_path):
 
 
 def test_a_plan_prices_a_name_or_a_folder(speech, corpus, monkeypatch):
-    monkeypatch.setattr(codec_speed, "open_corpus", {"sample": corpus}.__getitem__)
+    monkeypatch.setattr(
+        pricing, "open_corpus", lambda name, **rest: corpus if name == "sample" else open_corpus(name, **rest)
+    )
     found = json.loads(run("plan", "yodas2", "--language", "en", "--speed", 100, "--workers", 10, "--json"))
     assert found["layouts"]["audio_first + text_first"]["audio"] == 118_800_000_000
     assert found["figures"]["elapsed_hours"]["value"] == 165

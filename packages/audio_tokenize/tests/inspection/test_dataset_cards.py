@@ -9,8 +9,7 @@ import pytest
 from audio_data import InputError
 from audio_tokenize.inspection.code_counts import CodeCounts
 from audio_tokenize.inspection.dataset_cards import card_text, write_card
-from audio_tokenize.inspection.durations import Durations
-from audio_tokenize.inspection.statistics import CorpusStatistics, Tally
+from audio_tokenize.inspection.statistics import CorpusStatistics, Durations, Tally
 
 HOSTILE = '<img src="http://example.org/x" onerror="alert(1)">|\x1b[2J\u202e'
 

@@ -5,12 +5,19 @@ import pytest
 
 from audio_data import InputError
 from audio_tokenize import codecs
-from audio_tokenize.corpora import AbstractCorpus, Corpus, CorpusShard, Skipped, Utterance, card
+from audio_tokenize.corpora import AbstractCorpus, Corpus, CorpusShard, Skipped, Utterance, card, open_corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
-from audio_tokenize.inspection import codec_speed
-from audio_tokenize.inspection.codec_speed import given_speed, measure_speed, worker_speed
-from audio_tokenize.inspection.pricing import Figure, find_corpus, price_corpus, show_price
+from audio_tokenize.inspection import pricing
+from audio_tokenize.inspection.pricing import (
+    Figure,
+    find_corpus,
+    given_speed,
+    measure_speed,
+    price_corpus,
+    show_price,
+    worker_speed,
+)
 from audio_tokenize.waveform import AudioBytes
 
 
@@ -110,8 +117,10 @@ def test_what_somebody_gives_goes_before_what_is_published():
 
 
 def test_a_speed_is_measured_by_encoding(monkeypatch, corpus, codec):
-    monkeypatch.setattr(codec_speed, "open_corpus", {"sample": corpus}.__getitem__)
-    monkeypatch.setattr(codec_speed, "_MEASURED_SECONDS", 2.0)
+    monkeypatch.setattr(
+        pricing, "open_corpus", lambda name, **rest: corpus if name == "sample" else open_corpus(name, **rest)
+    )
+    monkeypatch.setattr(pricing, "_MEASURED_SECONDS", 2.0)
     encoded = []
 
     class Timed(type(codec)):

@@ -9,8 +9,7 @@ import safetensors.numpy
 from audio_data import InputError
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
-from audio_tokenize.text.sentencepiece_model import with_scores
-from audio_tokenize.text.sentencepiece_text import SentencePieceText
+from audio_tokenize.text.sentencepiece_text import SentencePieceText, with_scores
 from audio_tokenize.vocabularies.document_tokenizer import FILE_NAMES
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 

@@ -11,8 +11,7 @@ from audio_data import InputError, Vocabulary
 from audio_tokenize.corpora import open_corpus
 from audio_tokenize.documents.strings import DocumentTranscoder
 from audio_tokenize.documents.transcode import codes_to_characters
-from audio_tokenize.text.sentencepiece_model import with_scores
-from audio_tokenize.text.sentencepiece_text import SentencePieceText
+from audio_tokenize.text.sentencepiece_text import SentencePieceText, with_scores
 from audio_tokenize.vocabularies.document_tokenizer import tokenizer_files
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 

@@ -8,8 +8,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from audio_tokenize.audio_files.section import CONVERT, Scan, Section, cut_short
-from audio_tokenize.audio_files.sources import Buffer
+from audio_tokenize.audio_files.sources import CONVERT, Buffer, Scan, Section, cut_short
 
 # Programs that write to a pipe state the largest size, or about it, as they cannot know a smaller one.
 _UNKNOWN_FROM = 0x7FFF0000

@@ -4,8 +4,7 @@ import re
 from typing import Literal
 
 from audio_tokenize.audio_files.mpeg import after_id3, find_mpeg
-from audio_tokenize.audio_files.section import CONVERT
-from audio_tokenize.audio_files.sources import Buffer
+from audio_tokenize.audio_files.sources import CONVERT, Buffer
 
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".oga", ".mp2"),

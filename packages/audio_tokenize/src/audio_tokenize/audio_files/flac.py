@@ -8,8 +8,7 @@ Source: RFC 9639.
 
 from dataclasses import dataclass
 
-from audio_tokenize.audio_files.section import Scan, Section, cut_short
-from audio_tokenize.audio_files.sources import Buffer
+from audio_tokenize.audio_files.sources import Buffer, Scan, Section, cut_short
 
 _STREAMINFO_BYTES = 34
 _MARKER = b"fLaC"

@@ -11,8 +11,7 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
-from audio_tokenize.audio_files.section import Scan, Section, cut_short
-from audio_tokenize.audio_files.sources import Buffer
+from audio_tokenize.audio_files.sources import Buffer, Scan, Section, cut_short
 
 _V1_KBPS = {
     1: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),

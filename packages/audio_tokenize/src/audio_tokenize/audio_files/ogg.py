@@ -11,8 +11,7 @@ import zlib
 from dataclasses import dataclass, field
 
 from audio_tokenize.audio_files.flac import scan_flac
-from audio_tokenize.audio_files.section import CONVERT, Scan, Section
-from audio_tokenize.audio_files.sources import Buffer, Piece
+from audio_tokenize.audio_files.sources import CONVERT, Buffer, Piece, Scan, Section
 
 _MARKER = b"OggS"
 _HEADER_BYTES = 27

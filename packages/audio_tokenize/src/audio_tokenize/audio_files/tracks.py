@@ -20,13 +20,15 @@ from audio_tokenize.audio_files.contents import container_of
 from audio_tokenize.audio_files.flac import scan_flac
 from audio_tokenize.audio_files.mpeg import scan_mpeg
 from audio_tokenize.audio_files.ogg import scan_ogg
-from audio_tokenize.audio_files.section import CONVERT, Scan, Section
 from audio_tokenize.audio_files.sources import (
+    CONVERT,
     AudioBytes,
     AudioSource,
     Buffer,
     Piece,
     PieceStream,
+    Scan,
+    Section,
     open_buffer,
     open_stream,
 )

@@ -2,11 +2,10 @@
 
 from audio_tokenize.corpora.card import CorpusCard
 from audio_tokenize.corpora.cards import CARDS, card
-from audio_tokenize.corpora.corpus import AbstractCorpus, CorpusShard, Skipped, Utterance
-from audio_tokenize.corpora.memory import Corpus
+from audio_tokenize.corpora.corpus import AbstractCorpus, Corpus, CorpusShard, Skipped, Utterance
+from audio_tokenize.corpora.entries import TRANSCRIPT_RULES
 from audio_tokenize.corpora.published import PublishedCorpus
 from audio_tokenize.corpora.registry import FORMS, SHIPPED, ShippedCorpus, open_corpus
-from audio_tokenize.corpora.transcripts import TRANSCRIPT_RULES
 
 __all__ = [
     "CARDS",

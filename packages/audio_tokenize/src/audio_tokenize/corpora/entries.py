@@ -1,4 +1,4 @@
-"""What every reader yields, and the one place where entries become utterances."""
+"""What every reader yields, the rules for transcripts, and the one place where entries become utterances."""
 
 import errno
 import hashlib
@@ -12,8 +12,7 @@ from typing import Any
 
 from audio_data import InputError
 from audio_tokenize.audio_files.contents import AUDIO_SUFFIXES as AUDIO_SUFFIXES
-from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped, Utterance
-from audio_tokenize.corpora.memory import Corpus
+from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Corpus, Skipped, Utterance
 from audio_tokenize.corpora.record_rules import (
     MAX_AUDIO_BYTES,
     MAX_TEXT_BYTES,
@@ -21,8 +20,62 @@ from audio_tokenize.corpora.record_rules import (
     text_problem,
     value_problem,
 )
-from audio_tokenize.corpora.transcripts import TranscriptRule
 from audio_tokenize.waveform import END_TOLERANCE_SECONDS, AudioBytes, AudioInfo, AudioSource, audio_info
+
+TranscriptRule = Callable[[str], str]
+
+
+def _without_one_space(text: str) -> str:
+    return text.removeprefix(" ").removesuffix(" ")
+
+
+def _with_leading_space(text: str) -> str:
+    return " " + text.removeprefix(" ")
+
+
+def _lower_case(text: str) -> str:
+    return text.strip().lower()
+
+
+def _unquoted(text: str) -> str:
+    return text.strip().strip('"').strip("'")
+
+
+def _verbatim(text: str) -> str:
+    return text
+
+
+TRANSCRIPT_RULES: Mapping[str, TranscriptRule] = {
+    "verbatim": _verbatim,
+    "stripped": str.strip,
+    "one-space": _without_one_space,
+    "leading-space": _with_leading_space,
+    "lower-case": _lower_case,
+    "unquoted": _unquoted,
+}
+"""By name.
+
+- `verbatim`: every character. Emilia's transcripts begin with a space, which the released SODA models were trained
+  on.
+- `stripped`: no white space at either end.
+- `one-space`: one space less at either end, where there is one: as in the published `emilia-mm-pretrain-fix`.
+- `leading-space`: a space at the beginning, where there is none: Emilia as the released SODA models were trained on it,
+  from codes whose transcripts were read without the space.
+- `lower-case`: stripped and lower-cased, for the capitals of LibriSpeech.
+- `unquoted`: stripped, then without the quotation marks at either end: as in the published `libritts-r-mm-tts0`.
+"""
+
+
+def transcript_rule(name: str) -> TranscriptRule:
+    """Return the rule of that name.
+
+    Raises:
+        InputError: If there is none; lists the names.
+    """
+    if name not in TRANSCRIPT_RULES:
+        raise InputError(f"`transcripts`: expected one of {', '.join(TRANSCRIPT_RULES)}, got {name!r}")
+    return TRANSCRIPT_RULES[name]
+
 
 OWN_LICENCE = "unknown"
 _OTHER_AUDIO_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".wma", ".amr", ".3gp", ".ape", ".wv")

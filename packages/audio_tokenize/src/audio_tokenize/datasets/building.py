@@ -23,14 +23,14 @@ from audio_data import (
     finished_dataset,
     storage_path,
 )
-from audio_tokenize.corpora.transcripts import TranscriptRule, transcript_rule
-from audio_tokenize.datasets.groupings import Group, Grouping, grouping_rule
+from audio_tokenize.corpora.entries import TranscriptRule, transcript_rule
+from audio_tokenize.datasets.groupings import Group, Grouping, Selection, grouping_rule
 from audio_tokenize.datasets.presets import DocumentRules, dataset_preset
-from audio_tokenize.datasets.selections import Selection
 from audio_tokenize.documents.layout import BeginOfText, Layout, Segment, check_beginning
 from audio_tokenize.documents.layouts import TextSpaces, plain_text
 from audio_tokenize.documents.layouts import layout as find_layout
-from audio_tokenize.encoding.encoded import EncodedCorpus, EncodedUtterance
+from audio_tokenize.encoding.encoded import EncodedCorpus
+from audio_tokenize.encoding.records import EncodedUtterance
 from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
 
 # Text tokenizers are several times faster on many texts at once; the codes of that many documents are in memory.

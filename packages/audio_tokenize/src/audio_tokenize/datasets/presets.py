@@ -1,7 +1,7 @@
 """Published datasets of speech tokens by name: the corpora each was made of and the rules of its documents.
 
 `audio-tokenize build CODES --preset NAME` builds a dataset by these rules from any codes. Where a dataset is published,
-and by which program it was made, is on its card (`corpora.document_cards`).
+and by which program it was made, is on its card (`corpora.cards`).
 
 Source: SODA (arXiv 2602.16687) and github.com/potsawee/tokenize-audio. The template of `cvss_method2` is not
 published; the one here is this project's own.
@@ -28,7 +28,7 @@ class DocumentRules:
     Attributes:
         layouts: Names in `layouts.LAYOUTS`; every group is laid out in each.
         grouping: Name in `groupings.GROUPINGS`.
-        transcript: Name in `corpora.transcripts.TRANSCRIPT_RULES`: what is done to a transcript before it is tokenized.
+        transcript: Name in `corpora.TRANSCRIPT_RULES`: what is done to a transcript before it is tokenized.
         num_codebooks: Leading codebooks to keep.
         language_names: What a language is called in documents, as `(code, name)`, where that is not its code.
         begin_of_text: `double` puts one more before each document.

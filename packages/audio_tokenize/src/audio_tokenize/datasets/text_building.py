@@ -22,7 +22,7 @@ from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.corpora.text_files import TextDocument
 from audio_tokenize.corpora.texts import TextCorpus, open_text_corpus
-from audio_tokenize.datasets.selections import Selection
+from audio_tokenize.datasets.groupings import Selection
 from audio_tokenize.datasets.text_documents import Prepared, TextEncoder, TextForm, base_id, text_encoder
 from audio_tokenize.documents.layout import BeginOfText
 from audio_tokenize.documents.layouts import TextSpaces

@@ -11,10 +11,10 @@ from jaxtyping import Int32
 from audio_data import Document, InputError, Vocabulary
 from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.text_files import TextDocument
-from audio_tokenize.documents.faults import codebooks_of
 from audio_tokenize.documents.layout import BeginOfText, Layout, check_beginning
 from audio_tokenize.documents.layouts import TextSpaces, plain_text
 from audio_tokenize.documents.strings import CutDocument, DocumentTranscoder
+from audio_tokenize.documents.transcode import codebooks_of
 from audio_tokenize.vocabularies.folder import VocabularyFolder
 
 TextForm = Literal["text", "document"]

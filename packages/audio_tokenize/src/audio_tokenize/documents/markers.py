@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from audio_data import Vocabulary
-from audio_tokenize.documents.faults import Fault
+from audio_tokenize.documents.transcode import Fault
 from audio_tokenize.text.huggingface_text import HuggingFaceText
 from audio_tokenize.text.sentencepiece_text import TextTokenizer
 from audio_tokenize.vocabularies.document_tokenizer import SPECIALS, marker

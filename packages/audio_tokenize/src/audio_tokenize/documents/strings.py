@@ -23,13 +23,16 @@ import numpy as np
 from jaxtyping import Int32, Integer
 
 from audio_data import InputError
-from audio_tokenize.documents.faults import Fault, codebooks_of, find_in_frames, find_surrogate
 from audio_tokenize.documents.layout import BeginOfText, check_beginning
 from audio_tokenize.documents.markers import AUDIO_START, IN_AUDIO, OUTSIDE, Markers, State
 from audio_tokenize.documents.transcode import (
     FIRST_CHARACTER,
+    Fault,
     audio_indices,
     characters_to_ids,
+    codebooks_of,
+    find_in_frames,
+    find_surrogate,
     ids_to_characters,
     misplaced,
 )

@@ -1,8 +1,8 @@
 """Encoding a corpus: from recordings to codes on disk, resumable at any moment, by one process or many.
 
 The unit of work is a shard of the corpus. A shard is written whole and its counts after it; while it is in the making
-its finished chunks are on disk (`shard_job`). So whoever is killed at any moment loses minutes at most, the next run of
-the same command does what is missing and nothing twice, and the bytes are those of a run that was never disturbed.
+its finished chunks are on disk (`shard_encoder`). So whoever is killed at any moment loses minutes at most, the next
+run of the same command does what is missing and nothing twice, and the bytes are those of an undisturbed run.
 A shard is held by one process at a time, so many jobs can share a folder (`shard=(i, n)`); whoever finds all shards
 done writes the manifest.
 """
@@ -18,27 +18,19 @@ from audio_data import InputError, Progress, StoragePath, make_folder, storage_p
 from audio_tokenize import codecs
 from audio_tokenize.codecs import AbstractCodec, CodecSpec
 from audio_tokenize.corpora import AbstractCorpus, Corpus, CorpusShard
-from audio_tokenize.encoding.encoded import (
-    MANIFEST_NAME,
-    QUARANTINE_NAME,
-    SCHEMA_VERSION,
-    EncodedCorpus,
-    EncodedManifest,
-    EncodedShard,
-)
+from audio_tokenize.encoding.encoded import MANIFEST_NAME, QUARANTINE_NAME, EncodedCorpus, EncodedManifest, EncodedShard
 from audio_tokenize.encoding.engines import Engine
-from audio_tokenize.encoding.inputs import check_inputs
 from audio_tokenize.encoding.locks import exclusive
-from audio_tokenize.encoding.plan import EncodePlan, planned_codec, planned_shards
+from audio_tokenize.encoding.plan import EncodePlan, check_inputs, planned_codec, planned_shards
 from audio_tokenize.encoding.quarantine import (
     DEFAULT_MAX_FRACTION,
     QuarantineBudget,
     reasons_by_count,
     write_quarantine,
 )
-from audio_tokenize.encoding.shard_encoder import ShardEvent
+from audio_tokenize.encoding.records import SCHEMA_VERSION
+from audio_tokenize.encoding.shard_encoder import SECONDS_PER_CHUNK, ShardEvent, ShardJob
 from audio_tokenize.encoding.shard_files import done_shards, read_counts, remove_remains
-from audio_tokenize.encoding.shard_job import SECONDS_PER_CHUNK, ShardJob
 
 _LOCK_NAME = ".lock"
 _NUM_SHOWN = 3

@@ -20,16 +20,8 @@ from audio_data import (
     write_records,
     write_sealed_json,
 )
-from audio_tokenize.encoding.encoded import (
-    EncodedShard,
-    EncodedUtterance,
-    check_shard,
-    decode_record,
-    distinct,
-    encode_record,
-    read_records,
-    write_shard,
-)
+from audio_tokenize.encoding.encoded import EncodedShard, check_shard, distinct, write_shard
+from audio_tokenize.encoding.records import EncodedUtterance, decode_record, encode_record, read_records
 
 _REMAINS = re.compile(r"\.shard-.*|shard-\d+\.part-.*")
 _NUM_REQUESTS = 16

@@ -5,14 +5,23 @@ the command line, or estimated, and then from what.
 """
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
 
 from audio_data import InputError
 from audio_tokenize.corpora import CARDS, AbstractCorpus, CorpusCard, CorpusShard, Utterance, open_corpus
 from audio_tokenize.documents.layout import Layout
 from audio_tokenize.documents.layouts import LAYOUTS
+from audio_tokenize.waveform import load_audio
+
+if TYPE_CHECKING:
+    from audio_tokenize.codecs.base import AbstractCodec
+    from audio_tokenize.codecs.registry import CodecSpec
+
 
 FRAME_RATE_HZ = 12.5
 CODEBOOK_SIZE = 2048
@@ -108,7 +117,7 @@ def price_corpus(
         language: Of a card of several languages; a corpus that is there has been narrowed already.
         num_codebooks: Codebooks of a frame.
         words_per_second: Of the transcripts; counted where there are any, or else assumed.
-        speed: How many times faster than real time a worker encodes; see `codec_speed`.
+        speed: How many times faster than real time a worker encodes; see `measure_speed`.
         num_workers: Workers that encode side by side.
 
     Returns:
@@ -374,3 +383,75 @@ def _time_figures(hours: Figure, speed: Figure, num_workers: int) -> dict[str, F
         "device_hours": Figure(device, "h", "estimated", "hours / speed; reading and writing beside it are not in"),
         "elapsed_hours": Figure(device / num_workers, "h", "estimated", f"device hours / {num_workers} workers"),
     }
+
+
+_UNIT = "x real time per worker"
+_MEASURED_SECONDS = 30.0
+
+
+def given_speed(times_real_time: int | float) -> Figure:
+    """Return a speed that somebody has measured.
+
+    Args:
+        times_real_time: Seconds of audio that a worker encodes in a second.
+
+    Raises:
+        InputError: Not above 0.
+    """
+    if not 0 < times_real_time < math.inf:
+        raise InputError(f"`speed` must be a number of times real time above 0, got {times_real_time!r}")
+    return Figure(times_real_time, _UNIT, "given", "given")
+
+
+def measure_speed(spec: "str | CodecSpec") -> Figure:
+    """Encode half a minute of the sample corpus on this machine, once to compile and once by the clock.
+
+    Args:
+        spec: Of the codec.
+
+    Raises:
+        InputError: There is no such codec.
+    """
+    from audio_tokenize import codecs
+
+    codec = codecs.load_codec(spec)
+    signals, seconds = _signals(codec)
+    codec.encode_batch(signals)
+    start = time.perf_counter()
+    codec.encode_batch(signals)
+    speed = seconds / (time.perf_counter() - start)
+    basis = (
+        f"{seconds:.0f} s of the sample corpus in {len(signals)} clips on this machine, codec {codec.codec_id} alone"
+    )
+    return Figure(round(speed, 2), _UNIT, "measured", basis)
+
+
+def worker_speed(times_real_time: int | float | None, measured: "str | CodecSpec | None") -> Figure | None:
+    """Return the speed that was given or is to be measured, if any.
+
+    Args:
+        times_real_time: As for `given_speed`.
+        measured: As for `measure_speed`.
+
+    Raises:
+        InputError: Both.
+    """
+    if times_real_time is not None and measured is not None:
+        raise InputError(f"`speed` {times_real_time!r} and `measure` exclude each other: give one of them")
+    if times_real_time is not None:
+        return given_speed(times_real_time)
+    return None if measured is None else measure_speed(measured)
+
+
+def _signals(codec: "AbstractCodec") -> tuple[list[np.ndarray], float]:
+    """Clips of the sample corpus, and how many seconds they are together."""
+    signals: list[np.ndarray] = []
+    seconds = 0.0
+    for utterance in open_corpus("sample"):
+        signals.append(
+            load_audio(utterance.audio, codec.sample_rate_hz, utterance.start_seconds, utterance.end_seconds)
+        )
+        seconds += utterance.seconds
+        if seconds >= _MEASURED_SECONDS:
+            break
+    return signals, seconds

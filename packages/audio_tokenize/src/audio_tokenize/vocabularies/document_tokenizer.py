@@ -16,8 +16,8 @@ from audio_data import InputError, Vocabulary
 from audio_tokenize.documents.transcode import ids_to_characters
 from audio_tokenize.text.byte_pairs import BytePairs, NamedToken, dump
 from audio_tokenize.text.huggingface_text import HuggingFaceText
+from audio_tokenize.text.sentencepiece_model import Unigram
 from audio_tokenize.text.sentencepiece_text import SentencePieceText
-from audio_tokenize.text.unigram import Unigram
 
 TOKENIZER_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"

@@ -14,7 +14,7 @@ merges.safetensors        byte-pair merges of codes, where some were learned
 read. Older versions wrote none.
 
 Beside a SentencePiece model these three are written where both libraries give every document the same ids, as they do
-for a model that is trained here, see `audio_tokenize.text.unigram`; beside any other they are left out.
+for a model that is trained here, see `audio_tokenize.text.sentencepiece_model`; beside any other they are left out.
 """
 
 import hashlib

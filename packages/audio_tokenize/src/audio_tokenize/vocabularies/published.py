@@ -20,8 +20,7 @@ from audio_data import InputError, Vocabulary
 from audio_tokenize.text.byte_pairs import dump
 from audio_tokenize.text.families import LLAMA3, QWEN3, TextFamily
 from audio_tokenize.text.huggingface_text import HuggingFaceText
-from audio_tokenize.text.tokenizer_files import read_tokens
-from audio_tokenize.text.tokenizer_sources import find_tokenizer
+from audio_tokenize.text.tokenizer_files import find_tokenizer, read_tokens
 from audio_tokenize.vocabularies.document_tokenizer import SPECIALS, marker, tokenizer_files
 
 NUM_CODEBOOKS = 8

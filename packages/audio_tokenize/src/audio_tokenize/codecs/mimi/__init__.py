@@ -6,7 +6,6 @@ published weights `kyutai/mimi`. Parity with transformers' MimiModel is tested; 
 
 from audio_tokenize.codecs.mimi.codec import MimiCodec
 from audio_tokenize.codecs.mimi.config import MimiConfig
-from audio_tokenize.codecs.mimi.loading import load_mimi
-from audio_tokenize.codecs.mimi.weights import write_random_mimi
+from audio_tokenize.codecs.mimi.weights import load_mimi, write_random_mimi
 
 __all__ = ["MimiCodec", "MimiConfig", "load_mimi", "write_random_mimi"]

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from audio_tokenize.codecs.mimi.config import MimiConfig
-from audio_tokenize.codecs.mimi.model import Decoder, Encoder
-from audio_tokenize.codecs.mimi.quantizer import ResidualQuantizer, SplitQuantizer
+from audio_tokenize.codecs.mimi.model import Decoder, Encoder, ResidualQuantizer, SplitQuantizer
 from audio_tokenize.codecs.mimi.seanet import CausalConv, ResidualBlock, SeanetDecoder, SeanetEncoder, Stage
 from audio_tokenize.codecs.mimi.transformer import Layer, LayerNorm, Transformer
 

@@ -11,11 +11,16 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 
 from audio_tokenize.codecs.base import AbstractCodec
-from audio_tokenize.codecs.mimi.batch_state import DecoderBatchState, EncoderBatchState
 from audio_tokenize.codecs.mimi.config import MimiConfig
-from audio_tokenize.codecs.mimi.model import BLOCK_FRAMES, MATMUL_PRECISION, Decoder, Encoder
-from audio_tokenize.codecs.mimi.quantizer import SplitQuantizer
-from audio_tokenize.codecs.mimi.streams import MimiDecoderStream, MimiEncoderStream, require_codes, require_finite
+from audio_tokenize.codecs.mimi.model import BLOCK_FRAMES, MATMUL_PRECISION, Decoder, Encoder, SplitQuantizer
+from audio_tokenize.codecs.mimi.streams import (
+    DecoderBatchState,
+    EncoderBatchState,
+    MimiDecoderStream,
+    MimiEncoderStream,
+    require_codes,
+    require_finite,
+)
 
 ACCELERATOR_LANES = 16
 """Signals side by side on an accelerator; on a CPU, where more than one gains nothing, there is one."""

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from audio_data import InputError
 from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import Entry
-from audio_tokenize.corpora.readers.base import PublishedFile, ShardFiles, stem
+from audio_tokenize.corpora.reader import PublishedFile, ShardFiles, stem
 from audio_tokenize.corpora.textfile import numbered_lines
 
 SOURCES = "validated.tsv"

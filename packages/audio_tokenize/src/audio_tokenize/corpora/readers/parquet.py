@@ -12,7 +12,7 @@ from audio_data import InputError, column_chunks, file_errors
 from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import Entry
 from audio_tokenize.corpora.parquet_cells import cell, require_size
-from audio_tokenize.corpora.readers.base import ShardFiles, first_string, short_digest, stated_length
+from audio_tokenize.corpora.reader import ShardFiles, first_string, short_digest, stated_length
 from audio_tokenize.corpora.readers.webdataset import TEXT_FIELDS
 from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES
 from audio_tokenize.corpora.times import ORIGIN_KEYS, number, span_of, time_keys

@@ -8,8 +8,8 @@ from typing import Any
 from audio_data import InputError
 from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
+from audio_tokenize.corpora.reader import ShardFiles, first_string, stated_length
 from audio_tokenize.corpora.readers.archives import Member, tar_members
-from audio_tokenize.corpora.readers.base import ShardFiles, first_string, stated_length
 from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, parse_json_object
 from audio_tokenize.corpora.textfile import decode_text
 from audio_tokenize.corpora.times import TIME_KEYS, span_of

@@ -10,8 +10,8 @@ from typing import Any
 from audio_data import InputError
 from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.entries import STATED_TOLERANCE_SECONDS, Entry
+from audio_tokenize.corpora.reader import PublishedFile, ShardFiles, stem
 from audio_tokenize.corpora.readers.archives import Member, tar_members
-from audio_tokenize.corpora.readers.base import PublishedFile, ShardFiles, stem
 from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TABLE_BYTES
 from audio_tokenize.corpora.textfile import read_text
 from audio_tokenize.waveform import AudioBytes

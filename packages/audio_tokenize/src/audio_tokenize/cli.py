@@ -1,0 +1,421 @@
+"""The command line: `audio-tokenize corpora | plan | encode | vocabulary | build | inspect | decode | statistics`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+vocabulary_option = click.option("--vocabulary", metavar="DIR", help="Vocabulary folder, for ids without one.")
+root_option = click.option("--root", metavar="DIR", help="Folder with the files of a corpus that is given by name.")
+index_option = click.option("--index", default=0, show_default=True, help="Which utterance or document.")
+
+
+@click.command()
+@click.argument("corpus", required=False)
+@click.option("--kind", type=click.Choice(["speech", "text", "documents"]), help="List corpora of this kind only.")
+@json_option
+def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
+    """List the shipped and the published corpora, or describe CORPUS, one of them or your own."""
+    from audio_tokenize.corpora.registry import describe, list_corpora, one_line
+
+    found = describe(corpus) if corpus is not None else list_corpora(kind)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+    elif isinstance(found, list):
+        click.echo("\n".join(one_line(entry) for entry in found))
+    else:
+        click.echo("\n  ".join(f"{name}: {value}" for name, value in found.items()))
+
+
+@click.command()
+@click.argument("corpus")
+@root_option
+@click.option("--language", help="Count this language only.")
+@click.option("--split", help="This split only.")
+@click.option("--hours", type=float, help="Hours of audio, where neither files nor publisher say.")
+@click.option("--codebooks", default=8, show_default=True, help="Codebooks of a frame.")
+@click.option("--words-per-second", type=float, help="Of the transcripts; counted where there are any.")
+@click.option("--codec", default="embedded", show_default=True, help="Codec to measure; forms as of encode.")
+@click.option("--weights", metavar="DIR", help="Weights of Mimi: folder, .safetensors file or hub id.")
+@click.option("--speed", type=float, help="Times real time that a worker encodes at.")
+@click.option("--measure", is_flag=True, help="Measure that speed here, on half a minute of the sample corpus.")
+@click.option("--workers", default=1, show_default=True, help="Workers that encode side by side.")
+@json_option
+def plan(
+    corpus: str,
+    root: str | None,
+    language: str | None,
+    split: str | None,
+    hours: float | None,
+    codebooks: int,
+    words_per_second: float | None,
+    codec: str,
+    weights: str | None,
+    speed: float | None,
+    measure: bool,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Price CORPUS, a name that `corpora` lists or your own, before it is encoded; every figure says where it is from.
+
+    A name without --root is priced by published figures, without any network.
+    """
+    from audio_tokenize import price_corpus
+    from audio_tokenize.inspection.pricing import find_corpus, show_price, worker_speed
+
+    spec = None
+    if measure:
+        from audio_tokenize import CodecSpec
+
+        spec = CodecSpec(codec, weights=weights)
+    price = price_corpus(
+        find_corpus(corpus, root=root, language=language, split=split),
+        hours=hours,
+        language=language,
+        num_codebooks=codebooks,
+        words_per_second=words_per_second,
+        speed=worker_speed(speed, spec),
+        num_workers=workers,
+    )
+    click.echo(json.dumps(price.to_json(), ensure_ascii=False) if as_json else show_price(price))
+
+
+T = TypeVar("T")
+
+_EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("corpus")
+@click.option("--out", metavar="FOLDER", required=True, help="Folder of the codes: a path, gs:// or s3://; created.")
+@root_option
+@click.option("--language", help="Encode this language only.")
+@click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
+@click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. verbatim. [the corpus' own]")
+@click.option("--strict", is_flag=True, help="Fail on the first malformed utterance instead of skipping it.")
+@click.option("--corpus-revision", help="Revision of a corpus on the hub. [the card's]")
+@click.option(
+    "--codec",
+    default="embedded",
+    show_default=True,
+    help="Codec: embedded, mimi or another registered name, a weights file, FILE.py:NAME or MODULE:NAME.",
+)
+@click.option("--weights", help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]")
+@click.option("--revision", help="Revision of the weights on the hub.")
+@click.option("--codebooks", type=int, help="Leading codebooks to make. [mimi: 8]")
+@click.option("--attention-window", default="10", show_default=True, help="Seconds that mimi looks back, or none.")
+@click.option(
+    "--frame-offsets",
+    "num_frame_offsets",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Encode each training utterance N times, shifted by 1/N frame each (augmentation).",
+)
+@click.option(
+    "--speed-perturbation",
+    default=0.0,
+    show_default=True,
+    help="Play the shifted copies at speeds within 1 plus or minus this.",
+)
+@click.option("--target-rms", type=float, help="Scale each utterance to this RMS, e.g. 0.07. [default: as recorded]")
+@click.option("--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this length.")
+@click.option(
+    "--shard", metavar="I/N", help="Do every N-th shard from the I-th on, and leave the others to other jobs."
+)
+@click.option("--engine", default="local", show_default=True, help="What runs the work: local or ray.")
+@click.option("--workers", "num_workers", type=int, help="Processes, or Ray tasks at a time. [local: 1; ray: all]")
+@click.option("--gpus-per-worker", default=0.0, help="What each Ray task asks for. [0]")
+@click.option(
+    "--max-quarantined",
+    metavar="N|P%",
+    default="5%",
+    show_default=True,
+    help="Most utterances that may be skipped, as a number or a share.",
+)
+@click.option(
+    "--verify-inputs",
+    is_flag=True,
+    help="Compare recordings with a finished run's (reads up to 256 KiB of each). [where a time stamp differs]",
+)
+def encode(
+    corpus: str,
+    out: str,
+    root: str | None,
+    language: str | None,
+    splits: tuple[str, ...],
+    transcripts: str | None,
+    strict: bool,
+    corpus_revision: str | None,
+    codec: str,
+    weights: str | None,
+    revision: str | None,
+    codebooks: int | None,
+    attention_window: str,
+    shard: str | None,
+    max_quarantined: str,
+    **options,
+) -> None:
+    """Encode CORPUS, a name that `corpora` lists or your own folder or manifest, to codes on disk.
+
+    CORPUS may also be the form of your own files below --root: folder, jsonl, parquet or tar. Stopped or killed, the
+    same command goes on where it was.
+    """
+    from audio_data import Interrupted, disk_errors, parse_budget, storage_path
+    from audio_tokenize import CodecSpec, encode_corpus, open_corpus
+    from audio_tokenize.encoding.encoded import MANIFEST_NAME
+    from audio_tokenize.encoding.jobs import seconds_or_none, shard_of_jobs, summary
+
+    opened = open_corpus(
+        corpus,
+        root=root,
+        language=language,
+        # So that a published corpus does not even fetch what it holds of others.
+        split=splits or None,
+        transcripts=transcripts,
+        strict=strict,
+        revision=corpus_revision,
+    )
+    with disk_errors(storage_path(out), "read"):
+        state = "already encoded, nothing to do" if (storage_path(out) / MANIFEST_NAME).is_file() else "encoded"
+    try:
+        manifest = encode_corpus(
+            opened,
+            CodecSpec(codec, weights, revision, codebooks, seconds_or_none(attention_window)),
+            out,
+            splits=splits,
+            shard=shard_of_jobs(shard),
+            max_quarantined=parse_budget(max_quarantined),
+            **options,
+        )
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; run the same command again to go on in {out}") from error
+    if manifest is None:
+        click.echo(f"{out}: this job's shards are done; the manifest is written by the job that ends last")
+        return
+    first, *reasons = summary(manifest)
+    click.echo("\n".join([f"{out}: {state}: {first}", *reasons]))
+
+
+@click.command("train-codec")
+@click.argument("audio", type=_EXISTING_FOLDER)
+@click.option("--out", type=_FILE, required=True, help="The weights file, .safetensors.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a field of the recipe.")
+def train_codec(audio: Path, out: Path, settings: tuple[str, ...]) -> None:
+    """Train the embedded codec anew on all audio below AUDIO. Its codes are others than the shipped ones."""
+    from audio_data import check_output
+    from audio_tokenize.codecs.embedded import training
+    from audio_tokenize.codecs.embedded.weights import MARK
+
+    check_output(out, MARK)
+    codec = training.train_codec(with_settings(training.CodecRecipe(), settings), audio, out)
+    click.echo(f"{out}: codec {codec.codec_id}; encode with --codec {out}")
+
+
+def with_settings(recipe: T, settings: Sequence[str]) -> T:
+    """Return a copy of a dataclass value with some fields changed.
+
+    Args:
+        recipe: A value of strings, numbers or tuples of them.
+        settings: `NAME=VALUE` each; a value is text for a text field and JSON for any other.
+
+    Raises:
+        InputError: No such field, or a value of another type.
+    """
+    from audio_data import InputError, decode_json, from_json, to_json
+
+    fields: dict[str, Any] = to_json(recipe)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"`--set` must be NAME=VALUE, got {setting!r}")
+        try:
+            fields[name] = value if isinstance(fields.get(name), str) else decode_json(value)
+        except InputError:
+            fields[name] = value
+    return from_json(type(recipe), fields, "recipe")
+
+
+@click.command()
+@click.argument("codes", nargs=-1)
+@click.option("--out", metavar="FOLDER", required=True, help="Folder of the vocabulary; usually DATA/vocabulary.")
+@click.option(
+    "--kind", default="compact", show_default=True, help="compact, or as published: marin-mimi or qwen3x-mimi."
+)
+@click.option("--pieces", default=128, show_default=True, help="Learned text pieces at most, beside 256 bytes.")
+@click.option("--tokenizer", metavar="SOURCE", help="Text tokens of a published kind: a file, a package or a hub id.")
+@click.option("--revision", help="Of the tokenizer, if it is a hub id.")
+@click.option("--codec", help="Codec whose codebooks go into the folder; that of CODES, or none if published.")
+@click.option("--weights", help="Weights of the codec, where they do not come with it.")
+@click.option("--merges", metavar="N", type=int, help="Learn byte-pair merges of codes, and count the tokens.")
+@json_option
+def vocabulary(codes: tuple[str, ...], out: str, as_json: bool, **options: Any) -> None:
+    """Make a vocabulary: text pieces learned from the transcripts of CODES, or those of a published model, then codes.
+
+    A published kind needs CODES for --merges only.
+    """
+    from audio_tokenize.vocabularies.building import describe_merges, describe_vocabulary, make_vocabulary
+
+    made = make_vocabulary(codes, **options)
+    made.save(out)
+    described = describe_vocabulary(made)
+    if made.merges is not None:
+        described["merges"] = describe_merges(made.merges, codes)
+    if as_json:
+        click.echo(json.dumps(described))
+        return
+    num_text, fingerprint = made.vocabulary.num_text, made.vocabulary.fingerprint[:12]
+    click.echo(f"{out}: {made.vocabulary.size:,} ids, {num_text:,} of them text; fingerprint {fingerprint}")
+    for split, count in described.get("merges", {}).items():
+        plain, merged, fraction = count.values()
+        click.echo(f"  merges, split {split}: {plain:,} audio tokens become {merged:,}, {fraction:.1%} fewer")
+
+
+_SELECTED = {"splits", "speakers", "languages", "frame_offsets", "holdout_fraction", "heldout"}
+_OF_UTTERANCES = {"preset", "grouping", "transcript", "splits", "speakers", "languages", "frame_offsets"}
+_OF_TEXTS = {"root"}
+
+
+@click.command()
+@click.argument("source")
+@click.option("--vocabulary", metavar="FOLDER", required=True, help="Vocabulary folder; copied beside the dataset.")
+@click.option("--out", metavar="FOLDER", required=True, help="Folder of the dataset, DATA/NAME.")
+@click.option("--preset", metavar="NAME", help="Use layouts, grouping and transcripts of a published dataset.")
+@click.option(
+    "--layout", multiple=True, help="Document layout; give several to have each document in each. [audio_first]"
+)
+@click.option("--grouping", help="Which utterances form a document: utterance, recording, pair, ... [utterance]")
+@click.option("--transcript", help="What is done to transcripts: verbatim, lower-case, ... [verbatim]")
+@click.option("--codebooks", "num_codebooks", type=int, help="Leading codebooks to keep. [8]")
+@click.option("--split", "splits", multiple=True, help="Take this split only; may be given several times.")
+@click.option("--speaker", "speakers", multiple=True, help="Take this speaker only; may be given several times.")
+@click.option("--language", "languages", multiple=True, help="Take this language only; may be given several times.")
+@click.option(
+    "--frame-offset",
+    "frame_offsets",
+    multiple=True,
+    type=int,
+    help="Take this frame offset only; may be given several times.",
+)
+@click.option("--holdout", "holdout_fraction", default=0.0, help="Set this fraction of documents apart.")
+@click.option("--heldout", is_flag=True, help="Take the documents set apart instead of the others.")
+@click.option("--lenient", is_flag=True, help="Skip and count unusable utterances or texts. [default: stop]")
+@root_option
+@click.option(
+    "--begin-of-text",
+    type=click.Choice(["single", "double"]),
+    help="Begin-of-text ids of a document: as its layout has them, or one more. [single]",
+)
+@click.option(
+    "--text-spaces",
+    type=click.Choice(["none", "after", "around"]),
+    help="Spaces encoded with each text of --layout text. [none]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
+def build(source: str, vocabulary: str, out: str, layout: tuple[str, ...], **options: Any) -> None:
+    """Build a token dataset from SOURCE, a folder of codes: choose, group, lay out, write.
+
+    With --layout text or document SOURCE may be a corpus of texts, or of documents as published, instead of codes.
+    Stopped or killed, the same command goes on where it was.
+    """
+    from audio_data import InputError, disk_errors, storage_path
+    from audio_tokenize import Selection, build_dataset
+    from audio_tokenize.encoding.encoded import MANIFEST_NAME
+
+    stated = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in options.items() if stated(name) is ParameterSource.COMMANDLINE}
+    with disk_errors(storage_path(source), "read"):
+        of_text = layout in (("text",), ("document",)) and not (storage_path(source) / MANIFEST_NAME).is_file()
+    if useless := given.keys() & (_OF_UTTERANCES if of_text else _OF_TEXTS):
+        kind = "text" if of_text else "codes"
+        raise InputError(
+            f"`{source}` is read as {kind}, to which {', '.join(sorted(useless))!r} does not apply: drop it"
+        )
+    if of_text:
+        from audio_tokenize.datasets.text_building import build_text_dataset
+
+        given["form"] = layout[0]
+        manifest = build_text_dataset(source, vocabulary, out, **given)
+    else:
+        selection = Selection(**{name: given.pop(name) for name in _SELECTED & given.keys()})
+        manifest = build_dataset(source, vocabulary, out, layout=layout or None, selection=selection, **given)
+    hours = manifest.audio_seconds / 3600
+    click.echo(f"{out}: {manifest.num_documents:,} documents, {manifest.num_tokens:,} tokens, {hours:.2f} h")
+
+
+@click.command()
+@click.argument("source")
+@index_option
+@vocabulary_option
+@json_option
+def inspect(source: str, index: int, vocabulary: str | None, as_json: bool) -> None:
+    """Show an entry of SOURCE, of any kind that `decode` takes: its specials, texts and audio.
+
+    A broken document is shown up to its first wrong token, and what is wrong there is said.
+    """
+    from audio_tokenize import describe_excerpt, read_excerpt, show_excerpt
+
+    excerpt = read_excerpt(source, index, vocabulary=vocabulary)
+    click.echo(json.dumps(describe_excerpt(excerpt), ensure_ascii=False) if as_json else show_excerpt(excerpt))
+
+
+@click.command()
+@click.argument("source")
+@click.option("--out", metavar="FILE", required=True, help="The .wav file.")
+@index_option
+@click.option("--segment", type=int, help="Decode this span of audio of the document only, counted from 0.")
+@vocabulary_option
+@click.option("--codec", help="Codec of the codes, where SOURCE does not say; forms as of encode.")
+@click.option("--weights", metavar="DIR", help="Weights of Mimi: folder, .safetensors file or hub id.")
+def decode(
+    source: str,
+    out: str,
+    index: int,
+    segment: int | None,
+    vocabulary: str | None,
+    codec: str | None,
+    weights: str | None,
+) -> None:
+    """Decode an entry of SOURCE to a .wav file, its spans of audio one after another.
+
+    SOURCE is a folder of codes; a token dataset; a .npy or .json file of codes, or of ids; a .txt, .parquet or .jsonl
+    file of document strings.
+    """
+    from audio_tokenize import decode_excerpt, read_excerpt, write_wav
+    from audio_tokenize.inspection.playback import check_wav
+
+    check_wav(out)
+    excerpt = read_excerpt(source, index, vocabulary=vocabulary)
+    samples, sample_rate_hz = decode_excerpt(excerpt, codec, weights=weights, segment=segment)
+    write_wav(out, samples, sample_rate_hz)
+    click.echo(f"{out}: {len(samples) / sample_rate_hz:.2f} s at {sample_rate_hz} Hz")
+
+
+@click.command()
+@click.argument("source")
+@click.option("--out", "outs", metavar="FILE", multiple=True, help="Card to write: .html, .md or .json; several times.")
+@json_option
+def statistics(source: str, outs: tuple[str, ...], as_json: bool) -> None:
+    """Count SOURCE, a folder of codes or a token dataset: hours, tokens by kind, use of every codebook."""
+    from audio_tokenize import count_source, write_card
+    from audio_tokenize.inspection.dataset_cards import card_text
+
+    counted = count_source(source)
+    for out in outs:
+        write_card(counted, out)
+    click.echo(json.dumps(counted.to_json(), ensure_ascii=False) if as_json else card_text(counted))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="audio-tokenize")
+def main() -> None:
+    """Speech and transcripts to token datasets: encode a corpus once, build as many datasets from it as you like."""
+
+
+for _command in (corpora, plan, encode, vocabulary, build, inspect, decode, statistics, train_codec):
+    main.add_command(_command)
