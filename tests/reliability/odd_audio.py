@@ -21,7 +21,7 @@ from audio_data import InputError
 from audio_tokenize.audio_files.sources import AudioBytes
 from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.entries import Entry, resolve_stream
-from audio_tokenize.encoding.clips import Clip, Unreadable, read_ahead
+from audio_tokenize.encoding.clips import read_ahead
 
 RATE_HZ = 16_000
 Verdict = Literal["accepted", "repaired", "quarantined"]
@@ -468,10 +468,10 @@ def outcome(kind: Kind, folder: Path | None = None) -> Found:
     [item] = resolve_stream([entry], str.strip)
     if isinstance(item, Skipped):
         return Found("quarantined", reason=item.reason)
-    [clip] = read_ahead([item], RATE_HZ)
-    if isinstance(clip, Unreadable):
-        return Found("quarantined", reason=clip.reason)
-    assert isinstance(clip, Clip)
+    [(_, clip)] = read_ahead([(kind, item)], RATE_HZ)
+    assert clip is not None
+    if clip.samples is None:
+        return Found("quarantined", reason=clip.unusable)
     return Found("read", len(clip.samples) / RATE_HZ, item.seconds, samples=clip.samples)
 
 

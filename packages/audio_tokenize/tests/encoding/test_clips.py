@@ -4,43 +4,55 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from audio_data import InputError
-from audio_tokenize.corpora import Corpus, Utterance
+from audio_tokenize.corpora import Corpus, Skipped, Utterance
 from audio_tokenize.encoding import shard_encoder
-from audio_tokenize.encoding.clips import Clip, Unreadable, batches_by_length, read_ahead
+from audio_tokenize.encoding.clips import batches_by_length, read_ahead
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus
 from audio_tokenize.waveform import audio_pieces, load_audio
 
 
+def clips_of(entries: Iterable[Utterance | Skipped | None], *arguments, **options) -> Iterator[Any]:
+    """Clips of entries whose places are their numbers."""
+    for number, (place, clip) in enumerate(read_ahead(enumerate(entries), *arguments, **options)):
+        assert place == number
+        yield clip
+
+
 def test_clips_come_in_order_at_the_rate_asked_for(corpus):
-    clips = list(read_ahead(corpus, 24000))
+    clips = list(clips_of(corpus, 24000))
     assert [clip.utterance for clip in clips] == list(corpus)
     for clip, utterance in zip(clips, corpus, strict=True):
-        assert isinstance(clip, Clip)
         expected = load_audio(utterance.audio, 24000, utterance.start_seconds, utterance.end_seconds)
         assert np.array_equal(clip.samples, expected)
 
 
 def test_what_cannot_be_read_says_why_in_its_place(corpus, tmp_path: Path):
     gone = replace(corpus.utterances[0], audio=tmp_path / "gone.wav")
-    _, second, _ = read_ahead([corpus.utterances[0], gone, corpus.utterances[1]], 8000)
-    assert isinstance(second, Unreadable)
-    assert "there is no such file" in second.reason
+    skipped = Skipped("odd", "no transcript")
+    entries = [corpus.utterances[0], gone, skipped, None, corpus.utterances[1]]
+    first, second, third, nothing, last = clips_of(entries, 8000, long_seconds=corpus.utterances[0].seconds)
+    assert second.samples is None
+    assert "there is no such file" in second.unusable
+    assert (third.id, third.utterance, third.unusable) == ("odd", None, "no transcript")
+    assert nothing is None
+    assert [clip.is_long for clip in (first, second, third)] == [False] * 3
+    assert last.is_long == (corpus.utterances[1].seconds > corpus.utterances[0].seconds)
 
 
 def test_a_level_is_reached_without_changing_the_shape(corpus):
-    for clip, raw in zip(read_ahead(corpus, 8000, target_rms=0.07), read_ahead(corpus, 8000), strict=True):
-        assert isinstance(clip, Clip)
-        assert isinstance(raw, Clip)
+    for clip, raw in zip(clips_of(corpus, 8000, target_rms=0.07), clips_of(corpus, 8000), strict=True):
         assert np.sqrt(np.mean(clip.samples**2)) == pytest.approx(0.07, rel=1e-4)
         assert np.corrcoef(clip.samples, raw.samples)[0, 1] == pytest.approx(1, abs=1e-6)
 
@@ -48,9 +60,9 @@ def test_a_level_is_reached_without_changing_the_shape(corpus):
 def test_silence_is_no_speech(tmp_path: Path, corpus):
     soundfile.write(tmp_path / "silence.wav", np.zeros(800), 8000)
     silent = replace(corpus.utterances[0], audio=tmp_path / "silence.wav", end_seconds=0.1)
-    [found] = read_ahead([silent], 8000, target_rms=0.07)
-    assert isinstance(found, Unreadable)
-    assert "holds no sound: all samples are between 0 and 0" in found.reason
+    [found] = clips_of([silent], 8000, target_rms=0.07)
+    assert found.samples is None
+    assert "holds no sound: all samples are between 0 and 0" in found.unusable
 
 
 def test_reading_stays_within_its_bound_and_stops_when_closed(corpus):
@@ -61,10 +73,10 @@ def test_reading_stays_within_its_bound_and_stops_when_closed(corpus):
         nonlocal taken
         for utterance in corpus.utterances * 20:
             taken += utterance.seconds
-            yield utterance
+            yield None, utterance
 
     clips, given = read_ahead(source(), 8000, ahead_seconds=3.0), 0.0
-    for clip in islice(clips, 100):
+    for _, clip in islice(clips, 100):
         given += clip.utterance.seconds
         assert taken - given < 3.0 + 0.8
     clips.close()
@@ -164,6 +176,7 @@ def test_a_long_recording_that_is_cut_short_is_quarantined(lecture, codec, tmp_p
 PEAK_MEMORY = """
 import resource, runpy, sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from math import ceil, sqrt
 from typing import TypeVar
@@ -16,7 +17,7 @@ from jaxtyping import Float32
 from audio_data import InputError
 from audio_tokenize.audio_files.mixing import SoundCheck
 from audio_tokenize.codecs.base import AbstractCodec
-from audio_tokenize.corpora import Utterance
+from audio_tokenize.corpora import Skipped, Utterance
 from audio_tokenize.encoding.plan import EncodePlan
 from audio_tokenize.waveform import audio_pieces, load_audio, resample
 
@@ -24,105 +25,97 @@ from audio_tokenize.waveform import audio_pieces, load_audio, resample
 _NUM_READERS = 2
 # What is no utterance, or says it has no length, takes memory too.
 _AHEAD_ITEMS = 512
-_Other = TypeVar("_Other")
+_Place = TypeVar("_Place")
+Signal = Float32[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """An utterance and its sound.
+    """An entry of a corpus and its sound.
 
     Attributes:
-        utterance: What was read.
-        samples: Mono, at the rate asked for; at least one.
+        id: Of the entry.
+        utterance: What was read; `None` where the corpus itself left it out.
+        samples: Mono, at the rate asked for, at least one; `None` where there are none, or too many to be held.
+        unusable: Why the entry cannot be used; empty where it can.
     """
 
-    utterance: Utterance
-    samples: Float32[np.ndarray, " samples"]
+    id: str
+    utterance: Utterance | None = None
+    samples: Signal | None = None
+    unusable: str = ""
 
-
-@dataclass(frozen=True)
-class LongClip:
-    """An utterance that is too long to be held; its sound is still where it was.
-
-    Attributes:
-        utterance: What is to be read in pieces.
-    """
-
-    utterance: Utterance
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An utterance whose sound cannot be had.
-
-    Attributes:
-        utterance: What was to be read.
-        reason: Why, in a line.
-    """
-
-    utterance: Utterance
-    reason: str
+    @property
+    def is_long(self) -> bool:
+        """Whether its sound is still where it was, to be read in pieces."""
+        return self.utterance is not None and self.samples is None and not self.unusable
 
 
 def read_ahead(
-    items: Iterable[Utterance | _Other],
+    entries: Iterable[tuple[_Place, Utterance | Skipped | None]],
     sample_rate_hz: int,
     target_rms: float | None = None,
     *,
     ahead_seconds: float = 240.0,
     long_seconds: float = float("inf"),
-) -> Generator[Clip | LongClip | Unreadable | _Other, None, None]:
-    """Read utterances in order, by threads that are up to `ahead_seconds` of audio in front.
+) -> Generator[tuple[_Place, Clip | None], None, None]:
+    """Read entries in order, by threads that are up to `ahead_seconds` of audio in front.
 
     Args:
-        items: What to read; what is no utterance is passed on in its place.
+        entries: What to read, each with its place, which is passed on; so is a place with nothing.
         sample_rate_hz: Rate of the clips.
         target_rms: Root mean square that each clip is brought to; `None` leaves it as it was recorded.
         ahead_seconds: Bounds the memory taken; one utterance is always read ahead, however long.
         long_seconds: Utterances above this length are not read.
 
     Yields:
-        One clip an utterance, or why there is none. Close the iterator to stop the threads early.
+        One clip an entry. Close the iterator to stop the threads early.
     """
     readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="read-audio")
-    queue: deque[tuple[float, Future[Clip | Unreadable] | LongClip | _Other]] = deque()
-    source = iter(items)
+    queue: deque[tuple[_Place, float, Callable[[], Clip | None]]] = deque()
+    source = iter(entries)
     waiting_seconds = 0.0
     try:
         while True:
             while waiting_seconds < ahead_seconds and len(queue) < _AHEAD_ITEMS:
                 try:
-                    item = next(source)
+                    place, entry = next(source)
                 except StopIteration:
                     break
-                if not isinstance(item, Utterance):
-                    queue.append((0.0, item))
-                elif item.seconds > long_seconds:
-                    queue.append((0.0, LongClip(item)))
+                if isinstance(entry, Utterance) and entry.seconds <= long_seconds:
+                    clip = readers.submit(_read, entry, sample_rate_hz, target_rms).result
+                    queue.append((place, entry.seconds, clip))
+                    waiting_seconds += entry.seconds
                 else:
-                    queue.append((item.seconds, readers.submit(_read, item, sample_rate_hz, target_rms)))
-                waiting_seconds += queue[-1][0]
+                    queue.append((place, 0.0, partial(_unread, entry)))
             if not queue:
                 return
-            seconds, clip = queue.popleft()
+            place, seconds, clip = queue.popleft()
             waiting_seconds -= seconds
-            yield clip.result() if isinstance(clip, Future) else clip
+            yield place, clip()
     finally:
         readers.shutdown(cancel_futures=True)
 
 
-def _read(utterance: Utterance, sample_rate_hz: int, target_rms: float | None) -> Clip | Unreadable:
+def _unread(entry: Utterance | Skipped | None) -> Clip | None:
+    if isinstance(entry, Skipped):
+        return Clip(entry.id, unusable=entry.reason)
+    return None if entry is None else Clip(entry.id, entry)
+
+
+def _read(utterance: Utterance, sample_rate_hz: int, target_rms: float | None) -> Clip:
     try:
         samples = load_audio(utterance.audio, sample_rate_hz, utterance.start_seconds, utterance.end_seconds)
     except InputError as error:
-        return Unreadable(utterance, error.message)
+        return Clip(utterance.id, utterance, unusable=error.message)
     check = SoundCheck()
     check.add(samples)
     if check.problem:
-        return Unreadable(utterance, f"`{utterance.audio}`: expected speech, got none: {check.problem}")
-    if target_rms is None:
-        return Clip(utterance, samples)
-    return Clip(utterance, scaled(samples, rms_gain(float(np.square(samples, dtype=np.float64).mean()), target_rms)))
+        reason = f"`{utterance.audio}`: expected speech, got none: {check.problem}"
+        return Clip(utterance.id, utterance, unusable=reason)
+    if target_rms is not None:
+        samples = scaled(samples, rms_gain(float(np.square(samples, dtype=np.float64).mean()), target_rms))
+    return Clip(utterance.id, utterance, samples)
 
 
 def rms_gain(power: float, target_rms: float) -> float:
@@ -157,9 +150,6 @@ def batches_by_length(lengths: Sequence[int], max_total: int, max_items: int = 3
         yield batch
 
 
-Signal = Float32[np.ndarray, " _"]
-
-
 def speed_of(utterance: Utterance, frame_offset: int, plan: EncodePlan) -> float:
     """Speed of the copy at a frame offset, 1 being as recorded: drawn by a hash of its id and the offset."""
     if frame_offset == 0 or not plan.speed_perturbation:
@@ -168,11 +158,14 @@ def speed_of(utterance: Utterance, frame_offset: int, plan: EncodePlan) -> float
     return 1.0 + plan.speed_perturbation * (2.0 * drawn - 1.0)
 
 
-def signals_of(clip: Clip, frame_offset: int, plan: EncodePlan, codec: AbstractCodec) -> list[Signal]:
+def signals_of(
+    utterance: Utterance, samples: Signal, frame_offset: int, plan: EncodePlan, codec: AbstractCodec
+) -> list[Signal]:
     """Return a clip at one frame offset: the silence that shifts its frames, then its samples at the speed of the copy.
 
     Args:
-        clip: At the codec's rate and the plan's RMS.
+        utterance: What the samples are of.
+        samples: At the codec's rate and the plan's RMS.
         frame_offset: Which.
         plan: Of the job.
         codec: What will encode them.
@@ -181,7 +174,7 @@ def signals_of(clip: Clip, frame_offset: int, plan: EncodePlan, codec: AbstractC
         What is encoded apart: one signal, or several where the clip is longer than the plan's `max_clip_seconds`.
     """
     rate_hz = codec.sample_rate_hz
-    samples = resample(clip.samples, rate_hz, round(rate_hz / speed_of(clip.utterance, frame_offset, plan)))
+    samples = resample(samples, rate_hz, round(rate_hz / speed_of(utterance, frame_offset, plan)))
     if frame_offset:
         samples = np.concatenate([_silence(frame_offset, plan, codec), samples])
     size = _max_samples(plan, codec)

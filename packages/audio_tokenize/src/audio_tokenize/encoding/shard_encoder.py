@@ -1,4 +1,17 @@
-"""One shard in the making: clips become records, records chunks, and chunks the shard."""
+"""Shards of a corpus read, encoded and written, with reading, encoding and writing at the same time.
+
+Threads read and resample ahead of the codec, across the end of a shard; clips of similar length go through it together;
+another thread writes. Memory is bounded by seconds of audio: utterances too long to be held are encoded as a stream.
+Every ten minutes of audio become a chunk on disk, and a killed job goes on after the last one, without looking at the
+audio before.
+
+Where it was stopped changes which clips come together in a batch, and nothing else. The embedded codec decides
+near-ties in float64 and gives the same codes everywhere. Mimi computes each clip by itself on a CPU, so that the
+outcome of a job is the same to the bit on machines of one kind with one version of jaxlib, whatever the batches,
+threads and stops. On an accelerator several clips lie side by side, in one program of one shape, but nobody promises
+that all places in it round alike: codes of near-ties may differ after a stop, as they may between kinds of machines.
+Each shard records what computed it (`EncodedShard.arithmetic`).
+"""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -6,8 +19,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Generic, Literal, TypeVar
+from itertools import groupby, islice
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import UInt16
@@ -18,9 +31,7 @@ from audio_tokenize.codecs.base import AbstractCodec
 from audio_tokenize.corpora import AbstractCorpus, CorpusShard, Skipped, Utterance
 from audio_tokenize.encoding.clips import (
     Clip,
-    LongClip,
     Signal,
-    Unreadable,
     batches_by_length,
     long_signals_of,
     read_ahead,
@@ -69,25 +80,32 @@ class ShardEvent:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ShardLease:
     """A shard that no other process works on until `lock` is closed.
 
     Attributes:
         files: Where it goes.
         source: The corpus' shard it is made of.
-        chunks: Trailers of the chunks on disk.
         lock: Keeps others away.
+        chunks: Trailers of the chunks on disk.
+        state: `held` and `done` say why there is nothing to do; `failed`, that its entries cannot be read to the end.
+        reason: Why it failed.
     """
 
     files: EncodedShardFiles
     source: CorpusShard
-    chunks: Sequence[ChunkTrailer]
     lock: ExitStack
+    chunks: Sequence[ChunkTrailer] = ()
+    state: Literal["encoding", "held", "done", "failed"] = "encoding"
+    reason: str = ""
 
 
-Entry = Clip | LongClip | Unreadable | Skipped | None
-"""What was read of an utterance; None for one of a split that is not asked for."""
+class _Place(NamedTuple):
+    """Where an entry stands: its shard, and how many of the shard's entries there are up to it, it included."""
+
+    lease: ShardLease
+    number: int
 
 
 def long_seconds(plan: EncodePlan) -> float:
@@ -137,7 +155,7 @@ class BackgroundWriter(Generic[_Event]):
 
 
 class ShardEncoder:
-    """Encodes a leased shard: takes its entries in order and gives the writer what is to be written.
+    """Encodes the clips of a leased shard and gives the writer what is to be written.
 
     Args:
         lease: The shard; it is released when it is written.
@@ -158,59 +176,66 @@ class ShardEncoder:
         self._lease, self._plan, self._codec, self._writer = lease, plan, codec, writer
         self._seconds_per_chunk = seconds_per_chunk
         self._num_chunks = len(lease.chunks)
-        self._num_taken = sum(chunk.num_entries for chunk in lease.chunks)
-        self._chunk = Chunk(arithmetic=codec.arithmetic)
-        self._window: list[Clip] = []
-        self._num_reported = 0
-        self._skipped_reported = 0
+        self._num_in_chunks = sum(chunk.num_entries for chunk in lease.chunks)
+        self._begin_chunk()
 
-    def begin(self) -> Iterator[ShardEvent]:
-        """Says what an earlier run has done."""
+    def encode(self, clips: Iterable[tuple[int, Clip | None]]) -> Iterator[ShardEvent]:
+        """Encode a shard and hand it to the writer, or release it where it cannot be read to its end.
+
+        Args:
+            clips: Number of an entry in the shard, from 1, and its clip; the last is the number of all, without one.
+
+        Yields:
+            What an earlier run has done, then what is done here.
+        """
         for chunk in self._lease.chunks:
             yield self._event(chunk.seconds, 0.0, chunk.num_entries, chunk.skipped)
-
-    def take(self, item: Entry) -> Iterator[ShardEvent]:
-        """Take the next entry; encode when enough have come together."""
-        if isinstance(item, LongClip):
-            # What came before must be encoded first, since records keep the order of the corpus.
-            yield from self._encode_window()
-        self._chunk.num_entries += 1
-        self._num_taken += 1
-        if isinstance(item, Clip):
-            self._window.append(item)
-        elif isinstance(item, LongClip):
-            yield from self._encode_long(item.utterance)
-        elif isinstance(item, Unreadable):
-            self._skip(item.utterance.id, item.reason)
-        elif isinstance(item, Skipped):
-            self._skip(item.id, item.reason)
-        if self._is_window_full():
-            yield from self._encode_window()
-        if self._chunk.seconds >= self._seconds_per_chunk and not self._window:
-            yield self._progress(0.0, 0.0)
-            self._writer.submit(partial(self._lease.files.write_chunk, self._num_chunks, self._chunk))
-            self._num_chunks += 1
-            self._chunk = Chunk(arithmetic=self._codec.arithmetic)
-            self._num_reported = self._skipped_reported = 0
-
-    def end(self, reason: str) -> Iterator[ShardEvent]:
-        """Write the shard, or release it where it could not be read to its end."""
-        index = self._lease.files.index
-        if reason:
-            self._writer.submit(self._lease.lock.close, ShardEvent(index, "failed", reason=reason))
+        for number, clip in clips:
+            yield from self._writer.finished()
+            if clip is not None and clip.is_long:
+                # What came before must be encoded first, since records keep the order of the corpus.
+                yield from self._encode_window()
+            self._chunk.num_entries = number - self._num_in_chunks
+            if clip is None:
+                break
+            if clip.utterance is None or clip.unusable:
+                self._skip(clip.id, clip.unusable)
+            elif clip.samples is None:
+                yield from self._encode_long(clip.utterance)
+            else:
+                self._window.append((clip.utterance, clip.samples))
+            if self._is_window_full():
+                yield from self._encode_window()
+            if self._chunk.seconds >= self._seconds_per_chunk and not self._window:
+                yield self._progress(0.0, 0.0)
+                self._write_chunk()
+        index, lease = self._lease.files.index, self._lease
+        if lease.state == "failed":
+            self._writer.submit(lease.lock.close, ShardEvent(index, "failed", reason=lease.reason))
             return
         yield from self._encode_window()
         self._writer.submit(partial(self._finish, self._chunk), ShardEvent(index, "done"))
 
+    def _begin_chunk(self) -> None:
+        self._chunk = Chunk(arithmetic=self._codec.arithmetic)
+        self._window: list[tuple[Utterance, Signal]] = []
+        self._num_reported = self._skipped_reported = 0
+
+    def _write_chunk(self) -> None:
+        self._writer.submit(partial(self._lease.files.write_chunk, self._num_chunks, self._chunk))
+        self._num_chunks += 1
+        self._num_in_chunks += self._chunk.num_entries
+        self._begin_chunk()
+
     def _finish(self, last: Chunk) -> None:
-        self._lease.files.finish(last, self._lease.source.name, self._num_taken)
+        self._lease.files.finish(last, self._lease.source.name, self._num_in_chunks + last.num_entries)
         self._lease.lock.close()
 
     def _skip(self, name: str, reason: str) -> None:
         self._chunk.skipped.append({"id": name, "reason": reason})
 
     def _is_window_full(self) -> bool:
-        seconds = sum(len(clip.samples) for clip in self._window) / self._codec.sample_rate_hz
+        seconds = sum(len(samples) for _, samples in self._window) / self._codec.sample_rate_hz
         left = min(_WINDOW_SECONDS, self._seconds_per_chunk - self._chunk.seconds)
         return len(self._window) == _WINDOW_UTTERANCES or (seconds > 0 and seconds >= left)
 
@@ -218,16 +243,16 @@ class ShardEncoder:
         """Encode a few clips at all frame offsets, signals of similar length together; keep their order."""
         rate_hz, plan = self._codec.sample_rate_hz, self._plan
         jobs = [
-            (clip, frame_offset)
-            for clip in self._window
-            for frame_offset in range(plan.frame_offsets_of(clip.utterance.split))
+            (utterance, samples, frame_offset)
+            for utterance, samples in self._window
+            for frame_offset in range(plan.frame_offsets_of(utterance.split))
         ]
-        signals = [signals_of(clip, frame_offset, plan, self._codec) for clip, frame_offset in jobs]
+        signals = [signals_of(*job, plan, self._codec) for job in jobs]
         codes = self._encode([signal for pieces in signals for signal in pieces])
-        for (clip, frame_offset), pieces in zip(jobs, signals, strict=True):
-            seconds = len(clip.samples) / rate_hz / speed_of(clip.utterance, frame_offset, plan)
-            self._add(clip.utterance, frame_offset, seconds, list(islice(codes, len(pieces))))
-        source_seconds = sum(len(clip.samples) for clip in self._window) / rate_hz
+        for (utterance, samples, frame_offset), pieces in zip(jobs, signals, strict=True):
+            seconds = len(samples) / rate_hz / speed_of(utterance, frame_offset, plan)
+            self._add(utterance, frame_offset, seconds, list(islice(codes, len(pieces))))
+        source_seconds = sum(len(samples) for _, samples in self._window) / rate_hz
         encoded_seconds = sum(len(signal) for pieces in signals for signal in pieces) / rate_hz
         self._window = []
         yield self._progress(source_seconds, encoded_seconds)
@@ -332,58 +357,44 @@ def encode_shards(job: ShardJob, codec: AbstractCodec, indices: Iterable[int]) -
         InputError: The disk or the store refuses.
     """
     with ExitStack() as stack:
-        source = stack.enter_context(closing(_entries(job, indices)))
+        entries = stack.enter_context(closing(_entries(job, indices)))
         writer = stack.enter_context(BackgroundWriter[ShardEvent]())
-        clips = read_ahead(source, codec.sample_rate_hz, job.plan.target_rms, long_seconds=long_seconds(job.plan))
-        shard: ShardEncoder | None = None
-        for item in stack.enter_context(closing(clips)):
-            yield from writer.finished()
-            if isinstance(item, ShardEvent):
-                yield item
-            elif isinstance(item, ShardLease):
-                shard = ShardEncoder(item, job.plan, codec, job.seconds_per_chunk, writer)
-                yield from shard.begin()
-            elif shard is not None:
-                yield from shard.end(item.reason) if isinstance(item, _End) else shard.take(item)
+        clips = read_ahead(entries, codec.sample_rate_hz, job.plan.target_rms, long_seconds=long_seconds(job.plan))
+        stack.enter_context(closing(clips))
+        for lease, of_shard in groupby(clips, key=lambda item: item[0].lease):
+            if lease.state in ("held", "done"):
+                yield ShardEvent(lease.files.index, lease.state)
+                continue
+            shard = ShardEncoder(lease, job.plan, codec, job.seconds_per_chunk, writer)
+            yield from shard.encode((place.number, clip) for place, clip in of_shard)
         yield from writer.finished(wait=True)
 
 
-@dataclass(frozen=True)
-class _End:
-    """Behind the last entry of a shard that can be read; `reason` says why there are no more, where that is a fault."""
-
-    reason: str = ""
-
-
-_Entry = Utterance | Skipped | None | ShardLease | _End | ShardEvent
-
-
-def _entries(job: ShardJob, indices: Iterable[int]) -> Generator[_Entry, None, None]:
-    """Yield the entries of all shards that no other process holds, after those that chunks on disk already hold."""
+def _entries(job: ShardJob, indices: Iterable[int]) -> Generator[tuple[_Place, Utterance | Skipped | None], None, None]:
+    """Yield the entries of all shards, those in chunks on disk aside, and after those of each shard a `None`."""
     out = storage_path(job.out)
     with ExitStack() as locks:
         for index in indices:
-            files = EncodedShardFiles(out, index)
             lock = locks.enter_context(ExitStack())
-            if not lock.enter_context(exclusive(files.lock)):
-                yield ShardEvent(index, "held")
-            elif files.is_done():
+            lease = ShardLease(EncodedShardFiles(out, index), job.shards[index], lock)
+            if not lock.enter_context(exclusive(lease.files.lock)):
+                lease.state = "held"
+            elif lease.files.is_done():
                 lock.close()
-                yield ShardEvent(index, "done")
+                lease.state = "done"
             else:
-                lease = ShardLease(files, job.shards[index], files.chunks(), lock)
-                yield lease
-                yield from _entries_of(lease, job)
+                lease.chunks = lease.files.chunks()
+            yield from _entries_of(lease, job)
 
 
-def _entries_of(lease: ShardLease, job: ShardJob) -> Iterator[_Entry]:
-    num_taken = sum(chunk.num_entries for chunk in lease.chunks)
-    splits = job.plan.splits
-    try:
-        for entry in islice(job.corpus.read(lease.source), num_taken, None):
-            is_wanted = isinstance(entry, Skipped) or not splits or entry.split in splits
-            yield entry if is_wanted else None
-    except InputError as error:
-        yield _End(error.message)
-    else:
-        yield _End()
+def _entries_of(lease: ShardLease, job: ShardJob) -> Iterator[tuple[_Place, Utterance | Skipped | None]]:
+    number = sum(chunk.num_entries for chunk in lease.chunks)
+    if lease.state == "encoding":
+        try:
+            for entry in islice(job.corpus.read(lease.source), number, None):
+                number += 1
+                if isinstance(entry, Skipped) or not job.plan.splits or entry.split in job.plan.splits:
+                    yield _Place(lease, number), entry
+        except InputError as error:
+            lease.state, lease.reason = "failed", error.message
+    yield _Place(lease, number), None
