@@ -4,9 +4,10 @@ One encoding serves many datasets: each is a choice of layouts, grouping, transc
 part of the same codes. Datasets of one folder share the vocabulary that lies beside them.
 """
 
+import abc
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from audio_data import (
     InputError,
     Manifest,
     Progress,
+    Quarantine,
     StoragePath,
     TokenDataset,
     finished_dataset,
@@ -35,6 +37,7 @@ from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
 
 # Text tokenizers are several times faster on many texts at once; the codes of that many documents are in memory.
 _DOCUMENTS_PER_BATCH = 64
+_COUNTS = "counts"
 
 
 def build_dataset(
@@ -88,30 +91,87 @@ def build_dataset(
     rules, selection = _settle(preset, layout, grouping, transcript, num_codebooks, selection or Selection())
     rules = dataclasses.replace(rules, begin_of_text=begin_of_text, text_spaces=text_spaces)
     corpus, folder, out = EncodedCorpus.open(codes), VocabularyFolder.load(vocabulary), storage_path(out)
-    builder = _Builder.choose(corpus, folder, rules, selection, lenient)
-    provenance = builder.provenance()
+    builder = _CodesBuilder.choose(corpus, folder, rules, selection, lenient)
+    return write_dataset(
+        builder,
+        folder,
+        out,
+        builder.provenance(),
+        codec=corpus.manifest.codec,
+        documents_per_shard=documents_per_shard,
+        overwrite=overwrite,
+    )
+
+
+class DocumentBuilder(abc.ABC):
+    """Documents of a dataset in order, from any place on."""
+
+    @abc.abstractmethod
+    def require_some(self) -> None:
+        """Look for the first document. Called once, before `documents`.
+
+        Raises:
+            InputError: There is none.
+        """
+
+    @abc.abstractmethod
+    def documents(self, skip: int) -> Iterator[Document]:
+        """Yield the documents after the first `skip`, whose text is not encoded again."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return what was read and what was left out, once all documents were made."""
+        return {}
+
+
+def write_dataset(
+    builder: DocumentBuilder,
+    folder: VocabularyFolder,
+    out: StoragePath,
+    provenance: Mapping[str, Any],
+    *,
+    codec: Mapping[str, Any] | None = None,
+    quarantine: Quarantine | None = None,
+    documents_per_shard: int,
+    overwrite: bool,
+) -> Manifest:
+    """Write the documents that are not there yet, or return the dataset that is there if it is the same.
+
+    Args:
+        builder: Its documents.
+        folder: Its vocabulary; a copy is put beside the dataset.
+        out: Its folder.
+        provenance: How it is made; `counts` is added at the end where there are any.
+        codec: What its audio was encoded with.
+        quarantine: The first of what is left out, with the reasons.
+        documents_per_shard: As for `build_dataset`.
+        overwrite: As for `build_dataset`.
+
+    Raises:
+        InputError: There is no document, another vocabulary or dataset is there, or the disk refuses.
+    """
     folder.save(out.parent / FOLDER_NAME)
     writer = DatasetWriter(
         out,
         corpus=out.name,
         vocabulary=folder.vocabulary,
         provenance=provenance,
-        codec=corpus.manifest.codec,
+        codec=codec,
         documents_per_shard=documents_per_shard,
         overwrite=overwrite,
+        quarantine=quarantine,
     )
-    if not overwrite and (there := finished_dataset(out, writer.manifest)) is not None:
+    if not overwrite and (there := finished_dataset(out, writer.manifest, ignored={_COUNTS})) is not None:
         return there
-    items = builder.items()
     # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
-    if (first := next(items, None)) is None:
-        raise selection.explain_nothing(corpus, corpus.path, rules.grouping)
+    builder.require_some()
     with writer:
         done = writer.skip_resumed()
         with Progress(f"build {out.name}", None, unit="documents", done=done) as progress:
-            for document in builder.documents(islice(chain([first], items), done, None)):
+            for document in builder.documents(done):
                 writer.write(document)
                 progress.advance()
+        if counts := builder.counts():
+            writer.add_provenance({_COUNTS: dict(sorted(counts.items()))})
     return TokenDataset.open(out).manifest
 
 
@@ -143,8 +203,8 @@ class _Item(NamedTuple):
     layout: Layout
 
 
-@dataclass(frozen=True)
-class _Builder:
+@dataclass
+class _CodesBuilder(DocumentBuilder):
     """A dataset as it was chosen, checked once."""
 
     corpus: EncodedCorpus
@@ -155,6 +215,7 @@ class _Builder:
     rule: TranscriptRule
     selection: Selection
     lenient: bool
+    _found: Iterator[_Item] = field(init=False)
 
     @classmethod
     def choose(
@@ -164,7 +225,7 @@ class _Builder:
         rules: DocumentRules,
         selection: Selection,
         lenient: bool,
-    ) -> "_Builder":
+    ) -> "_CodesBuilder":
         layouts, grouping = _layouts(rules), grouping_rule(rules.grouping)
         _check_no_merges(folder)
         _check_codec(corpus, folder, rules.num_codebooks)
@@ -197,8 +258,14 @@ class _Builder:
             if usable and self.grouping.size in (None, len(usable)):
                 yield from (_Item(dataclasses.replace(group, utterances=usable), layout) for layout in self.layouts)
 
-    def documents(self, items: Iterator[_Item]) -> Iterator[Document]:
-        """Yield the documents of `items`, in order."""
+    def require_some(self) -> None:
+        items = self.items()
+        if (first := next(items, None)) is None:
+            raise self.selection.explain_nothing(self.corpus, self.corpus.path, self.rules.grouping)
+        self._found = chain([first], items)
+
+    def documents(self, skip: int) -> Iterator[Document]:
+        items = islice(self._found, skip, None)
         while batch := list(islice(items, _DOCUMENTS_PER_BATCH)):
             rendered = [self._rendered(item) for item in batch]
             texts = list(dict.fromkeys(chain.from_iterable(rendered)))

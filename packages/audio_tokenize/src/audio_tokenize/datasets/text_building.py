@@ -4,34 +4,24 @@ Form `text` lays a plain text out as `begin_of_text`, its ids, `end_of_text`. Fo
 `document` takes strings that are documents already, see `document_strings`.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from audio_data import (
-    DatasetWriter,
-    Document,
-    InputError,
-    Manifest,
-    Progress,
-    Quarantine,
-    SeenIds,
-    StoragePath,
-    finished_dataset,
-    storage_path,
-)
+from audio_data import Document, InputError, Manifest, Quarantine, SeenIds, StoragePath, storage_path
 from audio_tokenize.corpora.corpus import Skipped
 from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.corpora.text_files import TextDocument
 from audio_tokenize.corpora.texts import TextCorpus, open_text_corpus
+from audio_tokenize.datasets.building import DocumentBuilder, write_dataset
 from audio_tokenize.datasets.groupings import Selection
 from audio_tokenize.datasets.text_documents import Prepared, TextEncoder, TextForm, base_id, text_encoder
 from audio_tokenize.documents.layout import BeginOfText
 from audio_tokenize.documents.layouts import TextSpaces
-from audio_tokenize.vocabularies.folder import FOLDER_NAME, VocabularyFolder
+from audio_tokenize.vocabularies.folder import VocabularyFolder
 
 # A batch is what the text tokenizer's threads share, and all that is held in memory.
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARACTERS = 1 << 22
-_COUNTS = "counts"
 _MAX_LISTED = 10_000
 
 
@@ -92,7 +82,7 @@ def build_text_dataset(
         "num_codebooks": num_codebooks,
         "frame_rate_hz": frame_rate_hz,
     }
-    builder = _Builder(corpus, text_encoder(form, folder, **choices), selection)
+    builder = _TextBuilder(corpus, text_encoder(form, folder, **choices), selection)
     provenance = {
         "command": "audio-tokenize build",
         "source": {"corpus": corpus.name, "fingerprint": corpus.fingerprint},
@@ -100,60 +90,48 @@ def build_text_dataset(
         **choices,
         "selection": {"holdout_fraction": holdout_fraction, "heldout": heldout},
     }
-    folder.save(out.parent / FOLDER_NAME)
-    writer = DatasetWriter(
+    return write_dataset(
+        builder,
+        folder,
         out,
-        corpus=out.name,
-        vocabulary=folder.vocabulary,
-        provenance=provenance,
+        provenance,
+        quarantine=builder.left_out,
         documents_per_shard=documents_per_shard,
         overwrite=overwrite,
-        quarantine=builder.left_out,
     )
-    if not overwrite and (there := finished_dataset(out, writer.manifest, ignored={_COUNTS})) is not None:
-        return there
-    builder.write(writer, out.name)
-    return writer.manifest
 
 
-class _Builder:
-    """Documents of a corpus in order, from any place on.
+class _TextBuilder(DocumentBuilder):
+    """Documents of a corpus of texts.
 
     Attributes:
-        counts: Documents read, those on the other side of the holdout, and what the encoder dropped.
         left_out: The first of what the encoder dropped, with the reasons.
     """
 
     def __init__(self, corpus: TextCorpus, encoder: TextEncoder, selection: Selection):
-        self.counts = encoder.counts
+        self._counts = encoder.counts
         self.left_out = Quarantine(1.0)
         self._corpus, self._encoder, self._selection = corpus, encoder, selection
 
-    def write(self, writer: DatasetWriter, name: str) -> None:
-        """Write all documents that are not there yet."""
-        # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
+    def require_some(self) -> None:
         if not any(map(self._prepare, self._batches())):
             raise InputError(
-                f"corpus `{self._corpus.name}`: expected at least 1 document, got {dict(self.counts)}: "
+                f"corpus `{self._corpus.name}`: expected at least 1 document, got {dict(self._counts)}: "
                 "look at what was dropped, or choose another `holdout_fraction`"
             )
-        self.counts.clear()
+        self._counts.clear()
         self.left_out.reasons.clear()
-        with writer:
-            done = writer.skip_resumed()
-            with Progress(f"build {name}", None, unit="documents", done=done) as progress:
-                for document in self.documents(done):
-                    writer.write(document)
-                    progress.advance()
-            writer.add_provenance({_COUNTS: dict(sorted(self.counts.items()))})
 
     def documents(self, skip: int) -> Iterator[Document]:
-        """Documents after the first `skip`, whose text is not encoded again."""
         for records in self._batches():
             prepared = self._prepare(records)
             passed = min(skip, len(prepared))
             skip -= passed
             yield from self._encoder.encode(prepared[passed:])
+
+    def counts(self) -> Counter[str]:
+        """Count the documents read, those on the other side of the holdout, and what the encoder dropped."""
+        return self._counts
 
     def _prepare(self, records: Sequence[TextDocument | Skipped]) -> list[Prepared]:
         prepared = self._encoder.prepare(records)
@@ -168,7 +146,7 @@ class _Builder:
         with SeenIds() as seen:
             for record in self._corpus:
                 if not self._selection.keeps(base_id(record.id)):
-                    self.counts["held_apart"] += 1
+                    self._counts["held_apart"] += 1
                     continue
                 if isinstance(record, TextDocument) and not seen.add(record.id):
                     record = Skipped(record.id, "expected an `id` of its own, got that of a document before it")
