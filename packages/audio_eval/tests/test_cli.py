@@ -41,7 +41,7 @@ def test_run_then_report_then_compare(export, data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("--set", "nll.softmax"), "must be TASK.SETTING=VALUE, got 'nll.softmax'"),
+        (("--set", "nll.softmax"), "must be TASK.SETTING=VALUE, such as tts.temperature=0, got 'nll.softmax'"),
         (("--set", "nll.softmax=half"), "must be one of allowed, full, as_trained, got 'half'"),
         (("--tasks", "nll,sing"), "got 'sing'"),
         (("--heldout", "nowhere"), "got 'nowhere'"),

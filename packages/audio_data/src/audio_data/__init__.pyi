@@ -55,6 +55,10 @@ from .records import decode_document as decode_document
 from .records import encode_document as encode_document
 from .roots import open_root as open_root
 from .seen_ids import SeenIds as SeenIds
+from .settings import decode_setting as decode_setting
+from .settings import read_setting as read_setting
+from .settings import split_setting as split_setting
+from .settings import with_settings as with_settings
 from .sources import build_dataset as build_dataset
 from .sources import read_documents as read_documents
 from .storage import StoragePath as StoragePath

@@ -89,12 +89,14 @@ def run(
 
     Finished tasks and items are kept: run the same command again to resume.
     """
+    from audio_data import split_setting
     from audio_eval.report.tables import number
     from audio_eval.run import evaluate
     from audio_eval.tasks import make_tasks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
-    chosen = make_tasks(names, _overrides(settings), test_sets=test_sets, compat=compat)
+    overrides = dict(split_setting(setting, "TASK.SETTING=VALUE, such as tts.temperature=0") for setting in settings)
+    chosen = make_tasks(names, overrides, test_sets=test_sets, compat=compat)
     evaluation = evaluate(
         checkpoint,
         data,
@@ -206,15 +208,6 @@ def demo(
         max_stored_seconds=keep_minutes * 60,
     )
     serve_demo(checkpoint, host=host, port=port, limits=limits, codec_weights=codec_weights)
-
-
-def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
-    from audio_data import InputError
-
-    pairs = [setting.partition("=") for setting in settings]
-    if wrong := [setting for setting, (_, equals, _) in zip(settings, pairs, strict=True) if not equals]:
-        raise InputError(f"`--set` must be TASK.SETTING=VALUE, got {wrong[0]!r}")
-    return {path.strip(): value.strip() for path, _, value in pairs}
 
 
 def _print_json(document: object) -> None:

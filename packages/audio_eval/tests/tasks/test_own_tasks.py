@@ -101,7 +101,7 @@ def test_changed_code_is_another_task_and_other_settings_are_read_by_their_types
     own_file.write_text(OWN + "\n# changed\n")
     assert find_task(f"{own_file}").code_sha256 != first.code_sha256
     assert find_task("nll").code_sha256 == find_task("audio_eval:NllTask").code_sha256 == ""
-    with pytest.raises(InputError, match=r"`frame_rate.scale` must be of type float, got 'two'"):
+    with pytest.raises(InputError, match=r"`frame_rate.scale` takes a number, got 'two'"):
         make_tasks([f"{own_file}"], {"frame_rate.scale": "two"})
     with pytest.raises(InputError, match=r"`frame_rate.code_sha256` must name a setting of the task: scale, got"):
         make_tasks([f"{own_file}"], {"frame_rate.code_sha256": "0"})

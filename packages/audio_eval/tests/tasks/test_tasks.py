@@ -21,8 +21,8 @@ def utterance(index, text):
     [
         ({"asr.temprature": "1"}, "must name a setting of the task: .*temperature.*, got 'temprature'"),
         ({"nll.softmax": "full"}, "must begin with one of the tasks that run, asr, tts, got 'nll'"),
-        ({"tts.num_items": "many"}, "`tts.num_items` must be of type int, got 'many'"),
-        ({"asr.controls": "maybe"}, "must be true or false, got 'maybe'"),
+        ({"tts.num_items": "many"}, "`tts.num_items` takes a whole number, got 'many'"),
+        ({"asr.controls": "maybe"}, "`asr.controls` takes true or false, got 'maybe'"),
         ({"asr.max_tokens": "0"}, "`asr.max_tokens` must be 1 or more, got 0"),
         ({"asr.num_kept_audio": "-1"}, "`asr.num_kept_audio` must be 0 or more, got -1"),
         ({"tts.num_items": "-1"}, "`tts.num_items` must be 1 or more, got -1"),
@@ -34,9 +34,17 @@ def test_wrong_settings_are_refused(overrides, message):
         make_tasks(["asr", "tts"], overrides)
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
-def test_a_beginning_of_no_length_is_refused(value):
-    with pytest.raises(InputError, match=r"`continuation.prompt_seconds` must be above 0 and finite, got "):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("0", "must be above 0 and finite, got 0"),
+        ("-1", "must be above 0 and finite, got -1"),
+        ("nan", "takes a number, got 'nan'"),
+        ("inf", "takes a number, got 'inf'"),
+    ],
+)
+def test_a_beginning_of_no_length_is_refused(value, message):
+    with pytest.raises(InputError, match=f"`continuation.prompt_seconds` {message}"):
         make_tasks(["continuation"], {"continuation.prompt_seconds": value})
 
 

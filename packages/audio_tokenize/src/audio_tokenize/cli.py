@@ -1,9 +1,8 @@
 """The command line: `audio-tokenize corpora | plan | encode | vocabulary | build | inspect | decode | statistics`."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -11,7 +10,7 @@ from click.core import ParameterSource
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 vocabulary_option = click.option("--vocabulary", metavar="DIR", help="Vocabulary folder, for ids without one.")
 root_option = click.option("--root", metavar="DIR", help="Folder with the files of a corpus that is given by name.")
-index_option = click.option("--index", default=0, show_default=True, help="Which utterance or document.")
+index_option = click.option("--index", default=0, show_default=True, help="Index of the utterance or document, from 0.")
 
 
 @click.command()
@@ -35,15 +34,17 @@ def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
 @click.argument("corpus")
 @root_option
 @click.option("--language", help="Count this language only.")
-@click.option("--split", help="This split only.")
+@click.option("--split", help="Count this split only.")
 @click.option("--hours", type=float, help="Hours of audio, where neither files nor publisher say.")
-@click.option("--codebooks", default=8, show_default=True, help="Codebooks of a frame.")
-@click.option("--words-per-second", type=float, help="Of the transcripts; counted where there are any.")
+@click.option("--codebooks", default=8, show_default=True, help="Number of codebooks of a frame.")
+@click.option(
+    "--words-per-second", type=float, help="Speaking rate, for text tokens. [counted where there are transcripts]"
+)
 @click.option("--codec", default="embedded", show_default=True, help="Codec to measure; forms as of encode.")
 @click.option("--weights", metavar="DIR", help="Weights of Mimi: folder, .safetensors file or hub id.")
-@click.option("--speed", type=float, help="Times real time that a worker encodes at.")
+@click.option("--speed", type=float, help="Encoding speed of a worker, as a multiple of real time.")
 @click.option("--measure", is_flag=True, help="Measure that speed here, on half a minute of the sample corpus.")
-@click.option("--workers", default=1, show_default=True, help="Workers that encode side by side.")
+@click.option("--workers", default=1, show_default=True, help="Number of workers.")
 @json_option
 def plan(
     corpus: str,
@@ -84,8 +85,6 @@ def plan(
     click.echo(json.dumps(price.to_json(), ensure_ascii=False) if as_json else show_price(price))
 
 
-T = TypeVar("T")
-
 _EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -95,8 +94,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--out", metavar="FOLDER", required=True, help="Folder of the codes: a path, gs:// or s3://; created.")
 @root_option
 @click.option("--language", help="Encode this language only.")
-@click.option("--split", "splits", multiple=True, help="Encode this split only; may be given several times.")
-@click.option("--transcripts", metavar="RULE", help="What is done to transcripts, e.g. verbatim. [the corpus' own]")
+@click.option("--split", "splits", multiple=True, help="Encode this split only, repeatable.")
+@click.option("--transcripts", metavar="RULE", help="Rule for transcripts, e.g. verbatim. [the corpus' own]")
 @click.option("--strict", is_flag=True, help="Fail on the first malformed utterance instead of skipping it.")
 @click.option("--corpus-revision", help="Revision of a corpus on the hub. [the card's]")
 @click.option(
@@ -107,8 +106,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--weights", help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]")
 @click.option("--revision", help="Revision of the weights on the hub.")
-@click.option("--codebooks", type=int, help="Leading codebooks to make. [mimi: 8]")
-@click.option("--attention-window", default="10", show_default=True, help="Seconds that mimi looks back, or none.")
+@click.option("--codebooks", type=int, help="Number of leading codebooks to encode. [mimi: 8]")
+@click.option(
+    "--attention-window",
+    default="10",
+    show_default=True,
+    help="Seconds of the past that mimi attends to, or none: all of it.",
+)
 @click.option(
     "--frame-offsets",
     "num_frame_offsets",
@@ -126,11 +130,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--target-rms", type=float, help="Scale each utterance to this RMS, e.g. 0.07. [default: as recorded]")
 @click.option("--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this length.")
 @click.option(
-    "--shard", metavar="I/N", help="Do every N-th shard from the I-th on, and leave the others to other jobs."
+    "--shard", metavar="I/N", help="Encode every N-th shard from the I-th on, I from 0; other jobs encode the rest."
 )
-@click.option("--engine", default="local", show_default=True, help="What runs the work: local or ray.")
+@click.option("--engine", default="local", show_default=True, help="Engine that runs the workers: local or ray.")
 @click.option("--workers", "num_workers", type=int, help="Processes, or Ray tasks at a time. [local: 1; ray: all]")
-@click.option("--gpus-per-worker", default=0.0, help="What each Ray task asks for. [0]")
+@click.option("--gpus-per-worker", default=0.0, help="GPUs that each Ray task reserves; may be a fraction. [0]")
 @click.option(
     "--max-quarantined",
     metavar="N|P%",
@@ -208,37 +212,13 @@ def encode(
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a field of the recipe.")
 def train_codec(audio: Path, out: Path, settings: tuple[str, ...]) -> None:
     """Train the embedded codec anew on all audio below AUDIO. Its codes are others than the shipped ones."""
-    from audio_data import check_output
+    from audio_data import check_output, with_settings
     from audio_tokenize.codecs.embedded import training
     from audio_tokenize.codecs.embedded.weights import MARK
 
     check_output(out, MARK)
-    codec = training.train_codec(with_settings(training.CodecRecipe(), settings), audio, out)
+    codec = training.train_codec(with_settings(training.CodecRecipe(), settings, "recipe"), audio, out)
     click.echo(f"{out}: codec {codec.codec_id}; encode with --codec {out}")
-
-
-def with_settings(recipe: T, settings: Sequence[str]) -> T:
-    """Return a copy of a dataclass value with some fields changed.
-
-    Args:
-        recipe: A value of strings, numbers or tuples of them.
-        settings: `NAME=VALUE` each; a value is text for a text field and JSON for any other.
-
-    Raises:
-        InputError: No such field, or a value of another type.
-    """
-    from audio_data import InputError, decode_json, from_json, to_json
-
-    fields: dict[str, Any] = to_json(recipe)
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise InputError(f"`--set` must be NAME=VALUE, got {setting!r}")
-        try:
-            fields[name] = value if isinstance(fields.get(name), str) else decode_json(value)
-        except InputError:
-            fields[name] = value
-    return from_json(type(recipe), fields, "recipe")
 
 
 @click.command()
@@ -247,9 +227,11 @@ def with_settings(recipe: T, settings: Sequence[str]) -> T:
 @click.option(
     "--kind", default="compact", show_default=True, help="compact, or as published: marin-mimi or qwen3x-mimi."
 )
-@click.option("--pieces", default=128, show_default=True, help="Learned text pieces at most, beside 256 bytes.")
+@click.option(
+    "--pieces", default=128, show_default=True, help="Maximum number of learned text pieces, besides the 256 bytes."
+)
 @click.option("--tokenizer", metavar="SOURCE", help="Text tokens of a published kind: a file, a package or a hub id.")
-@click.option("--revision", help="Of the tokenizer, if it is a hub id.")
+@click.option("--revision", help="Revision of the tokenizer on the hub.")
 @click.option("--codec", help="Codec whose codebooks go into the folder; that of CODES, or none if published.")
 @click.option("--weights", help="Weights of the codec, where they do not come with it.")
 @click.option("--merges", metavar="N", type=int, help="Learn byte-pair merges of codes, and count the tokens.")
@@ -286,24 +268,22 @@ _OF_TEXTS = {"root"}
 @click.option("--vocabulary", metavar="FOLDER", required=True, help="Vocabulary folder; copied beside the dataset.")
 @click.option("--out", metavar="FOLDER", required=True, help="Folder of the dataset, DATA/NAME.")
 @click.option("--preset", metavar="NAME", help="Use layouts, grouping and transcripts of a published dataset.")
-@click.option(
-    "--layout", multiple=True, help="Document layout; give several to have each document in each. [audio_first]"
-)
+@click.option("--layout", multiple=True, help="Document layout; repeatable: each document in every one. [audio_first]")
 @click.option("--grouping", help="Which utterances form a document: utterance, recording, pair, ... [utterance]")
-@click.option("--transcript", help="What is done to transcripts: verbatim, lower-case, ... [verbatim]")
-@click.option("--codebooks", "num_codebooks", type=int, help="Leading codebooks to keep. [8]")
-@click.option("--split", "splits", multiple=True, help="Take this split only; may be given several times.")
-@click.option("--speaker", "speakers", multiple=True, help="Take this speaker only; may be given several times.")
-@click.option("--language", "languages", multiple=True, help="Take this language only; may be given several times.")
+@click.option("--transcript", help="Rule for transcripts: verbatim, lower-case, ... [verbatim]")
+@click.option("--codebooks", "num_codebooks", type=int, help="Number of leading codebooks to keep. [8]")
+@click.option("--split", "splits", multiple=True, help="Take this split only, repeatable.")
+@click.option("--speaker", "speakers", multiple=True, help="Take this speaker only, repeatable.")
+@click.option("--language", "languages", multiple=True, help="Take this language only, repeatable.")
 @click.option(
     "--frame-offset",
     "frame_offsets",
     multiple=True,
     type=int,
-    help="Take this frame offset only; may be given several times.",
+    help="Take this frame offset only, repeatable.",
 )
-@click.option("--holdout", "holdout_fraction", default=0.0, help="Set this fraction of documents apart.")
-@click.option("--heldout", is_flag=True, help="Take the documents set apart instead of the others.")
+@click.option("--holdout", "holdout_fraction", default=0.0, help="Fraction of documents to hold out.")
+@click.option("--heldout", is_flag=True, help="Take the held-out documents instead of the others.")
 @click.option("--lenient", is_flag=True, help="Skip and count unusable utterances or texts. [default: stop]")
 @root_option
 @click.option(
@@ -398,7 +378,7 @@ def decode(
 
 @click.command()
 @click.argument("source")
-@click.option("--out", "outs", metavar="FILE", multiple=True, help="Card to write: .html, .md or .json; several times.")
+@click.option("--out", "outs", metavar="FILE", multiple=True, help="Card to write: .html, .md or .json; repeatable.")
 @json_option
 def statistics(source: str, outs: tuple[str, ...], as_json: bool) -> None:
     """Count SOURCE, a folder of codes or a token dataset: hours, tokens by kind, use of every codebook."""

@@ -10,9 +10,18 @@ import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
-from audio_data import Extension, InputError, hash_file, load_object, names_object, nearest, registered_objects
+from audio_data import (
+    Extension,
+    InputError,
+    hash_file,
+    load_object,
+    names_object,
+    nearest,
+    read_setting,
+    registered_objects,
+)
 from audio_eval.tasks.base import Context as Context
 from audio_eval.tasks.base import Task as Task
 from audio_eval.tasks.base import TaskOutput as TaskOutput
@@ -117,18 +126,4 @@ def _value(path: str, written: str, task: Task, field: str) -> Any:
     if field not in task.settings():
         known = ", ".join(task.settings())
         raise InputError(f"`{path}` must name a setting of the task: {known}, got {field!r}")
-    kind = typing.get_type_hints(type(task))[field]
-    if written.lower() in ("none", "null") and kind in (int | None, float | None):
-        return None
-    if kind is bool:
-        if written.lower() not in ("true", "false"):
-            raise InputError(f"`{path}` must be true or false, got {written!r}")
-        return written.lower() == "true"
-    plain = {int | None: int, float | None: float, int | float: float}
-    reader: type = plain.get(cast(Any, kind)) or cast(type, kind)
-    if reader not in (int, float, str):
-        raise InputError(f"`{path}` must be a number, text or true or false to be set here, got a field of {kind}")
-    try:
-        return reader(written)
-    except ValueError as error:
-        raise InputError(f"`{path}` must be of type {reader.__name__}, got {written!r}") from error
+    return read_setting(typing.get_type_hints(type(task))[field], written, path)

@@ -67,7 +67,7 @@ _HEAD_BYTES = 4096
 
 
 def container_of(content: Buffer) -> tuple[Container, int] | tuple[None, str]:
-    """Says what a file is, and where it begins behind tags.
+    """Find what a file is, and where it begins behind tags.
 
     Args:
         content: All of the file, at least a byte.

@@ -23,7 +23,7 @@ _MIN_RANGE = 1e-4
 
 
 def require_samples(source: object, samples: Float32[np.ndarray, "frames channels"], start: int) -> None:
-    """Refuses samples that are not finite, or in another unit than full scale.
+    """Refuse samples that are not finite, or in another unit than full scale.
 
     Args:
         source: The file, for messages.

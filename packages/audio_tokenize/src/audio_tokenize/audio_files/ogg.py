@@ -75,7 +75,7 @@ def _opened(content: Buffer, page: _Page) -> _Stream:
 
 
 def scan_ogg(content: Buffer, start: int) -> Scan:
-    """Follows the pages from `start` on.
+    """Follow the pages from `start` on.
 
     Args:
         content: All of the file.

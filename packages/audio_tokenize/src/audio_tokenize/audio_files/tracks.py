@@ -189,7 +189,7 @@ class _SoundFile(soundfile.SoundFile):
     """A file that is read on from where the last block ended."""
 
     def seekable(self) -> bool:
-        """Says no: `soundfile` would seek after each block, which lets MPEG start anew and round otherwise."""
+        """Return False: `soundfile` would seek after each block, which lets MPEG start anew and round otherwise."""
         return False
 
 

@@ -106,7 +106,7 @@ class AbstractCorpus(abc.ABC):
         """
 
     def __iter__(self) -> Iterator[Utterance]:
-        """Streams every utterance that can be used, shard by shard."""
+        """Stream every utterance that can be used, shard by shard."""
         for shard in self.shards():
             yield from (item for item in self.read(shard) if isinstance(item, Utterance))
 
@@ -120,7 +120,7 @@ class AbstractCorpus(abc.ABC):
 
     @abc.abstractmethod
     def read(self, shard: CorpusShard) -> Iterator[Utterance | Skipped]:
-        """Streams the utterances of `shard` in order, and those that cannot be used with the reason.
+        """Stream the utterances of `shard` in order, and those that cannot be used with the reason.
 
         Memory is bounded by one recording, whatever the size of the shard; reading again yields the same. Ids are
         unique in the corpus.
@@ -200,7 +200,7 @@ class Corpus(AbstractCorpus):
         return replace(self, utterances=chosen)
 
     def shards(self, utterances_per_shard: int = UTTERANCES_PER_SHARD) -> tuple[CorpusShard, ...]:
-        """Cuts the utterances into runs, named by where they begin and how long they may be, as `00000256-256`.
+        """Cut the utterances into runs, named by where they begin and how long they may be, as `00000256-256`.
 
         Args:
             utterances_per_shard: Utterances of a shard; the last one may have fewer.

@@ -13,7 +13,7 @@ _MAX_RATIO = 200
 
 
 def require_size(path: Path, chunks: Iterable[ColumnChunk], columns: Sequence[str], max_bytes: int) -> None:
-    """Refuses a table that unpacks to far more than audio or text can.
+    """Refuse a table that unpacks to far more than audio or text can.
 
     Args:
         path: The file, for the message.

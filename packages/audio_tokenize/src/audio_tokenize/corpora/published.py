@@ -122,7 +122,7 @@ class PublishedCorpus(AbstractCorpus):
         return tuple(shards)
 
     def read(self, shard: CorpusShard) -> Iterator[Utterance | Skipped]:
-        """Streams the utterances of `shard` in the order of its files; see `AbstractCorpus.read`.
+        """Stream the utterances of `shard` in the order of its files; see `AbstractCorpus.read`.
 
         Remote files of the shard are downloaded first, into the cache of `audio_data.fetch` or of the hub.
 
@@ -138,7 +138,7 @@ class PublishedCorpus(AbstractCorpus):
                 yield item
 
     def fetch_shard(self, shard: CorpusShard) -> ShardFiles:
-        """Brings the files of a shard to this machine; local ones stay where they are.
+        """Bring the files of a shard to this machine; local ones stay where they are.
 
         Raises:
             InputError: If one is missing or cannot be downloaded.

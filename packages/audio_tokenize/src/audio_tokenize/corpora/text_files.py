@@ -66,7 +66,7 @@ Reader = Callable[[Path, str, TextFields], Iterator[TextDocument | Skipped]]
 
 
 def read_text_file(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument | Skipped]:
-    """Streams the documents of a file in order, and the records that are none, with the reason.
+    """Stream the documents of a file in order, and the records that are none, with the reason.
 
     Args:
         path: The file. Its suffixes say what is in it: `.jsonl`, `.json` (both JSON lines) or `.txt` (one document),

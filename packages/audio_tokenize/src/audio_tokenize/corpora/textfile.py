@@ -103,7 +103,7 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
 
 
 def numbered_lines(path: Path) -> Iterator[Line]:
-    """Streams the lines that hold anything; a line above `MAX_TEXT_BYTES` comes without its text.
+    """Stream the lines that hold anything; a line above `MAX_TEXT_BYTES` comes without its text.
 
     Only line feeds end a line: a transcript may hold the other line separators of Unicode.
 

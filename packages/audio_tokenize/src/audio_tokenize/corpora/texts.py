@@ -52,7 +52,7 @@ class TextCorpus:
         return tuple(self._shard(name) for name in self.files)
 
     def read(self, shard: CorpusShard) -> Iterator[TextDocument | Skipped]:
-        """Streams the documents of a shard in order, and records that are none; reading again yields the same.
+        """Stream the documents of a shard in order, and records that are none; reading again yields the same.
 
         Where the record does not say its `language` and the card knows it, it is added to the metadata.
 
@@ -115,7 +115,7 @@ def open_text_corpus(source: str | StoragePath | CorpusCard, *, root: str | Stor
 def read_text_documents(
     source: str | StoragePath | CorpusCard, *, root: str | StoragePath | None = None
 ) -> Iterator[TextDocument | Skipped]:
-    """Streams the documents of a corpus, file by file, and records that are none, with the reason.
+    """Stream the documents of a corpus, file by file, and records that are none, with the reason.
 
     Args:
         source: As for `open_text_corpus`.

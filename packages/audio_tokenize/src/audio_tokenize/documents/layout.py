@@ -145,7 +145,7 @@ class Layout:
     def build(
         self, segments: Sequence[Segment], vocabulary: Vocabulary, num_codebooks: int | None = None
     ) -> Int32[np.ndarray, " ids"]:
-        """Lays segments out as one document.
+        """Lay segments out as one document.
 
         Args:
             segments: In time order; their number is a multiple of `group_size`.
@@ -168,7 +168,7 @@ class Layout:
         *,
         begin_of_text: BeginOfText = "single",
     ) -> tuple[Int32[np.ndarray, " ids"], Bool[np.ndarray, " ids"] | None]:
-        """Lays segments out as one document, with its loss mask.
+        """Lay segments out as one document, with its loss mask.
 
         Args:
             segments: As for `build`.
@@ -287,7 +287,7 @@ class Layout:
 
 
 def check_beginning(begin_of_text: str, *, has_plain_text: bool) -> None:
-    """Refuses a beginning that documents cannot have.
+    """Refuse a beginning that documents cannot have.
 
     Args:
         begin_of_text: Should be a `BeginOfText`.

@@ -65,11 +65,11 @@ class Markers:
         self.walk = lru_cache(4096)(self._walk)
 
     def split(self, document: str) -> list[str]:
-        """Cuts a document: what stands before, between and after runs of markers at even places, the runs at odd."""
+        """Cut a document: what stands before, between and after runs of markers at even places, the runs at odd."""
         return self._run.split(document)
 
     def _walk(self, state: State, run: str, first: bool, last: bool) -> MarkerRun:
-        """Follows a run of markers.
+        """Follow a run of markers.
 
         Args:
             state: Where it begins.

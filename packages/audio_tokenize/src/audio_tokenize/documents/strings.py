@@ -218,7 +218,7 @@ class DocumentTranscoder:
                 return ids_to_characters(ids, self._vocabulary)
 
     def _read(self, documents: Sequence[str]) -> list[CutDocument]:
-        """Cuts documents up and finds what is wrong with each."""
+        """Cut documents up and find what is wrong with each."""
         found = [self._cut_up(document) for document in documents]
         # Nearly always all is well, and asking for the whole batch at once costs a hundredth of asking one by one.
         if not self._all_sound([cut for cut in found if cut.fault is None]):

@@ -25,7 +25,7 @@ CODEBOOK_SIZE = 2048
 
 
 def codes_to_characters(codes: Integer[np.ndarray, "frames codebooks"], codebook_size: int = CODEBOOK_SIZE) -> str:
-    """Spells codes as characters.
+    """Return the characters of codes.
 
     Args:
         codes: Values 0 to `codebook_size - 1`.
@@ -99,7 +99,7 @@ def characters_to_ids(characters: str, vocabulary: Vocabulary) -> Int32[np.ndarr
 
 
 def ids_to_characters(ids: Integer[np.ndarray, " ids"], vocabulary: Vocabulary) -> str:
-    """Characters of audio ids, the inverse of `characters_to_ids`.
+    """Return the characters of audio ids, the inverse of `characters_to_ids`.
 
     Args:
         ids: Audio ids only.

@@ -216,7 +216,7 @@ def long_signals_of(
 
 
 class _Blocks:
-    """Cuts a run of pieces anew."""
+    """Cut a run of pieces anew."""
 
     def __init__(self, pieces: Iterable[Signal]):
         self._pieces = iter(pieces)

@@ -170,7 +170,7 @@ class EncodedManifest:
 
 
 def check_shard(shard: EncodedShard) -> None:
-    """Refuses counts of a shard that cannot be.
+    """Refuse counts of a shard that cannot be.
 
     Args:
         shard: As it was read.

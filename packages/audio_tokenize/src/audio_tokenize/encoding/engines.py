@@ -106,7 +106,7 @@ class _Worker:
 
 
 def _run_on_workers(job: ShardJob, indices: Sequence[int], num_workers: int) -> Events:
-    """Hands shards to processes as they ask for them, replaces those that die, ends all when it is closed."""
+    """Hand shards to processes as they ask for them, replace those that die, and end all when it is closed."""
     waiting = list(reversed(indices))
     deaths: Counter[int | None] = Counter()
     num_workers = min(num_workers, len(indices))
@@ -154,7 +154,7 @@ def _answer(worker: _Worker, message: object, waiting: list[int]) -> Iterator[Sh
 
 
 def _note_death(worker: _Worker, deaths: Counter[int | None], job: ShardJob) -> None:
-    """Says that a worker died and what becomes of its shards; gives up on one that it happens to again and again."""
+    """Report that a worker died and what becomes of its shards; give up on one that it happens to repeatedly."""
     cause = _cause(worker.process.exitcode)
     names = ", ".join(f"`{job.shards[index].name}`" for index in sorted(worker.in_hand)) or "none"
     # None stands for workers that did not live to ask for a shard.
@@ -266,7 +266,7 @@ def _given(pipe: Connection) -> Iterator[int]:
 
 
 def _tell(pipe: Connection, message: object, *, answered: bool = False) -> Any:
-    """Tells the process that started this one; without it there is nothing left to do here."""
+    """Tell the process that started this one; without it there is nothing left to do here."""
     try:
         pipe.send(message)
         return pipe.recv() if answered else None

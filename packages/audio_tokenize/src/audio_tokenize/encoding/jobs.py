@@ -56,7 +56,7 @@ def encode_corpus(
     max_quarantined: int | float = DEFAULT_MAX_FRACTION,
     verify_inputs: bool = False,
 ) -> EncodedManifest | None:
-    """Encode a corpus, or goes on where an earlier run stopped; a finished one is returned as it is.
+    """Encode a corpus, or go on where an earlier run stopped; a finished one is returned as it is.
 
     Args:
         corpus: Utterances of a recording side by side, in time order.
@@ -226,7 +226,7 @@ def _encode(job: ShardJob, mine: Sequence[int], budget: QuarantineBudget, worker
 
 
 class _Watch:
-    """Follows the shards: says how many hours are done and how many times faster than speech, keeps what went wrong."""
+    """Follow the shards: says how many hours are done and how many times faster than speech, keeps what went wrong."""
 
     def __init__(self, progress: Progress, budget: QuarantineBudget, *, in_seconds: bool):
         self._progress, self._budget, self._in_seconds = progress, budget, in_seconds

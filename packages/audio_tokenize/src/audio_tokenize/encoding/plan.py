@@ -194,7 +194,7 @@ def check_inputs(
     *,
     verify: bool,
 ) -> None:
-    """Record the files of shards, and refuses those that have changed since their codes were made.
+    """Record the files of shards, and refuse those that have changed since their codes were made.
 
     What was done of a shard that is not whole, and whose files have changed, is forgotten.
 

@@ -73,7 +73,7 @@ class QuarantineBudget:
 
 
 def reasons_by_count(quarantined: Iterable[Mapping[str, str]]) -> dict[str, int]:
-    """How many were quarantined for each reason, the commonest first; names and numbers in a reason are left out.
+    """Count the quarantined entries by reason, the commonest first; names and numbers in a reason are left out.
 
     Args:
         quarantined: As `{"id": ..., "reason": ...}`.

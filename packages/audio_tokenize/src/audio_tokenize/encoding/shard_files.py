@@ -142,7 +142,7 @@ class EncodedShardFiles:
         return counts
 
     def remove_chunks(self) -> None:
-        """Forgets what was done of the shard."""
+        """Remove the chunks of the shard that are on disk."""
         for path in reversed(list(self._chunk_paths())):
             remove_file(path)
 
@@ -176,7 +176,7 @@ class EncodedShardFiles:
 
 
 def done_shards(out: StoragePath, num_shards: int) -> set[int]:
-    """Which shards of a folder of codes are whole; the folder is listed once.
+    """Return which shards of a folder of codes are whole; the folder is listed once.
 
     Args:
         out: Folder of the codes.

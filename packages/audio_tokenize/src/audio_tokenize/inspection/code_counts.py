@@ -122,7 +122,7 @@ class TokenCounts:
 
     @property
     def code_counts(self) -> Int64[np.ndarray, "codebooks codes"]:
-        """Occurrences of every code."""
+        """Count the occurrences of every code."""
         vocabulary = self._vocabulary
         stop = vocabulary.audio_base + vocabulary.num_codebooks * vocabulary.codebook_size
         return self.counts[vocabulary.audio_base : stop].reshape(vocabulary.num_codebooks, vocabulary.codebook_size)

@@ -109,7 +109,7 @@ def price_corpus(
     speed: Figure | None = None,
     num_workers: int = 1,
 ) -> CorpusPrice:
-    """Prices a corpus.
+    """Price a corpus.
 
     Args:
         corpus: A corpus that is there, whose shards are counted; or the card of one that is not.

@@ -49,7 +49,7 @@ class WordMemo:
         return len(self._ids)
 
     def clear(self) -> None:
-        """Forgets every word."""
+        """Forget every word."""
         self._ids = {}
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -39,7 +39,7 @@ _MAX_LINE_BYTES = 1 << 20
 
 
 def train_model(lines: Iterable[str], num_pieces: int) -> bytes:
-    """Learns a unigram model with byte fallback; the same lines give the same bytes.
+    """Learn a unigram model with byte fallback; the same lines give the same bytes.
 
     Args:
         lines: Transcripts.
@@ -153,7 +153,7 @@ class SentencePieceText:
 
     @classmethod
     def train(cls, lines: Iterable[str], num_pieces: int = 128) -> "SentencePieceText":
-        """Learns pieces from `lines`; the same lines give the same model, byte for byte.
+        """Learn pieces from `lines`; the same lines give the same model, byte for byte.
 
         The most frequent words of a small domain become single pieces.
 

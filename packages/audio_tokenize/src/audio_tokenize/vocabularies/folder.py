@@ -87,7 +87,7 @@ class VocabularyFolder:
         num_pieces: int = 128,
         name: str = "compact",
     ) -> "VocabularyFolder":
-        """Learns text pieces from the transcripts of encoded corpora and places them before the codec's codes.
+        """Learn text pieces from the transcripts of encoded corpora and place them before the codec's codes.
 
         Transcripts of split `train` are used, each once, or those of all splits where none is called so.
 
@@ -236,7 +236,7 @@ class VocabularyFolder:
         return files
 
     def _agree(self, folder: StoragePath) -> Mapping[str, str]:
-        """Refuses a folder with another vocabulary; returns the checksums of the files that it has."""
+        """Refuse a folder with another vocabulary; return the checksums of the files that it has."""
         files = _Files.open(folder)
         found = files.vocabulary.to_json()
         for name, here in self.vocabulary.to_json().items():

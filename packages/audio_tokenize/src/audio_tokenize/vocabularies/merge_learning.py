@@ -188,7 +188,7 @@ class MergeTable:
     """Merges that can be looked up by their pairs."""
 
     def __init__(self, pairs: Int32[np.ndarray, "merges 2"], num_codes: int):
-        """Sorts the pairs of merges, of which the first makes the symbol `num_codes`."""
+        """Sort the pairs of merges, of which the first makes the symbol `num_codes`."""
         keys = pair_key(pairs[:, 0], pairs[:, 1])
         self._merges = np.argsort(keys)
         self._keys, self._pairs, self._num_codes = keys[self._merges], pairs.tolist(), num_codes

@@ -97,7 +97,7 @@ def _damage(where: str) -> Iterator[None]:
 
 
 def tar_members(path: Path) -> Iterator[Member]:
-    """Streams the files in a tar archive, compressed with gzip or not, in the order in which they lie there.
+    """Stream the files in a tar archive, compressed with gzip or not, in the order in which they lie there.
 
     Folders are passed over; a link is a member without content.
 
@@ -149,7 +149,7 @@ def _unpacked(path: Path) -> Iterator[BinaryIO]:
 
 
 def _require_end(path: Path, where: str) -> None:
-    """Refuses an archive that stops between two members, which the tarfile module takes for its end."""
+    """Refuse an archive that stops between two members, which the tarfile module takes for its end."""
     with path.open("rb") as raw:
         if raw.read(2) == _GZIP_MAGIC:
             return

@@ -65,7 +65,7 @@ def _audio(path: Path, place: int, value: object) -> AudioSource | None:
 def rows(
     path: Path, columns: Sequence[str], required: Sequence[Sequence[str]], *, has_times: bool = False
 ) -> Iterator[Row | Skipped]:
-    """Streams the rows of a table, one at a time, holding one row group.
+    """Stream the rows of a table, one at a time, holding one row group.
 
     A writer may put a whole row group into one page, and does in audio tables, which have groups of some 100 rows.
 

@@ -98,7 +98,7 @@ class _Parts:
 
 
 def samples(shard: ShardFiles) -> Iterator[Sample | Skipped]:
-    """Streams the samples of an archive; nothing of the next one but its name is read before this one is used.
+    """Stream the samples of an archive; nothing of the next one but its name is read before this one is used.
 
     Raises:
         InputError: If the archive is missing, damaged or cut short.
