@@ -1,5 +1,6 @@
 """Files of the hub, from a server on this machine that speaks its protocol."""
 
+import base64
 import http.server
 import json
 import sys
@@ -29,12 +30,35 @@ class Hub(http.server.BaseHTTPRequestHandler):
     """The requests that listing and fetching need: about a revision, its tree, and a file."""
 
     fetched: list[str]
+    committed: dict[str, bytes]
+    created: list[dict]
+    write_status = 200
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
+
+    def do_POST(self) -> None:
+        """Create a repository, say how each file is to be sent, or take a commit: what an upload needs."""
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        address = f"http://{self.headers['Host']}"
+        answer: dict = {"url": f"{address}/owner/name"}
+        if self.write_status != 200:
+            self._send(self.write_status, b'{"error": "no"}', with_body=True)
+            return
+        if self.path == "/api/repos/create":
+            self.created.append(json.loads(content))
+        elif "/preupload/" in self.path:
+            names = [file["path"] for file in json.loads(content)["files"]]
+            answer = {"files": [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]}
+        elif "/commit/" in self.path:
+            for line in map(json.loads, content.splitlines()):
+                if line["key"] == "file":
+                    self.committed[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            answer = {"success": True, "commitOid": COMMIT, "commitUrl": f"{address}/owner/name/commit/{COMMIT}"}
+        self._send(200, json.dumps(answer).encode(), with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -71,7 +95,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    handler = type("Served", (Hub,), {"fetched": []})
+    handler = type("Served", (Hub,), {"fetched": [], "committed": {}, "created": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
@@ -187,3 +211,43 @@ def test_the_command_quotes_globs_for_a_shell():
     assert download_command("a/b", "**/*.bin", "y", kind="dataset") == (
         "hf download a/b --repo-type dataset --include '**/*.bin' 'y' --local-dir DIR"
     )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model" / "vocabulary").mkdir(parents=True)
+    (tmp_path / "model" / "README.md").write_bytes(b"# mine")
+    (tmp_path / "model" / "vocabulary" / "text.model").write_bytes(bytes(range(256)))
+    return tmp_path / "model"
+
+
+def test_a_folder_is_uploaded_as_one_commit(server, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    address = repository().upload_folder(folder, "a model")
+    assert address.endswith(f"/owner/name/commit/{COMMIT}")
+    assert server.committed == {"README.md": b"# mine", "vocabulary/text.model": bytes(range(256))}
+    (created,) = server.created
+    assert created["name"] == "name"
+    assert "private" in (created.get("visibility"), *(key for key, value in created.items() if value is True))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_upload_without_permission_says_how_to_log_in(server, folder, monkeypatch, status):
+    monkeypatch.setattr(server, "write_status", status)
+    with pytest.raises(
+        InputError, match=r"the hub does not let you write there \(.*\); run `hf auth login` with a tok"
+    ):
+        repository().upload_folder(folder, "a model")
+
+
+def test_an_upload_that_the_hub_refuses_or_that_does_not_reach_it_is_named(server, folder, monkeypatch):
+    monkeypatch.setattr(server, "write_status", 418)
+    with pytest.raises(
+        InputError, match=r"the hub refused the upload \(.*\); run `hf upload owner/name .* --repo-type m"
+    ):
+        repository().upload_folder(folder, "a model")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"the hub cannot be reached \(.*\); run `hf upload owner/name "):
+        repository().upload_folder(folder, "a model")
+    with pytest.raises(InputError, match=r"expected a hub id OWNER/NAME, got '-x/y/z'"):
+        HubRepository("-x/y/z", "model", "").upload_folder(folder, "a model")

@@ -1,4 +1,4 @@
-"""Files on the Hugging Face hub: one way to download them, one form of error.
+"""Files on the Hugging Face hub: one way to download and to upload them, one form of error.
 
 A user who gives the id of a repository allows its download; nothing else is ever fetched. Files go to the local cache
 of the hub's client, are fetched once for each commit, and are used from there where the hub cannot be reached.
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from audio_data.errors import InputError
@@ -98,6 +99,45 @@ class HubRepository:
             ]
             return [(entry.path, entry.size) for tree in trees for entry in tree if isinstance(entry, RepoFile)]
 
+    def upload_folder(self, folder: Path, message: str, *, private: bool = True) -> str:
+        """Upload a folder as one commit; the repository is created if it does not exist.
+
+        Args:
+            folder: Its files replace those of the same paths; other files of the repository stay.
+            message: Of the commit.
+            private: Whether a repository that is created is private; one that exists keeps its visibility.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            InputError: The client is not installed, you may not write there, or the hub cannot be reached.
+        """
+        by_hand = f"run `hf upload {self.id} {folder} --repo-type {self.kind}` where it can be"
+        errors = _client_errors(f"{self.what}: the hub needs huggingface-hub: `pip install 'audio-data[hub]'`")
+        from huggingface_hub import HfApi
+
+        try:
+            with _without_retry_warnings():
+                HfApi().create_repo(self.id, repo_type=self.kind, private=private, exist_ok=True)
+                commit = HfApi().upload_folder(
+                    repo_id=self.id, folder_path=folder, repo_type=self.kind, commit_message=message
+                )
+                return str(commit.commit_url)
+        except errors.HFValidationError as error:
+            raise InputError(
+                f"{self.what}: expected a hub id OWNER/NAME, got {self.id!r} ({_reason(error)})"
+            ) from error
+        except errors.HfHubHTTPError as error:
+            if error.response is not None and error.response.status_code in (401, 403):
+                raise InputError(
+                    f"{self.what}: the hub does not let you write there ({_reason(error)}); run `hf auth login` with a "
+                    "token that may write to it"
+                ) from error
+            raise InputError(f"{self.what}: the hub refused the upload ({_reason(error)}); {by_hand}") from error
+        except (errors.HTTPError, OSError) as error:  # pyright: ignore[reportPrivateImportUsage]
+            raise InputError(f"{self.what}: the hub cannot be reached ({_reason(error)}); {by_hand}") from error
+
     @contextmanager
     def errors(self, *files: str) -> Iterator[None]:
         """Turn what the hub's client raises inside into an `InputError` with the cause and the remedy.
@@ -111,12 +151,9 @@ class HubRepository:
         """
         by_hand = f"run `{download_command(self.id, *files, revision=self.revision, kind=self.kind)}`"
         by_hand = f"{by_hand} where the hub can be reached, copy DIR here, and {self.instead}"
-        try:
-            from huggingface_hub import errors
-        except ImportError as error:
-            raise InputError(
-                f"{self.what}: the hub needs huggingface-hub: `pip install 'audio-data[hub]'`; or {by_hand}"
-            ) from error
+        errors = _client_errors(
+            f"{self.what}: the hub needs huggingface-hub: `pip install 'audio-data[hub]'`; or {by_hand}"
+        )
         try:
             with _without_retry_warnings():
                 yield
@@ -144,6 +181,15 @@ class HubRepository:
     @property
     def _address(self) -> str:
         return f"{_ADDRESS}/{'datasets/' if self.kind == 'dataset' else ''}{self.id}"
+
+
+def _client_errors(without_it: str) -> ModuleType:
+    """Import the errors of the hub's client, or say in an `InputError` that it is not installed."""
+    try:
+        from huggingface_hub import errors
+    except ImportError as error:
+        raise InputError(without_it) from error
+    return errors
 
 
 def download_command(

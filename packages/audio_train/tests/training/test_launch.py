@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from audio_data import InputError, quarantine_damage
@@ -25,6 +26,8 @@ from audio_train import (
     read_metrics,
     run,
 )
+from audio_train.cli import main
+from audio_train.run_folder.model_folder import damage_of_export
 
 LOSSES = ("step", "loss", "nll", "grad_norm", "learning_rate")
 
@@ -357,6 +360,17 @@ def test_any_checkpoint_can_be_exported(toy, data_root: Path, undisturbed: Path,
         np.testing.assert_array_equal(newest[name], array)
     with pytest.raises(InputError, match=r"`step` must be one of the checkpoints \[10, 12\] of .*, got 7"):
         export(undisturbed, step=7)
+
+
+def test_an_export_that_cannot_be_uploaded_is_written_and_says_how(undisturbed: Path, tmp_path: Path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    words = ["export", str(undisturbed), "--out", str(tmp_path / "model"), "--push", "owner/name"]
+    with pytest.raises(
+        InputError, match=r"hub cannot be reached .*; run `hf upload owner/name .*model --repo-type model`"
+    ):
+        CliRunner().invoke(main, words, catch_exceptions=False, standalone_mode=False)
+    assert damage_of_export(tmp_path / "model") is None
 
 
 def test_audio_rows_can_begin_as_the_codec_s_centroids(varied, data_root: Path, one_device):

@@ -111,11 +111,25 @@ def resume(run_dir: Path, data_root: Path | None, **how: Any) -> None:
     "--out", "out_dir", type=click.Path(path_type=Path), help="Model folder to write; RUN/export if not given."
 )
 @click.option("--step", type=int, help="Checkpoint to export; the newest if not given.")
-def export(run_dir: Path, data_root: Path | None, out_dir: Path | None, step: int | None) -> None:
-    """Write a checkpoint of RUN as a model folder in Hugging Face's Qwen3 format."""
+@click.option(
+    "--push",
+    "repository",
+    metavar="OWNER/NAME",
+    help="Also upload the folder to this repository of the Hugging Face hub; a new repository is private.",
+)
+def export(
+    run_dir: Path, data_root: Path | None, out_dir: Path | None, step: int | None, repository: str | None
+) -> None:
+    """Write a checkpoint of RUN as a model folder in Hugging Face's Qwen3 format, with tokenizer and model card."""
     from audio_train.training import launch
 
-    click.echo(launch.export(run_dir, data_root, step=step, out_dir=out_dir))
+    folder = launch.export(run_dir, data_root, step=step, out_dir=out_dir)
+    click.echo(folder)
+    if repository is not None:
+        from audio_data import HubRepository
+
+        target = HubRepository(repository, f"upload of `{folder}`", "")
+        click.echo(target.upload_folder(folder, f"Model of {run_dir.resolve().name}"))
 
 
 @click.command()
