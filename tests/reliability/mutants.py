@@ -71,6 +71,9 @@ EQUIVALENT: dict[str, str] = {
     "if bool(state.ended[1]) or length == max_new_tokens:": "one prompt: an index beyond the end is the last one",
     "audio_eval/bleu: brevity = np.where(said < right, np.exp(1 - right / said), 1.0) -> "
     "brevity = np.where(said <= right, np.exp(1 - right / said), 1.0)": "the exponential of zero is one as well",
+    "audio_model/loss: flat = jnp.where(counted, targets, 0).reshape(-1) -> "
+    "flat = jnp.where(counted, targets, 1).reshape(-1)": "any id will do where nothing is counted",
+    "audio_data/record_files: _READER_BUFFER_BYTES = 32768 -> _READER_BUFFER_BYTES = 32769": "a buffer: only speed",
 }
 
 

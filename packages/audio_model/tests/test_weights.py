@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -28,6 +29,7 @@ from audio_model import (
 )
 from audio_model.huggingface import from_huggingface, tensor_shapes, to_huggingface
 from audio_model.tensor_files import TensorFiles
+from audio_model.weights import write_folder
 
 pytestmark = pytest.mark.optimized
 
@@ -51,6 +53,15 @@ def test_float32_round_trip_is_exact(tiny, folder):
         "generation_config.json",
         "model.safetensors",
     ]
+
+
+@pytest.mark.parametrize("function", [load_model, write_folder])
+def test_a_dtype_that_weights_cannot_have_is_refused(tiny, tmp_path, function):
+    """Without the type checks of the tests, which refuse it before."""
+    arguments = (tmp_path,) if function is load_model else (tmp_path, tiny.config, lambda name: None)
+    with pytest.raises(InputError, match="`dtype` must be one of float32, bfloat16, got 'int8'"):
+        inspect.unwrap(function)(*arguments, dtype="int8")
+    assert not list(tmp_path.iterdir())
 
 
 def test_bfloat16_round_trip_rounds_once(tiny, tmp_path):

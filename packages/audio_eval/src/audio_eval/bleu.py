@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 MAX_ORDER = 4
-NUM_COLUMNS = 2 * MAX_ORDER + 2
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
 # mteval-v13a separates these everywhere; periods and commas only next to a character that is no digit.
 _SYMBOLS = re.compile(r"([ -&(-+/:-@\[-`{-~])")
