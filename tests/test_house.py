@@ -106,7 +106,7 @@ def test_the_readme_shows_a_real_run() -> None:
     lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith('{"seconds"')]
     assert len(lines) == 1
     result = json.loads(lines[0])
-    assert result["asr_wer"] < result["asr_wer_other_utterance"] < 1.2
+    assert result["asr_wer"] < result["asr_wer_mismatched_audio"] < 1.2
 
 
 def test_types_are_checked_in_every_package_and_its_tests() -> None:

@@ -87,9 +87,9 @@ def test_own_recordings_reach_the_report_across_a_stop(finished: tuple[Path, str
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     # So few steps teach nothing: the model hears no more than it would in another utterance.
     assert outcome["asr_wer"] > 0.5
-    assert outcome["asr_wer_other_utterance"] > 0.5
-    low, high = outcome["asr_wer_gain_over_other_utterance_interval"]
-    assert low <= outcome["asr_wer_gain_over_other_utterance"] <= high
+    assert outcome["asr_wer_mismatched_audio"] > 0.5
+    low, high = outcome["asr_wer_reduction_over_mismatched_audio_interval"]
+    assert low <= outcome["asr_wer_reduction_over_mismatched_audio"] <= high
     assert outcome["nll"]["codebook_0"] > 0
     assert "</html>" in Path(outcome["report"]).read_text()
 
@@ -116,9 +116,12 @@ def test_a_folder_without_audio_is_refused_in_one_line(tmp_path: Path) -> None:
 )
 def test_few_recordings_have_no_interval(interval: list[float] | None, told: str, tmp_path: Path) -> None:
     """Where fewer utterances are held out than an interval needs."""
-    names = ("asr_wer", "asr_wer_other_utterance", "asr_wer_untrained")
-    outcome = {**dict.fromkeys(names, 0.9), "seconds": 60.0, "asr_wer_unheard_voices": {}}
-    gain = {"asr_wer_gain_over_other_utterance": 0.2, "asr_wer_gain_over_other_utterance_interval": interval}
+    names = ("asr_wer", "asr_wer_mismatched_audio", "asr_wer_untrained")
+    outcome = {**dict.fromkeys(names, 0.9), "seconds": 60.0, "asr_wer_unseen_speakers": {}}
+    gain = {
+        "asr_wer_reduction_over_mismatched_audio": 0.2,
+        "asr_wer_reduction_over_mismatched_audio_interval": interval,
+    }
     assert f"WER reduction over mismatched     {told}\n" in _closing(tmp_path, outcome | gain)
 
 

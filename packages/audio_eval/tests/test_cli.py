@@ -26,15 +26,15 @@ def test_run_then_report_then_compare(export, data, tmp_path):
     ran = invoke(*arguments, "--out", tmp_path / "a", "--json")
     assert ran.exit_code == 0, ran.output
     summary = json.loads(ran.stdout)["summary"]["voice"]
-    assert summary["text_nll_heard_over_unheard"]["num_items"] == 6
+    assert summary["text_nll_with_over_without_audio"]["num_items"] == 6
     again = invoke(*arguments, "--limit", 4, "--set", "nll.softmax=full", "--out", tmp_path / "b")
     assert again.exit_code == 0, again.output
-    assert "text_nll_heard_over_unheard" in again.stdout
+    assert "text_nll_with_over_without_audio" in again.stdout
     reported = invoke("report", tmp_path / "a", "--run", export, "--out", tmp_path / "report.html", "--json")
     assert json.loads(reported.stdout)["html"] == str(tmp_path / "report.html")
     compared = invoke("compare", tmp_path / "a", tmp_path / "b", "--json")
     entries = {entry["name"]: entry for entry in json.loads(compared.stdout)}
-    assert entries["text_nll_heard_over_unheard"]["num_items"] == 4
+    assert entries["text_nll_with_over_without_audio"]["num_items"] == 4
     assert "undecided" in invoke("compare", tmp_path / "a", tmp_path / "a").stdout
 
 

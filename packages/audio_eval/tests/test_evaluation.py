@@ -30,7 +30,7 @@ def copy(evaluation, tmp_path):
 def test_another_version_of_the_format_is_refused(copy):
     content = json.loads((copy / "evaluation.json").read_text())
     (copy / "evaluation.json").write_text(json.dumps({**content, "schema_version": 0}))
-    with pytest.raises(InputError, match="must have schema version 3, got 0"):
+    with pytest.raises(InputError, match="must have schema version 4, got 0"):
         read_evaluation(copy)
 
 
@@ -110,6 +110,49 @@ def test_an_evaluation_with_the_names_of_version_2_opens_and_compares(evaluation
     (comparison,) = compare(opened, new)
     assert (comparison.measure.name, comparison.difference.value) == ("librispeech_wer.soda", 0)
     make_report(old, tmp_path / "old.html")
+
+
+OLD_NAMES = {
+    "asr": {
+        "asr_wer_mismatched_audio": "asr_wer_other_utterance",
+        "asr_wer_reduction_over_mismatched_audio": "asr_wer_gain_over_other_utterance",
+    },
+    "nll": {
+        "text_nll_with_over_without_audio": "text_nll_heard_over_unheard",
+        "audio_nll_with_over_without_text": "audio_nll_read_over_unread",
+        "audio_nll_matched_over_mismatched_text": "audio_nll_own_over_other_text",
+        "audio_bits_saved_by_text": "audio_bits_told_by_text",
+        "text_bits_saved_by_audio": "text_bits_told_by_audio",
+        "text_first_mismatched_text.": "text_first_other_text.",
+    },
+    "tts": {
+        "tts_wer_mismatched_text": "tts_wer_other_texts",
+        "tts_wer_reduction_over_mismatched_text": "tts_wer_gain_over_other_texts",
+    },
+}
+"""What an evaluation of version 3 has in place of today's names, by task."""
+
+
+def test_an_evaluation_with_the_names_of_version_3_opens_and_compares(copy, evaluation, tmp_path_factory):
+    content = json.loads((copy / "evaluation.json").read_text())
+    assert set(content["tasks"]) == set(OLD_NAMES)
+    for task, names in OLD_NAMES.items():
+        file = copy / "items" / f"{task}.jsonl"
+        lines, record = file.read_text(), json.dumps(content["tasks"][task])
+        for now, then in names.items():
+            assert f'"{now}' in lines + record, now
+            lines, record = lines.replace(f'"{now}', f'"{then}'), record.replace(f'"{now}', f'"{then}')
+        file.write_text(lines)
+        content["tasks"][task] = json.loads(record) | {"items_sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    del content["sha256"]
+    content["schema_version"] = 3
+    (copy / "evaluation.json").write_text(json.dumps({**content, "sha256": fingerprint(content)}))
+    opened = read_evaluation(copy)
+    assert opened == replace(evaluation, folder=copy)
+    assert {one.difference.value for one in compare(opened, evaluation)} == {0}
+    page = tmp_path_factory.mktemp("report") / "old.html"
+    make_report(copy, page)
+    assert "asr_wer_mismatched_audio" in page.read_text()
 
 
 def test_a_number_that_is_not_finite_is_never_written(evaluation, tmp_path):

@@ -31,7 +31,7 @@ def test_likelihood_is_of_the_same_tokens_in_both_orders(evaluation):
         assert item.terms["audio_first.nll_audio"][0] == pytest.approx(sum(nats for nats, _ in codebooks))
     scores = scores_of(evaluation, "nll", "heldout")
     ratio = scores["audio_first.nll_text"].value / scores["text_first.nll_text"].value
-    assert scores["text_nll_heard_over_unheard"].value == pytest.approx(ratio)
+    assert scores["text_nll_with_over_without_audio"].value == pytest.approx(ratio)
     for kind in ("text", "codebook_0", "codebook_2"):
         allowed, full = (scores[f"audio_first.nll_{kind}{suffix}"].value for suffix in ("", ".full"))
         assert allowed < full
@@ -51,7 +51,7 @@ def test_recognition_scores_follow_from_its_transcripts(evaluation):
     items = [item for item in evaluation.result("asr").items if item.dataset == "heldout"]
     references = [spoken_english(item.detail["reference"]) for item in items]
     scores = scores_of(evaluation, "asr", "heldout")
-    for name in ("asr_wer", "asr_wer_other_utterance", "asr_wer_untrained"):
+    for name in ("asr_wer", "asr_wer_mismatched_audio", "asr_wer_untrained"):
         hypotheses = [spoken_english(item.detail["hypotheses"][name]) for item in items]
         assert scores[name].value == pytest.approx(word_error_rate(references, hypotheses).value)
     assert set(scores_of(evaluation, "asr", "voice")) == {"asr_wer", "asr_exact"}
@@ -69,8 +69,8 @@ def test_speech_is_saved_and_transcribed(evaluation):
         frames = item.detail["recorded_frames"]
         assert item.detail["transcripts"]["reconstructed"] == f"the red cat is in room {frames}"
     scores = scores_of(evaluation, "tts", "heldout")
-    own, other = scores["tts_wer"].value, scores["tts_wer_other_texts"].value
-    assert scores["tts_wer_gain_over_other_texts"].value == pytest.approx(other - own)
+    own, other = scores["tts_wer"].value, scores["tts_wer_mismatched_text"].value
+    assert scores["tts_wer_reduction_over_mismatched_text"].value == pytest.approx(other - own)
     assert scores["tts_wer_reconstructed"].num_items == 5
     assert 0 <= scores["tts_ended"].value <= 1
 
@@ -111,8 +111,8 @@ def test_without_a_transcriber_the_error_rate_is_missing_with_the_way_to_get_it(
 def test_a_single_text_has_no_control_and_says_so(export, data, tmp_path, toy_codec):
     tasks = make_tasks(["asr"], {"asr.batch_size": "2"})
     summary = evaluate(export, data, ["one"], tasks, tmp_path, transcriber="none").summary()["one"]
-    assert summary["asr_wer_other_utterance"]["value"] is None
-    assert "all 1 utterances have the same text" in summary["asr_wer_gain_over_other_utterance"]["reason"]
+    assert summary["asr_wer_mismatched_audio"]["value"] is None
+    assert "all 1 utterances have the same text" in summary["asr_wer_reduction_over_mismatched_audio"]["reason"]
     assert summary["asr_wer_untrained"]["num_items"] == 1
 
 
@@ -126,7 +126,7 @@ def test_what_does_not_fit_the_context_is_wrong_or_missing_but_never_skipped(
     tasks = make_tasks(["nll", "asr", "tts"])
     evaluation = evaluate(export, data, ["voice"], tasks, tmp_path, transcriber="none", limit=2)
     summary = evaluation.summary()["voice"]
-    assert "context of 20 tokens" in summary["text_nll_heard_over_unheard"]["reason"]
+    assert "context of 20 tokens" in summary["text_nll_with_over_without_audio"]["reason"]
     assert evaluation.result("nll").settings["num_too_long"] == 2
     assert (summary["asr_wer"]["value"], summary["asr_wer"]["num_items"]) == (1.0, 2)
     assert (summary["tts_ended"]["value"], summary["tts_ended"]["num_items"]) == (0.0, 2)

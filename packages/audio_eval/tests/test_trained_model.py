@@ -19,10 +19,10 @@ def test_the_right_audio_saves_errors_and_nats_beyond_doubt(tmp_path):
     tasks = make_tasks(["nll", "asr"], {"asr.num_kept_audio": "0"})
     evaluation = evaluate(FOLDER / "run", FOLDER / "data", ["heldout"], tasks, tmp_path, transcriber="none", limit=60)
     scores = evaluation.summary()["heldout"]
-    saved = scores["asr_wer_gain_over_other_utterance"]
+    saved = scores["asr_wer_reduction_over_mismatched_audio"]
     assert saved["num_items"] == 60
     # Paired: the same utterances' errors with another one's audio, minus those with their own.
     assert 0 < saved["low"] < saved["value"] < saved["high"]
-    difference = scores["asr_wer_other_utterance"]["value"] - scores["asr_wer"]["value"]
+    difference = scores["asr_wer_mismatched_audio"]["value"] - scores["asr_wer"]["value"]
     assert saved["value"] == pytest.approx(difference)
-    assert scores["text_nll_heard_over_unheard"]["high"] < 1
+    assert scores["text_nll_with_over_without_audio"]["high"] < 1

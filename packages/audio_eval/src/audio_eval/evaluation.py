@@ -29,12 +29,31 @@ from audio_data import (
 )
 from audio_eval.scores import Comparison, Item, Score, compare_items
 
-SCHEMA_VERSION = 3
-# The first version has no checksum of the summary; the first two have other names, see `_with_current_names`.
-_READABLE_VERSIONS = (1, 2, SCHEMA_VERSION)
+SCHEMA_VERSION = 4
+# The first version has no checksum of the summary; the first three have other names, see `_with_current_names`.
+_READABLE_VERSIONS = (1, 2, 3, SCHEMA_VERSION)
 _KEYS_BEFORE_3 = {"judge": "transcriber", "speaker_judge": "speaker_encoder"}
 _CHOICES_BEFORE_3 = {("compat", "study"): "soda", ("normalizer", "study"): "soda"}
 _SUFFIX_BEFORE_3, _SUFFIX = "wer.study", "wer.soda"
+# Scores and the terms of their items.
+_NAMES_BEFORE_4 = {
+    "asr_wer_other_utterance": "asr_wer_mismatched_audio",
+    "asr_wer_gain_over_other_utterance": "asr_wer_reduction_over_mismatched_audio",
+    "tts_wer_other_texts": "tts_wer_mismatched_text",
+    "tts_wer_gain_over_other_texts": "tts_wer_reduction_over_mismatched_text",
+    "text_nll_heard_over_unheard": "text_nll_with_over_without_audio",
+    "audio_nll_read_over_unread": "audio_nll_with_over_without_text",
+    "audio_nll_own_over_other_text": "audio_nll_matched_over_mismatched_text",
+    "audio_bits_told_by_text": "audio_bits_saved_by_text",
+    "text_bits_told_by_audio": "text_bits_saved_by_audio",
+    "text_first_other_text.nats_text": "text_first_mismatched_text.nats_text",
+    "text_first_other_text.nats_audio": "text_first_mismatched_text.nats_audio",
+    "text_first_other_text.nll_audio": "text_first_mismatched_text.nll_audio",
+    "seed_tts_similarity_other_prompt": "seed_tts_similarity_mismatched_prompt",
+    "similarity.other_prompt": "similarity.mismatched_prompt",
+    "continuation_similarity_stranger": "continuation_similarity_mismatched_prompt",
+    "similarity.stranger": "similarity.mismatched_prompt",
+}
 _CHECKSUM = "sha256"
 _REMEDY = "move it away and run `audio-eval run` again, or restore it from a copy"
 SUMMARY_NAME = "evaluation.json"
@@ -229,17 +248,20 @@ def read_summary(folder: Path) -> Summary:
 
 
 def _with_current_names(summary: Summary) -> Summary:
-    """Return a summary of versions 1 and 2 with the names of version 3."""
+    """Return a summary of an older version with the names of the current one."""
+    version = summary.schema_version
 
     def keys(old: Mapping[str, Any]) -> dict[str, Any]:
-        return {_KEYS_BEFORE_3.get(key, key): value for key, value in old.items()}
+        return {_KEYS_BEFORE_3.get(key, key) if version < 3 else key: value for key, value in old.items()}
 
     def settings(old: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: _CHOICES_BEFORE_3.get((key, str(value)), value) for key, value in keys(old).items()}
+        choices = _CHOICES_BEFORE_3 if version < 3 else {}
+        return {key: choices.get((key, str(value)), value) for key, value in keys(old).items()}
 
     def score(old: Mapping[str, Any]) -> dict[str, Any]:
-        terms = [_current_term(one) for one in old["terms"]] if isinstance(old.get("terms"), list) else old.get("terms")
-        return {**old, "name": _current_term(old.get("name")), "terms": terms}
+        terms = old.get("terms")
+        terms = [_current_name(one, version) for one in terms] if isinstance(terms, list) else terms
+        return {**old, "name": _current_name(old.get("name"), version), "terms": terms}
 
     tasks = {
         name: dataclasses.replace(
@@ -250,9 +272,24 @@ def _with_current_names(summary: Summary) -> Summary:
     return dataclasses.replace(summary, provenance=keys(summary.provenance), tasks=tasks)
 
 
-def _current_term(name: Any) -> Any:
-    ended = isinstance(name, str) and name.endswith(_SUFFIX_BEFORE_3)
-    return f"{name.removesuffix(_SUFFIX_BEFORE_3)}{_SUFFIX}" if ended else name
+def _current_name(name: Any, version: int) -> Any:
+    """Return the current name of a score or term of an older version; what is no text is returned as it is."""
+    if not isinstance(name, str):
+        return name
+    if version < 3 and name.endswith(_SUFFIX_BEFORE_3):
+        return f"{name.removesuffix(_SUFFIX_BEFORE_3)}{_SUFFIX}"
+    return _NAMES_BEFORE_4.get(name, name)
+
+
+def _with_current_terms(item: Item, version: int) -> Item:
+    """Return an item of an older version with the names of the current one."""
+
+    def renamed(old: Any) -> Any:
+        return {_current_name(name, version): one for name, one in old.items()} if isinstance(old, Mapping) else old
+
+    # Hypotheses have the names of their scores.
+    detail = {key: renamed(value) if key == "hypotheses" else value for key, value in item.detail.items()}
+    return dataclasses.replace(item, terms=renamed(item.terms), detail=detail)
 
 
 def read_result(folder: Path, task: str, summary: Summary) -> TaskResult:
@@ -276,8 +313,7 @@ def read_result(folder: Path, task: str, summary: Summary) -> TaskResult:
         lines = enumerate(content.split(b"\n"), start=1)
         items = tuple(Item.from_json(decode_line(line, number)) for number, line in lines if line)
     if summary.schema_version < SCHEMA_VERSION:
-        renamed = ({_current_term(name): term for name, term in item.terms.items()} for item in items)
-        items = tuple(dataclasses.replace(item, terms=terms) for item, terms in zip(items, renamed, strict=True))
+        items = tuple(_with_current_terms(item, summary.schema_version) for item in items)
     with file_errors(folder / SUMMARY_NAME, _REMEDY):
         scores = tuple(Score.from_json(score) for score in record.scores)
     return TaskResult(

@@ -37,7 +37,10 @@ def hostile_page(evaluation, tmp_path):
     for result in evaluation.results:
         items = [replace(item, detail={**item.detail, "speaker": HOSTILE}) for item in result.items]
         if result.task == "asr":
-            said = {"reference": HOSTILE, "hypotheses": {"asr_wer": f"a {HOSTILE}", "asr_wer_other_utterance": HOSTILE}}
+            said = {
+                "reference": HOSTILE,
+                "hypotheses": {"asr_wer": f"a {HOSTILE}", "asr_wer_mismatched_audio": HOSTILE},
+            }
             items = [Item(item.id, item.dataset, item.terms, {**item.detail, **said}) for item in items]
         results.append(replace(result, items=tuple(items)))
     provenance = {**evaluation.provenance, "training": {"run": HOSTILE}}

@@ -8,7 +8,7 @@ import pytest
 from audio_data import DatasetWriter, Document, InputError, Vocabulary, open_root
 from audio_eval import evaluate, load_checkpoint, make_report, make_tasks
 from audio_eval.heldout import read_documents
-from audio_eval.tasks.nll import CONTROLLED, OTHER_AUDIO, OWN_AUDIO
+from audio_eval.tasks.nll import CONTROLLED, MATCHED_AUDIO_NLL, MISMATCHED_AUDIO_NLL
 from audio_tokenize import Segment, layout
 
 
@@ -66,7 +66,7 @@ def test_stored_documents_are_scored_as_they_are(export, stored, tmp_path):
     assert found["1"].terms["stored.audio_nats_per_second"][1] == 0.16
     scores = evaluation.summary()["mixed"]
     assert scores["stored.bits_per_text_token"]["num_items"] == 2
-    assert "text_nll_heard_over_unheard" not in scores
+    assert "text_nll_with_over_without_audio" not in scores
     page = make_report(tmp_path, tmp_path / "report.html")["html"]
     assert "Loss by codebook on mixed" in Path(page).read_text(encoding="utf-8")
 
@@ -90,19 +90,19 @@ def test_the_control_changes_the_text_alone(export, data, vocabulary, tmp_path):
             nats.append(-sum(table[place - 1, ids[place]] for place in audio))
         assert [vocabulary.kinds[kind] for kind in (2, 3)] == ["codebook_0", "codebook_1"]
         assert item.terms["text_first.nll_audio"][0] == pytest.approx(nats[0], rel=1e-5)
-        assert item.terms["text_first_other_text.nll_audio"] == (pytest.approx(nats[1], rel=1e-5), len(audio))
+        assert item.terms["text_first_mismatched_text.nll_audio"] == (pytest.approx(nats[1], rel=1e-5), len(audio))
         saved.append((nats[1] - nats[0]) / np.log(2))
     scores = evaluation.summary()
-    assert scores["heldout"]["audio_bits_told_by_text"]["value"] == pytest.approx(np.mean(saved), abs=1e-4)
-    own, other = (sum(item.terms[name][0] for item in items) for name in (OWN_AUDIO, OTHER_AUDIO))
-    assert scores["heldout"]["audio_nll_own_over_other_text"]["value"] == pytest.approx(own / other)
+    assert scores["heldout"]["audio_bits_saved_by_text"]["value"] == pytest.approx(np.mean(saved), abs=1e-4)
+    own, other = (sum(item.terms[name][0] for item in items) for name in (MATCHED_AUDIO_NLL, MISMATCHED_AUDIO_NLL))
+    assert scores["heldout"]["audio_nll_matched_over_mismatched_text"]["value"] == pytest.approx(own / other)
     assert not any(name in scores["voice"] for name in CONTROLLED)
 
 
 def test_texts_that_are_all_the_same_have_no_control(export, data, tmp_path):
     summary = evaluate(export, data, ["one"], make_tasks(["nll"]), tmp_path, transcriber="none").summary()["one"]
-    assert summary["audio_bits_told_by_text"]["value"] is None
-    assert "there is no control" in summary["audio_nll_own_over_other_text"]["reason"]
+    assert summary["audio_bits_saved_by_text"]["value"] is None
+    assert "there is no control" in summary["audio_nll_matched_over_mismatched_text"]["reason"]
 
 
 def test_a_limit_adds_documents(export, stored, tmp_path):

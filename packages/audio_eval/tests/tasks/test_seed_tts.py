@@ -81,7 +81,7 @@ def test_prompts_voices_and_rates(export, test_sets, tmp_path, toy_codec, monkey
     assert scores["seed_tts_wer"].num_items == 6
     assert scores["seed_tts_wer_original"].num_items == 6
     assert 0 < scores["seed_tts_similarity"].value <= 1
-    assert scores["seed_tts_similarity_other_prompt"].num_items == 6
+    assert scores["seed_tts_similarity_mismatched_prompt"].num_items == 6
     assert result.settings["transcriber"] == result.settings["speaker_encoder"] == "parrot:1"
 
 

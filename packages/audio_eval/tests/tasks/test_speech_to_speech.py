@@ -81,9 +81,11 @@ def test_continuations_go_on_from_the_first_seconds(export, test_sets, tmp_path,
         start = [vocabulary.begin_of_text, vocabulary.audio_start]
         assert prompt == [*start, *vocabulary.audio_ids(codes[:10])]
     scores = {score.name: score for score in result.scores}
-    assert {"continuation_similarity", "continuation_similarity_original", "continuation_similarity_stranger"} <= set(
-        scores
-    )
+    assert {
+        "continuation_similarity",
+        "continuation_similarity_original",
+        "continuation_similarity_mismatched_prompt",
+    } <= set(scores)
     assert scores["continuation_ended"].num_items == 3
 
 

@@ -81,5 +81,5 @@ def test_transcripts_against_own_and_other_texts_by_hand():
     scored = score_transcripts(items, {"generated": ["red cat", "", "blue horse"]}, str.lower)
     assert [item.terms["tts_wer"] for item in scored] == [(0, 2), (3, 3), (2, 2)]
     # Items of the same text are no control: the first and third have only the second's to be held against.
-    assert [item.terms["tts_wer_other_texts"] for item in scored] == [(3, 3), (2, 2), (1, 3)]
+    assert [item.terms["tts_wer_mismatched_text"] for item in scored] == [(3, 3), (2, 2), (1, 3)]
     assert scored[1].detail["transcripts"] == {"generated": ""}

@@ -23,7 +23,7 @@ with one seed do the same work on a busy and on an idle machine."""
 
 SAMPLE = "sample"
 SYNTHESIS_VOICE = "slt"
-UNHEARD_VOICES = ("awb", "f4")
+UNSEEN_SPEAKERS = ("awb", "f4")
 OWN_HOLDOUT_FRACTION = "0.1"
 OWN_LEVEL = "0.07"
 """Root mean square to which recordings are scaled: that of the sample corpus, on which the codec was trained."""
@@ -124,10 +124,10 @@ def _heldout_selections(audio: Path | None) -> tuple[Selection, ...]:
         options = ("--holdout", OWN_HOLDOUT_FRACTION, "--heldout", "--grouping", "recording", "--frame-offset", "0")
         return (("heldout", "held-out recordings", options),)
     voices = tuple(
-        (f"heldout-{voice}", f"unseen sentences, unheard voice {voice}", ("--split", f"heldout-{voice}"))
-        for voice in UNHEARD_VOICES
+        (f"heldout-{voice}", f"unseen sentences, unseen speaker {voice}", ("--split", f"heldout-{voice}"))
+        for voice in UNSEEN_SPEAKERS
     )
-    return (("heldout", "unseen sentences, known voices", ("--split", "heldout")), *voices)
+    return (("heldout", "unseen sentences, known speakers", ("--split", "heldout")), *voices)
 
 
 def _build(data: Path, name: str, options: Sequence[str]) -> tuple[str, ...]:
@@ -189,16 +189,18 @@ def _outcome(out: Path, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "asr_wer": value["asr_wer"],
         "asr_wer_interval": _interval(scores, "asr_wer"),
-        "asr_wer_other_utterance": value["asr_wer_other_utterance"],
-        "asr_wer_other_utterance_interval": _interval(scores, "asr_wer_other_utterance"),
-        "asr_wer_gain_over_other_utterance": value["asr_wer_gain_over_other_utterance"],
-        "asr_wer_gain_over_other_utterance_interval": _interval(scores, "asr_wer_gain_over_other_utterance"),
+        "asr_wer_mismatched_audio": value["asr_wer_mismatched_audio"],
+        "asr_wer_mismatched_audio_interval": _interval(scores, "asr_wer_mismatched_audio"),
+        "asr_wer_reduction_over_mismatched_audio": value["asr_wer_reduction_over_mismatched_audio"],
+        "asr_wer_reduction_over_mismatched_audio_interval": _interval(
+            scores, "asr_wer_reduction_over_mismatched_audio"
+        ),
         "asr_wer_untrained": value["asr_wer_untrained"],
         "asr_wer_untrained_interval": _interval(scores, "asr_wer_untrained"),
-        "asr_wer_unheard_voices": {voice: _values(summary[voice])["asr_wer"] for voice in voices},
-        "text_nll_heard_over_unheard": value["text_nll_heard_over_unheard"],
+        "asr_wer_unseen_speakers": {voice: _values(summary[voice])["asr_wer"] for voice in voices},
+        "text_nll_with_over_without_audio": value["text_nll_with_over_without_audio"],
         "tts_wer": value.get("tts_wer"),
-        "tts_wer_other_texts": value.get("tts_wer_other_texts"),
+        "tts_wer_mismatched_text": value.get("tts_wer_mismatched_text"),
         "nll": {
             name.split("nll_", 1)[1]: value[name]
             for name in value
@@ -224,17 +226,17 @@ def _interval(scores: Mapping[str, Any], name: str) -> list[float] | None:
 
 def _closing(out: Path, outcome: Mapping[str, Any]) -> str:
     """Return the final message: results, paths and next commands."""
-    voices = ", ".join(f"{voice} {wer}" for voice, wer in outcome["asr_wer_unheard_voices"].items()) or "none held out"
-    gain, interval = (outcome[f"asr_wer_gain_over_other_utterance{end}"] for end in ("", "_interval"))
+    voices = ", ".join(f"{voice} {wer}" for voice, wer in outcome["asr_wer_unseen_speakers"].items()) or "none held out"
+    reduction, interval = (outcome[f"asr_wer_reduction_over_mismatched_audio{end}"] for end in ("", "_interval"))
     certainty = "(too few utterances for an interval)" if interval is None else f"[{interval[0]}, {interval[1]}]"
     return f"""
 Done in {outcome["seconds"] / 60:.1f} minutes.
 
   word error rate on unseen sentences   {outcome["asr_wer"]}
-  ... with mismatched audio (control)   {outcome["asr_wer_other_utterance"]}
-  ... WER reduction over mismatched     {gain} {certainty}
+  ... with mismatched audio (control)   {outcome["asr_wer_mismatched_audio"]}
+  ... WER reduction over mismatched     {reduction} {certainty}
   ... with untrained weights            {outcome["asr_wer_untrained"]}
-  ... on unseen voices                  {voices}
+  ... on unseen speakers                {voices}
 
   report, with audio                    {out / "report.html"}
   model (Hugging Face format)           {out / "run" / "export"}

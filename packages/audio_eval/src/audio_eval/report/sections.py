@@ -32,11 +32,12 @@ _ORDER_TITLES = {"audio_first": "audio, then text", "text_first": "text, then au
 # A damaged header may state any rate, and the picture's frames grow with it.
 _RATES_HZ = range(1_000, 200_000)
 _ABOUT_READING = (
-    "Whether the model reads shows in audio_nll_own_over_other_text, not in audio_nll_read_over_unread. An utterance's "
-    "audio has hundreds of bits per second, of which its text determines a few dozen, so both stay close to 1; and the "
-    "two orders of the latter differ in more than the text: a model that learned to speak in one voice finds the other "
-    "voices less likely after a text than before it, and the quotient rises to 1 or above while its speech follows the "
-    "text. The control keeps order, voice and audio, and changes the text alone."
+    "audio_nll_matched_over_mismatched_text shows whether the model uses the text, and not "
+    "audio_nll_with_over_without_text. An utterance's audio has hundreds of bits per second, of which its text "
+    "determines a few dozen, so both stay close to 1. The two orders of the latter also differ in more than the text: "
+    "a model that learned to speak in one voice gives other voices a lower likelihood after a text than before it, and "
+    "the quotient rises to 1 or above while its speech follows the text. The control keeps order, voice and "
+    "audio, and changes only the text."
 )
 _NUM_LISTENED = 12
 _NUM_TRANSCRIPTS = 30
@@ -96,12 +97,12 @@ def _error_summary(aligned: Sequence[WordErrors], dataset: str) -> Markup | None
 def _transcript_table(
     items: Sequence[Item], aligned: Mapping[str, WordErrors], normalizer: str, folder: Path
 ) -> Markup:
-    head = [tag("th", name, scope="col") for name in ("Reference", "Transcript", "With another utterance's audio", "")]
+    head = [tag("th", name, scope="col") for name in ("Reference", "Transcript", "With mismatched audio (control)", "")]
     shown = _per_dataset(items, _NUM_TRANSCRIPTS)
     rows = []
     for item in shown:
         errors = aligned[item.id + item.dataset]
-        other = item.detail["hypotheses"].get("asr_wer_other_utterance")
+        other = item.detail["hypotheses"].get("asr_wer_mismatched_audio")
         control = (
             marked_hypothesis(align(str(item.detail["reference"]), str(other), normalizer))
             if other is not None

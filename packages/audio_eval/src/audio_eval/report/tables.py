@@ -10,9 +10,9 @@ from audio_eval.scores import Measure, Score
 _NONE = "\u2013"
 # Scores at the top of the page, where measured: name, title, the score to compare with, and a note.
 _HEADLINES = (
-    ("asr_wer", "Recognition, word error rate", "asr_wer_other_utterance", "with another utterance's audio"),
-    ("text_nll_heard_over_unheard", "Text loss with audio over without", None, "1 for a model that ignores audio"),
-    ("tts_wer", "Synthesis, word error rate", "tts_wer_other_texts", "against other texts"),
+    ("asr_wer", "Recognition, word error rate", "asr_wer_mismatched_audio", "with mismatched audio (control)"),
+    ("text_nll_with_over_without_audio", "Text loss with audio over without", None, "1 for a model that ignores audio"),
+    ("tts_wer", "Synthesis, word error rate", "tts_wer_mismatched_text", "against mismatched texts (control)"),
     ("audio_first.bits_per_audio_second", "Bits a second of audio", None, "Fewer are better"),
     ("stored.bits_per_text_token", "Bits a text token", None, "Fewer are better"),
     ("stored.bits_per_audio_second", "Bits a second of audio", None, "Fewer are better"),

@@ -16,27 +16,27 @@ from audio_eval.tasks.base import Context, Task, TaskOutput
 from audio_model import Qwen3x, Sampling, initialize
 from audio_tokenize import layout
 
-WER, OTHER, UNTRAINED = "asr_wer", "asr_wer_other_utterance", "asr_wer_untrained"
-GAIN, EXACT = "asr_wer_gain_over_other_utterance", "asr_exact"
+WER, MISMATCHED, UNTRAINED = "asr_wer", "asr_wer_mismatched_audio", "asr_wer_untrained"
+REDUCTION, EXACT = "asr_wer_reduction_over_mismatched_audio", "asr_exact"
 MEASURES = (
     Measure(WER, "errors/word", "lower", (WER,), meaning="word error rate, greedy unless sampling is set"),
     Measure(
-        OTHER,
+        MISMATCHED,
         "errors/word",
         "lower",
-        (OTHER,),
+        (MISMATCHED,),
         meaning="control: the same model given another utterance's audio, scored against this one's text",
     ),
     Measure(
         UNTRAINED, "errors/word", "lower", (UNTRAINED,), meaning="control: the same architecture, untrained weights"
     ),
     Measure(
-        GAIN,
+        REDUCTION,
         "errors/word",
         "higher",
-        (OTHER, WER),
+        (MISMATCHED, WER),
         "difference",
-        meaning="errors per word saved by the right audio",
+        meaning="WER reduction over mismatched audio",
     ),
     Measure(EXACT, "fraction", "higher", (EXACT,), meaning="transcripts without any error"),
 )
@@ -85,8 +85,10 @@ class AsrTask(Task):
         transcripts = {WER: self._transcribe(context, model, utterances, utterances, max_tokens, "asr", journal)}
         others = other_utterances(context.whole_utterances[context.main_dataset], NORMALIZERS[self.normalizer])
         if self.controls and others is not None:
-            other = "asr, other utterance"
-            transcripts[OTHER] = self._transcribe(context, model, main, others[: len(main)], max_tokens, other, journal)
+            label = "asr, mismatched audio"
+            transcripts[MISMATCHED] = self._transcribe(
+                context, model, main, others[: len(main)], max_tokens, label, journal
+            )
         if self.controls:
             untrained = initialize(model.config, jax.random.key(context.seed))
             label = "asr, untrained"
@@ -100,10 +102,12 @@ class AsrTask(Task):
     def _missing(self, context: Context) -> dict[str, str]:
         """Why a control on the main data set may have no value."""
         if not self.controls:
-            return dict.fromkeys((OTHER, UNTRAINED, GAIN), "controls were left out: set `asr.controls` to true")
+            return dict.fromkeys(
+                (MISMATCHED, UNTRAINED, REDUCTION), "controls were left out: set `asr.controls` to true"
+            )
         num_utterances = len(context.whole_utterances[context.main_dataset])
         reason = f"all {num_utterances} utterances have the same text, so none of them is a control for another"
-        return {OTHER: reason, GAIN: reason}
+        return {MISMATCHED: reason, REDUCTION: reason}
 
     def _transcribe(
         self,

@@ -20,12 +20,14 @@ from audio_tokenize import Segment, layout
 
 ORDERS, STORED = ("audio_first", "text_first"), "stored"
 READINGS = ("both_orders", STORED)
-HEARD, UNHEARD = "audio_first.nll_text", "text_first.nll_text"
-OTHER_TEXT = "text_first_other_text"
-OWN_AUDIO, OTHER_AUDIO = "text_first.nll_audio", f"{OTHER_TEXT}.nll_audio"
-CONTROLLED: tuple[str, ...] = ("audio_nll_own_over_other_text", "audio_bits_told_by_text")
-_NO_OTHER_TEXT = "no two documents have different texts: there is no control"
+WITH_AUDIO, WITHOUT_AUDIO = "audio_first.nll_text", "text_first.nll_text"
+MISMATCHED_TEXT = "text_first_mismatched_text"
+MATCHED_AUDIO_NLL, MISMATCHED_AUDIO_NLL = "text_first.nll_audio", f"{MISMATCHED_TEXT}.nll_audio"
+CONTROLLED: tuple[str, ...] = ("audio_nll_matched_over_mismatched_text", "audio_bits_saved_by_text")
+_NO_MISMATCHED_TEXT = "no two documents have different texts: there is no control"
 _BITS_PER_NAT = 1 / math.log(2)
+# Step in the journal: another name whenever names of terms change, so that old items are not mixed with new ones.
+_STEP = "likelihoods"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,7 @@ class NllTask(Task):
         reasons = {measure.name: too_long for measure in measures if measure.meaning}
         scores = []
         for name in context.datasets:
-            missing = dict.fromkeys(CONTROLLED, _NO_OTHER_TEXT) if name == context.main_dataset else {}
+            missing = dict.fromkeys(CONTROLLED, _NO_MISMATCHED_TEXT) if name == context.main_dataset else {}
             missing = missing if any(one.dataset == name for one in fitting) else reasons
             scores += score_items(self.name, name, measures, items, missing)
         facts = {"softmax": _suffix(allowed), "num_too_long": len(documents) - len(fitting)}
@@ -88,7 +90,7 @@ class NllTask(Task):
         allowed: bool,
     ) -> list[Item]:
         vocabulary = context.checkpoint.vocabulary
-        found = {key: Item.from_json(record) for key, record in journal.known("score").items()}
+        found = {key: Item.from_json(record) for key, record in journal.known(_STEP).items()}
         keys = [f"{document.dataset}/{document.id}" for document in documents]
         scored: dict[str, dict[str, Likelihoods]] = {}
         parts_of = [(place, order) for place, document in enumerate(documents) for order in document.ids]
@@ -105,7 +107,7 @@ class NllTask(Task):
             parts[order] = _counted(likelihoods, documents[place].counted)
             if len(parts) == len(documents[place].ids):
                 found[keys[place]] = _item(documents[place], scored.pop(keys[place]), vocabulary, allowed)
-                journal.record("score", {keys[place]: found[keys[place]].to_json()})
+                journal.record(_STEP, {keys[place]: found[keys[place]].to_json()})
         return [found[key] for key in keys]
 
     def _allowed(self, *, grammar_loss: bool) -> bool:
@@ -140,7 +142,7 @@ def _in_both_orders(context: Context) -> Iterator[_Document]:
                 others = (_with_text_of(document, other) for other in (*whole[place + 1 :], *whole[:place]))
                 built = (layout("text_first").build(segments, vocabulary) for segments in others if segments)
                 if (control := next((found for found in built if len(found) <= longest), None)) is not None:
-                    ids[OTHER_TEXT] = control
+                    ids[MISMATCHED_TEXT] = control
             yield _Document(document.id, document.dataset, document.metadata, ids)
 
 
@@ -180,8 +182,8 @@ def _item(document: _Document, scored: Mapping[str, Likelihoods], vocabulary: Vo
         main = _with_sums(likelihoods.nats_by_kind(vocabulary, allowed=allowed))
         if order != STORED:
             terms |= {f"{order}.nats_{kind}": (main[kind][0], 1.0) for kind in ("text", "audio")}
-        if order == OTHER_TEXT:
-            terms[OTHER_AUDIO] = main["audio"]
+        if order == MISMATCHED_TEXT:
+            terms[MISMATCHED_AUDIO_NLL] = main["audio"]
             continue
         other = _with_sums(likelihoods.nats_by_kind(vocabulary, allowed=not allowed))
         terms |= {f"{order}.nll_{kind}": sums for kind, sums in main.items()}
@@ -224,41 +226,42 @@ def _measures(vocabulary: Vocabulary, orders: Sequence[str], *, allowed: bool) -
 
 def _quotients() -> Iterator[Measure]:
     yield Measure(
-        "text_nll_heard_over_unheard",
+        "text_nll_with_over_without_audio",
         "fraction",
         "lower",
-        (HEARD, UNHEARD),
+        (WITH_AUDIO, WITHOUT_AUDIO),
         "quotient",
-        meaning="text NLL with the audio as context over that without: 1 for a model that ignores audio",
+        meaning="text NLL with the audio as context over the NLL without it: 1 for a model that ignores audio",
     )
     yield Measure(
-        "audio_nll_read_over_unread",
+        "audio_nll_with_over_without_text",
         "fraction",
         "lower",
         ("text_first.nll_audio", "audio_first.nll_audio"),
         "quotient",
-        meaning="audio NLL after the text over that before it; the orders differ in more than the text: see the "
-        "control below",
+        meaning="audio NLL with the text as context over the NLL without it; the orders differ in more than the "
+        "text: see the control below",
     )
     yield Measure(
         CONTROLLED[0],
         "fraction",
         "lower",
-        (OWN_AUDIO, OTHER_AUDIO),
+        (MATCHED_AUDIO_NLL, MISMATCHED_AUDIO_NLL),
         "quotient",
-        meaning="audio NLL after its own text over that after another's (control): 1 for a model that ignores text",
+        meaning="audio NLL after the matched text over the NLL after a mismatched one (control): 1 for a model that "
+        "ignores text",
     )
     yield Measure(
         CONTROLLED[1],
         "bits/document",
         "higher",
-        (f"{OTHER_TEXT}.nats_audio", "text_first.nats_audio"),
+        (f"{MISMATCHED_TEXT}.nats_audio", "text_first.nats_audio"),
         "difference",
         scale=_BITS_PER_NAT,
-        meaning="audio bits saved by the right text over another's (control): 0 for a model that ignores text",
+        meaning="audio bits saved by the matched text over a mismatched one (control): 0 for a model that ignores text",
     )
     yield Measure(
-        "text_bits_told_by_audio",
+        "text_bits_saved_by_audio",
         "bits/document",
         "higher",
         ("text_first.nats_text", "audio_first.nats_text"),

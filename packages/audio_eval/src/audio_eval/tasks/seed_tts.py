@@ -143,7 +143,7 @@ class SeedTtsTask(BenchmarkTask):
     ) -> dict[str, list[float]]:
         """Similarity of each kind of clip to its prompt, and of each prompt to the next, often of another speaker."""
         pairs = {f"similarity.{kind}": list(zip(some, voices, strict=False)) for kind, some in clips.items()}
-        pairs["similarity.other_prompt"] = list(zip(voices, [*voices[1:], *voices[:1]], strict=True))
+        pairs["similarity.mismatched_prompt"] = list(zip(voices, [*voices[1:], *voices[:1]], strict=True))
         found = {name: voice_similarities(context, some) for name, some in pairs.items() if len(some) == len(voices)}
         return {name: values for name, values in found.items() if values is not None}
 
@@ -172,7 +172,7 @@ class SeedTtsTask(BenchmarkTask):
         for kind, meaning in (
             ("generated", "similarity of the voice to the prompt's"),
             ("original", "the same for the original recordings: the level of a human speaker"),
-            ("other_prompt", "the same between the prompts of different items: the level of another speaker"),
+            ("mismatched_prompt", "the same between the prompts of different items: the level of another speaker"),
         ):
             suffix = "" if kind == "generated" else f"_{kind}"
             better = "higher" if kind == "generated" else "neither"

@@ -252,7 +252,7 @@ class ContinuationTask(SpeechOutputTask):
         }
         transcripts = transcribe_clips(context, clips, journal, self.name)
         pairs = {kind: list(zip(given, some, strict=True)) for kind, some in clips.items()}
-        pairs["stranger"] = list(zip(given, [*given[1:], *given[:1]], strict=True))
+        pairs["mismatched_prompt"] = list(zip(given, [*given[1:], *given[:1]], strict=True))
         similarities = {
             kind: found for kind, some in pairs.items() if (found := voice_similarities(context, some)) is not None
         }
@@ -281,7 +281,7 @@ class ContinuationTask(SpeechOutputTask):
         for kind, suffix, meaning in (
             ("generated", "", "similarity of the generated voice to the beginning's"),
             ("reconstructed", "_original", "the same for the rest of the recording, through the codec"),
-            ("stranger", "_stranger", "the same between the beginnings of different recordings"),
+            ("mismatched_prompt", "_mismatched_prompt", "the same between the beginnings of different recordings"),
         ):
             better = "neither" if suffix else "higher"
             yield Measure(f"{name}_similarity{suffix}", "cosine", better, (f"similarity.{kind}",), meaning=meaning)

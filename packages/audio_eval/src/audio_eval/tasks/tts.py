@@ -19,22 +19,31 @@ from audio_eval.tasks.transcription import transcribe_clips
 from audio_model import Sampling
 from audio_tokenize import layout
 
-WER, OTHER, RECONSTRUCTED, ORIGINAL = "tts_wer", "tts_wer_other_texts", "tts_wer_reconstructed", "tts_wer_original"
-GAIN, ENDED, LENGTH = "tts_wer_gain_over_other_texts", "tts_ended", "tts_length_ratio"
+WER, MISMATCHED, RECONSTRUCTED, ORIGINAL = (
+    "tts_wer",
+    "tts_wer_mismatched_text",
+    "tts_wer_reconstructed",
+    "tts_wer_original",
+)
+REDUCTION, ENDED, LENGTH = "tts_wer_reduction_over_mismatched_text", "tts_ended", "tts_length_ratio"
 # begin_of_text, text_start, text_end and audio_start.
 _PROMPT_MARKERS = 4
 TRANSCRIBED = (
     Measure(WER, "errors/word", "lower", (WER,), meaning="transcripts of generated speech against its own text"),
     Measure(
-        OTHER, "errors/word", "lower", (OTHER,), meaning="control: the same transcripts against the other items' texts"
+        MISMATCHED,
+        "errors/word",
+        "lower",
+        (MISMATCHED,),
+        meaning="control: the same transcripts against the other items' texts",
     ),
     Measure(
-        GAIN,
+        REDUCTION,
         "errors/word",
         "higher",
-        (OTHER, WER),
+        (MISMATCHED, WER),
         "difference",
-        meaning="how much better transcripts fit their own text than others: above zero, the speech says its text",
+        meaning="WER reduction over mismatched text: above 0, the speech says its text",
     ),
 )
 CALIBRATION = (
@@ -218,7 +227,7 @@ def score_transcripts(
         others = [reference for reference in references if reference != references[index]]
         if "generated" in own and others:
             against = [_errors(reference, normalize(own["generated"])) for reference in others]
-            terms[OTHER] = (float(np.mean([e for e, _ in against])), float(np.mean([w for _, w in against])))
+            terms[MISMATCHED] = (float(np.mean([e for e, _ in against])), float(np.mean([w for _, w in against])))
         scored.append(dataclasses.replace(item, terms=terms, detail={**item.detail, "transcripts": own}))
     return scored
 
