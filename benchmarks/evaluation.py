@@ -125,7 +125,7 @@ class Measurement:
         import numpy as np
 
         from audio_eval.decoding import continue_prompts
-        from audio_eval.grammars import audio_automaton
+        from audio_eval.decoding import audio_automaton
         from audio_model import Sampling
 
         v = self.vocabulary

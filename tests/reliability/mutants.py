@@ -42,9 +42,9 @@ CORE = tuple(
     audio_tokenize: encoding/records corpora/entries corpora/manifest text/byte_pairs
     audio_tokenize: vocabularies/folder vocabularies/merges
     audio_model: config rope norms layers loss automaton sampling grammar_tables generation weights tensor_files
-    audio_train: optimization/schedules optimization/scaling optimization/optimizers resolved run_folder/checkpoint
+    audio_train: optimization/schedules optimization/optimizers resolved run_folder/checkpoint
     audio_train: training/loop training/initialization training/step isoflop/fit
-    audio_eval: metrics scores scoring packing bleu normalizers journal evaluation grammars
+    audio_eval: metrics scores scoring packing bleu normalizers journal evaluation decoding
     """.splitlines()
     if line.strip()
 )

@@ -1,5 +1,7 @@
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import load_checkpoint as load_checkpoint
+from .decoding import audio_automaton as audio_automaton
+from .decoding import text_automaton as text_automaton
 from .demo import DemoSession as DemoSession
 from .demo import open_session as open_session
 from .demo import serve_demo as serve_demo
@@ -7,8 +9,6 @@ from .evaluation import Evaluation as Evaluation
 from .evaluation import TaskResult as TaskResult
 from .evaluation import compare as compare
 from .evaluation import read_evaluation as read_evaluation
-from .grammars import audio_automaton as audio_automaton
-from .grammars import text_automaton as text_automaton
 from .harness import TextModel as TextModel
 from .harness import harness_model as harness_model
 from .journal import Journal as Journal

@@ -6,7 +6,7 @@ import soundfile
 
 from audio_data import InputError
 from audio_eval.demo.answering import show_answer
-from audio_eval.demo.recordings import Recording
+from audio_eval.demo.files import Recording
 from audio_eval.demo.session import Update
 
 SILENCE = np.zeros(0, np.float32)

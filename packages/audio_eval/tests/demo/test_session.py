@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from audio_data import InputError
+from audio_eval.decoding import audio_automaton, text_automaton
 from audio_eval.demo import Limits, open_session
-from audio_eval.demo.streaming import max_continuation_frames
-from audio_eval.grammars import audio_automaton, text_automaton
+from audio_eval.demo.session import max_continuation_frames
 from audio_model import Sampling, stream
 from audio_tokenize import Segment, layout, load_audio
 

@@ -16,15 +16,14 @@ from audio_eval.speech_models import (
     Transcriber,
     Unavailable,
     base,
+    embedded,
     find_speaker_encoder,
     find_transcriber,
     similarity,
     training,
 )
-from audio_eval.speech_models import embedded_network as network
 from audio_eval.speech_models.base import shipped_weights
-from audio_eval.speech_models.embedded_transcriber import EmbeddedTranscriber
-from audio_eval.speech_models.features import NUM_BANDS, log_mel, pitch
+from audio_eval.speech_models.embedded import NUM_BANDS, EmbeddedTranscriber, log_mel, pitch
 from audio_tokenize import load_audio, open_corpus
 
 
@@ -62,15 +61,15 @@ def test_the_transcriber_finds_most_held_out_words_and_says_who_it_is(spoken):
 
 
 def test_scores_do_not_depend_on_padding():
-    shapes = network.shapes(NUM_BANDS, 5)
+    shapes = embedded.network_shapes(NUM_BANDS, 5)
     rng = np.random.default_rng(0)
     parameters = {name: jnp.asarray(rng.normal(size=shape, scale=0.1), jnp.float32) for name, shape in shapes.items()}
     frames = rng.normal(size=(1, 64, NUM_BANDS)).astype(np.float32)
     padded = np.pad(frames, ((0, 2), (0, 192), (0, 0)), constant_values=3.0)
     real = np.zeros((3, 256), bool)
     real[0, :64] = True
-    whole = np.asarray(network.apply(parameters, jnp.asarray(frames), jnp.ones((1, 64), bool)))
-    part = np.asarray(network.apply(parameters, jnp.asarray(padded), jnp.asarray(real)))[:1, : whole.shape[1]]
+    whole = np.asarray(embedded.apply_network(parameters, jnp.asarray(frames), jnp.ones((1, 64), bool)))
+    part = np.asarray(embedded.apply_network(parameters, jnp.asarray(padded), jnp.asarray(real)))[:1, : whole.shape[1]]
     np.testing.assert_allclose(part, whole, atol=1e-4)
 
 

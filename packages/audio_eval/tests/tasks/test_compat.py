@@ -8,8 +8,8 @@ import soundfile
 
 from audio_data import InputError, Vocabulary
 from audio_eval import Context, Journal, Unavailable, evaluate, load_checkpoint, make_tasks
-from audio_eval.tasks import minimal_pairs, speech_generation, speech_to_speech, speech_to_text
-from audio_eval.tasks.audio_inputs import encode_clips
+from audio_eval.tasks import minimal_pairs, speech, speech_to_speech, speech_to_text
+from audio_eval.tasks.speech import encode_clips
 from audio_tokenize.codecs.mimi import MimiConfig, load_mimi, write_random_mimi
 
 FRAME = 1_920
@@ -25,7 +25,7 @@ def asked(monkeypatch):
         prompts.append([one.tolist() for one in given])
         return [(None, 0)] * len(given)
 
-    for module in (speech_generation, speech_to_text, speech_to_speech):
+    for module in (speech, speech_to_text, speech_to_speech):
         monkeypatch.setattr(module, "generate_within_context", note)
     return prompts
 

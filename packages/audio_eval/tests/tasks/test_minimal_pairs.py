@@ -190,7 +190,7 @@ def test_a_stopped_task_goes_on_where_it_was(export, test_sets, tmp_path, toy_co
         "record",
         lambda self, step, found: (done.append((step, *found)), record(self, step, found)),
     )
-    monkeypatch.setattr("audio_eval.tasks.audio_inputs.load_clip", None)
+    monkeypatch.setattr("audio_eval.tasks.speech.load_clip", None)
     resumed = run(export, test_sets, tmp_path / "part", ["swuggy"], small)
     assert resumed.result("swuggy").items == whole.result("swuggy").items
     assert 0 < len([entry for entry in done if entry[0] == "score"]) < 12

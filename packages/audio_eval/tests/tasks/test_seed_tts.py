@@ -7,7 +7,7 @@ import pytest
 from audio_data import InputError
 from audio_eval import evaluate, load_checkpoint, make_tasks
 from audio_eval.normalizers import NORMALIZERS
-from audio_eval.tasks import seed_tts, speech_generation
+from audio_eval.tasks import seed_tts, speech
 from audio_eval.testsets.speech import read_seed_tts
 from audio_tokenize import load_audio
 
@@ -41,7 +41,7 @@ def asked(monkeypatch, vocabulary):
             found.append((vocabulary.audio_ids(np.ones((frames, 3), np.int32)), max_units))
         return found
 
-    monkeypatch.setattr(speech_generation, "generate_within_context", continued)
+    monkeypatch.setattr(speech, "generate_within_context", continued)
     return calls
 
 
@@ -109,7 +109,7 @@ def test_under_compat_study_no_usable_item_is_no_score_and_the_reason(
     export, test_sets, tmp_path, toy_codec, monkeypatch
 ):
     monkeypatch.setattr(
-        speech_generation, "generate_within_context", lambda model, prompts, keys, **options: [(None, 0)] * len(prompts)
+        speech, "generate_within_context", lambda model, prompts, keys, **options: [(None, 0)] * len(prompts)
     )
     _, result = run(export, test_sets, tmp_path, monkeypatch, compat="soda")
     assert result.settings["num_left_out"] == result.settings["num_too_long"] == 6
@@ -132,8 +132,8 @@ def test_recordings_of_some_items_alone_calibrate_nothing(export, test_sets, tmp
 
 def test_ids_out_of_place_are_no_sound(vocabulary):
     ids = vocabulary.audio_ids(np.ones((3, 3), np.int32))
-    assert speech_generation.as_frames(ids[:8], vocabulary).shape == (2, 3)
-    assert speech_generation.as_frames(ids[[1, 0, 2]], vocabulary).shape == (0, 3)
+    assert speech.as_frames(ids[:8], vocabulary).shape == (2, 3)
+    assert speech.as_frames(ids[[1, 0, 2]], vocabulary).shape == (0, 3)
 
 
 def test_lines_of_another_form_are_named(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from audio_data import InputError
 from audio_eval import evaluate, load_checkpoint, make_tasks
 from audio_eval.bleu import bleu, bleu_counts
-from audio_eval.tasks import speech_generation, speech_to_speech
+from audio_eval.tasks import speech, speech_to_speech
 from audio_eval.testsets.speech import read_covost2, read_librispeech
 from audio_tokenize import load_audio
 
@@ -31,7 +31,7 @@ def loaded_models(monkeypatch, vocabulary, text):
         spoken = vocabulary.audio_ids(np.ones((5, 3), np.int32))
         return [(written if stop_id == vocabulary.text_end else spoken, max_units) for _ in prompts]
 
-    for module in (speech_generation, speech_to_speech):
+    for module in (speech, speech_to_speech):
         monkeypatch.setattr(module, "generate_within_context", continued)
     monkeypatch.setattr("audio_eval.run.find_transcriber", lambda name: SpeechModel())
     monkeypatch.setattr("audio_eval.run.find_speaker_encoder", lambda name: SpeechModel())

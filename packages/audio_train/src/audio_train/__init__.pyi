@@ -20,8 +20,8 @@ from .optimization.optimizers import add_adamc_decay as add_adamc_decay
 from .optimization.optimizers import cautious as cautious
 from .optimization.optimizers import decay_mask as decay_mask
 from .optimization.optimizers import optimizer as optimizer
-from .optimization.scaling import learning_rate as learning_rate
 from .optimization.schedules import WarmupStableDecay as WarmupStableDecay
+from .optimization.schedules import learning_rate as learning_rate
 from .optimization.schedules import schedule as schedule
 from .overrides import override as override
 from .planning.plan import Plan as Plan

@@ -171,7 +171,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class LearningRateRule:
-    """A rule for the peak learning rate from batch size and width; see `audio_train.optimization.scaling`.
+    """A rule for the peak learning rate from batch size and width; see `audio_train.optimization.schedules`.
 
     Attributes:
         rule: `"inverse_sqrt_width"`, `"sqrt_width"`, `"batch"` or `"isoflop"`.

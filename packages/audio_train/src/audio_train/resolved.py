@@ -18,8 +18,7 @@ from audio_data import InputError, Manifest, Mixture, Packing, Stage, Vocabulary
 from audio_model import InputError as ModelInputError
 from audio_model import Qwen3xConfig, RopeConfig, TokenSets, named_config
 from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
-from audio_train.optimization.scaling import learning_rate
-from audio_train.optimization.schedules import WarmupStableDecay, schedule, step_counts
+from audio_train.optimization.schedules import WarmupStableDecay, learning_rate, schedule, step_counts
 from audio_train.renames import with_current_names, with_old_names
 
 

@@ -12,7 +12,7 @@ from audio_data import InputError
 from audio_train import Measurement, fit_isoflop, fit_parametric
 from audio_train.cli import main
 from audio_train.isoflop.report import read_measurements
-from audio_train.soda.isoflop_grid import isoflop_grid
+from audio_train.soda.isoflop import isoflop_grid
 
 VOCAB = 144_644
 FLOOR, A, ALPHA, B, BETA = 1.7, 400.0, 0.34, 410.0, 0.28

@@ -7,7 +7,7 @@ from typing import Any
 
 from audio_data import InputError
 from audio_data.markup import Markup, tag
-from audio_eval.demo.recordings import Recording
+from audio_eval.demo.files import Recording
 from audio_eval.demo.session import Update
 
 RECORDINGS_PATH = "recordings"

@@ -13,10 +13,9 @@ from audio_data import InputError
 from audio_data.markup import Markup, tag
 from audio_eval.demo.abilities import CONTINUE, MIN_SECONDS, SPEAK, TRANSCRIBE, TRANSLATE
 from audio_eval.demo.answering import show_answer, show_mistake
-from audio_eval.demo.files import SessionFiles
+from audio_eval.demo.files import Recording, RecordingStore, SessionFiles
 from audio_eval.demo.gate import require_session
 from audio_eval.demo.limits import MEBIBYTE
-from audio_eval.demo.recordings import Recording, RecordingStore
 from audio_eval.demo.session import ROUTES, DemoSession, Update
 from audio_eval.tasks.speech_to_speech import ContinuationTask
 

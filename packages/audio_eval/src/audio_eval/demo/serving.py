@@ -83,10 +83,9 @@ def make_app(session: DemoSession, folder: Path, host: str = LOOPBACK) -> "fasta
     import fastapi  # pyright: ignore[reportMissingImports]: an extra
     import gradio as gr  # pyright: ignore[reportMissingImports]: an extra
 
-    from audio_eval.demo.files import SessionFiles
+    from audio_eval.demo.files import RecordingStore, SessionFiles
     from audio_eval.demo.gate import Gate
     from audio_eval.demo.page import STYLE, input_kinds, make_page, make_theme
-    from audio_eval.demo.recordings import RecordingStore
     from audio_eval.demo.transfers import make_routes
 
     files, recordings = SessionFiles(folder, session.limits), RecordingStore()

@@ -15,10 +15,9 @@ from starlette.requests import ClientDisconnect  # pyright: ignore[reportMissing
 
 from audio_data import InputError
 from audio_eval.demo.answering import RECORDINGS_PATH
-from audio_eval.demo.files import SessionFiles
+from audio_eval.demo.files import RecordingStore, SessionFiles
 from audio_eval.demo.gate import FILE_PATH, PROGRESS_PATH, UPLOAD_PATH, bounded, require_session
 from audio_eval.demo.limits import MEBIBYTE, Limits
-from audio_eval.demo.recordings import RecordingStore
 
 # Around the one file of an upload.
 _MULTIPART_BYTES = 65_536

@@ -12,8 +12,7 @@ from audio_data import InputError
 from audio_data.markup import Child, Markup, join, tag
 from audio_eval.evaluation import Evaluation, TaskResult
 from audio_eval.metrics import WordErrors
-from audio_eval.report.figures import Bar, bar_chart
-from audio_eval.report.media import player, spectrogram
+from audio_eval.report.figures import Bar, bar_chart, player, spectrogram
 from audio_eval.report.tables import definitions, score_table
 from audio_eval.report.training import Training, curves
 from audio_eval.report.transcripts import (

@@ -43,7 +43,7 @@ def find_transcriber(name: str = "auto") -> Transcriber | Unavailable:
     if name == "auto":
         return find_whisper()
     if name == "embedded":
-        from audio_eval.speech_models.embedded_transcriber import EmbeddedTranscriber
+        from audio_eval.speech_models.embedded import EmbeddedTranscriber
 
         return EmbeddedTranscriber()
     kind, _, model = name.partition(":")
@@ -71,7 +71,7 @@ def find_speaker_encoder(name: str = "embedded") -> SpeakerEncoder | Unavailable
     if name == "none":
         return Unavailable("no speaker encoder was asked for (`--speaker-encoder none`)")
     if name == "embedded":
-        from audio_eval.speech_models.embedded_speaker import EmbeddedSpeaker
+        from audio_eval.speech_models.embedded import EmbeddedSpeaker
 
         return EmbeddedSpeaker()
     kind, _, model = name.partition(":")

@@ -16,9 +16,8 @@ import safetensors.numpy
 from jaxtyping import Array, Float32, Int32
 
 from audio_eval.normalizers import spoken_english
-from audio_eval.speech_models import embedded_network as network
-from audio_eval.speech_models import embedded_speaker
-from audio_eval.speech_models.features import NUM_BANDS, SAMPLE_RATE_HZ, log_mel
+from audio_eval.speech_models import embedded
+from audio_eval.speech_models.embedded import NUM_BANDS, SAMPLE_RATE_HZ, log_mel
 from audio_tokenize import Utterance, load_audio, load_codec, open_corpus, resample
 
 _BATCH_SIZE = 32
@@ -46,7 +45,7 @@ def train(out: Path, *, num_steps: int = _NUM_STEPS, seed: int = 0, report: Call
     out.mkdir(parents=True, exist_ok=True)
     halves = {name: np.asarray(value, np.float16) for name, value in tensors.items()}
     safetensors.numpy.save_file(halves, out / "transcriber.safetensors", metadata={"words": " ".join(words)})
-    statistics = embedded_speaker.fit([(u.speaker, clip) for u, clip in zip(utterances, clips, strict=True)])
+    statistics = embedded.fit_speaker_statistics([(u.speaker, clip) for u, clip in zip(utterances, clips, strict=True)])
     safetensors.numpy.save_file(dict(statistics), out / "speaker.safetensors")
 
 
@@ -89,7 +88,7 @@ def train_transcriber(
         name: jnp.asarray(random.normal(size=shape) * np.sqrt(1.5 / np.prod(shape[:-1])), jnp.float32)
         if len(shape) == 3
         else jnp.zeros(shape)
-        for name, shape in network.shapes(NUM_BANDS, len(words) + 1).items()
+        for name, shape in embedded.network_shapes(NUM_BANDS, len(words) + 1).items()
     }
     schedule = optax.warmup_cosine_decay_schedule(0.0, _PEAK_LEARNING_RATE, min(200, num_steps // 5), num_steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-2))
@@ -97,8 +96,8 @@ def train_transcriber(
     @jax.jit
     def step(parameters, state, log_mels, real, labels, label_padding):
         def loss_of(parameters):
-            scores = network.apply(parameters, log_mels, real)
-            padding = 1.0 - real[:, :: network.FRAMES_PER_STEP].astype(jnp.float32)
+            scores = embedded.apply_network(parameters, log_mels, real)
+            padding = 1.0 - real[:, :: embedded.FRAMES_PER_STEP].astype(jnp.float32)
             return optax.ctc_loss(scores, padding, labels, label_padding).mean()
 
         loss, gradients = jax.value_and_grad(loss_of)(parameters)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
-from audio_eval.decoding import continue_prompts
-from audio_eval.grammars import text_automaton
+from audio_eval.decoding import continue_prompts, text_automaton
 from audio_eval.heldout import HeldoutUtterance
 from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors

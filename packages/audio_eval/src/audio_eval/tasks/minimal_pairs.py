@@ -18,8 +18,8 @@ from audio_data import InputError
 from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.scoring import scored_documents
-from audio_eval.tasks.audio_inputs import encode_clips
 from audio_eval.tasks.base import BenchmarkTask, Context, TaskOutput
+from audio_eval.tasks.speech import encode_clips
 from audio_eval.testsets.location import TestSetCard
 from audio_eval.testsets.pairs import (
     SALMON,

@@ -17,10 +17,15 @@ from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.speech_models import Unavailable
-from audio_eval.tasks.audio_inputs import encode_clips, load_clip
 from audio_eval.tasks.base import BenchmarkTask, Context, TaskOutput
-from audio_eval.tasks.speech_generation import Continuation, generate_speech
-from audio_eval.tasks.transcription import transcribe_clips, voice_similarities
+from audio_eval.tasks.speech import (
+    Continuation,
+    encode_clips,
+    generate_speech,
+    load_clip,
+    transcribe_clips,
+    voice_similarities,
+)
 from audio_eval.testsets.location import TestSetCard
 from audio_eval.testsets.speech import SEED_TTS, VoicePrompt, read_seed_tts
 from audio_model import Sampling

@@ -9,16 +9,13 @@ from jaxtyping import Float, Int32
 
 from audio_data import InputError
 from audio_eval.bleu import TOKENIZERS
-from audio_eval.decoding import generate_within_context
-from audio_eval.grammars import text_automaton
+from audio_eval.decoding import generate_within_context, text_automaton
 from audio_eval.journal import Journal
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.speech_models import Unavailable
-from audio_eval.tasks.audio_inputs import encode_clips
 from audio_eval.tasks.base import BenchmarkTask, Context, TaskOutput
-from audio_eval.tasks.speech_generation import Continuation, generate_speech
+from audio_eval.tasks.speech import Continuation, encode_clips, generate_speech, transcribe_clips, voice_similarities
 from audio_eval.tasks.speech_to_text import bleu_measures, bleu_terms, sample
-from audio_eval.tasks.transcription import transcribe_clips, voice_similarities
 from audio_eval.testsets.location import TestSetCard
 from audio_eval.testsets.speech import COVOST2, LIBRISPEECH, BenchmarkUtterance, read_covost2, read_librispeech
 from audio_model import Sampling

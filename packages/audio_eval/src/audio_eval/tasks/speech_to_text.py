@@ -15,15 +15,13 @@ from jaxtyping import Int32
 
 from audio_data import InputError
 from audio_eval.bleu import MAX_ORDER, TOKENIZERS, bleu_counts, sentence_bleu
-from audio_eval.decoding import generate_within_context
-from audio_eval.grammars import text_automaton
+from audio_eval.decoding import generate_within_context, text_automaton
 from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors
 from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
-from audio_eval.tasks.audio_inputs import encode_clips
 from audio_eval.tasks.base import BenchmarkTask, Context, TaskOutput
-from audio_eval.tasks.speech_generation import does_not_fit
+from audio_eval.tasks.speech import does_not_fit, encode_clips
 from audio_eval.testsets.location import TestSetCard
 from audio_eval.testsets.speech import COVOST2, LIBRISPEECH, BenchmarkUtterance, read_covost2, read_librispeech
 from audio_model import Sampling, TokenAutomaton

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int32
 
-from audio_eval.decoding import continue_prompts
-from audio_eval.grammars import audio_automaton
+from audio_eval.decoding import audio_automaton, continue_prompts
 from audio_eval.heldout import HeldoutUtterance
 from audio_eval.journal import Journal
 from audio_eval.metrics import word_errors
@@ -15,7 +14,7 @@ from audio_eval.normalizers import NORMALIZERS
 from audio_eval.scores import Item, Measure, score_items
 from audio_eval.speech_models import Unavailable
 from audio_eval.tasks.base import Context, Task, TaskOutput
-from audio_eval.tasks.transcription import transcribe_clips
+from audio_eval.tasks.speech import transcribe_clips
 from audio_model import Sampling
 from audio_tokenize import layout
 

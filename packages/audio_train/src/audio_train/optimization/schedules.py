@@ -1,9 +1,20 @@
-"""Learning-rate schedules: linear warm-up, constant learning rate, and linear or cosine decay.
+"""Learning rates: the peak by batch size and model width, and its schedule over a run.
 
-The numbers of a schedule are pytree leaves, not constants of the compiled step. A run of another length reuses the
-compiled step, and a run can be timed before its length is fixed.
+The peak learning rate follows one of these rules:
+
+| rule | peak learning rate |
+|---|---|
+| `inverse_sqrt_width` | base sqrt(batch/256) sqrt(1024/width) |
+| `sqrt_width` | base sqrt(batch/256) sqrt(width/1024) |
+| `batch` | base sqrt(batch/256) |
+| `isoflop` | base sqrt(batch) / width |
+
+A schedule is a linear warm-up, a constant learning rate, and a linear or cosine decay. Its numbers are pytree leaves,
+not constants of the compiled step. A run of another length reuses the compiled step, and a run can be timed before its
+length is fixed.
 """
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -14,7 +25,29 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from audio_data import InputError
-from audio_train.config import ScheduleSpec
+from audio_train.config import LearningRateRule, ScheduleSpec
+
+
+def learning_rate(rule: LearningRateRule, *, batch_size: int, width: int) -> float:
+    """Compute the peak learning rate of a rule.
+
+    Args:
+        rule: Name, base and optional width of the rule.
+        batch_size: Rows in a step.
+        width: Width of the model's residual stream.
+
+    Returns:
+        The peak learning rate.
+    """
+    width = rule.width or width
+    by_batch = math.sqrt(batch_size / 256)
+    factors = {
+        "inverse_sqrt_width": by_batch * math.sqrt(1024 / width),
+        "sqrt_width": by_batch * math.sqrt(width / 1024),
+        "batch": by_batch,
+        "isoflop": math.sqrt(batch_size) / width,
+    }
+    return rule.base * factors[rule.rule]
 
 
 class WarmupStableDecay(eqx.Module):

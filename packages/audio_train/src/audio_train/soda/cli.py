@@ -86,7 +86,7 @@ def tokenization(name: str | None, as_json: bool) -> None:
 def grid(as_json: bool) -> None:
     """List the models of every budget of the isoFLOP grid: the sweep and the targets."""
     from audio_train.soda.catalogue import MARIN_MIMI
-    from audio_train.soda.isoflop_grid import grid_rows
+    from audio_train.soda.isoflop import grid_rows
 
     rows = grid_rows(MARIN_MIMI.size)
     if as_json:

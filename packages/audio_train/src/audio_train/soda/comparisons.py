@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from audio_data import InputError, nearest
-from audio_train.soda.heldout import Softmax
 from audio_train.soda.miniature import Column, Comparison, CurveColumn
+from audio_train.soda.run_losses import Softmax
 
 _SPEECH, _TEXT = "yodas2/en", "nemotron_cc/hq_actual"
 _TRANSLATION = "cvss-sft/method1"

@@ -1,4 +1,4 @@
-"""The first run, on eight languages, and its anneals."""
+"""The first run, on eight languages, its anneals, and a cooldown whose mixture no script of the source uses."""
 
 from audio_train.config import LearningRateRule, NamedModel
 from audio_train.recipes.experiment import Experiment, runs_by_name
@@ -68,4 +68,21 @@ ANNEALS = Experiment(
     aliases={_ANNEALED[mix].name: f"anneal of exp1699_marin_yodas2 on {alias}" for mix, alias in _ANNEALS.items()},
     derived=ANNEAL_DERIVED,
     choices=ANNEAL_CHOICES,
+)
+
+_COOLDOWN_RUN = annealed("cooldown-exp1", RUN, mixture_name="cooldown_exp1", step=190_000, steps=50_000)
+
+COOLDOWN = Experiment(
+    name="cooldown",
+    question="Would small clean corpora at the end of training help?",
+    source="Marin `experiments/audio/data_mixes.py`, `cooldown_mix_exp1` (cooldown_mix_exp1)",
+    runs=runs_by_name(_COOLDOWN_RUN),
+    vocabulary=MARIN_MIMI,
+    aliases={_COOLDOWN_RUN.name: "cooldown_mix_exp1(1)"},
+    derived=ANNEAL_DERIVED,
+    choices={
+        **ANNEAL_CHOICES,
+        "init.source": "no script of the source uses the mixture; here it anneals the first run as its siblings do",
+    },
+    inactive=frozenset({_COOLDOWN_RUN.name}),
 )

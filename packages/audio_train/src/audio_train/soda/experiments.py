@@ -4,16 +4,15 @@ from dataclasses import replace
 
 from audio_train.recipes.experiment import Experiment
 from audio_train.soda import (
-    cooldown,
     cvss,
     exp1_1,
     exp1_2,
     exp1_4,
-    exp1_6,
     exp1_7,
     exp2_1,
     grammar_loss,
     initialization,
+    isoflop,
     isoflop_miniature,
 )
 from audio_train.soda.checkpoints import CHECKPOINTS
@@ -30,7 +29,7 @@ EXPERIMENTS: tuple[Experiment, ...] = tuple(
         exp1_2.SWEEP,
         exp1_1.ANNEALS,
         exp1_4.EXPERIMENT,
-        exp1_6.EXPERIMENT,
+        isoflop.EXPERIMENT,
         exp1_7.EXPERIMENT,
         exp1_4.PILOT,
         exp2_1.EXPERIMENT,
@@ -39,7 +38,7 @@ EXPERIMENTS: tuple[Experiment, ...] = tuple(
         exp2_1.WARM_KEPT,
         cvss.SFT,
         cvss.FINETUNE,
-        cooldown.EXPERIMENT,
+        exp1_1.COOLDOWN,
         isoflop_miniature.EXPERIMENT,
         grammar_loss.EXPERIMENT,
         initialization.EXPERIMENT,

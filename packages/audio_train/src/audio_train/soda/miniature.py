@@ -22,9 +22,8 @@ from audio_train.recipes import find_experiment
 from audio_train.recipes.smoke_scale import heldout_of
 from audio_train.run_folder.folder import require_run
 from audio_train.run_folder.summary import mean_by_group
-from audio_train.soda import curves
 from audio_train.soda.experiment_run import SeededRun, train
-from audio_train.soda.heldout import HeldoutLosses, Softmax, heldout_losses
+from audio_train.soda.run_losses import HeldoutLosses, Softmax, heldout_losses, measured
 
 SWEEP = "isoflop-miniature"
 SCORES_FILE = "scores.json"
@@ -55,7 +54,7 @@ class CurveColumn:
     Attributes:
         label: Label in the table.
         group: Group of token kinds, as for `Column`.
-        measure: Key of `audio_train.soda.curves.MEASURES`.
+        measure: Key of `audio_train.soda.run_losses.MEASURES`.
     """
 
     label: str
@@ -180,7 +179,7 @@ class Scores:
     def value(self, run_dir: Path, column: Column | CurveColumn) -> float | None:
         """Value of a run in a column; None if it has no such token."""
         if isinstance(column, CurveColumn):
-            return curves.measured(run_dir, column.group, column.measure)
+            return measured(run_dir, column.group, column.measure)
         if column.softmax == "outside":
             full, allowed = (self._mean(run_dir, column, softmax) for softmax in ("full", "allowed"))
             return None if full is None or allowed is None else -math.expm1(allowed - full)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from audio_data import RowOrigin
-from audio_train.tracking.spikes import MIN_LOSSES, SpikeWatch, records
+from audio_train.training.recorder import MIN_LOSSES, SpikeWatch, records
 
 
 def test_a_loss_far_above_the_usual_is_a_spike_and_noise_is_not():

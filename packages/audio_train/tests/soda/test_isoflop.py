@@ -1,6 +1,6 @@
 import pytest
 
-from audio_train.soda.isoflop_grid import isoflop_grid, isoflop_point, isoflop_sweep
+from audio_train.soda.isoflop import isoflop_grid, isoflop_point, isoflop_sweep
 
 VOCAB = 144_644
 

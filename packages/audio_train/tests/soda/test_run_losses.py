@@ -11,8 +11,8 @@ from audio_data import BatchLoader, InputError, Mixture, TokenDataset
 from audio_model import load_model
 from audio_train import ResolvedRun
 from audio_train.resolved import token_kinds
-from audio_train.soda import heldout
-from audio_train.soda.heldout import heldout_losses
+from audio_train.soda import run_losses
+from audio_train.soda.run_losses import heldout_losses
 
 
 def plain_losses(run_dir: Path, data_root: Path, toy: ResolvedRun, *, allowed: bool) -> dict[str, float]:
@@ -56,7 +56,7 @@ def test_fewer_ids_compete_inside_the_allowed_sets(finished: Path, data_root: Pa
 
 
 def test_no_window_is_read_twice(finished: Path, data_root: Path, toy: ResolvedRun, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(heldout, "MAX_ROWS", 10**6)
+    monkeypatch.setattr(run_losses, "MAX_ROWS", 10**6)
     read = sum(heldout_losses(finished, data_root, "short").targets.values())
     dataset = TokenDataset.open(data_root / "short")
     assert 0 < read <= dataset.manifest.num_tokens
