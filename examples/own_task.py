@@ -27,7 +27,7 @@ class ContextGain(Task):
     order: str = "audio_first"  # a setting: --set context_gain.order=text_first
 
     def run(self, context: Context, journal: Journal) -> TaskOutput:
-        """Score the documents of every data set."""
+        """Score the documents of every dataset."""
         vocabulary, items = context.checkpoint.vocabulary, []
         sets = TokenSets.build(vocabulary.allowed_sets)
         for name, group in context.documents.items():

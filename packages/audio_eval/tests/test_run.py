@@ -143,7 +143,7 @@ def test_comparison_with_itself_is_undecided(evaluation):
     ("change", "message"),
     [
         ({"heldout": ["nowhere"]}, "which are heldout, one, talks, voice, got 'nowhere'"),
-        ({"heldout": []}, "must name at least one data set"),
+        ({"heldout": []}, "must name at least one dataset"),
         ({"limit": 0}, "`limit` must be at least 1, got 0"),
         ({"transcriber": "parrot"}, "`transcriber` must be auto, embedded, none or whisper:MODEL, got 'parrot'"),
     ],

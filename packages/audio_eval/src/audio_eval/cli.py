@@ -15,12 +15,12 @@ def main() -> None:
 
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of data sets, for nll, asr and tts.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of datasets, for nll, asr and tts.")
 @click.option(
     "--heldout",
     multiple=True,
     metavar="NAME",
-    help="Data set below DATA, repeatable. Controls and speech are measured on the first.",
+    help="Dataset below DATA, repeatable. Controls and speech are measured on the first.",
 )
 @click.option(
     "--tasks",
@@ -29,9 +29,7 @@ def main() -> None:
     metavar="TASK,...",
     help="Tasks to run: registered names, FILE.py:NAME or MODULE:NAME, separated by commas.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), help="Maximum number of documents of each data set, a fair sample."
-)
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of documents of each dataset, a fair sample.")
 @click.option(
     "--test-sets",
     type=click.Path(path_type=Path),

@@ -86,7 +86,7 @@ class Evaluation:
 
     Attributes:
         folder: Folder of the evaluation.
-        provenance: Checkpoint, data sets, versions.
+        provenance: Checkpoint, datasets, versions.
         results: One result a task, in the order they were run.
     """
 
@@ -104,7 +104,7 @@ class Evaluation:
         return next((result for result in self.results if result.task == task), None)
 
     def summary(self) -> dict[str, Any]:
-        """Return the scores by data set and name: value, low, high, num_items, and the reason for a missing value."""
+        """Return the scores by dataset and name: value, low, high, num_items, and the reason for a missing value."""
         by_dataset: dict[str, Any] = {}
         for score in self.scores:
             entry: dict[str, Any] = {key: getattr(score, key) for key in ("value", "low", "high", "num_items")}
@@ -340,7 +340,7 @@ def compare(first: Evaluation, second: Evaluation) -> list[Comparison]:
         if score.value is not None and _has_value(other.scores, score)
     ]
     if not shared:
-        raise InputError(f"`{first.folder}` and `{second.folder}` share no score: evaluate both on the same data set")
+        raise InputError(f"`{first.folder}` and `{second.folder}` share no score: evaluate both on the same dataset")
     return [compare_items(score.measure, score.dataset, one.items, other.items) for score, one, other in shared]
 
 

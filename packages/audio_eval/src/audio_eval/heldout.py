@@ -16,10 +16,10 @@ class HeldoutDocument:
     """One document.
 
     Attributes:
-        id: Unique in its data set, and the same in every layout.
-        dataset: Name of the data set.
+        id: Unique in its dataset, and the same in every layout.
+        dataset: Name of the dataset.
         segments: Its utterances in time order.
-        metadata: What the data set's builder recorded.
+        metadata: What the dataset's builder recorded.
     """
 
     id: str
@@ -33,11 +33,11 @@ class HeldoutUtterance:
     """One utterance.
 
     Attributes:
-        id: Unique in its data set; the document's id, with the utterance's index where there are several.
-        dataset: Name of the data set.
+        id: Unique in its dataset; the document's id, with the utterance's index where there are several.
+        dataset: Name of the dataset.
         base_id: Id of the utterance it was encoded from, in its corpus.
         text: Its transcript.
-        speaker: Who speaks, as the data set names them.
+        speaker: Who speaks, as the dataset names them.
         segment: Its codes and its text ids.
     """
 
@@ -50,18 +50,18 @@ class HeldoutUtterance:
 
 
 def read_documents(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> list[HeldoutDocument]:
-    """Read the documents of a data set: each utterance once, in any orders and frame offsets.
+    """Read the documents of a dataset: each utterance once, in any orders and frame offsets.
 
     Args:
-        name: Name of the data set.
+        name: Name of the dataset.
         dataset: Its records; documents hold both text and audio.
-        vocabulary: Vocabulary of the model, which must be the data set's own.
+        vocabulary: Vocabulary of the model, which must be the dataset's own.
 
     Returns:
         Documents in the order of a hash of their ids, so that the first of them are a fair sample of voices and texts.
 
     Raises:
-        InputError: The data set has another vocabulary, no documents, or documents without text or audio.
+        InputError: The dataset has another vocabulary, no documents, or documents without text or audio.
     """
     check_vocabulary(name, dataset, vocabulary)
     documents: dict[str, HeldoutDocument] = {}
@@ -76,29 +76,29 @@ def read_documents(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> 
             segments = tuple(order.parse(document.ids, vocabulary))
         except InputError as error:
             raise InputError(
-                f"document `{identity}` of data set `{name}` must be of layout {order.name!r} to be evaluated, but "
+                f"document `{identity}` of dataset `{name}` must be of layout {order.name!r} to be evaluated, but "
                 f"{error.message}: {_STORED_ADVICE}"
             ) from error
         if not all(segment.text_ids.size and segment.codes.size for segment in segments):
             raise InputError(
-                f"document `{identity}` of data set `{name}` must hold audio and text to be evaluated, got layout "
+                f"document `{identity}` of dataset `{name}` must hold audio and text to be evaluated, got layout "
                 f"{order.name!r}: build it with `--layout audio_first`; {_STORED_ADVICE}"
             )
         documents[identity] = HeldoutDocument(identity, name, segments, metadata)
     if not documents:
-        raise InputError(f"data set `{name}` must hold at least one document, got 0")
+        raise InputError(f"dataset `{name}` must hold at least one document, got 0")
     return sorted(documents.values(), key=lambda document: hashlib.sha256(document.id.encode()).digest())
 
 
 def check_vocabulary(name: str, dataset: TokenDataset, vocabulary: Vocabulary) -> None:
-    """Refuse a data set with another vocabulary than the model's.
+    """Refuse a dataset with another vocabulary than the model's.
 
     Raises:
         InputError: It has another vocabulary.
     """
     if dataset.vocabulary.fingerprint != vocabulary.fingerprint:
         raise InputError(
-            f"data set `{name}` must have the model's vocabulary {vocabulary.name!r} ({vocabulary.fingerprint[:12]}), "
+            f"dataset `{name}` must have the model's vocabulary {vocabulary.name!r} ({vocabulary.fingerprint[:12]}), "
             f"got {dataset.vocabulary.name!r} ({dataset.vocabulary.fingerprint[:12]}): build it anew"
         )
 

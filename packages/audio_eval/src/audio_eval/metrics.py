@@ -69,7 +69,7 @@ def bootstrap(
     """
     num_items = len(columns)
     if num_items == 0:
-        raise InputError("`items` must hold at least one item to be scored, got 0: check the data set and `--limit`")
+        raise InputError("`items` must hold at least one item to be scored, got 0: check the dataset and `--limit`")
     value = float(statistic(columns.sum(axis=0)))
     if num_items == 1:
         return Estimate(value, None, None, 1)

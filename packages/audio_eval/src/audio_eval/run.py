@@ -65,14 +65,14 @@ def evaluate(
 
     Args:
         checkpoint: Folder of an exported model, or of a run.
-        data: Folder of data sets; None where all tasks read published test sets.
-        heldout: Names of data sets below it; the first is the main one, on which controls and speech are measured.
+        data: Folder of datasets; None where all tasks read published test sets.
+        heldout: Names of datasets below it; the first is the main one, on which controls and speech are measured.
         tasks: Tasks to run, see `audio_eval.make_tasks`.
         out: Folder of the evaluation.
         transcriber: Transcriber of generated speech, see `audio_eval.find_transcriber`.
         speaker_encoder: Speaker encoder for voice similarity, see `audio_eval.find_speaker_encoder`.
         codec_weights: Location of Mimi's weights: a folder, a file or a hub id; by default what the checkpoint records.
-        limit: Maximum number of documents of each data set, a fair sample of them.
+        limit: Maximum number of documents of each dataset, a fair sample of them.
         recordings: Corpora with the original recordings, to listen to and to calibrate the transcriber.
         seed: Seed of sampling and of untrained weights, in [0, 2**32).
 
@@ -233,13 +233,13 @@ def _model_record(model: Transcriber | SpeakerEncoder | Unavailable) -> dict[str
 
 def _heldout(data: str | Path | None, names: Sequence[str]) -> dict[str, TokenDataset]:
     if data is None:
-        raise InputError(f"`data` must be the folder of the held-out data sets {', '.join(names)}, got none")
+        raise InputError(f"`data` must be the folder of the held-out datasets {', '.join(names)}, got none")
     if not names:
-        raise InputError("`heldout` must name at least one data set, got none")
+        raise InputError("`heldout` must name at least one dataset, got none")
     available = open_root(Path(data))
     if unknown := [name for name in names if name not in available]:
         raise InputError(
-            f"`heldout` must name data sets below `{data}`, which are {', '.join(available)}, got {unknown[0]!r}"
+            f"`heldout` must name datasets below `{data}`, which are {', '.join(available)}, got {unknown[0]!r}"
         )
     return {name: available[name] for name in dict.fromkeys(names)}
 

@@ -21,8 +21,8 @@ class Item:
     """Measurements of one item.
 
     Attributes:
-        id: Unique among the items of its data set.
-        dataset: Name of the data set.
+        id: Unique among the items of its dataset.
+        dataset: Name of the dataset.
         terms: For each rate the item contributes to, its numerator and denominator, such as errors and words.
         detail: Further information: transcripts, lengths, paths of audio relative to the evaluation's folder.
     """
@@ -89,7 +89,7 @@ class Score:
 
     Attributes:
         task: Task that measured it.
-        dataset: Data set it was measured on.
+        dataset: Dataset it was measured on.
         measure: What was measured.
         value: The value, or None where it could not be measured; see `reason`.
         low: Lower end of the 95 % interval over items, or None.
@@ -141,13 +141,13 @@ def score_items(
     items: Sequence[Item],
     missing: Mapping[str, str] | None = None,
 ) -> list[Score]:
-    """Score the items of one data set under every measure that they hold the terms of.
+    """Score the items of one dataset under every measure that they hold the terms of.
 
     Args:
         task: Name of the task.
-        dataset: Name of the data set.
+        dataset: Name of the dataset.
         measures: What to measure.
-        items: Items of any data sets.
+        items: Items of any datasets.
         missing: For a measure's name, the reason to report where no item has its terms; others are left out.
 
     Returns:
@@ -177,7 +177,7 @@ class Comparison:
     """A paired difference between two evaluations: the second minus the first, on the items that both scored.
 
     Attributes:
-        dataset: Data set both were scored on.
+        dataset: Dataset both were scored on.
         measure: What was measured.
         first: Value of the first evaluation on the shared items.
         second: Value of the second.
@@ -228,7 +228,7 @@ def compare_items(measure: Measure, dataset: str, first: Sequence[Item], second:
     """Compare two evaluations under one measure, pairing items by id.
 
     Raises:
-        InputError: They share no item of this data set that holds the measure's terms.
+        InputError: They share no item of this dataset that holds the measure's terms.
     """
     columns = [
         {item.id: column for item in items if item.dataset == dataset and (column := measure.columns(item))}
@@ -238,7 +238,7 @@ def compare_items(measure: Measure, dataset: str, first: Sequence[Item], second:
     if not shared:
         raise InputError(
             f"`{measure.name}` on `{dataset}` must have items in both evaluations, got none in common: "
-            "evaluate both on the same data set and limit"
+            "evaluate both on the same dataset and limit"
         )
     width = 2 * len(measure.terms)
     paired = np.array([columns[0][item_id] + columns[1][item_id] for item_id in shared], dtype=np.float64)

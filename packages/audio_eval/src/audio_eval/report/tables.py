@@ -47,7 +47,7 @@ def _card(score: Score, title: str, beside: Score | None, note: str) -> Markup:
 
 
 def score_table(scores: Sequence[Score], *, strips: bool = False) -> Markup:
-    """Return a table with one row per measure and one column per data set.
+    """Return a table with one row per measure and one column per dataset.
 
     Args:
         scores: Scores of one task.
@@ -102,7 +102,7 @@ def markdown(title: str, evaluation: Evaluation) -> str:
         lines += [
             f"## {result.task}",
             "",
-            "| score | data set | value | 95 % interval | n | unit |",
+            "| score | dataset | value | 95 % interval | n | unit |",
             "|---|---|---|---|---|---|",
         ]
         lines += [_markdown_row(score) for score in result.scores]

@@ -45,8 +45,8 @@ MEASURES = (
 class AsrTask(Task):
     """Transcribe held-out utterances.
 
-    The prompt is `begin_of_text audio_start A audio_end text_start`; text follows until `text_end`. On the main data
-    set two controls are measured: the same model given the audio of the next utterance (with another text), and an
+    The prompt is `begin_of_text audio_start A audio_end text_start`; text follows until `text_end`. On the main
+    dataset two controls are measured: the same model given the audio of the next utterance (with another text), and an
     untrained model of the same configuration.
 
     Attributes:
@@ -57,7 +57,7 @@ class AsrTask(Task):
         top_p: Probability mass to sample from.
         controls: Whether to measure the controls.
         batch_size: Utterances decoded together.
-        num_kept_audio: Utterances of each data set whose audio is kept for the report.
+        num_kept_audio: Utterances of each dataset whose audio is kept for the report.
     """
 
     name: str = "asr"
@@ -76,7 +76,7 @@ class AsrTask(Task):
         self.check_choice("normalizer", NORMALIZERS)
 
     def run(self, context: Context, journal: Journal) -> TaskOutput:
-        """Transcribe all utterances of all data sets."""
+        """Transcribe all utterances of all datasets."""
         utterances = [utterance for group in context.utterances.values() for utterance in group]
         longest = max(len(one.segment.text_ids) for group in context.whole_utterances.values() for one in group)
         max_tokens = self.max_tokens or -(-5 * longest // 4)
@@ -99,7 +99,7 @@ class AsrTask(Task):
         return TaskOutput(tuple(scores), tuple(items), {"max_tokens": max_tokens})
 
     def _missing(self, context: Context) -> dict[str, str]:
-        """Why a control on the main data set may have no value."""
+        """Why a control on the main dataset may have no value."""
         if not self.controls:
             return dict.fromkeys(
                 (MISMATCHED, UNTRAINED, REDUCTION), "controls were left out: set `asr.controls` to true"
@@ -140,7 +140,7 @@ class AsrTask(Task):
         items = []
         kept = dict.fromkeys(context.datasets, 0)
         for index, utterance in enumerate(utterances):
-            # The main data set comes first, so its utterances and the controls' transcripts share indices.
+            # The main dataset comes first, so its utterances and the controls' transcripts share indices.
             hypotheses = {name: texts[index] for name, texts in transcripts.items() if index < len(texts)}
             detail: dict[str, object] = {
                 "speaker": utterance.speaker,

@@ -52,12 +52,12 @@ class Context:
 
     Attributes:
         checkpoint: Model with its vocabulary.
-        datasets: Held-out data sets by name; the first is the main one, on which controls are measured. Empty for an
+        datasets: Held-out datasets by name; the first is the main one, on which controls are measured. Empty for an
             evaluation on published test sets alone.
         folder: Folder of the evaluation; audio files go below its `audio`.
         transcriber: Transcriber of generated speech, or the reason why there is none.
         recordings: Original recordings by the base id of the utterances encoded from them, as far as available.
-        limit: Maximum number of documents of each data set.
+        limit: Maximum number of documents of each dataset.
         seed: Seed of untrained weights and of sampling.
         speaker_encoder: Speaker encoder for voice similarity, or the reason why there is none.
         codec_weights: Location of the codec's weights, if it differs from what the checkpoint records.
@@ -75,7 +75,7 @@ class Context:
 
     @functools.cached_property
     def whole(self) -> Mapping[str, Sequence[HeldoutDocument]]:
-        """All documents of each data set, in the order in which `limit` takes them.
+        """All documents of each dataset, in the order in which `limit` takes them.
 
         Maximum lengths are derived from these, so that an item's result does not depend on the other items.
         """
@@ -84,22 +84,22 @@ class Context:
 
     @property
     def documents(self) -> Mapping[str, Sequence[HeldoutDocument]]:
-        """The documents of each data set that are measured."""
+        """The documents of each dataset that are measured."""
         return {name: documents[: self.limit] for name, documents in self.whole.items()}
 
     @functools.cached_property
     def utterances(self) -> Mapping[str, Sequence[HeldoutUtterance]]:
-        """The utterances of each data set that are measured."""
+        """The utterances of each dataset that are measured."""
         return {name: utterances(documents, self.checkpoint.text) for name, documents in self.documents.items()}
 
     @functools.cached_property
     def whole_utterances(self) -> Mapping[str, Sequence[HeldoutUtterance]]:
-        """All utterances of each data set; those within `limit` come first."""
+        """All utterances of each dataset; those within `limit` come first."""
         return {name: utterances(documents, self.checkpoint.text) for name, documents in self.whole.items()}
 
     @property
     def main_dataset(self) -> str:
-        """Name of the data set that controls are measured on.
+        """Name of the dataset that controls are measured on.
 
         Raises:
             InputError: There is no held-out data.
@@ -231,7 +231,7 @@ class Task(abc.ABC):
             raise InputError(f"`{self.name}.{setting}` must be one of {', '.join(known)}, got {value!r}")
 
     def fingerprint(self, context: Context) -> str:
-        """Return a hash of the data that the task reads besides the held-out data sets; empty for none.
+        """Return a hash of the data that the task reads besides the held-out datasets; empty for none.
 
         Raises:
             InputError: That data is missing.
@@ -260,7 +260,7 @@ class BenchmarkTask(Task):
     Attributes:
         test_set: Published test set.
         data: Folder of the test set, or a hub id.
-        begin_of_text: "single" for one `begin_of_text`, as data sets are built by default; "double" for two.
+        begin_of_text: "single" for one `begin_of_text`, as datasets are built by default; "double" for two.
     """
 
     test_set: TestSetCard = dataclasses.field(kw_only=True)

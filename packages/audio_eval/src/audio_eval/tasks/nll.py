@@ -40,11 +40,11 @@ class NllTask(Task):
     The use of the text is harder to measure. The audio of an utterance has hundreds of bits per second, of which its
     text determines a few dozen, so every quotient of audio losses is close to 1. The two orders also differ in more
     than the text: a model trained on synthesis in one voice gives other voices a low likelihood after a text. Each
-    document of the main data set is therefore also scored as `text_first` with the text of another document (control),
+    document of the main dataset is therefore also scored as `text_first` with the text of another document (control),
     and the difference is reported in bits.
 
     Attributes:
-        documents: "both_orders", or "stored" for documents of any form as stored in the data set: text alone,
+        documents: "both_orders", or "stored" for documents of any form as stored in the dataset: text alone,
             audio alone, several languages, the evaluation documents of SODA (arXiv 2602.16687). Tokens
             outside the loss mask do not count.
         softmax: Ids that compete in the main scores: "allowed" by the grammar at each place, "full" for all ids, or
@@ -63,7 +63,7 @@ class NllTask(Task):
         self._allowed(grammar_loss=context.checkpoint.grammar_loss)
 
     def run(self, context: Context, journal: Journal) -> TaskOutput:
-        """Score all documents of all data sets."""
+        """Score all documents of all datasets."""
         model, vocabulary = context.checkpoint.model, context.checkpoint.vocabulary
         allowed = self._allowed(grammar_loss=context.checkpoint.grammar_loss)
         orders = ORDERS if self.documents == "both_orders" else (STORED,)

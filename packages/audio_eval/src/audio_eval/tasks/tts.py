@@ -75,9 +75,9 @@ class TtsTask(Task):
     `audio_end`. Every item counts: an item without speech is an empty recording.
 
     Attributes:
-        num_items: Number of texts of the main data set, each text once.
+        num_items: Number of texts of the main dataset, each text once.
         min_frames: Minimum frames of an item.
-        max_frames: Maximum frames; None for a quarter more than the longest recording of the data set, or as many as
+        max_frames: Maximum frames; None for a quarter more than the longest recording of the dataset, or as many as
             the model's context holds.
         temperature: 0 for greedy decoding.
         top_k: Tokens to sample from, 0 for all.

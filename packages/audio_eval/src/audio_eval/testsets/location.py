@@ -1,4 +1,4 @@
-"""Location of a published test set: a local folder, or a data set on the Hugging Face hub that is downloaded to one."""
+"""Location of a published test set: a local folder, or a dataset on the Hugging Face hub that is downloaded to one."""
 
 import collections
 import csv
