@@ -124,8 +124,7 @@ class Measurement:
     def _generation(self, case: str) -> None:
         import numpy as np
 
-        from audio_eval.decoding import continue_prompts
-        from audio_eval.decoding import audio_automaton
+        from audio_eval.decoding import audio_automaton, continue_prompts
         from audio_model import Sampling
 
         v = self.vocabulary
