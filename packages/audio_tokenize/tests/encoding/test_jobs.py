@@ -9,7 +9,7 @@ import soundfile
 from audio_data import InputError
 from audio_tokenize.corpora import AbstractCorpus, Corpus, CorpusShard, Skipped, open_corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
-from audio_tokenize.encoding.jobs import encode_corpus, summary
+from audio_tokenize.encoding.jobs import encode_corpus, seconds_or_none, shard_of_jobs, summary
 from audio_tokenize.encoding.locks import exclusive
 from audio_tokenize.waveform import load_audio
 
@@ -219,3 +219,22 @@ def test_more_in_quarantine_than_allowed_stops_and_goes_on(tmp_path: Path, corpu
     assert first.endswith("4 skipped")
     assert reasons[0].startswith("  skipped 3: …: expected readable audio")
     assert reasons[1] == "  skipped 1: no text"
+
+
+def test_values_mean_what_they_look_like():
+    assert (shard_of_jobs("3/8"), shard_of_jobs(None)) == ((3, 8), None)
+    assert (seconds_or_none("10"), seconds_or_none("none")) == (10.0, None)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (shard_of_jobs, "8", "`--shard` must be I/N, e.g. 0/8 for the first of eight jobs, got '8'"),
+        (shard_of_jobs, "-1/8", "got '-1/8'"),
+        (seconds_or_none, "", "must be seconds or none, e.g. 10, got ''"),
+    ],
+)
+def test_what_they_cannot_be_is_refused(read, text, message):
+    with pytest.raises(InputError) as refused:
+        read(text)
+    assert message in refused.value.message

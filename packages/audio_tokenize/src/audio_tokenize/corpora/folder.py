@@ -10,7 +10,7 @@ from pathlib import Path
 from audio_data import InputError
 from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
-from audio_tokenize.corpora.textfile import read_text
+from audio_tokenize.corpora.text_lines import read_text
 
 _TRANSCRIPT = ".txt"
 

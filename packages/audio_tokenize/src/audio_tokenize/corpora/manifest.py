@@ -13,7 +13,7 @@ from audio_data import InputError
 from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
 from audio_tokenize.corpora.record_rules import claimed_id, parse_json_object
-from audio_tokenize.corpora.textfile import Line, numbered_lines
+from audio_tokenize.corpora.text_lines import Line, numbered_lines
 from audio_tokenize.corpora.times import TIME_KEYS, Span, span_of
 
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -29,6 +29,11 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "split": ("split",),
 }
 """Names of each field, the first that a record has: this project's, NeMo's, Hugging Face's, XTTS', Common Voice's."""
+
+_SEPARATORS = "|", "\t", ",", ";"
+# In files separated by these a quotation mark is part of the text.
+_VERBATIM = "|", "\t"
+_NEEDED = (*KEYS["audio"], *KEYS["text"])
 
 
 def find_audio(folder: Path, name: str) -> Path | None:
@@ -141,12 +146,6 @@ def read_manifest(path: Path) -> Iterator[Entry | Skipped]:
             yield Skipped(claimed_id(line.text) or line.name, error.message)
 
 
-_SEPARATORS = "|", "\t", ",", ";"
-# In files separated by these a quotation mark is part of the text.
-_VERBATIM = "|", "\t"
-_NEEDED = (*KEYS["audio"], *KEYS["text"])
-
-
 def _header(line: str) -> tuple[str, list[str]] | None:
     """Separator and names of the columns, if a line is a header."""
     for separator in _SEPARATORS:
@@ -209,7 +208,7 @@ def read_table(table: Path) -> Iterator[Entry | Skipped]:
     """Yield one utterance per line of a table; what a line has wrong costs that line.
 
     Without a header the columns are `id|text|normalised text`, as in LJSpeech; the id may be the name or the path of
-    the audio file. A header names columns by `manifest.KEYS`, separated by |, tab, comma or semicolon. Quotation marks
+    the audio file. A header names columns by `KEYS`, separated by |, tab, comma or semicolon. Quotation marks
     are part of the text where | or tab separates.
 
     Raises:

@@ -19,18 +19,9 @@ from audio_tokenize.corpora.reader import PublishedFile, Reader, ShardFiles
 
 _SCHEME = "hf://datasets/"
 _LOCATION = re.compile(rf"{_SCHEME}(?P<repository>[^@]+)@(?P<revision>[^/]+)/(?P<name>.+)")
-
-
-def is_hub_location(location: str) -> bool:
-    """Whether a location is one of `hub_files`."""
-    return location.startswith(_SCHEME)
-
-
-def _pattern(glob: str) -> str:
-    """Return a regular expression of a path glob: `*` stays within a folder, `**/` is any number of folders."""
-    parts = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", glob)
-    meanings = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-    return "".join(meanings.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._/-]")
+# What the rule was called when the first folders of codes were begun.
+_NAMES_IN_FINGERPRINTS = {"verbatim": "as-published"}
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
@@ -38,41 +29,11 @@ def matches(name: str, globs: Sequence[str]) -> bool:
     return any(re.fullmatch(_pattern(glob), name) for glob in globs)
 
 
-def _repository(card: CorpusCard, what: str, revision: str) -> HubRepository:
-    return HubRepository(card.repository, what, f"give it: `{card.name} --root DIR`", revision, "dataset")
-
-
-def hub_files(card: CorpusCard) -> list[PublishedFile]:
-    """List the files of a corpus on the hub, with their sizes; downloads nothing.
-
-    Raises:
-        InputError: If the hub cannot be reached, refuses, or has no such revision.
-    """
-    listed = _repository(card, f"corpus `{card.name}`", card.revision).list_files(card.folders, *card.files)
-    root = f"{_SCHEME}{card.repository}@{card.revision}"
-    return [PublishedFile(name, f"{root}/{name}", size) for name, size in listed if matches(name, card.files)]
-
-
-def fetch_from_hub(card: CorpusCard, location: str) -> Path:
-    """Return a local file with the content of a file on the hub; it is downloaded once into the hub's own cache.
-
-    Args:
-        card: The corpus.
-        location: As `hub_files` gives it.
-
-    Raises:
-        InputError: If the hub cannot be reached, refuses, or has no such file.
-    """
-    match = _LOCATION.fullmatch(location)
-    if match is None:
-        raise InputError(f"`{location}`: expected {_SCHEME}OWNER/NAME@REVISION/FILE; list the shards again")
-    _, revision, name = match.groups()
-    return _repository(card, f"file `{name}` of corpus `{card.name}`", revision).fetch_file(name)
-
-
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._/-]")
-# What the rule was called when the first folders of codes were begun.
-_NAMES_IN_FINGERPRINTS = {"verbatim": "as-published"}
+def _pattern(glob: str) -> str:
+    """Return a regular expression of a path glob: `*` stays within a folder, `**/` is any number of folders."""
+    parts = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", glob)
+    meanings = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    return "".join(meanings.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -148,21 +109,41 @@ class PublishedCorpus(AbstractCorpus):
         return ShardFiles(shard.name, paths, self.card.language_of(names[0]), self.card.split_of(names[0]) or "train")
 
     def _fetch(self, location: str) -> Path:
-        return fetch_from_hub(self.card, location) if is_hub_location(location) else fetch(storage_path(location))
+        """Return a local file; one of the hub is downloaded once into the hub's own cache."""
+        if not location.startswith(_SCHEME):
+            return fetch(storage_path(location))
+        match = _LOCATION.fullmatch(location)
+        if match is None:
+            raise InputError(f"`{location}`: expected {_SCHEME}OWNER/NAME@REVISION/FILE; list the shards again")
+        _, revision, name = match.groups()
+        return self._repository(f"file `{name}` of corpus `{self.card.name}`", revision).fetch_file(name)
+
+    def _repository(self, what: str, revision: str) -> HubRepository:
+        way = f"give it: `{self.card.name} --root DIR`"
+        return HubRepository(self.card.repository, what, way, revision, "dataset")
+
+    @property
+    def _hub_root(self) -> str:
+        return f"{_SCHEME}{self.card.repository}@{self.card.revision}"
 
     def _published_name(self, location: str) -> str:
         """Return the name under which a file was published, of the place where it lies."""
-        root = f"hf://datasets/{self.card.repository}@{self.card.revision}" if self.root is None else str(self.root)
+        root = self._hub_root if self.root is None else str(self.root)
         return location.removeprefix(root).lstrip("/") or location.rpartition("/")[2]
 
     def _published(self) -> list[PublishedFile]:
-        if not self.card.on_hub:
+        """List the files of the corpus on the hub, with their sizes; download nothing."""
+        card = self.card
+        if not card.on_hub:
             raise InputError(
-                f"corpus `{self.card.name}`: expected a folder with its files, got none; it is not on the hub: "
-                f"{self.card.download}, needed: {self.card.needs}; then give the folder: "
-                f"`{self.card.name} --root DIR`"
+                f"corpus `{card.name}`: expected a folder with its files, got none; it is not on the hub: "
+                f"{card.download}, needed: {card.needs}; then give the folder: "
+                f"`{card.name} --root DIR`"
             )
-        return hub_files(self.card)
+        listed = self._repository(f"corpus `{card.name}`", card.revision).list_files(card.folders, *card.files)
+        return [
+            PublishedFile(name, f"{self._hub_root}/{name}", size) for name, size in listed if matches(name, card.files)
+        ]
 
     def _stored(self, root: StoragePath) -> list[PublishedFile]:
         """Return the corpus's files below a folder, or the one file that was given."""

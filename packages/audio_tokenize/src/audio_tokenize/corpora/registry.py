@@ -30,6 +30,7 @@ _SUFFIXES = {
 FORMS = ("folder", "jsonl", "ljspeech", *_SHARDS)
 """Forms in which people keep their own speech."""
 
+_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 _SYNTHETIC = "Apache-2.0 (texts written for this project; audio synthesised with flite and espeak-ng)"
 
 
@@ -260,26 +261,19 @@ def open_corpus(
     return opened.select(split=split, language=language)
 
 
-_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
-
-
-def _shipped(corpus: ShippedCorpus) -> dict[str, Any]:
-    return {
-        "name": corpus.name,
-        "kind": "speech",
-        "description": corpus.description,
-        "licence": corpus.licence,
-        "needs": "nothing, it is in this package",
-    }
-
-
-def _entry_of(card: CorpusCard) -> dict[str, Any]:
-    return vars(card) | {"download": card.download}
-
-
 def list_corpora(kind: str | None = None) -> list[dict[str, Any]]:
     """Every corpus that has a name, the shipped ones first; None lists all kinds."""
-    entries = [*map(_shipped, SHIPPED), *map(_entry_of, CARDS)]
+    shipped = [
+        {
+            "name": corpus.name,
+            "kind": "speech",
+            "description": corpus.description,
+            "licence": corpus.licence,
+            "needs": "nothing, it is in this package",
+        }
+        for corpus in SHIPPED
+    ]
+    entries = [*shipped, *(vars(card) | {"download": card.download} for card in CARDS)]
     return [entry for entry in entries if kind in (None, entry["kind"])]
 
 
@@ -289,9 +283,9 @@ def describe(name_or_path: str) -> dict[str, Any]:
     Raises:
         InputError: As for `open_corpus`.
     """
-    for card in CARDS:
-        if card.name == name_or_path:
-            return {name: value for name, value in _entry_of(card).items() if value not in (None, "", ())}
+    for entry in list_corpora():
+        if entry["name"] == name_or_path and "download" in entry:
+            return {name: value for name, value in entry.items() if value not in (None, "", ())}
     corpus = open_corpus(name_or_path)
     if not isinstance(corpus, Corpus):
         shards = corpus.shards()

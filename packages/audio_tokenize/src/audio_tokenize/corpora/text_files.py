@@ -25,7 +25,7 @@ from audio_tokenize.corpora.record_rules import (
     size_problem,
     text_problem,
 )
-from audio_tokenize.corpora.textfile import decode_text
+from audio_tokenize.corpora.text_lines import decode_text
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 # pyarrow reads ahead in blocks of this size; lines are cut out of them here.

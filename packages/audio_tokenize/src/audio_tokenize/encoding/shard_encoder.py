@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt16
@@ -45,7 +45,6 @@ from audio_tokenize.encoding.shard_files import Chunk, ChunkTrailer, EncodedShar
 
 # Writes that wait for the disk or the network.
 _MAX_WAITING = 4
-_Event = TypeVar("_Event")
 # Clips are sorted by length within a window, which also bounds what is held in memory.
 _WINDOW_SECONDS = 240.0
 _WINDOW_UTTERANCES = 64
@@ -114,7 +113,7 @@ def long_seconds(plan: EncodePlan) -> float:
     return _WINDOW_SECONDS if are_pieces_short else _BATCH_SECONDS
 
 
-class BackgroundWriter(Generic[_Event]):
+class BackgroundWriter:
     """Does one thing after the other in a thread, and is never many behind; a context manager.
 
     Leaving it waits for what was submitted: that is finished work, worth keeping even where the job is being stopped.
@@ -122,15 +121,15 @@ class BackgroundWriter(Generic[_Event]):
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write-codes")
-        self._queue: deque[tuple[Future[object], _Event | None]] = deque()
+        self._queue: deque[tuple[Future[object], ShardEvent | None]] = deque()
 
-    def __enter__(self) -> "BackgroundWriter[_Event]":
+    def __enter__(self) -> "BackgroundWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
-    def submit(self, work: Callable[[], object], event: _Event | None = None) -> None:
+    def submit(self, work: Callable[[], object], event: ShardEvent | None = None) -> None:
         """Do `work` after all that was submitted before.
 
         Args:
@@ -141,7 +140,7 @@ class BackgroundWriter(Generic[_Event]):
             self._queue[0][0].result()
         self._queue.append((self._thread.submit(work), event))
 
-    def finished(self, *, wait: bool = False) -> Iterator[_Event]:
+    def finished(self, *, wait: bool = False) -> Iterator[ShardEvent]:
         """Yield the events of what has been done since; raises what went wrong there.
 
         Args:
@@ -171,7 +170,7 @@ class ShardEncoder:
         plan: EncodePlan,
         codec: AbstractCodec,
         seconds_per_chunk: float,
-        writer: BackgroundWriter[ShardEvent],
+        writer: BackgroundWriter,
     ):
         self._lease, self._plan, self._codec, self._writer = lease, plan, codec, writer
         self._seconds_per_chunk = seconds_per_chunk
@@ -358,7 +357,7 @@ def encode_shards(job: ShardJob, codec: AbstractCodec, indices: Iterable[int]) -
     """
     with ExitStack() as stack:
         entries = stack.enter_context(closing(_entries(job, indices)))
-        writer = stack.enter_context(BackgroundWriter[ShardEvent]())
+        writer = stack.enter_context(BackgroundWriter())
         clips = read_ahead(entries, codec.sample_rate_hz, job.plan.target_rms, long_seconds=long_seconds(job.plan))
         stack.enter_context(closing(clips))
         for lease, of_shard in groupby(clips, key=lambda item: item[0].lease):

@@ -25,6 +25,9 @@ from audio_tokenize.codecs.mimi.config import MimiConfig
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+PUBLISHED = "kyutai/mimi"
+DEFAULT_CODEBOOKS = 8
+DEFAULT_WINDOW_SECONDS = 10.0
 
 # Numbers of tensors that are not there, for which zeros are made until all is known that is missing.
 _MAX_ABSENT = 2**28
@@ -38,6 +41,7 @@ _PUBLISHED = {
     "decoder.decoder_seanet.layers.": "decoder.layers.",
     "decoder.decoder.layers.": "decoder.layers.",
 }
+_SNAPSHOT = re.compile(r"models--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)/snapshots/(?P<commit>[0-9a-f]+)$")
 
 
 def published_name(name: str) -> str:
@@ -152,12 +156,6 @@ def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Float3
     if name.endswith(".embed_sum"):
         return drawn
     return drawn * np.float32(math.sqrt(2 / math.prod(shape[1:])))
-
-
-PUBLISHED = "kyutai/mimi"
-_SNAPSHOT = re.compile(r"models--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)/snapshots/(?P<commit>[0-9a-f]+)$")
-DEFAULT_CODEBOOKS = 8
-DEFAULT_WINDOW_SECONDS = 10.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from audio_data import InputError
 from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import Entry
 from audio_tokenize.corpora.reader import PublishedFile, ShardFiles, stem
-from audio_tokenize.corpora.textfile import numbered_lines
+from audio_tokenize.corpora.text_lines import numbered_lines
 
 SOURCES = "validated.tsv"
 # Common Voice names two languages with their region, CVSS without.

@@ -11,7 +11,7 @@ from audio_tokenize.corpora.entries import Entry
 from audio_tokenize.corpora.reader import PublishedFile, ShardFiles, stem
 from audio_tokenize.corpora.readers.archives import Member, tar_members
 from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TEXT_BYTES
-from audio_tokenize.corpora.textfile import decode_text, read_text
+from audio_tokenize.corpora.text_lines import decode_text, read_text
 from audio_tokenize.waveform import AudioBytes, AudioSource
 
 _TRANSCRIPTS = ".trans.txt"

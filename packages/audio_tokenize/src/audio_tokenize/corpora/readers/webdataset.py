@@ -11,7 +11,7 @@ from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
 from audio_tokenize.corpora.reader import ShardFiles, first_string, stated_length
 from audio_tokenize.corpora.readers.archives import Member, tar_members
 from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, parse_json_object
-from audio_tokenize.corpora.textfile import decode_text
+from audio_tokenize.corpora.text_lines import decode_text
 from audio_tokenize.corpora.times import TIME_KEYS, span_of
 from audio_tokenize.waveform import AudioBytes
 

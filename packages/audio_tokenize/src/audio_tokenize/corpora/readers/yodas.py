@@ -13,7 +13,7 @@ from audio_tokenize.corpora.entries import STATED_TOLERANCE_SECONDS, Entry
 from audio_tokenize.corpora.reader import PublishedFile, ShardFiles, stem
 from audio_tokenize.corpora.readers.archives import Member, tar_members
 from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TABLE_BYTES
-from audio_tokenize.corpora.textfile import read_text
+from audio_tokenize.corpora.text_lines import read_text
 from audio_tokenize.waveform import AudioBytes
 
 _AUDIO, _TEXT = "audio", "text"
