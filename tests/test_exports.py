@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from audio_data import DatasetWriter, Document, Vocabulary, read_json
+from audio_eval import load_checkpoint
+from audio_eval.inference.abilities import ContextBudget, find_abilities
 from audio_model import find_damage
 from audio_tokenize import Segment, SentencePieceText, VocabularyFolder, layout
 from audio_train import (
@@ -37,7 +39,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.n
         for said, spoken in zip(TEXTS, codes, strict=True)
     ]
     with DatasetWriter(
-        root / "spoken", corpus="spoken", vocabulary=vocabulary, provenance={"codes": {"licence": LICENCE}}
+        root / "spoken",
+        corpus="spoken",
+        vocabulary=vocabulary,
+        provenance={"codes": {"licence": LICENCE}, "layouts": ["text_first"], "grouping": "utterance"},
     ) as writer:
         for number, ids in enumerate(made * 8):
             writer.write(Document(ids, metadata={"id": str(number)}))
@@ -88,6 +93,14 @@ def test_the_card_has_the_facts_of_model_and_data_and_its_code_runs(export: Path
     (code,) = card.split("```")[1::2]
     torch.manual_seed(0)
     exec(code.removeprefix("python\n").replace('"MODEL"', repr(str(export))), {})
+
+
+def test_it_records_what_its_documents_teach(export: Path):
+    checkpoint = load_checkpoint(export)
+    assert checkpoint.layouts == {"text_first"}
+    assert checkpoint.has_single_utterances
+    abilities = find_abilities(checkpoint, ContextBudget(512, 64, 2, 12.5))
+    assert [name for name, reason in abilities.items() if reason is None] == ["speak", "continue"]
 
 
 def test_every_file_has_a_checksum_and_a_role(export: Path):

@@ -9,6 +9,7 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+import soundfile
 
 from audio_data import DatasetWriter, Document, Vocabulary
 from audio_eval import evaluate, make_tasks
@@ -22,6 +23,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile("audio_eval", deadline=None)
 hypothesis.settings.load_profile("audio_eval")
 
+RATE_HZ = 24_000
 NUM_BOOKS, BOOK_SIZE = 3, 16
 COLOURS, ANIMALS = ("red", "green", "blue", "white"), ("cat", "horse", "bird")
 TEXTS = [f"the {colour} {animal} is in room {room}" for colour in COLOURS for animal in ANIMALS for room in "12"]
@@ -187,3 +189,36 @@ def evaluation(tmp_path_factory, export, data):
         patch.setattr("audio_eval.run.find_transcriber", lambda name: EchoTranscriber())
         tasks = make_tasks(["nll", "asr", "tts"], {"tts.num_items": "5", "asr.batch_size": "16", "tts.batch_size": "8"})
         return evaluate(export, data, ["heldout", "voice"], tasks, tmp_path_factory.mktemp("evaluation"))
+
+
+def make_export(folder, text, *, num_text=None, max_seq_len=512):
+    """A model of random weights that knows the shipped codec's tokens; of `num_text` text ids or the tokenizer's."""
+    ids = text.num_ids if num_text is None else num_text
+    vocabulary = Vocabulary.compact("toy", ids, "embedded-v1", 8, 2_048, text.fingerprint)
+    sizes = {"embed": 16, "mlp": 24, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 8, "tied": True}
+    config = Qwen3xConfig(vocab_size=vocabulary.size + 3, max_seq_len=max_seq_len, **sizes)
+    save_model(folder, initialize(config, jax.random.key(5)))
+    VocabularyFolder(vocabulary, text).save(folder / "vocabulary")
+    provenance = {
+        "run": "<i>toy</i> ${1+1} {{2+2}}",
+        "dataset_fingerprints": {"asr": "1", "tts": "2"},
+        "codec": {"name": "embedded"},
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speaker(tmp_path_factory, text):
+    """A folder with a model to talk to."""
+    return make_export(tmp_path_factory.mktemp("speaker"), text)
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory):
+    """1.2 seconds of a voice-like buzz."""
+    time_seconds = np.arange(int(1.2 * RATE_HZ)) / RATE_HZ
+    tones = sum(np.sin(2 * np.pi * 120 * k * time_seconds) / k for k in range(1, 20))
+    path = tmp_path_factory.mktemp("recording") / "buzz.wav"
+    soundfile.write(path, 0.2 * tones * np.sin(2 * np.pi * 2 * time_seconds), RATE_HZ)
+    return path

@@ -2,8 +2,6 @@ from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import load_checkpoint as load_checkpoint
 from .decoding import audio_automaton as audio_automaton
 from .decoding import text_automaton as text_automaton
-from .demo import DemoSession as DemoSession
-from .demo import open_session as open_session
 from .demo import serve_demo as serve_demo
 from .evaluation import Evaluation as Evaluation
 from .evaluation import TaskResult as TaskResult
@@ -11,6 +9,9 @@ from .evaluation import compare as compare
 from .evaluation import read_evaluation as read_evaluation
 from .harness import TextModel as TextModel
 from .harness import harness_model as harness_model
+from .inference import Speech as Speech
+from .inference import SpeechModel as SpeechModel
+from .inference import load as load
 from .journal import Journal as Journal
 from .metrics import Estimate as Estimate
 from .metrics import bootstrap as bootstrap

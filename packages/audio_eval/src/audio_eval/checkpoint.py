@@ -17,7 +17,14 @@ _VOCABULARY = "vocabulary"
 # Which published vocabulary a model without a vocabulary folder has, by its number of ids.
 _REMEDY = "export the model again with `audio-train export`, or restore the file from a copy"
 # Fields of a provenance that are read; a trainer may record further ones of any type.
-_READ = {"loss": str | None, "run": str | None, "tokens": int | None, "codec": Mapping[str, Any] | None}
+_READ = {
+    "loss": str | None,
+    "run": str | None,
+    "tokens": int | None,
+    "codec": Mapping[str, Any] | None,
+    "layouts": list[str] | None,
+    "groupings": list[str] | None,
+}
 _PUBLISHED = {144_644: "marin-mimi", 168_059: "qwen3x-mimi"}
 
 
@@ -45,6 +52,17 @@ class Checkpoint:
     def grammar_loss(self) -> bool:
         """Whether it was trained within the allowed sets, so that only those are calibrated."""
         return self.provenance.get("loss") == "grammar"
+
+    @property
+    def layouts(self) -> frozenset[str] | None:
+        """Layouts of the documents that it was trained on; None if they are not recorded."""
+        found = self.provenance.get("layouts")
+        return None if found is None else frozenset(found)
+
+    @property
+    def has_single_utterances(self) -> bool:
+        """Whether each document that it was trained on holds one utterance, as far as recorded."""
+        return self.provenance.get("groupings") == ["utterance"]
 
 
 def find_export(path: Path) -> Path:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from audio_eval.inference.commands import COMMANDS
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="audio-eval")
@@ -206,6 +208,10 @@ def demo(
         max_stored_seconds=keep_minutes * 60,
     )
     serve_demo(checkpoint, host=host, port=port, limits=limits, codec_weights=codec_weights)
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 def _print_json(document: object) -> None:

@@ -9,15 +9,9 @@ import subprocess
 import sys
 import time
 
-import jax
-import numpy as np
 import pytest
-import soundfile
 
-from audio_data import Vocabulary
-from audio_eval.demo import Limits, open_session
-from audio_model import Qwen3xConfig, initialize, save_model
-from audio_tokenize import VocabularyFolder
+from audio_eval.demo import DemoSession, Limits
 
 RATE_HZ = 24_000
 COMMAND = "from audio_eval.cli import main; main()"
@@ -136,43 +130,10 @@ class Browser:
         os.close(self._answers)
 
 
-def make_export(folder, text, *, num_text=None, max_seq_len=512):
-    """A model of random weights that knows the shipped codec's tokens; of `num_text` text ids or the tokenizer's."""
-    ids = text.num_ids if num_text is None else num_text
-    vocabulary = Vocabulary.compact("toy", ids, "embedded-v1", 8, 2_048, text.fingerprint)
-    sizes = {"embed": 16, "mlp": 24, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 8, "tied": True}
-    config = Qwen3xConfig(vocab_size=vocabulary.size + 3, max_seq_len=max_seq_len, **sizes)
-    save_model(folder, initialize(config, jax.random.key(5)))
-    VocabularyFolder(vocabulary, text).save(folder / "vocabulary")
-    provenance = {
-        "run": "<i>toy</i> ${1+1} {{2+2}}",
-        "dataset_fingerprints": {"asr": "1", "tts": "2"},
-        "codec": {"name": "embedded"},
-    }
-    (folder / "provenance.json").write_text(json.dumps(provenance))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def speaker(tmp_path_factory, text):
-    """A folder with a model to talk to."""
-    return make_export(tmp_path_factory.mktemp("speaker"), text)
-
-
 @pytest.fixture(scope="session")
 def session(speaker):
     # Answers of a second: what a longer one costs is compilation and time.
-    return open_session(speaker, limits=Limits(max_frames=12, max_text_tokens=16))
-
-
-@pytest.fixture(scope="session")
-def recording(tmp_path_factory):
-    """1.2 seconds of a voice-like buzz."""
-    time_seconds = np.arange(int(1.2 * RATE_HZ)) / RATE_HZ
-    tones = sum(np.sin(2 * np.pi * 120 * k * time_seconds) / k for k in range(1, 20))
-    path = tmp_path_factory.mktemp("recording") / "buzz.wav"
-    soundfile.write(path, 0.2 * tones * np.sin(2 * np.pi * 2 * time_seconds), RATE_HZ)
-    return path
+    return DemoSession.load(speaker, limits=Limits(max_frames=12, max_text_tokens=16))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import soundfile
 from audio_data import InputError
 from audio_eval.demo.answering import show_answer
 from audio_eval.demo.files import Recording
-from audio_eval.demo.session import Update
+from audio_eval.inference import Update
 
 SILENCE = np.zeros(0, np.float32)
 SECOND = np.full(24_000, 0.5, np.float32)

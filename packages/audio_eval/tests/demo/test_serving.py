@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from audio_data import InputError
 from audio_eval.cli import main
-from audio_eval.demo import Limits, open_session, serve_demo
+from audio_eval.demo import DemoSession, Limits, serve_demo
 from audio_eval.demo.answering import TEXTS
 
 GRADIO = importlib.util.find_spec("gradio") is not None
@@ -20,7 +20,7 @@ WAV_HEADER_BYTES = 44
 @needs_gradio
 @pytest.mark.long
 def test_a_click_transcribes_what_was_uploaded(address, browser, speaker, recording):
-    (*_, last) = open_session(speaker, limits=Limits(max_seconds=4)).transcribe(recording)
+    (*_, last) = DemoSession.load(speaker, limits=Limits(max_seconds=4)).stream_transcript(recording)
     assert last.transcript
     browser.open(address)
     browser.upload("#recording input[type=file]", recording)
@@ -85,8 +85,8 @@ def test_a_click_translates_what_was_uploaded(address, browser, speaker, recordi
     browser.type("#translate-seed input", "7")
     browser.click("#translate-start")
     # While the page works on it, so that the two take the time of one.
-    session = open_session(speaker, limits=Limits(max_seconds=4))
-    updates = list(session.translate(recording, "de", "fr", route="chain", seed=7))
+    session = DemoSession.load(speaker, limits=Limits(max_seconds=4))
+    updates = list(session.stream_translation(recording, "de", "fr", route="chain", seed=7))
     texts = {name: [text for one in updates if (text := getattr(one, name)) is not None][-1] for name in TEXTS}
     assert all(texts.values())
     browser.wait("document.querySelector('#translate-status').innerText.includes('the first after')", PATIENCE_SECONDS)

@@ -1,5 +1,3 @@
 from .limits import Limits as Limits
 from .serving import serve_demo as serve_demo
 from .session import DemoSession as DemoSession
-from .session import Update as Update
-from .session import open_session as open_session

@@ -8,7 +8,7 @@ from typing import Any
 from audio_data import InputError
 from audio_data.markup import Markup, tag
 from audio_eval.demo.files import Recording
-from audio_eval.demo.session import Update
+from audio_eval.inference import Update
 
 RECORDINGS_PATH = "recordings"
 TEXTS = ("transcript", "written")
@@ -31,6 +31,7 @@ def show_answer(
         file. What does not change is left out.
     """
     start, first, ending = time.monotonic(), None, "cut off at the longest length"
+    shown: dict[str, str] = {}
     yield {"status": show_status("Working. The first answer of each length takes some seconds more.")}
     try:
         with contextlib.closing(work()) as updates:
@@ -44,6 +45,7 @@ def show_answer(
                         changes["live"] = show_player(recording)
                     recording.write(update.samples)
                     changes["status"] = show_status(f"{recording.seconds:.1f} s of sound")
+                shown |= {name: changes[name] for name in TEXTS if name in changes}
                 if changes:
                     yield changes
                 if update.ended or stopped():
@@ -56,7 +58,8 @@ def show_answer(
         recording.finish()
     seconds = time.monotonic() - start
     if first is None:
-        yield {"status": show_status(f"Done in {seconds:.1f} s; {ending}.")}
+        empty = "" if any(shown.values()) else " The answer is empty: the model found no words."
+        yield {"status": show_status(f"Done in {seconds:.1f} s; {ending}.{empty}")}
         return
     made = f"{recording.seconds:.1f} s of sound in {seconds:.1f} s, the first after {first:.1f} s; {ending}."
     yield {"status": show_status(made), "result": recording.wav()}

@@ -1,14 +1,13 @@
 """Limits of the requests and answers of the demo, and recordings within them."""
 
 import dataclasses
-import math
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
 from audio_data import InputError
-from audio_eval.tasks.seed_tts import SeedTtsTask
+from audio_eval.inference.abilities import AnswerLimits
 from audio_tokenize import load_audio
 from audio_tokenize.waveform import AudioBytes, audio_info
 
@@ -19,7 +18,7 @@ _MAX_SAMPLES_HZ = 384_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class Limits(AnswerLimits):
     """How much one request may hold; the model's context may hold less.
 
     Attributes:
@@ -28,9 +27,6 @@ class Limits:
         max_upload_seconds: Longest time that a file may take to arrive.
         max_stored_bytes: Largest sum of all files, of all visitors.
         max_stored_seconds: Age at which a file is deleted.
-        max_characters: Longest text to speak.
-        max_text_tokens: Maximum text tokens of an answer.
-        max_frames: Maximum frames of an answer; by default those of task `seed_tts`, 15 s of eight codebooks.
 
     Raises:
         InputError: A limit that leaves nothing.
@@ -41,14 +37,6 @@ class Limits:
     max_upload_seconds: float | int = 120.0
     max_stored_bytes: float | int = 512 * MEBIBYTE
     max_stored_seconds: float | int = 3_600.0
-    max_characters: int = 1_000
-    max_text_tokens: int = 200
-    max_frames: int = SeedTtsTask.max_tokens // 8
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            if not 0 < (value := getattr(self, field.name)) < math.inf:
-                raise InputError(f"`{field.name}` must be above 0 and finite, got {value!r}")
 
 
 def read_recording(path: Path, sample_rate_hz: int, limits: Limits) -> Float32[np.ndarray, " samples"]:

@@ -11,12 +11,13 @@ from gradio.themes import Base, Default  # pyright: ignore[reportMissingImports]
 
 from audio_data import InputError
 from audio_data.markup import Markup, tag
-from audio_eval.demo.abilities import CONTINUE, MIN_SECONDS, SPEAK, TRANSCRIBE, TRANSLATE
 from audio_eval.demo.answering import show_answer, show_mistake
 from audio_eval.demo.files import Recording, RecordingStore, SessionFiles
 from audio_eval.demo.gate import require_session
 from audio_eval.demo.limits import MEBIBYTE
-from audio_eval.demo.session import ROUTES, DemoSession, Update
+from audio_eval.demo.session import DemoSession
+from audio_eval.inference.abilities import CONTINUE, MIN_SECONDS, SPEAK, TRANSCRIBE, TRANSLATE
+from audio_eval.inference.speech_model import ROUTES, Update
 from audio_eval.tasks.speech_to_speech import ContinuationTask
 
 STYLE = Path(__file__).with_name("page.css")
@@ -180,7 +181,12 @@ class DemoTab:
 
 def _transcribe_tab(tab: DemoTab, recording: gr.Audio) -> None:
     gr.Markdown("Transcribes the recording.")
-    tab.run(lambda path: tab.session.transcribe(_given(path)), [recording], {"transcript": "Transcript"}, speaks=False)
+    tab.run(
+        lambda path: tab.session.stream_transcript(_given(path)),
+        [recording],
+        {"transcript": "Transcript"},
+        speaks=False,
+    )
 
 
 def _speak_tab(tab: DemoTab, recording: gr.Audio) -> None:
@@ -188,9 +194,9 @@ def _speak_tab(tab: DemoTab, recording: gr.Audio) -> None:
     max_characters = tab.session.limits.max_characters
     text = gr.Textbox(label="Text", lines=2, max_length=max_characters, elem_id="speak-text")
     voiced = gr.Checkbox(
-        True,
+        not tab.session.checkpoint.has_single_utterances,
         label="In the voice of the recording, if there is one",
-        info="A model that only ever saw one utterance a document says little after another: do without for it",
+        info="A model trained on documents of one utterance each says little after another: leave this out for it",
         elem_id="speak-voiced",
     )
     words = gr.Textbox(
@@ -205,7 +211,7 @@ def _speak_tab(tab: DemoTab, recording: gr.Audio) -> None:
         said: str, in_voice: bool, path: str | None, voice_text: str, draw: int | None
     ) -> Generator[Update, None, None]:
         voice = Path(path) if path is not None and in_voice else None
-        return tab.session.speak(said, voice, voice_text, seed=draw or 0)
+        return tab.session.stream_speech(said, voice, voice_text, seed=draw or 0)
 
     inputs = [text, voiced, recording, words, seed]
     tab.run(work, inputs, {"transcript": "Transcript of the recording"})
@@ -225,7 +231,7 @@ def _continue_tab(tab: DemoTab, recording: gr.Audio) -> None:
     seed = tab.seed()
 
     def work(path: str | None, given: float, draw: int | None) -> Generator[Update, None, None]:
-        return tab.session.continue_speech(_given(path), given, seed=draw or 0)
+        return tab.session.stream_continuation(_given(path), given, seed=draw or 0)
 
     tab.run(work, [recording, seconds, seed], {})
 
@@ -243,7 +249,7 @@ def _translate_tab(tab: DemoTab, recording: gr.Audio) -> None:
     seed = tab.seed()
 
     def work(path: str | None, language: str, wanted: str, way: str, draw: int | None) -> Generator[Update, None, None]:
-        return tab.session.translate(_given(path), language, wanted, route=way, seed=draw or 0)
+        return tab.session.stream_translation(_given(path), language, wanted, route=way, seed=draw or 0)
 
     texts = {"transcript": "Transcript of the recording", "written": "Translation"}
     tab.run(work, [recording, source, target, route, seed], texts)

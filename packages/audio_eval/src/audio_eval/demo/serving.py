@@ -17,7 +17,7 @@ import click
 from audio_data import InputError
 from audio_eval.demo.ending import ended_by_signals, run_server
 from audio_eval.demo.limits import Limits
-from audio_eval.demo.session import DemoSession, open_session
+from audio_eval.demo.session import DemoSession
 
 if TYPE_CHECKING:
     import fastapi  # pyright: ignore[reportMissingImports]: an extra
@@ -58,7 +58,7 @@ def serve_demo(
         tempfile.TemporaryDirectory(prefix="audio-eval-demo-") as folder,
         ended_by_signals(_LONGEST_CLOSING_SECONDS, lambda: shutil.rmtree(folder, ignore_errors=True)),
     ):
-        session = open_session(checkpoint, limits=limits, codec_weights=codec_weights)
+        session = DemoSession.load(checkpoint, limits=limits, codec_weights=codec_weights)
         app = make_app(session, Path(folder), host)
         address = f"http://{host}:{listener.getsockname()[1]}/"
         click.echo(f"Open {address} in a browser; Ctrl-C ends it.")

@@ -1,7 +1,7 @@
 """Export of a trained model: Hugging Face weights, vocabulary and provenance in one folder."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,7 @@ def export_model(
     try:
         with replace_folder(folder, foreign_file, _unknown_name) as partial:
             _save_with_tokenizer(partial, model, resolved, data_root / VOCABULARY_FOLDER)
-            codec = datasets[resolved.mixture.corpora[0]].manifest.codec
-            write_json(partial / PROVENANCE_FILE, provenance(resolved, step, codec))
+            write_json(partial / PROVENANCE_FILE, provenance(resolved, step, datasets))
             (partial / CARD_FILE).write_text(model_card(resolved, step, datasets), encoding="utf-8")
             write_checksums(partial)
     except (OSError, SafetensorError) as error:
@@ -156,8 +155,9 @@ def read_provenance(folder: Path) -> Provenance:
         return from_json(Provenance, {**fields, "checksums": found.get("checksums", False)}, "provenance")
 
 
-def provenance(resolved: ResolvedRun, step: int, codec: Mapping[str, Any]) -> dict[str, Any]:
-    """Content of `provenance.json`: run, step, datasets, vocabulary and codec."""
+def provenance(resolved: ResolvedRun, step: int, datasets: Mapping[str, TokenDataset]) -> dict[str, Any]:
+    """Content of `provenance.json`: run, step, datasets with the form of their documents, vocabulary and codec."""
+    manifests = [datasets[name].manifest for name in resolved.mixture.corpora]
     return {
         "run": resolved.run.name,
         "run_fingerprint": resolved.fingerprint,
@@ -169,9 +169,19 @@ def provenance(resolved: ResolvedRun, step: int, codec: Mapping[str, Any]) -> di
         "dataset_fingerprints": dict(resolved.datasets),
         "vocabulary_fingerprint": resolved.vocabulary.fingerprint,
         "codec_id": resolved.vocabulary.codec_id,
-        "codec": dict(codec),
+        "codec": dict(manifests[0].codec),
+        "layouts": _stated([manifest.provenance.get("layouts") for manifest in manifests]),
+        "groupings": _stated([manifest.provenance.get("grouping") for manifest in manifests]),
         "checksums": True,
     }
+
+
+def _stated(values: Sequence[object]) -> list[str] | None:
+    """Names that the provenances of datasets state, each once; None if one of them states none."""
+    lists = [[value] if isinstance(value, str) else value for value in values]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+        return None
+    return sorted({name for names in lists if isinstance(names, list) for name in names})
 
 
 def _save_with_tokenizer(folder: Path, model: Qwen3x, resolved: ResolvedRun, source: Path) -> None:

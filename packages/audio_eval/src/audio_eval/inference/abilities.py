@@ -1,11 +1,13 @@
-"""What a checkpoint can do in the demo: derived from its vocabulary and the length of its context."""
+"""What a model can do: derived from its vocabulary, its context, and the documents that it was trained on."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from audio_data import InputError
 from audio_eval.checkpoint import Checkpoint
-from audio_eval.demo.limits import Limits
+from audio_eval.tasks.seed_tts import SeedTtsTask
+from audio_tokenize import layout
 
 TRANSCRIBE, SPEAK, CONTINUE, TRANSLATE = "transcribe", "speak", "continue", "translate"
 # Shorter speech holds no word, so a context for less is of no use.
@@ -14,6 +16,29 @@ MIN_SECONDS = 0.5
 _MARKERS = 5
 # A small context is kept for the speech: an eighth of it for the text is 64 tokens of the quickstart's 512.
 _TEXT_SHARE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class AnswerLimits:
+    """How long a request and its answer may be; the model's context may hold less.
+
+    Attributes:
+        max_characters: Longest text to speak.
+        max_text_tokens: Maximum text tokens of an answer.
+        max_frames: Maximum frames of an answer; by default those of task `seed_tts`, 15 s of eight codebooks.
+
+    Raises:
+        InputError: A limit that leaves nothing.
+    """
+
+    max_characters: int = 1_000
+    max_text_tokens: int = 200
+    max_frames: int = SeedTtsTask.max_tokens // 8
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if not 0 < (value := getattr(self, field.name)) < math.inf:
+                raise InputError(f"`{field.name}` must be above 0 and finite, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +85,7 @@ def require_audio(checkpoint: Checkpoint) -> None:
         )
 
 
-def split_context(checkpoint: Checkpoint, frame_rate_hz: float, limits: Limits) -> ContextBudget:
+def split_context(checkpoint: Checkpoint, frame_rate_hz: float, limits: AnswerLimits) -> ContextBudget:
     """Split the context of a model.
 
     Args:
@@ -76,7 +101,8 @@ def split_context(checkpoint: Checkpoint, frame_rate_hz: float, limits: Limits) 
 def find_abilities(checkpoint: Checkpoint, budget: ContextBudget) -> Mapping[str, str | None]:
     """Return the abilities of a model.
 
-    An ability means that vocabulary and context allow it; the quality depends on the training data.
+    An ability means that vocabulary and context allow it and that the model was trained on documents of that order, as
+    far as its provenance records them; the quality depends on the training.
 
     Args:
         checkpoint: The model and its vocabulary.
@@ -89,7 +115,27 @@ def find_abilities(checkpoint: Checkpoint, budget: ContextBudget) -> Mapping[str
     silent = None if num_text else f"vocabulary {name!r} has no text"
     texts = silent or _too_short(budget, budget.max_input_seconds, "speech beside a text")
     speech = _too_short(budget, budget.max_continued_seconds, "speech and as much again")
-    return {TRANSCRIBE: texts, SPEAK: texts, CONTINUE: speech, TRANSLATE: texts or speech}
+    possible = {TRANSCRIBE: texts, SPEAK: texts, CONTINUE: speech, TRANSLATE: texts or speech}
+    return {ability: reason or _untrained(checkpoint, ability) for ability, reason in possible.items()}
+
+
+def _untrained(checkpoint: Checkpoint, ability: str) -> str | None:
+    """Why the documents that a model was trained on do not teach an ability; None if they do or are not recorded."""
+    if checkpoint.layouts is None or any(ability in _taught(name) for name in checkpoint.layouts):
+        return None
+    return f"it was trained on documents of layout {', '.join(sorted(checkpoint.layouts))}, which do not teach that"
+
+
+def _taught(name: str) -> set[str]:
+    """Abilities that documents of a layout teach."""
+    spans = layout(name).pattern
+    if any(span.segment for span in spans):
+        return {TRANSLATE}
+    kinds = [span.kind for span in spans]
+    taught = {CONTINUE} if "audio" in kinds else set()
+    if {"audio", "text"} <= set(kinds):
+        taught.add(TRANSCRIBE if kinds.index("audio") < kinds.index("text") else SPEAK)
+    return taught
 
 
 def _too_short(budget: ContextBudget, seconds: float, what: str) -> str | None:

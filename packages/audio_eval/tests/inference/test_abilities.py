@@ -4,8 +4,7 @@ import pytest
 
 from audio_data import InputError, Vocabulary
 from audio_eval import load_checkpoint
-from audio_eval.demo.abilities import find_abilities, require_audio, split_context
-from audio_eval.demo.limits import Limits
+from audio_eval.inference.abilities import AnswerLimits, find_abilities, require_audio, split_context
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def with_context(checkpoint, tokens):
 
 
 def abilities(checkpoint):
-    return find_abilities(checkpoint, split_context(checkpoint, 12.5, Limits()))
+    return find_abilities(checkpoint, split_context(checkpoint, 12.5, AnswerLimits()))
 
 
 def test_a_model_of_text_and_audio_can_do_all(checkpoint):
@@ -40,12 +39,12 @@ def test_a_model_without_audio_is_refused(checkpoint):
 
 
 def test_the_budget_is_counted_in_tokens(checkpoint):
-    budget = split_context(with_context(checkpoint, 512), 12.5, Limits())
+    budget = split_context(with_context(checkpoint, 512), 12.5, AnswerLimits())
     # An eighth is for text; five markers; eight tokens a frame, 12.5 frames a second.
     assert budget.text_tokens == 64
     assert budget.max_input_seconds == (512 - 64 - 5) // 8 / 12.5
     assert budget.max_continued_seconds == (512 - 5) // 2 // 8 / 12.5
-    assert split_context(with_context(checkpoint, 8_192), 12.5, Limits()).text_tokens == 200
+    assert split_context(with_context(checkpoint, 8_192), 12.5, AnswerLimits()).text_tokens == 200
 
 
 @pytest.mark.parametrize(

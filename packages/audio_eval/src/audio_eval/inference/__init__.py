@@ -1,0 +1,5 @@
+"""A trained model in use: transcribe, speak, continue and translate, from Python and from the command line."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
