@@ -74,6 +74,10 @@ EQUIVALENT: dict[str, str] = {
     "audio_model/loss: flat = jnp.where(counted, targets, 0).reshape(-1) -> "
     "flat = jnp.where(counted, targets, 1).reshape(-1)": "any id will do where nothing is counted",
     "audio_data/record_files: _READER_BUFFER_BYTES = 32768 -> _READER_BUFFER_BYTES = 32769": "a buffer: only speed",
+    "audio_train/training/step: shapes = jax.eval_shape(differentiate, model, jax.tree.map(lambda x: x[0], parts)) -> "
+    "shapes = jax.eval_shape(differentiate, model, jax.tree.map(lambda x: x[1], parts))": "any part has these shapes",
+    "audio_eval/decoding: by_length.setdefault((max(_SHORTEST, lengths[index]) - 1).bit_length(), []).append(index) -> "
+    "by_length.setdefault((max(_SHORTEST, lengths[index]) - 2).bit_length(), []).append(index)": "groups: only speed",
 }
 
 

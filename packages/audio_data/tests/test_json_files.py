@@ -168,3 +168,12 @@ def test_a_missing_field_is_named():
     with pytest.raises(InputError, match="`outer` lacks `count`, `rate`, `mode`, `parts`, `anything` of Outer"):
         from_json(Outer, {}, "outer")
     assert math.isclose(from_json(float, 3, "x"), 3.0)
+
+
+@pytest.mark.parametrize("value", [2**1023 - 1, 2**1024 - 1, -(2**1024) + 1, 10**400])
+def test_an_integer_beyond_every_float_is_refused_like_any_wrong_type(value):
+    if abs(value) < 2**1023:
+        assert from_json(float, value, "rate") == float(value)
+        return
+    with pytest.raises(InputError, match="`rate`"):
+        from_json(float, value, "rate")
