@@ -2,7 +2,7 @@
 
     uv run python examples/transformers_round_trip.py OUT
 
-Needs audio-model; the comparison needs torch and transformers (`pip install torch transformers`).
+Needs audio-model; the comparison needs torch and transformers (`uv pip install torch transformers`).
 """
 
 import sys

@@ -124,6 +124,20 @@ def test_the_trainer_does_not_speak_of_the_study_outside_its_package() -> None:
     assert [str(path) for path in files if re.search(r"\bthe study\b|\bsoda\b|SODA", path.read_text())] == []
 
 
+def test_no_advice_installs_our_packages_from_an_index() -> None:
+    """Our packages are on no index: a stranger could register their names. Folders and repositories are fine."""
+    names = "|".join(package.replace("_", "[-_.]") for package in PACKAGES)
+    install = r"(?:pip3? install|uv add|uv tool install|pipx install|uvx)\b"
+    ours = re.compile(rf"{install}[^\n`]*?(?<![\w/.-])(?:{names})\b(?! @ )")
+    assert ours.search("pip install 'audio-data[hub]'")
+    assert not ours.search("pip install './packages/audio_data[hub]'")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    kinds = (".py", ".pyi", ".md", ".toml", ".yml", ".yaml", ".sh", ".html", "run")
+    files = [name for name in listed.split("\0") if name.endswith(kinds) and (ROOT / name).is_file()]
+    files.remove("tests/test_house.py")
+    assert [name for name in files if ours.search((ROOT / name).read_text())] == []
+
+
 def test_no_result_names_a_folder_of_the_machine_that_made_it() -> None:
     """What commands write into docs is of any machine."""
     written = [path for path in (ROOT / "docs").rglob("*") if path.suffix in (".json", ".md", ".csv", ".svg")]

@@ -182,7 +182,9 @@ def test_a_connection_that_is_lost_says_what_to_download(monkeypatch):
 
 def test_without_the_client_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"pip install 'audio-data\[hub\]'`; or run `hf download owner/name a.bin -"):
+    with pytest.raises(
+        InputError, match=r"uv pip install 'huggingface-hub>=[0-9.]+'`; or run `hf download owner/name a.bin -"
+    ):
         repository().fetch_file("a.bin")
 
 

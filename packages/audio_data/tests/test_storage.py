@@ -149,7 +149,7 @@ def test_whatever_a_store_refuses_is_one_line(error, advice):
 
 @pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")
 def test_a_missing_client_names_the_extra():
-    with pytest.raises(InputError, match=r"pip install 'audio-data\[gcs\]'"):
+    with pytest.raises(InputError, match=r"uv pip install 'gcsfs>="):
         storage_path("gs://bucket/data")
 
 

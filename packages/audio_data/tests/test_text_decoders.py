@@ -64,5 +64,5 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path, name, kind):
 def test_a_missing_library_is_named_with_the_extra(tmp_path, monkeypatch):
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(InputError, match=r"pip install 'audio-data\[text\]'"):
+    with pytest.raises(InputError, match=r"uv pip install 'sentencepiece>=[0-9.]+' 'tokenizers>=[0-9.]+'"):
         open_text_decoder(tmp_path / "tokenizer.json")

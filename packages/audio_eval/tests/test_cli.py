@@ -59,10 +59,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(export, data, tmp_path, change, m
 @pytest.mark.parametrize(
     ("option", "name", "lacking", "way"),
     [
-        ("transcriber", "whisper:tiny.en", "faster_whisper", "pip install 'audio-eval[whisper]'"),
+        ("transcriber", "whisper:tiny.en", "faster_whisper", "uv pip install 'faster-whisper>="),
         ("transcriber", "whisper:no/such/size", None, "give a local folder or a hub id"),
         ("transcriber", "whisper:.", None, "give a Whisper folder in CTranslate2 format"),
-        ("speaker-encoder", "wavlm", "torch", "pip install torch transformers"),
+        ("speaker-encoder", "wavlm", "torch", "uv pip install torch transformers"),
         ("speaker-encoder", "wavlm:.", None, "give a folder of a WavLMForXVector"),
     ],
 )

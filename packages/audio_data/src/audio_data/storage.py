@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from upath import UPath
 
 from audio_data.errors import InputError
+from audio_data.installation import install_extra_command
 
 StoragePath: TypeAlias = Path | UPath
 AnyPath: TypeAlias = str | os.PathLike[str] | UPath
@@ -88,7 +89,7 @@ def storage_path(path: AnyPath) -> StoragePath:
         return UPath(path, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         extra = _EXTRAS.get(protocol)
-        advice = f"pip install 'audio-data[{extra}]'" if extra else "give a local path, gs:// or s3://"
+        advice = install_extra_command("audio-data", extra) if extra else "give a local path, gs:// or s3://"
         raise InputError(f"path `{path}`: nothing here reads {protocol}:// ({error}); {advice}") from error
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from audio_data.errors import InputError
+from audio_data.installation import install_extra_command
 from audio_data.storage import AnyPath, StoragePath, fetch, storage_path
 
 TextDecoder = Callable[[Int[np.ndarray, " seq"]], str]
@@ -44,7 +45,8 @@ def open_text_decoder(path: AnyPath) -> TextDecoder:
     try:
         return open_file(str(fetch(path)))
     except ImportError as error:
-        raise InputError(f"tokenizer `{path}` needs {error.name}: pip install 'audio-data[text]'") from error
+        advice = install_extra_command("audio-data", "text")
+        raise InputError(f"tokenizer `{path}` needs {error.name}: `{advice}`") from error
 
 
 def _open_tokenizers(file: str) -> TextDecoder:

@@ -29,7 +29,7 @@ def test_inspect_shows_text_where_a_tokenizer_lies_beside_the_data(built, monkey
     result = run("inspect", data / "a")
     assert "<text 2 tokens>" in result.stdout
     assert "text is shown as marks: tokenizer" in result.stderr
-    assert "audio-data[text]" in run("inspect", data / "a", "--tokenizer", tokenizer, status=2).stderr
+    assert "uv pip install 'sentencepiece" in run("inspect", data / "a", "--tokenizer", tokenizer, status=2).stderr
 
 
 def test_inspect_shows_documents(built, run):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_data import InputError
+from audio_data import InputError, install_command
 from audio_eval.checkpoint import Checkpoint, load_checkpoint
 from audio_eval.decoding import continue_prompts
 from audio_eval.scoring import scored_documents
@@ -177,7 +177,8 @@ def harness_model(checkpoint: str | Path | Checkpoint, **options: Any) -> Any:
     try:
         from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]: an extra
     except ImportError as error:
-        raise InputError("text tasks need lm-eval-harness, got no module `lm_eval`: `pip install lm_eval`") from error
+        advice = install_command("lm_eval")
+        raise InputError(f"text tasks need lm-eval-harness, got no module `lm_eval`: `{advice}`") from error
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     plain = TextModel(loaded, **options)
 

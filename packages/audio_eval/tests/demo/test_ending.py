@@ -11,7 +11,7 @@ import pytest
 from audio_eval.demo.ending import ended_by_signals
 
 needs_gradio = pytest.mark.skipif(
-    importlib.util.find_spec("gradio") is None, reason="needs Gradio: `pip install 'audio-eval[demo]'`"
+    importlib.util.find_spec("gradio") is None, reason="needs Gradio: `uv pip install gradio`"
 )
 # A server whose handlers never end: in a worker thread, in the thread of the event loop, or by waiting for more.
 PROGRAM = """

@@ -18,7 +18,7 @@ import pytest
 from audio_eval.demo.limits import MEBIBYTE
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("gradio") is None, reason="needs Gradio: `pip install 'audio-eval[demo]'`"
+    importlib.util.find_spec("gradio") is None, reason="needs Gradio: `uv pip install gradio`"
 )
 PATIENCE_SECONDS = 120
 SECRET = b"the owner's secret"

@@ -12,7 +12,7 @@ from audio_eval.demo import DemoSession, Limits, serve_demo
 from audio_eval.demo.answering import TEXTS
 
 GRADIO = importlib.util.find_spec("gradio") is not None
-needs_gradio = pytest.mark.skipif(not GRADIO, reason="needs Gradio: `pip install 'audio-eval[demo]'`")
+needs_gradio = pytest.mark.skipif(not GRADIO, reason="needs Gradio: `uv pip install gradio`")
 PATIENCE_SECONDS = 120
 WAV_HEADER_BYTES = 44
 
@@ -101,7 +101,7 @@ def test_a_click_translates_what_was_uploaded(address, browser, speaker, recordi
 
 def test_without_gradio_the_way_to_get_it_is_told(monkeypatch, speaker):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"got none: `pip install 'audio-eval\[demo\]'`"):
+    with pytest.raises(InputError, match=r"got none: `uv pip install 'gradio>=6"):
         serve_demo(speaker)
 
 

@@ -63,7 +63,7 @@ def test_missing_engine_says_how_to_get_it(monkeypatch):
     for name, wanted in (("auto", "whisper:tiny.en"), ("whisper:small", "whisper:small")):
         transcriber = find_transcriber(name)
         assert isinstance(transcriber, Unavailable)
-        assert "pip install 'audio-eval[whisper]'" in transcriber.reason
+        assert "uv pip install 'faster-whisper>=" in transcriber.reason
         assert f"--transcriber {wanted}`" in transcriber.reason
 
 

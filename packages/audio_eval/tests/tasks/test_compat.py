@@ -103,8 +103,8 @@ def mimi_folder(tmp_path_factory):
 
 def test_clips_are_encoded_alone_without_a_padding_mask_as_the_scripts_do(export, mimi_folder, tmp_path, monkeypatch):
     """What training's padded batches may have made of a last, incomplete frame is in its data, not in a score."""
-    torch = pytest.importorskip("torch", reason="needs torch: pip install torch transformers")
-    transformers = pytest.importorskip("transformers", minversion="5.23", reason="pip install torch transformers")
+    torch = pytest.importorskip("torch", reason="needs torch: uv pip install torch transformers")
+    transformers = pytest.importorskip("transformers", minversion="5.23", reason="uv pip install torch transformers")
     rng = np.random.default_rng(2)
     clips = {str(n): rng.normal(0, 0.1, n).astype(np.float32) for n in (3 * FRAME, 5 * FRAME + 700, 2 * FRAME - 1)}
     for name, samples in clips.items():

@@ -72,7 +72,7 @@ def _on_hub(repository: str, revision: str | None, download: bool) -> FoundModel
         import huggingface_hub.errors
     except ImportError as error:
         raise InputError(
-            f"no folder `{repository}` here, and the hub needs an extra: `pip install 'audio-model[hub]'`; "
+            f"no folder `{repository}` here, and the hub needs huggingface-hub: `uv pip install huggingface-hub`; "
             f"or {_by_hand(repository, revision)}"
         ) from error
     cached = _snapshot(huggingface_hub, repository, revision, local_files_only=True)

@@ -447,7 +447,7 @@ def test_without_a_network_it_says_what_to_download_and_where_to_put_it(tmp_path
 
 def test_without_the_hubs_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"pip install 'audio-data\[hub\]'"):
+    with pytest.raises(InputError, match=r"uv pip install 'huggingface-hub"):
         open_corpus("mls-en").shards()
 
 

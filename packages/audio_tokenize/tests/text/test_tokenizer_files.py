@@ -31,7 +31,7 @@ def test_a_package_is_looked_into_and_not_imported(tmp_path: Path, monkeypatch):
 
 def test_a_package_that_is_absent_is_named(monkeypatch):
     monkeypatch.setitem(tokenizer_files.PACKAGES, "llama-models", ("no_such_module_anywhere", "tokenizer.model"))
-    with pytest.raises(InputError, match=r"`llama-models` is not installed.*`pip install --no-deps llama-models`"):
+    with pytest.raises(InputError, match=r"`llama-models` is not installed.*`uv pip install --no-deps llama-models`"):
         find_tokenizer("llama-models")
 
 
@@ -61,7 +61,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_get_and_where_to_put_it(monke
 
 def test_without_the_extra_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"pip install 'audio-data\[hub\]'.*hf download soda/marin"):
+    with pytest.raises(InputError, match=r"uv pip install 'huggingface-hub.*hf download soda/marin"):
         find_tokenizer("soda/marin")
 
 

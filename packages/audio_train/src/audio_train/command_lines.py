@@ -66,7 +66,7 @@ def find_programs(names: Sequence[str]) -> dict[str, str]:
     if missing := [name for name, path in found.items() if path is None]:
         raise InputError(
             f"this command needs the programs {', '.join(names)}, which are packages of their own; not installed: "
-            f"{', '.join(missing)}. Install them with: pip install {' '.join(missing)}"
+            f"{', '.join(missing)}. Install them in a checkout of this project: `uv sync --all-packages`"
         )
     return {name: path for name, path in found.items() if path is not None}
 

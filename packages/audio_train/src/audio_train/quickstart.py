@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from audio_data import InputError, read_json
+from audio_data import InputError, install_command, read_json
 from audio_train.command_lines import Command, find_programs, run_command
 
 STEPS_PER_MINUTE = 280
@@ -245,7 +245,7 @@ Done in {outcome["seconds"] / 60:.1f} minutes.
 Try next:
   audio-train quickstart --audio DIR --out my-run      your own recordings
   audio-train quickstart --minutes 20 --out longer     train longer
-  audio-eval demo {out / "run"}                       try it in a browser (`pip install 'audio-eval[demo]'`)
+  audio-eval demo {out / "run"}                       try it in a browser (first: {install_command("gradio")})
   audio-tokenize inspect {out / "data" / "asr"}              print a document
   audio-train show quickstart --data {out / "data"}      every number of the run
   audio-train recipes                                  every named training run"""

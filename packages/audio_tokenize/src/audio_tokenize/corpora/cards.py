@@ -1,9 +1,9 @@
 """Every published corpus by name, as data: speech, texts and token strings."""
 
-from audio_data import InputError, nearest
+from audio_data import InputError, install_extra_command, nearest
 from audio_tokenize.corpora.card import NOT_PINNED, CorpusCard
 
-FROM_HUB = "huggingface-hub (`pip install 'audio-tokenize[hub]'`) or the files in a folder"
+FROM_HUB = f"huggingface-hub (`{install_extra_command('audio-data', 'hub')}`) or the files in a folder"
 _YODAS_FOLDERS = (
     *("en00[0-7]", "en1[0-2][0-9]", "th?00", "ar000", "de000", "de10[0-2]", "es000", "es10[0-8]"),
     *("fr000", "fr10[0-3]", "hi?00", "zh000"),

@@ -22,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
-from audio_data import InputError
+from audio_data import InputError, install_extra_command
 from audio_tokenize.codecs import AbstractCodec, load_codec
 from audio_tokenize.encoding.shard_encoder import ShardEvent, ShardJob, encode_shards
 
@@ -295,7 +295,7 @@ def _run_on_ray(
         import ray
         from ray.exceptions import RayTaskError
     except ImportError as error:
-        raise InputError("engine `ray` needs Ray: pip install 'audio-tokenize[ray]'") from error
+        raise InputError(f"engine `ray` needs Ray: `{install_extra_command('audio-tokenize', 'ray')}`") from error
     with _cluster(ray, num_tasks):
         bound = num_tasks or _room(ray.cluster_resources(), gpus_per_task)
         # Ray gives a task one thread of arithmetic by itself; XLA learns of it by this variable.

