@@ -22,7 +22,7 @@ STEPS = 8
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder: one voice's sentences as wav files with a transcript beside each, and one that lacks it."""
+    """A user's folder: one voice's sentences as wav files with a transcript beside each, and one without."""
     folder = tmp_path_factory.mktemp("speech")
     chosen = open_corpus("sample").select(split="train", speaker="slt").utterances[:NUM_RECORDINGS]
     for utterance in chosen:
@@ -82,7 +82,7 @@ def finished(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 def test_own_recordings_reach_the_report_across_a_stop(finished: tuple[Path, str, dict[str, Any]]) -> None:
     out, said, outcome = finished
     assert "run the same command again to continue" in said
-    assert "unlabelled" in said
+    assert "1 without transcript" in said
     lines = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     # So few steps teach nothing: the model hears no more than it would in another utterance.

@@ -93,7 +93,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("corpus")
 @click.option("--out", metavar="FOLDER", required=True, help="Folder of the codes: a path, gs:// or s3://; created.")
 @root_option
-@click.option("--language", help="Encode this language only.")
+@click.option("--language", help="Encode this language only; it is also that of your own files that state none.")
 @click.option("--split", "splits", multiple=True, help="Encode this split only, repeatable.")
 @click.option("--transcripts", metavar="RULE", help="Rule for transcripts, e.g. verbatim. [the corpus' own]")
 @click.option("--strict", is_flag=True, help="Fail on the first malformed utterance instead of skipping it.")
@@ -167,8 +167,9 @@ def encode(
 ) -> None:
     """Encode CORPUS, a name that `corpora` lists or your own folder or manifest, to codes on disk.
 
-    CORPUS may also be the form of your own files below --root: folder, jsonl, parquet or tar. Stopped or killed, the
-    same command goes on where it was.
+    Your own audio may lie in a folder, with transcripts or without, in a manifest (JSONL, CSV, lhotse, NeMo), a data
+    folder of Kaldi, tar archives or parquet tables; --root DIR with the form as CORPUS (folder, jsonl, ljspeech, kaldi,
+    lhotse, parquet, tar) says which. Stopped or killed, the same command goes on where it was.
     """
     from audio_data import Interrupted, disk_errors, parse_budget, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
@@ -326,6 +327,8 @@ def build(source: str, vocabulary: str, out: str, layout: tuple[str, ...], **opt
         manifest = build_dataset(source, vocabulary, out, layout=layout or None, selection=selection, **given)
     hours = manifest.audio_seconds / 3600
     click.echo(f"{out}: {manifest.num_documents:,} documents, {manifest.num_tokens:,} tokens, {hours:.2f} h")
+    if count := manifest.provenance.get("counts", {}).get("without_transcript"):
+        click.echo(f"  left out: {count:,} utterances without transcript, which the layout needs")
 
 
 @click.command()

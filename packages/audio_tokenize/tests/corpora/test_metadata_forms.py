@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_data import InputError
 from audio_tokenize.corpora import Corpus, open_corpus
 
 WORDS = ["first words", "second words"]
@@ -208,9 +207,3 @@ def test_a_lone_surrogate_costs_its_record_alone(folder):
     assert isinstance(corpus, Corpus)
     assert [utterance.id for utterance in corpus] == ["b"]
     assert [skipped.id for skipped in corpus.skipped] == ["a"]
-
-
-def test_a_data_folder_of_kaldi_is_named_with_the_way_out(folder):
-    (folder / "wav.scp").write_text("c00 wavs/c00.wav\n")
-    with pytest.raises(InputError, match=r"Kaldi.*manifest\.jsonl with `audio`, `start`, `end` and `text`"):
-        open_corpus(folder)

@@ -199,13 +199,25 @@ def test_an_id_that_comes_twice_is_skipped_the_second_time(tmp_path):
     assert "occurred before" in skipped["x"]
 
 
-def test_a_table_without_audio_or_transcript_names_its_columns(tmp_path):
+def test_a_table_without_audio_names_its_columns(tmp_path):
     pq.write_table(pa.table({"text": ["yes"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"a\.parquet.*expected a column audio, got \['text'\]"):
         read(open_corpus(tmp_path / "a.parquet"))
+
+
+def test_own_tables_may_lack_transcripts_and_published_ones_may_not(tmp_path):
     pq.write_table(pa.table({"audio": [sound()]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"expected a column text or transcript"):
-        read(open_corpus(tmp_path / "a.parquet"))
+    cells = {"audio": [sound(), sound(), sound()], "transcription": ["said", None, " "], "speaker_id": [7, None, 7]}
+    pq.write_table(pa.table(cells), tmp_path / "b.parquet")
+    utterances, skipped = read(open_corpus(tmp_path, language="fr"))
+    assert [(u.text, u.speaker, u.language) for u in utterances] == [
+        ("", "unknown", "fr"),
+        ("said", "7", "fr"),
+        ("", "unknown", "fr"),
+    ]
+    assert [reason for reason in skipped.values() if "the text is empty; leave it out" in reason] == [*skipped.values()]
+    with pytest.raises(InputError, match=r"expected a column text, got \['audio'\]"):
+        read(open_corpus("peoples-speech-clean", root=tmp_path / "a.parquet"))
 
 
 def test_a_table_may_hold_bare_bytes_or_paths_and_rows_without_either(tmp_path):

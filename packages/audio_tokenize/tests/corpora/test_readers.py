@@ -141,13 +141,14 @@ def test_folder_reads_subfolders_as_speakers_and_joins_lines(tmp_path):
     assert (utterance.id, utterance.speaker, utterance.text) == ("ann/a", "ann", "open the door")
 
 
-def test_folder_names_audio_without_text_and_text_without_audio(tmp_path):
+def test_a_folder_keeps_audio_without_text_and_names_text_without_audio(tmp_path):
     _folder(tmp_path, TEXTS)
     (tmp_path / "two.txt").rename(tmp_path / "tow.txt")
     corpus = open_corpus(tmp_path)
     assert isinstance(corpus, Corpus)
-    assert [skipped.id for skipped in corpus.skipped] == ["two", "tow.txt"]
-    assert "no two.txt beside it" in corpus.skipped[0].reason
+    assert [skipped.id for skipped in corpus.skipped] == ["tow.txt"]
+    assert {u.id: u.text for u in corpus}["two"] == ""
+    assert {u.text for u in corpus if u.id != "two"} == {text for name, text in TEXTS.items() if name != "two"}
 
 
 def test_folder_without_audio_is_refused(tmp_path):

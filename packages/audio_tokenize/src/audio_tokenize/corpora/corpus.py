@@ -35,11 +35,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One transcribed stretch of speech.
+    """One stretch of speech, with its transcript where there is one.
 
     Attributes:
         id: Unique in its corpus.
-        text: Transcript, after the rule of its corpus (`TRANSCRIPT_RULES`), most often stripped; never blank.
+        text: Transcript, after the rule of its corpus (`TRANSCRIPT_RULES`), most often stripped; empty where there is
+            none.
         audio: The file that holds it, or that file's bytes.
         recording: Id of the recording it is part of; utterances of one recording can form one document.
         seconds: Its duration.
@@ -87,7 +88,7 @@ class CorpusShard:
 
 
 class AbstractCorpus(abc.ABC):
-    """Transcribed speech in shards.
+    """Speech in shards.
 
     Attributes:
         name: Short name, used for datasets made of it.

@@ -5,7 +5,7 @@ import hashlib
 import math
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -91,7 +91,7 @@ class Entry:
 
     Attributes:
         id: Unique in the corpus.
-        text: Transcript, may be empty or padded.
+        text: Transcript, may be empty or padded; None where the corpus has none for this audio.
         audio: The file that should hold it, or that file's bytes.
         recording: Id of its recording.
         where: File and line, or file and member, for messages.
@@ -107,7 +107,7 @@ class Entry:
     """
 
     id: str
-    text: str
+    text: str | None
     audio: AudioSource
     recording: str
     where: str
@@ -163,7 +163,7 @@ def _record_problem(entry: Entry) -> str | None:
     """Why an entry cannot be written down, whatever its audio is."""
     if not entry.id:
         return "the id is empty"
-    fields = {"id": entry.id, "text": entry.text, "speaker": entry.speaker, "language": entry.language}
+    fields = {"id": entry.id, "text": entry.text or "", "speaker": entry.speaker, "language": entry.language}
     fields |= {"split": entry.split, "recording": entry.recording}
     if "\0" in str(entry.audio):
         return "the name of its audio has a zero character"
@@ -208,9 +208,9 @@ def _audio_problem(entry: Entry, info: AudioInfo) -> str | None:
 
 def _resolve(entry: Entry, info: AudioInfo | str, rule: TranscriptRule) -> Utterance | Skipped:
     """Check an entry, which holds no problem by itself, against its audio."""
-    text = rule(entry.text)
-    if not text.strip():
-        return Skipped(entry.id, f"{entry.where}: the text is empty")
+    text = "" if entry.text is None else rule(entry.text)
+    if entry.text is not None and not text.strip():
+        return Skipped(entry.id, f"{entry.where}: the text is empty; leave it out where nobody transcribed the audio")
     if isinstance(info, str):
         return Skipped(entry.id, info)
     problem = _times_problem(entry) or _audio_problem(entry, info)
@@ -275,6 +275,7 @@ def assemble(
     found: Iterable[Entry | Skipped],
     licence: str = OWN_LICENCE,
     rule: TranscriptRule = str.strip,
+    language: str | None = None,
 ) -> Corpus:
     """Check what a reader found and sorts it into a corpus in memory.
 
@@ -287,17 +288,20 @@ def assemble(
         found: Entries, and what the reader already had to leave out.
         licence: Terms of the audio and the texts.
         rule: Makes the text of an utterance of its transcript.
+        language: BCP 47 code of the utterances where none of them states a language.
 
     Raises:
         InputError: If nothing usable is left.
     """
     resolved = list(resolve_stream(found, rule, cache(_measure)))
     utterances = [item for item in resolved if isinstance(item, Utterance)]
+    if language is not None and all(item.language == UNDETERMINED_LANGUAGE for item in utterances):
+        utterances = [replace(item, language=language) for item in utterances]
     skipped = [item for item in resolved if isinstance(item, Skipped)]
     if not utterances:
         reasons = f"; {skipped[0].id!r}: {skipped[0].reason}" if skipped else ""
         raise InputError(
-            f"`{source}`: expected at least 1 utterance with audio and text, got 0 of {len(skipped)}{reasons}"
+            f"`{source}`: expected at least 1 utterance whose audio can be read, got 0 of {len(skipped)}{reasons}"
         )
     utterances.sort(key=lambda utterance: (utterance.recording, utterance.start_seconds, utterance.id))
     return Corpus(name, licence, tuple(utterances), tuple(skipped))

@@ -1,4 +1,4 @@
-"""A folder of audio files with a `.txt` transcript beside each."""
+"""A folder of audio files, each with a `.txt` transcript beside it where there is one."""
 
 import os
 from collections import defaultdict
@@ -83,9 +83,10 @@ def audio_files(folder: Path) -> list[Path]:
 def read_folder(folder: Path) -> Iterator[Entry | Skipped]:
     """Yield one utterance per audio file; its id is the path without suffix, its speaker the subfolder.
 
-    `speaker/clip.flac` with `speaker/clip.txt` is the utterance `speaker/clip`; suffixes may be in capitals. Links to
-    folders are followed, each folder is read once. A `.txt` without audio, audio of a format that is not read, and a
-    link that leads nowhere are reported as skipped, so that nothing goes unnoticed.
+    `speaker/clip.flac` with `speaker/clip.txt` is the utterance `speaker/clip`; suffixes may be in capitals. Audio
+    without a `.txt` is an utterance without transcript. Links to folders are followed, each folder is read once. A
+    `.txt` without audio, a `.txt` whose name differs in case only, audio of a format that is not read, and a link that
+    leads nowhere are reported as skipped, so that nothing goes unnoticed.
 
     Raises:
         InputError: If there is no audio.
@@ -96,7 +97,7 @@ def read_folder(folder: Path) -> Iterator[Entry | Skipped]:
         note = f" (`{first[0]}`: {first[1]})" if first else ""
         raise InputError(
             f"`{folder}`: expected audio files ({', '.join(AUDIO_SUFFIXES)}), got none{note}; "
-            "give a folder of audio with a .txt beside each, a metadata.csv or a .jsonl manifest"
+            "give a folder of audio, a metadata.csv or a .jsonl manifest"
         )
     for path in sorted(found.audio):
         yield _entry(folder, path, found)
@@ -113,16 +114,16 @@ def _entry(folder: Path, path: Path, found: _Found) -> Entry | Skipped:
     name = path.relative_to(folder).with_suffix("").as_posix()
     near = found.transcripts.get(_key(path), [])
     transcripts = [each for each in near if each.stem == path.stem]
-    if len(transcripts) != 1:
-        return Skipped(name, f"`{path}`: {_no_transcript(path, transcripts or near)}")
+    if near and len(transcripts) != 1:
+        return Skipped(name, f"`{path}`: {_unclear_transcript(path, transcripts or near)}")
     try:
-        text = read_text(transcripts[0])
+        text = " ".join(read_text(transcripts[0]).split()) if transcripts else None
     except InputError as error:
         return Skipped(name, error.message)
     speaker = path.relative_to(folder).parent.as_posix()
     return Entry(
         id=name,
-        text=" ".join(text.split()),
+        text=text,
         audio=path,
         recording=name,
         where=f"`{path}`",
@@ -130,8 +131,8 @@ def _entry(folder: Path, path: Path, found: _Found) -> Entry | Skipped:
     )
 
 
-def _no_transcript(path: Path, near: list[Path]) -> str:
+def _unclear_transcript(path: Path, near: list[Path]) -> str:
     names = " and ".join(sorted(each.name for each in near))
-    if near and near[0].stem == path.stem:
+    if near[0].stem == path.stem:
         return f"expected one transcript, got {names}; remove one"
-    return f"there is no {path.stem}{_TRANSCRIPT} beside it" + (f", there is {names}; rename it" if near else "")
+    return f"expected its transcript as {path.stem}{_TRANSCRIPT}, got {names}; rename it"

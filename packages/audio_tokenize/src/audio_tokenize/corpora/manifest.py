@@ -1,4 +1,4 @@
-"""Manifests: audio files by name with their texts, as lines of JSON or as rows of a table.
+"""Manifests: audio files by name, with their transcripts where there are any, as lines of JSON or as rows of a table.
 
 Tables are `metadata.csv` as LJSpeech has it, or with a header, as XTTS and Hugging Face have it.
 """
@@ -12,23 +12,9 @@ from typing import Any
 from audio_data import InputError
 from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
-from audio_tokenize.corpora.record_rules import claimed_id, parse_json_object
+from audio_tokenize.corpora.record_rules import KEYS, claimed_id, parse_json_object
 from audio_tokenize.corpora.text_lines import Line, numbered_lines
 from audio_tokenize.corpora.times import TIME_KEYS, Span, span_of
-
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "audio": (
-        *("audio", "audio_filepath", "file_name", "audio_file", "audio_path", "wav_filename", "filename"),
-        *("file", "wav_file", "path", "wav"),
-    ),
-    "text": ("text", "transcription", "transcript", "sentence", "normalized_text", "normalized_transcription"),
-    "speaker": ("speaker", "speaker_name", "speaker_id", "client_id"),
-    "language": ("language", "locale", "lang"),
-    "id": ("id",),
-    "recording": ("recording",),
-    "split": ("split",),
-}
-"""Names of each field, the first that a record has: this project's, NeMo's, Hugging Face's, XTTS', Common Voice's."""
 
 _SEPARATORS = "|", "\t", ",", ";"
 # In files separated by these a quotation mark is part of the text.
@@ -53,8 +39,20 @@ def find_audio(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if os.path.isfile(path)), None)  # a name too long is no file either
 
 
+def find_relative(folder: Path, name: str) -> Path:
+    """Return a path that a table of another toolkit names: relative to its folder, or else to the working directory.
+
+    Args:
+        folder: Of the table.
+        name: As it says.
+    """
+    return folder / name if os.path.isfile(folder / name) or not os.path.isfile(name) else Path(name)
+
+
 def record_entry(record: Mapping[str, Any], folder: Path, where: str) -> Entry:
     """Return the utterance of a record; keys that are not understood are kept in `extra`.
+
+    A record whose transcript is missing or null is an utterance without transcript.
 
     Args:
         record: By its own names, see `KEYS` and `times`.
@@ -62,13 +60,12 @@ def record_entry(record: Mapping[str, Any], folder: Path, where: str) -> Entry:
         where: File and line, for messages.
 
     Raises:
-        InputError: If the audio or the text is not there, a field is no string, or a time cannot be used.
+        InputError: If the audio is not there, a field is no string, or a time cannot be used.
     """
     used = {field: name for field, names in KEYS.items() if (name := _first(record, names)) is not None}
-    missing = [f"`{field}`" for field in ("audio", "text") if field not in used]
-    if missing:
+    if "audio" not in used:
         names = ", ".join(map(repr, sorted(record)[:12]))
-        raise InputError(f"{where}: expected the fields `audio` and `text`, got {names}; add {' and '.join(missing)}")
+        raise InputError(f"{where}: expected a field `audio`, got {names}; add `audio`")
     said = {field: _string(record[name], name, where, field in ("audio", "text")) for field, name in used.items()}
     audio = said["audio"]
     if not PurePosixPath(audio).name or "\0" in audio:
@@ -80,7 +77,7 @@ def record_entry(record: Mapping[str, Any], folder: Path, where: str) -> Entry:
     known = {*used.values(), *TIME_KEYS}
     return Entry(
         id=said.get("id") or _made_id(recording, record, span, said.get("speaker")),
-        text=said["text"],
+        text=said.get("text"),
         audio=find_audio(folder, audio) or folder / audio,
         recording=recording,
         where=where,
@@ -128,10 +125,10 @@ def _made_id(recording: str, record: Mapping[str, Any], span: Span, speaker: str
 def read_manifest(path: Path) -> Iterator[Entry | Skipped]:
     """Yield one utterance per line of a manifest of JSON objects; what a line has wrong costs that line.
 
-    Fields: `audio` (path, relative to the manifest's folder) and `text` are needed; `start` and `end`, or `offset` and
-    `duration`, in seconds, `speaker`, `language`, `split`, `recording` and `id` are understood, also by the names of
-    `KEYS`; others are kept in `extra`. Without `recording` the lines of one audio file are one recording; without `id`
-    the recording, the times and the speaker make one.
+    Of the fields only `audio` is needed: a path, relative to the manifest's folder. `text`, `start` and `end`, or
+    `offset` and `duration`, in seconds, `speaker`, `language`, `split`, `recording` and `id` are understood, also by
+    the names of `KEYS`; others are kept in `extra`. Without `recording` the lines of one audio file are one recording;
+    without `id` the recording, the times and the speaker make one.
 
     Raises:
         InputError: If the file cannot be opened, is empty, cut short or of another encoding.

@@ -45,7 +45,7 @@ class PublishedCorpus(AbstractCorpus):
         licence: The card's.
         card: What is known of it.
         root: Folder with the files under their published names, local or in an object store; None reads from the hub.
-        language: The only language to read; None reads all.
+        language: The only language to read, and that of files that state none; None reads all.
         splits: The only splits to read (`train`, `dev`, `test`), by the names of the files; none reads all.
         transcripts: Name of the transcript rule.
         strict: Whether an utterance that cannot be used is an error instead of skipped.
@@ -106,7 +106,10 @@ class PublishedCorpus(AbstractCorpus):
         """
         names = [self._published_name(location) for location in shard.files]
         paths = {name: self._fetch(location) for name, location in zip(names, shard.files, strict=True)}
-        return ShardFiles(shard.name, paths, self.card.language_of(names[0]), self.card.split_of(names[0]) or "train")
+        language = self.card.language_of(names[0])
+        if language == UNDETERMINED_LANGUAGE and self.language is not None:
+            language = self.language
+        return ShardFiles(shard.name, paths, language, self.card.split_of(names[0]) or "train")
 
     def _fetch(self, location: str) -> Path:
         """Return a local file; one of the hub is downloaded once into the hub's own cache."""

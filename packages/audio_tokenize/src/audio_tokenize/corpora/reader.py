@@ -86,6 +86,11 @@ def first_string(content: Mapping[str, Any], names: Sequence[str]) -> str:
     return ""
 
 
+def first_text(content: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """Return the transcript of a record whose corpus may lack it: None where no named field has a value."""
+    return first_string(content, names) if any(content.get(name) is not None for name in names) else None
+
+
 def stated_length(value: object) -> float | str | None:
     """Return a length in a table or JSON object: a finite number above 0, None where there is none, or what is wrong.
 

@@ -26,6 +26,20 @@ MAX_DEPTH = 32
 MAX_AUDIO_BYTES = 1 << 31
 """Largest recording inside an archive or a table, and largest folder of an archive that is held at once: 2 GiB."""
 
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "audio": (
+        *("audio", "audio_filepath", "file_name", "audio_file", "audio_path", "wav_filename", "filename"),
+        *("file", "wav_file", "path", "wav"),
+    ),
+    "text": ("text", "transcription", "transcript", "sentence", "normalized_text", "normalized_transcription"),
+    "speaker": ("speaker", "speaker_name", "speaker_id", "client_id"),
+    "language": ("language", "locale", "lang"),
+    "id": ("id",),
+    "recording": ("recording",),
+    "split": ("split",),
+}
+"""Names of each field, the first that a record has: this project's, NeMo's, Hugging Face's, XTTS', Common Voice's."""
+
 _ID = re.compile(r'"id"\s*:\s*"((?:[^"\\]|\\.)+)"')
 _CONVERT = "if the file is Latin-1, convert it with `iconv -f LATIN1 -t UTF-8`"
 _RENAME = "rename the file, for example with `convmv -f LATIN1 -t UTF-8`, or correct what names it"

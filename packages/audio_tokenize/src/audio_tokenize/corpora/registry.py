@@ -11,6 +11,8 @@ from audio_tokenize.corpora.cards import CARDS
 from audio_tokenize.corpora.corpus import AbstractCorpus, Corpus
 from audio_tokenize.corpora.entries import OWN_LICENCE, assemble, transcript_rule
 from audio_tokenize.corpora.folder import read_folder
+from audio_tokenize.corpora.kaldi import RECORDINGS, read_kaldi
+from audio_tokenize.corpora.lhotse import is_lhotse_file, is_lhotse_folder, read_lhotse
 from audio_tokenize.corpora.manifest import read_manifest, read_table
 from audio_tokenize.corpora.published import PublishedCorpus
 from audio_tokenize.corpora.record_rules import printable
@@ -27,7 +29,7 @@ _SUFFIXES = {
     "parquet": (".parquet",),
     "tar": (".tar", ".tar.gz", ".tgz"),
 }
-FORMS = ("folder", "jsonl", "ljspeech", *_SHARDS)
+FORMS = ("folder", "jsonl", "ljspeech", "kaldi", "lhotse", *_SHARDS)
 """Forms in which people keep their own speech."""
 
 _UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
@@ -106,11 +108,10 @@ def _form(path: StoragePath) -> str:
     if path.is_dir():
         if found := next((form for file, form in _FILES.items() if (path / file).is_file()), None):
             return found
-        if (path / "wav.scp").is_file():
-            raise InputError(
-                f"`{path}`: expected one of the forms {', '.join(FORMS)}, got a data folder of Kaldi (`wav.scp`); "
-                "write its wav.scp, segments and text as a manifest.jsonl with `audio`, `start`, `end` and `text`"
-            )
+        if isinstance(path, Path) and (path / RECORDINGS).is_file():
+            return "kaldi"
+        if isinstance(path, Path) and is_lhotse_folder(path):
+            return "lhotse"
         sharded = (form for form, globs in _SHARDS.items() if any(next(iter(path.glob(g)), None) for g in globs))
         return next(sharded, "folder")
     forms = {form for form, suffixes in _SUFFIXES.items() if path.name.lower().endswith(suffixes)}
@@ -119,21 +120,24 @@ def _form(path: StoragePath) -> str:
             f"`{path}`: expected a folder of audio, a table such as metadata.csv, a .jsonl manifest, parquet "
             f"tables or tar archives, got a {path.suffix!r} file"
         )
-    return forms.pop()
+    form = forms.pop()
+    return "lhotse" if form == "jsonl" and isinstance(path, Path) and is_lhotse_file(path) else form
 
 
-def _in_memory(path: Path, form: str, rule: str) -> Corpus:
+def _in_memory(path: Path, form: str, rule: str, language: str | None) -> Corpus:
     """Open one of the forms whose texts and audio files lie open."""
     if form == "folder":
         if not path.is_dir():
-            raise InputError(f"`{path}`: expected a folder of audio with a .txt beside each, got a file")
+            raise InputError(f"`{path}`: expected a folder of audio files, got a file")
         found = read_folder(path)
+    elif form in ("kaldi", "lhotse"):
+        found = {"kaldi": read_kaldi, "lhotse": read_lhotse}[form](path)
     else:
         read = {"ljspeech": read_table, "jsonl": read_manifest}[form]
         names = [name for name, each in _FILES.items() if each == form]
         default = next((name for name in names if (path / name).is_file()), names[0])
         found = read(path / default if path.is_dir() else path)
-    return assemble(_name(path), path, found, rule=transcript_rule(rule))
+    return assemble(_name(path), path, found, rule=transcript_rule(rule), language=language)
 
 
 def _require_known_language(card: CorpusCard, language: str | None) -> None:
@@ -212,15 +216,17 @@ def open_corpus(
     - `sample`, `sample-multilingual`, `sample-parallel` are shipped.
     - A name of `CARDS`, such as `yodas2`, is read from `root`, the folder with its files as published, or from the hub
       where `root` is None; nothing is downloaded before a shard is read.
-    - `folder`, `jsonl`, `ljspeech`, `parquet` and `tar` say what is in `root`, your own folder or file.
-    - A path is looked at: a folder with `metadata.csv`, `manifest.jsonl` or `metadata.jsonl`, a folder of audio files
-      with a `.txt` beside each, a folder of parquet tables or tar archives, or such a file itself. Of the first kinds
-      only texts and the headers of audio files are read, all at once; they become a `Corpus` in memory.
+    - `folder`, `jsonl`, `ljspeech`, `kaldi`, `lhotse`, `parquet` and `tar` say what is in `root`, your own folder or
+      file.
+    - A path is looked at: a folder with `metadata.csv`, `manifest.jsonl` or `metadata.jsonl`, a data folder of Kaldi, a
+      folder with cuts or recordings of lhotse, a folder of audio files with transcripts as `.txt` beside them or
+      without, a folder of parquet tables or tar archives, or such a file itself. Of all but tables and archives only
+      texts and the headers of audio files are read, all at once; they become a `Corpus` in memory.
 
     Args:
         name_or_path: A `Path`, or a string with a separator, is never taken for a name.
         root: Where the files lie, for a name: a path or a URL (`gs://`, `s3://`).
-        language: BCP 47 code of the only language to read; None reads all.
+        language: BCP 47 code of the only language to read, and of your own files that state none; None reads all.
         split: The only split to read, or several; None reads all.
         transcripts: Name of a transcript rule (`TRANSCRIPT_RULES`); by default that of the corpus' card, and
             `stripped` for your own. Emilia's stray space is kept by `verbatim`.
@@ -254,7 +260,7 @@ def open_corpus(
             f"corpus `{path}`: expected parquet tables or tar archives in an object store, got the form {form}, "
             "which is read from a local disk; copy it here"
         )
-    opened = _in_memory(path, form, transcripts or "stripped")
+    opened = _in_memory(path, form, transcripts or "stripped", language)
     if strict and opened.skipped:
         first = opened.skipped[0]
         raise InputError(f"utterance {first.id!r}: expected one that can be used, got: {first.reason}")

@@ -76,7 +76,9 @@ def build_dataset(
         text_spaces: Spaces around each text of layout `text`, see `layouts.plain_text`.
         selection: Which utterances; all of them if `None`.
         lenient: Leave out utterances without a usable transcript or audio, and pairs with one of
-            them; `provenance["num_dropped"]` says how many. Otherwise the first raises.
+            them; `provenance["num_dropped"]` says how many. Otherwise the first raises. Utterances that were encoded
+            without transcript are left out of layouts that need one in any case, and counted in
+            `provenance["counts"]["without_transcript"]`.
         overwrite: Replace another dataset that is in `out`.
         documents_per_shard: A shard of the dataset ends after this many documents.
 
@@ -254,13 +256,22 @@ class _CodesBuilder(DocumentBuilder):
         for group in self.grouping.groups(self.corpus, self.selection.takes):
             if not self.selection.keeps(group.base_id):
                 continue
-            usable = tuple(utterance for utterance in group.utterances if self._is_usable(utterance))
-            if usable and self.grouping.size in (None, len(usable)):
-                yield from (_Item(dataclasses.replace(group, utterances=usable), layout) for layout in self.layouts)
+            kept = tuple(utterance for utterance in group.utterances if self._is_usable(utterance))
+            for layout in self.layouts:
+                usable = tuple(utterance for utterance in kept if utterance.text or not layout.needs_transcript)
+                if usable and self.grouping.size in (None, len(usable)):
+                    yield _Item(dataclasses.replace(group, utterances=usable), layout)
 
     def require_some(self) -> None:
         items = self.items()
         if (first := next(items, None)) is None:
+            if (count := self._num_without_transcript()) and all(layout.needs_transcript for layout in self.layouts):
+                names = ", ".join(layout.name for layout in self.layouts)
+                raise InputError(
+                    f"layout {names} needs transcripts, which {count:,} of the utterances chosen from "
+                    f"`{self.corpus.path}` lack: choose a layout of audio alone, such as acoustic or semantic, or "
+                    "encode the audio with its transcripts"
+                )
             raise self.selection.explain_nothing(self.corpus, self.corpus.path, self.rules.grouping)
         self._found = chain([first], items)
 
@@ -273,6 +284,16 @@ class _CodesBuilder(DocumentBuilder):
             for item, strings in zip(batch, rendered, strict=True):
                 yield self._document(item, [np.array(ids[string], np.int32) for string in strings])
 
+    def counts(self) -> Mapping[str, int]:
+        count = self._num_without_transcript()
+        return {"without_transcript": count} if count else {}
+
+    def _num_without_transcript(self) -> int:
+        """How many of the chosen utterances a layout leaves out for want of a transcript; reads codes that have any."""
+        if not self.corpus.manifest.num_without_transcript or not any(one.needs_transcript for one in self.layouts):
+            return 0
+        return sum(self.selection.takes(utterance) and not utterance.text for utterance in self.corpus)
+
     def _is_usable(self, utterance: EncodedUtterance) -> bool:
         problem = self._problem(utterance)
         if problem is None:
@@ -284,7 +305,7 @@ class _CodesBuilder(DocumentBuilder):
     def _problem(self, utterance: EncodedUtterance) -> str | None:
         """Why no document can hold an utterance."""
         vocabulary, codes = self.folder.vocabulary, utterance.codes
-        needs_text = any(layout.has_text and "{text}" in layout.transcript for layout in self.layouts)
+        needs_text = utterance.text and any(layout.needs_transcript for layout in self.layouts)
         if needs_text and not self.rule(utterance.text).strip():
             return f"must have a transcript, got {utterance.text!r} (`transcript` {self.rules.transcript})"
         if not len(codes):
@@ -327,7 +348,7 @@ class _CodesBuilder(DocumentBuilder):
             metadata={
                 "id": group.id if len(self.layouts) == 1 else f"{group.id}:{layout.name}",
                 "base_id": group.base_id,
-                "text": " ".join(utterance.text for utterance in group.utterances),
+                "text": " ".join(utterance.text for utterance in group.utterances if utterance.text),
                 "speaker": " ".join(_speakers(group)),
                 "language": _joined(utterance.language for utterance in group.utterances),
                 "seconds": sum(utterance.seconds for utterance in group.utterances) if layout.has_audio else 0.0,

@@ -98,6 +98,11 @@ class Layout:
         return any(span.kind == "text" for span in self.pattern)
 
     @property
+    def needs_transcript(self) -> bool:
+        """Whether documents hold what was said."""
+        return self.has_text and "{text}" in self.transcript
+
+    @property
     def has_audio(self) -> bool:
         """Whether documents hold audio."""
         return any(span.kind == "audio" for span in self.pattern)

@@ -71,6 +71,7 @@ class EncodedShard:
         sha256: Of the file.
         skipped: Utterances that could not be encoded, as `{"id": ..., "reason": ...}`.
         source: Name of the corpus' shard that it was made of.
+        num_without_transcript: Different utterances inside that have none.
         arithmetic: `AbstractCodec.arithmetic` of whoever made the codes: one, or several where another machine went on;
             none where codes do not depend on it.
     """
@@ -84,6 +85,7 @@ class EncodedShard:
     sha256: str
     skipped: tuple[Mapping[str, str], ...] = ()
     source: str = ""
+    num_without_transcript: int = 0
     arithmetic: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -129,6 +131,11 @@ class EncodedManifest:
         """SHA-256 over the codec and the checksums of all shards: equal exactly when the codes are."""
         content = [self.codec["id"], [shard.sha256 for shard in self.shards]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def num_without_transcript(self) -> int:
+        """Utterances that have none."""
+        return sum(shard.num_without_transcript for shard in self.shards)
 
     @property
     def arithmetic(self) -> tuple[Mapping[str, Any], ...]:
@@ -291,13 +298,14 @@ class _Tally:
     """Counts records as they pass."""
 
     def __init__(self) -> None:
-        self.num_utterances = self.num_records = self.num_frames = 0
+        self.num_utterances = self.num_records = self.num_frames = self.num_without_transcript = 0
         self.seconds = 0.0
 
     def counted(self, utterances: Iterable[EncodedUtterance]) -> Iterator[EncodedUtterance]:
         for utterance in utterances:
             yield utterance
             self.num_utterances += utterance.frame_offset == 0
+            self.num_without_transcript += utterance.frame_offset == 0 and not utterance.text
             self.num_records += 1
             self.num_frames += len(utterance.codes)
             self.seconds += utterance.seconds

@@ -146,6 +146,8 @@ def summary(manifest: EncodedManifest) -> list[str]:
         f"{manifest.num_records:,} records of {manifest.num_utterances:,} utterances of {manifest.corpus}, "
         f"{manifest.seconds / 3600:.2f} h, {manifest.num_frames:,} frames, {len(manifest.skipped):,} skipped"
     ]
+    if count := manifest.num_without_transcript:
+        lines.append(f"  {count:,} without transcript, for layouts of audio alone")
     reasons = reasons_by_count(manifest.skipped)
     return lines + [f"  skipped {number:,}: {reason}" for reason, number in reasons.items()]
 

@@ -18,6 +18,7 @@ for a model that is trained here, see `audio_tokenize.text.sentencepiece_model`;
 """
 
 import hashlib
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -89,7 +90,9 @@ class VocabularyFolder:
     ) -> "VocabularyFolder":
         """Learn text pieces from the transcripts of encoded corpora and place them before the codec's codes.
 
-        Transcripts of split `train` are used, each once, or those of all splits where none is called so.
+        Transcripts of split `train` are used, each once, or those of all splits where none is called so. Where no
+        utterance has a transcript, every letter, digit and punctuation mark of ASCII becomes a piece, so that prompts
+        can be written.
 
         Args:
             corpora: Encoded by `codec`.
@@ -101,13 +104,14 @@ class VocabularyFolder:
             The folder's content; `save` writes it.
 
         Raises:
-            InputError: Codes of another codec, or no text.
+            InputError: Codes of another codec.
         """
         records = [
             (u.split, u.text) for corpus in corpora for u in _of_codec(corpus, codec.codec_id) if u.frame_offset == 0
         ]
         train = [text for split, text in records if split == "train"]
-        text = SentencePieceText.train(train or [text for _, text in records], num_pieces)
+        texts = train if any(train) else [text for _, text in records]
+        text = SentencePieceText.train(texts if any(texts) else string.printable.split(), num_pieces)
         vocabulary = Vocabulary.compact(
             name, text.num_ids, codec.codec_id, codec.num_codebooks, codec.codebook_size, text.fingerprint
         )

@@ -12,9 +12,8 @@ from audio_data import InputError, column_chunks, file_errors
 from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import Entry
 from audio_tokenize.corpora.parquet_cells import cell, require_size
-from audio_tokenize.corpora.reader import ShardFiles, first_string, short_digest, stated_length
-from audio_tokenize.corpora.readers.webdataset import TEXT_FIELDS
-from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES
+from audio_tokenize.corpora.reader import ShardFiles, first_string, first_text, short_digest, stated_length
+from audio_tokenize.corpora.record_rules import KEYS, MAX_AUDIO_BYTES
 from audio_tokenize.corpora.times import ORIGIN_KEYS, number, span_of, time_keys
 from audio_tokenize.waveform import AudioBytes, AudioSource
 
@@ -151,10 +150,11 @@ def _peoples_speech(row: Row) -> dict[str, Any]:
 
 
 _GENERIC_FIELDS = ("id", "speaker", "language", "split", "recording")
+_GENERIC_COLUMNS = (*(name for field in _GENERIC_FIELDS for name in KEYS[field]), *ORIGIN_KEYS, "chapter")
 
 
 def _generic(row: Row) -> dict[str, Any]:
-    fields = {name: first_string(row.cells, (name,)) for name in _GENERIC_FIELDS}
+    fields = {name: first_string(row.cells, KEYS[name]) for name in _GENERIC_FIELDS}
     fields["recording"] = fields["recording"] or fields["id"]
     return fields | {
         **span_of(row.cells, row.where)._asdict(),
@@ -170,6 +170,8 @@ class Table:
     Attributes:
         fields: Makes the fields of an entry of a row; empty strings count as not said.
         text: Columns that may hold the transcript; the first one that is there does.
+        may_lack_text: Whether a table without such a column, and a row whose cell is null, hold audio without
+            transcript; otherwise the table is refused and the row is skipped.
         columns: Columns to read beside the transcript.
         required: Of these, all must be there.
         has_times: Whether columns that say where in its file an utterance lies are read, by `times`.
@@ -180,6 +182,7 @@ class Table:
     columns: tuple[str, ...]
     required: tuple[str, ...] = ()
     has_times: bool = False
+    may_lack_text: bool = False
 
 
 TABLES: Mapping[str, Table] = {
@@ -194,13 +197,14 @@ TABLES: Mapping[str, Table] = {
     ),
     "common-voice": Table(_common_voice, ("sentence",), ("path", "client_id", "locale"), ("path",)),
     "peoples-speech": Table(_peoples_speech, ("text",), ("id", "duration_ms"), ("id",)),
-    "parquet": Table(_generic, TEXT_FIELDS, (*_GENERIC_FIELDS, *ORIGIN_KEYS, "chapter"), has_times=True),
+    "parquet": Table(_generic, KEYS["text"], _GENERIC_COLUMNS, has_times=True, may_lack_text=True),
 }
 """Tables by the name of their reader.
 
 Sources: the columns of parler-tts/mls_eng, parler-tts/libritts_r_filtered, fixie-ai/common_voice_17_0 and
-MLCommons/peoples_speech, as potsawee/tokenize-audio reads them. `parquet` is anybody's table: `audio`, a transcript,
-and what else of `id`, `speaker`, `language`, `split`, `recording` and the times of `times` there is.
+MLCommons/peoples_speech, as potsawee/tokenize-audio reads them. `parquet` is anybody's table: `audio`, and
+what else of `text`, `id`, `speaker`, `language`, `split`, `recording`, also by the other names of `KEYS`, and of the
+times of `times` there is.
 """
 
 
@@ -223,14 +227,15 @@ def _entry(shard: ShardFiles, table: Table, row: Row) -> Entry | Skipped:
         "split": shard.split,
     }
     fields: dict[str, Any] = {**defaults, **said, "stated_seconds": stated}
-    return Entry(text=first_string(row.cells, table.text), audio=row.audio, where=row.where, **fields)
+    text = first_text(row.cells, table.text) if table.may_lack_text else first_string(row.cells, table.text)
+    return Entry(text=text, audio=row.audio, where=row.where, **fields)
 
 
 def table_reader(table: Table) -> Callable[[ShardFiles], Iterator[Entry | Skipped]]:
     """Return the reader of a published table: streams its rows as entries, in their order."""
 
     def read(shard: ShardFiles) -> Iterator[Entry | Skipped]:
-        required = (table.text, *((name,) for name in table.required))
+        required = (*(() if table.may_lack_text else (table.text,)), *((name,) for name in table.required))
         columns = (*table.text, *table.columns)
         for row in rows(shard.path, columns, required, has_times=table.has_times):
             yield row if isinstance(row, Skipped) else _entry(shard, table, row)

@@ -8,15 +8,14 @@ from typing import Any
 from audio_data import InputError
 from audio_tokenize.corpora.corpus import UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
-from audio_tokenize.corpora.reader import ShardFiles, first_string, stated_length
+from audio_tokenize.corpora.reader import ShardFiles, first_string, first_text, stated_length
 from audio_tokenize.corpora.readers.archives import Member, tar_members
-from audio_tokenize.corpora.record_rules import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, parse_json_object
+from audio_tokenize.corpora.record_rules import KEYS, MAX_AUDIO_BYTES, MAX_TEXT_BYTES, parse_json_object
 from audio_tokenize.corpora.text_lines import decode_text
 from audio_tokenize.corpora.times import TIME_KEYS, span_of
 from audio_tokenize.waveform import AudioBytes
 
 _TEXTS = (".json", ".txt")
-TEXT_FIELDS = ("text", "transcript", "transcription", "sentence")
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Sample:
     Attributes:
         key: Their common name without suffix.
         audio: The recording.
-        content: What the `.json` says, or `text` alone where there is a `.txt`.
+        content: What the `.json` says, or `text` alone where there is a `.txt`; empty where there is neither.
         where: Archive and member, for messages.
     """
 
@@ -88,13 +87,12 @@ class _Parts:
         """Yield the sample, or why there is none; nothing where no file was of a kind that is read."""
         if self._problem is not None:
             yield Skipped(self.key, self._problem)
-        elif self._audio is not None and self._contents:
+        elif self._audio is not None:
             # What the .json says beyond the text counts, and a .txt beside it is the text where it has none.
             content = {**self._contents.get(".txt", {}), **self._contents.get(".json", {})}
             yield Sample(self.key, self._audio, content, self.where)
-        elif self._audio is not None or self._contents:
-            lacks = f"audio ({', '.join(AUDIO_SUFFIXES)})" if self._contents else " or ".join(_TEXTS)
-            yield Skipped(self.key, f"{self.where}: there is no {lacks} beside it")
+        elif self._contents:
+            yield Skipped(self.key, f"{self.where}: there is no audio ({', '.join(AUDIO_SUFFIXES)}) beside it")
 
 
 def samples(shard: ShardFiles) -> Iterator[Sample | Skipped]:
@@ -114,10 +112,10 @@ def samples(shard: ShardFiles) -> Iterator[Sample | Skipped]:
 
 
 def read_webdataset(shard: ShardFiles) -> Iterator[Entry | Skipped]:
-    """Yield one utterance per pair of audio and `.json` or `.txt`; its id is their name.
+    """Yield one utterance per audio file, with what a `.json` or `.txt` beside it says; its id is their name.
 
-    The transcript is the first of `text`, `transcript`, `transcription`, `sentence` that the JSON has; `id`, `speaker`,
-    `language`, `split`, `recording` and the times of `times` are understood, the rest is kept in `extra`.
+    `text`, `id`, `speaker`, `language`, `split` and `recording` are understood, also by the other names of `KEYS`, and
+    so are the times of `times`; the rest is kept in `extra`.
 
     Raises:
         InputError: If the archive is missing, damaged or cut short.
@@ -134,22 +132,23 @@ def read_webdataset(shard: ShardFiles) -> Iterator[Entry | Skipped]:
 
 def _entry(sample: Sample, shard: ShardFiles) -> Entry:
     content = sample.content
-    name = first_string(content, ("id",)) or sample.key
+    said = {field: first_string(content, KEYS[field]) for field in ("id", "speaker", "language", "split", "recording")}
+    name = said["id"] or sample.key
     span = span_of(content, sample.where)
-    known = {"id", "speaker", "language", "split", "recording", *TEXT_FIELDS, *TIME_KEYS}
+    known = {*TIME_KEYS, *(key for field in ("text", *said) for key in KEYS[field])}
     return Entry(
         id=name,
-        text=first_string(content, TEXT_FIELDS),
+        text=first_text(content, KEYS["text"]),
         audio=sample.audio,
-        recording=first_string(content, ("recording",)) or name,
+        recording=said["recording"] or name,
         where=sample.where,
         start_seconds=span.start_seconds,
         end_seconds=span.end_seconds,
         stated_seconds=span.stated_seconds,
         is_stated_exactly=True,
-        speaker=first_string(content, ("speaker",)) or UNKNOWN_SPEAKER,
-        language=first_string(content, ("language",)) or shard.language,
-        split=first_string(content, ("split",)) or shard.split,
+        speaker=said["speaker"] or UNKNOWN_SPEAKER,
+        language=said["language"] or shard.language,
+        split=said["split"] or shard.split,
         extra={field: value for field, value in content.items() if field not in known},
     )
 
@@ -172,6 +171,9 @@ def read_emilia(shard: ShardFiles) -> Iterator[Entry | Skipped]:
             yield sample
             continue
         content, name = sample.content, PurePosixPath(sample.key).name
+        if not content:
+            yield Skipped(name, f"{sample.where}: there is no {' or '.join(_TEXTS)} beside it")
+            continue
         stated = stated_length(content.get("duration"))
         if isinstance(stated, str):
             yield Skipped(name, f"{sample.where}: `duration` {stated}")
