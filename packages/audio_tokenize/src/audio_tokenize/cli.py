@@ -130,6 +130,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--target-rms", type=float, help="Scale each utterance to this RMS, e.g. 0.07. [default: as recorded]")
 @click.option("--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this length.")
 @click.option(
+    "--cut-at-pauses",
+    "max_segment_seconds",
+    type=float,
+    metavar="SECONDS",
+    help="Cut audio without transcript into utterances of at most SECONDS by voice activity, and leave silence out.",
+)
+@click.option(
     "--shard", metavar="I/N", help="Encode every N-th shard from the I-th on, I from 0; other jobs encode the rest."
 )
 @click.option("--engine", default="local", show_default=True, help="Engine that runs the workers: local or ray.")
@@ -163,6 +170,7 @@ def encode(
     attention_window: str,
     shard: str | None,
     max_quarantined: str,
+    max_segment_seconds: float | None,
     **options,
 ) -> None:
     """Encode CORPUS, a name that `corpora` lists or your own folder or manifest, to codes on disk.
@@ -173,6 +181,7 @@ def encode(
     """
     from audio_data import Interrupted, disk_errors, parse_budget, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
+    from audio_tokenize.corpora.voice_activity import SpeechSegments
     from audio_tokenize.encoding.encoded import MANIFEST_NAME
     from audio_tokenize.encoding.jobs import seconds_or_none, shard_of_jobs, summary
 
@@ -186,6 +195,8 @@ def encode(
         strict=strict,
         revision=corpus_revision,
     )
+    if max_segment_seconds is not None:
+        opened = SpeechSegments(opened, max_segment_seconds)
     with disk_errors(storage_path(out), "read"):
         state = "already encoded, nothing to do" if (storage_path(out) / MANIFEST_NAME).is_file() else "encoded"
     try:

@@ -23,7 +23,7 @@ def run(*arguments: object, exit_code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory) -> Path:
-    """A folder as people keep them: recordings of several lengths and rates, a transcript beside each but one."""
+    """A folder as people keep them: recordings of several lengths and rates, a transcript beside each but the one without sound."""
     folder = tmp_path_factory.mktemp("recordings")
     random = np.random.default_rng(0)
     for i, (seconds, rate_hz) in enumerate([(0.7, 16_000), (3.21, 44_100), (1.5, 24_000)]):
@@ -64,7 +64,11 @@ def test_transcripts_are_as_the_rule_says(recordings: Path, tmp_path: Path):
 
 
 def test_strict_stops_at_what_would_be_skipped(recordings: Path, tmp_path: Path):
-    assert "mute" in run(recordings, "--strict", "--out", tmp_path / "codes", exit_code=2)
+    (tmp_path / "speech").mkdir()
+    for path in recordings.iterdir():
+        (tmp_path / "speech" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "speech/mute.txt").write_text("")
+    assert "mute" in run(tmp_path / "speech", "--strict", "--out", tmp_path / "codes", exit_code=2)
 
 
 def test_several_splits_leave_the_files_of_others_alone(recordings: Path, tmp_path: Path):

@@ -193,7 +193,7 @@ def _listed(
         corpus = dataclasses.replace(corpus, utterances=chosen)
         shards = corpus.shards(utterances_per_shard)
     if not shards:
-        raise InputError(f"corpus `{corpus.name}` has no utterance: add audio with text")
+        raise InputError(f"corpus `{corpus.name}` has no utterance: add audio")
     return corpus, shards
 
 
