@@ -10,10 +10,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from audio_data import InputError
 
@@ -113,6 +115,16 @@ finally:
     assert "Commands:" in done.stdout
     roots = {module.partition(".")[0] for module in done.stderr.split()} - sys.stdlib_module_names
     assert roots <= {package, "audio_data", "click", "lazy_loader"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_program_states_its_version_and_takes_the_short_help(name: str) -> None:
+    main = importlib.import_module(f"{name.replace('-', '_')}.cli").main
+    assert f"{name}, version {version(name)}\n" == CliRunner().invoke(main, ["--version"], prog_name=name).output
+    root = click.Context(main, info_name=name, **main.context_settings)
+    for path, _ in helps(main, root):
+        short = CliRunner().invoke(main, [*path.split()[1:], "-h"], prog_name=name)
+        assert (short.exit_code, short.output.startswith(f"Usage: {path} [OPTIONS]")) == (0, True), path
 
 
 # What click refuses, for every way of refusing that it has.

@@ -28,7 +28,8 @@ def _folder_options(command: Any) -> Any:
     return command
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="audio-model")
 def main() -> None:
     """Show the sizes and the speed of the Qwen3x decoder, and generate tokens from trained weights."""
 

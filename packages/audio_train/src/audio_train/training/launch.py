@@ -148,6 +148,7 @@ def run(
             remarks = [] if weights is None else weights.remarks(resolved)
             for line in [*remarks, *cut_document_lines(resolved, trainer.datasets)]:
                 click.echo(line, err=True)
+            click.echo(f"{resolved.run.name}: compiling the training step; this may take a minute", err=True)
         with stop.ending_at_once(lambda: release_writer(out_dir) if is_first() else None):
             compile_seconds = trainer.compile()
         if minutes is not None:
