@@ -23,7 +23,7 @@ def run(*arguments: object, exit_code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory) -> Path:
-    """A folder as people keep them: recordings of several lengths and rates, a transcript beside each but the one without sound."""
+    """A folder as people keep them: recordings of several lengths and rates, a transcript beside each with sound."""
     folder = tmp_path_factory.mktemp("recordings")
     random = np.random.default_rng(0)
     for i, (seconds, rate_hz) in enumerate([(0.7, 16_000), (3.21, 44_100), (1.5, 24_000)]):
