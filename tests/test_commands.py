@@ -127,6 +127,59 @@ def test_every_program_states_its_version_and_takes_the_short_help(name: str) ->
         assert (short.exit_code, short.output.startswith(f"Usage: {path} [OPTIONS]")) == (0, True), path
 
 
+COMPLETIONS = (
+    ("audio-train run exp2.1-4", ["exp2.1-4b"]),
+    ("audio-train show EXP1.1", ["exp1.1"]),
+    ("audio-train plan quick", ["quickstart"]),
+    ("audio-train recipes finet", ["finetune-cvss"]),
+    ("audio-train run my_recipe.py", ["file my_recipe.py"]),
+    ("audio-train run quickstart --track wa", ["wandb"]),
+    ("audio-train soda mixtures soda_e", ["soda_extension"]),
+    ("audio-train soda tokenization tokenize-nemotron-", ["tokenize-nemotron-qwen3x"]),
+    ("audio-tokenize encode sample-m", ["sample-multilingual"]),
+    ("audio-tokenize corpora librispeech-mm-e", ["librispeech-mm-eval"]),
+    ("audio-tokenize encode recordings/", ["file recordings/"]),
+    ("audio-tokenize encode x --out ./", ["file ./"]),
+    ("audio-tokenize build x --layout audio_", ["audio_first"]),
+    ("audio-tokenize build x --grouping rec", ["recording"]),
+    ("audio-tokenize build x --transcript low", ["lower-case"]),
+    ("audio-eval run x --tasks nll,as", ["nll,asr"]),
+    ("audio-eval testset sblim", ["sblimp"]),
+    ("audio-model describe 13", ["135m"]),
+    ("audio-data build ids.jsonl", ["file ids.jsonl"]),
+)
+
+
+@pytest.mark.parametrize(("typed", "offered"), COMPLETIONS)
+def test_the_shell_completes_names_and_paths_without_importing_jax(typed: str, offered: list[str]) -> None:
+    name, _, _ = typed.partition(" ")
+    code = f"""
+import sys
+from {name.replace("-", "_")}.__main__ import main
+try:
+    main()
+finally:
+    print("jax" in sys.modules, file=sys.stderr)
+"""
+    variables = {
+        f"_{name.replace('-', '_').upper()}_COMPLETE": "bash_complete",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(typed.split()) - 1),
+    }
+    command = [sys.executable, "-c", f"import sys; sys.argv = [{name!r}]\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
+    assert done.stderr == "False\n"
+    found = [line.replace("plain,", "").replace("file,", "file ") for line in done.stdout.splitlines()]
+    assert found == offered
+
+
+def test_the_tasks_that_the_shell_completes_are_those_of_the_catalogue() -> None:
+    from audio_eval.cli import TASK_NAMES
+    from audio_eval.tasks.catalogue import TASKS
+
+    assert [task.name for task in TASKS] == list(TASK_NAMES)
+
+
 # What click refuses, for every way of refusing that it has.
 USAGE_ERRORS = {
     "audio-tokenize": (("encode",), ("encode", "sample", "--out")),
@@ -136,7 +189,7 @@ USAGE_ERRORS = {
         ("run", "quickstart"),
         ("run", "quickstart", "--data", "d", "--out", "o", "--scale", "huge"),
         ("run", "quickstart", "--data", "d", "--out", "o", "--minutes", "soon"),
-        ("recipes", "more", "words"),
+        ("recipes", "--nope"),
         ("isoflop", "fit", "losses.csv", "--predict", "1e21"),
     ),
     "audio-eval": (("run",), ("--nope",)),

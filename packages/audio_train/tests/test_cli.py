@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from audio_data import to_json
 from audio_train import MeshConfig, Trainer, TrainRun, experiments, read_metrics
 from audio_train.cli import main
+from audio_train.recipes import table
 from audio_train.training import launch
 
 PROGRAM = [sys.executable, "-c", "from audio_train.cli import main; main()"]
@@ -49,8 +50,40 @@ def test_recipes_are_listed(invoke):
     assert set(by_name) == {name for study in experiments().values() for name in study.runs}
     cold = by_name["exp2.1-4b"]
     assert (cold["num_parameters"], cold["num_steps"], cold["mixture"]) == (4_374_089_216, 238_419, "soda")
-    (line,) = (line for line in invoke("recipes").stdout.splitlines() if line.split()[:1] == ["exp2.1-4b"])
-    assert line.split()[1:] == ["4.37B", "parameters", "500B", "tokens", "1.57e22", "FLOPs"]
+    every = invoke("recipes", "--all").stdout.splitlines()
+    (line,) = (line for line in every if line.split()[:1] == ["exp2.1-4b"])
+    assert line.split()[1:7] == ["4.37B", "params", "500B", "tokens", "1.57e22", "FLOPs"]
+    assert len(every) == len(by_name) + len(experiments())
+
+
+def test_recipes_without_words_are_the_experiments_on_one_screen(invoke):
+    lines = invoke("recipes").stdout.splitlines()
+    assert len(lines) == len(experiments()) + 1
+    assert len(lines) <= 24
+    assert {line.split()[1]: int(line.split()[0]) for line in lines[:-1]} == {
+        name: len(experiment.runs) for name, experiment in experiments().items()
+    }
+
+
+def test_recipes_are_filtered_by_words_in_their_names_model_and_mixture(invoke):
+    rows = json.loads(invoke("recipes", "EXP1.2", "mls", "--json").stdout)["recipes"]
+    every = json.loads(invoke("recipes", "--json").stdout)["recipes"]
+    assert rows == [
+        row for row in every if "exp1.2" in row["experiment"] and "mls" in f"{row['name']} {row['mixture']}"
+    ]
+    assert 0 < len(rows) < 17
+    (heading, row) = invoke("recipes", "exp2.1-4b").stdout.splitlines()
+    assert heading.startswith("exp2.1: ")
+    assert row.startswith("  exp2.1-4b ")
+    assert "did you mean exp1.2" in invoke("recipes", "exp1.22").stderr
+
+
+def test_lines_of_recipes_are_cut_to_the_width_of_a_terminal():
+    rows = list(table.rows(experiments().values()))
+    assert max(map(len, table.lines(rows, 80))) == 80
+    assert max(map(len, table.overview(experiments().values(), 60))) == 60
+    assert table.shortened("abcdef", 4) == "abc…"
+    assert table.shortened("abcd", 4) == "abcd"
 
 
 def test_checkpoints_of_the_study_are_listed(invoke):

@@ -2,6 +2,7 @@ from . import charts as charts
 from . import markup as markup
 from .arrays import decode_array as decode_array
 from .command_line import run_command_line as run_command_line
+from .completion import complete_names as complete_names
 from .dataset import TokenDataset as TokenDataset
 from .describe import describe_ids as describe_ids
 from .errors import InputError as InputError

@@ -37,11 +37,15 @@ def nearest_paths(path: StoragePath) -> str:
     return f": `{missing}` does not exist" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return names for a message: the first 24, and how many more there are."""
+def listed(names: Iterable[str], most: int = _MAX_LISTED) -> str:
+    """Return names for a message: the first ones, and how many more there are.
+
+    Args:
+        names: All of them.
+        most: Number of names to show.
+    """
     names = list(names)
-    rest = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    return ", ".join(names[:_MAX_LISTED]) + rest
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _nearest(name: str, known: list[str]) -> list[str]:

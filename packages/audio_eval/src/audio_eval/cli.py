@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
+from audio_data import complete_names
 from audio_eval.inference.commands import COMMANDS
+
+# For completion only: to import the tasks takes seconds.
+TASK_NAMES = (
+    *("nll", "asr", "tts", "swuggy", "sblimp", "salmon", "twuggy", "tblimp", "story_cloze", "topic_story_cloze"),
+    *("text_story_cloze", "librispeech", "s2tt", "seed_tts", "s2st", "continuation"),
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,6 +37,7 @@ def main() -> None:
     show_default=True,
     metavar="TASK,...",
     help="Tasks to run: registered names, FILE.py:NAME or MODULE:NAME, separated by commas.",
+    shell_complete=complete_names(*TASK_NAMES, separator=","),
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of documents of each dataset, a fair sample.")
 @click.option(
@@ -124,7 +132,7 @@ def run(
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names("all", "audio_eval.testsets.generated:STAND_INS"))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--items", default=20, show_default=True, type=click.IntRange(min=1), help="Pairs or utterances.")
 def testset(name: str, out: Path, items: int) -> None:

@@ -28,6 +28,16 @@ def _folder_options(command: Any) -> Any:
     return command
 
 
+def _complete_sizes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Offer the named sizes, or files where none begins as typed."""
+    from click.shell_completion import CompletionItem
+
+    from audio_model.config import SIZES
+
+    found = [CompletionItem(name) for name in SIZES if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="audio-model")
 def main() -> None:
@@ -35,7 +45,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("size", required=False)
+@click.argument("size", required=False, shell_complete=_complete_sizes)
 @click.option("--vocab-size", default=_STUDY_VOCABULARY, show_default=True, help="Number of token ids.")
 @click.option("--tied/--untied", default=False, show_default=True, help="Whether the embedding is also the head.")
 @click.option("--batch", default=1, show_default=True, help="Rows of a step, for the memory.")

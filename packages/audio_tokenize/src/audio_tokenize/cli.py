@@ -7,14 +7,28 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from audio_data import complete_names
+
+_PATH = click.Path()
+_CODEC = complete_names("embedded", "mimi")
+_CORPUS = complete_names(
+    "audio_tokenize.corpora.registry:SHIPPED",
+    "audio_tokenize.corpora.cards:CARDS",
+    "audio_tokenize.corpora.registry:FORMS",
+)
+_RULE = complete_names("audio_tokenize.corpora.entries:TRANSCRIPT_RULES")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-vocabulary_option = click.option("--vocabulary", metavar="DIR", help="Vocabulary folder, for ids without one.")
-root_option = click.option("--root", metavar="DIR", help="Folder with the files of a corpus that is given by name.")
+vocabulary_option = click.option(
+    "--vocabulary", metavar="DIR", type=_PATH, help="Vocabulary folder, for ids without one."
+)
+root_option = click.option(
+    "--root", metavar="DIR", type=_PATH, help="Folder with the files of a corpus that is given by name."
+)
 index_option = click.option("--index", default=0, show_default=True, help="Index of the utterance or document, from 0.")
 
 
 @click.command()
-@click.argument("corpus", required=False)
+@click.argument("corpus", required=False, shell_complete=_CORPUS)
 @click.option("--kind", type=click.Choice(["speech", "text", "documents"]), help="List corpora of this kind only.")
 @json_option
 def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
@@ -31,7 +45,7 @@ def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("corpus")
+@click.argument("corpus", shell_complete=_CORPUS)
 @root_option
 @click.option("--language", help="Count this language only.")
 @click.option("--split", help="Count this split only.")
@@ -40,8 +54,14 @@ def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
 @click.option(
     "--words-per-second", type=float, help="Speaking rate, for text tokens. [counted where there are transcripts]"
 )
-@click.option("--codec", default="embedded", show_default=True, help="Codec to measure; forms as of encode.")
-@click.option("--weights", metavar="DIR", help="Weights of Mimi: folder, .safetensors file or hub id.")
+@click.option(
+    "--codec",
+    default="embedded",
+    show_default=True,
+    help="Codec to measure; forms as of encode.",
+    shell_complete=_CODEC,
+)
+@click.option("--weights", metavar="DIR", type=_PATH, help="Weights of Mimi: folder, .safetensors file or hub id.")
 @click.option("--speed", type=float, help="Encoding speed of a worker, as a multiple of real time.")
 @click.option("--measure", is_flag=True, help="Measure that speed here, on half a minute of the sample corpus.")
 @click.option("--workers", default=1, show_default=True, help="Number of workers.")
@@ -90,21 +110,31 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("corpus")
-@click.option("--out", metavar="FOLDER", required=True, help="Folder of the codes: a path, gs:// or s3://; created.")
+@click.argument("corpus", shell_complete=_CORPUS)
+@click.option(
+    "--out", metavar="FOLDER", type=_PATH, required=True, help="Folder of the codes: a path, gs:// or s3://; created."
+)
 @root_option
 @click.option("--language", help="Encode this language only; it is also that of your own files that state none.")
 @click.option("--split", "splits", multiple=True, help="Encode this split only, repeatable.")
-@click.option("--transcripts", metavar="RULE", help="Rule for transcripts, e.g. verbatim. [the corpus' own]")
+@click.option(
+    "--transcripts", metavar="RULE", help="Rule for transcripts, e.g. verbatim. [the corpus' own]", shell_complete=_RULE
+)
 @click.option("--strict", is_flag=True, help="Fail on the first malformed utterance instead of skipping it.")
 @click.option("--corpus-revision", help="Revision of a corpus on the hub. [the card's]")
 @click.option(
     "--codec",
+    shell_complete=_CODEC,
     default="embedded",
     show_default=True,
     help="Codec: embedded, mimi or another registered name, a weights file, FILE.py:NAME or MODULE:NAME.",
 )
-@click.option("--weights", help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]")
+@click.option(
+    "--weights",
+    metavar="DIR",
+    type=_PATH,
+    help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]",
+)
 @click.option("--revision", help="Revision of the weights on the hub.")
 @click.option("--codebooks", type=int, help="Number of leading codebooks to encode. [mimi: 8]")
 @click.option(
@@ -139,7 +169,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--shard", metavar="I/N", help="Encode every N-th shard from the I-th on, I from 0; other jobs encode the rest."
 )
-@click.option("--engine", default="local", show_default=True, help="Engine that runs the workers: local or ray.")
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    help="Engine that runs the workers: local or ray.",
+    shell_complete=complete_names("local", "ray"),
+)
 @click.option("--workers", "num_workers", type=int, help="Processes, or Ray tasks at a time. [local: 1; ray: all]")
 @click.option("--gpus-per-worker", default=0.0, help="GPUs that each Ray task reserves; may be a fraction. [0]")
 @click.option(
@@ -234,18 +270,26 @@ def train_codec(audio: Path, out: Path, settings: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("codes", nargs=-1)
-@click.option("--out", metavar="FOLDER", required=True, help="Folder of the vocabulary; usually DATA/vocabulary.")
+@click.argument("codes", nargs=-1, type=_PATH)
+@click.option(
+    "--out", metavar="FOLDER", type=_PATH, required=True, help="Folder of the vocabulary; usually DATA/vocabulary."
+)
 @click.option(
     "--kind", default="compact", show_default=True, help="compact, or as published: marin-mimi or qwen3x-mimi."
 )
 @click.option(
     "--pieces", default=128, show_default=True, help="Maximum number of learned text pieces, besides the 256 bytes."
 )
-@click.option("--tokenizer", metavar="SOURCE", help="Text tokens of a published kind: a file, a package or a hub id.")
+@click.option(
+    "--tokenizer", metavar="SOURCE", type=_PATH, help="Text tokens of a published kind: a file, a package or a hub id."
+)
 @click.option("--revision", help="Revision of the tokenizer on the hub.")
-@click.option("--codec", help="Codec whose codebooks go into the folder; that of CODES, or none if published.")
-@click.option("--weights", help="Weights of the codec, where they do not come with it.")
+@click.option(
+    "--codec",
+    help="Codec whose codebooks go into the folder; that of CODES, or none if published.",
+    shell_complete=_CODEC,
+)
+@click.option("--weights", metavar="DIR", type=_PATH, help="Weights of the codec, where they do not come with it.")
 @click.option("--merges", metavar="N", type=int, help="Learn byte-pair merges of codes, and count the tokens.")
 @json_option
 def vocabulary(codes: tuple[str, ...], out: str, as_json: bool, **options: Any) -> None:
@@ -276,13 +320,29 @@ _OF_TEXTS = {"root"}
 
 
 @click.command()
-@click.argument("source")
-@click.option("--vocabulary", metavar="FOLDER", required=True, help="Vocabulary folder; copied beside the dataset.")
-@click.option("--out", metavar="FOLDER", required=True, help="Folder of the dataset, DATA/NAME.")
-@click.option("--preset", metavar="NAME", help="Use layouts, grouping and transcripts of a published dataset.")
-@click.option("--layout", multiple=True, help="Document layout; repeatable: each document in every one. [audio_first]")
-@click.option("--grouping", help="Which utterances form a document: utterance, recording, pair, ... [utterance]")
-@click.option("--transcript", help="Rule for transcripts: verbatim, lower-case, ... [verbatim]")
+@click.argument("source", type=_PATH)
+@click.option(
+    "--vocabulary", metavar="FOLDER", type=_PATH, required=True, help="Vocabulary folder; copied beside the dataset."
+)
+@click.option("--out", metavar="FOLDER", type=_PATH, required=True, help="Folder of the dataset, DATA/NAME.")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="Use layouts, grouping and transcripts of a published dataset.",
+    shell_complete=complete_names("audio_tokenize.datasets.presets:DATASET_PRESETS"),
+)
+@click.option(
+    "--layout",
+    multiple=True,
+    help="Document layout; repeatable: each document in every one. [audio_first]",
+    shell_complete=complete_names("audio_tokenize.documents.layouts:LAYOUTS"),
+)
+@click.option(
+    "--grouping",
+    help="Which utterances form a document: utterance, recording, pair, ... [utterance]",
+    shell_complete=complete_names("audio_tokenize.datasets.groupings:GROUPINGS"),
+)
+@click.option("--transcript", help="Rule for transcripts: verbatim, lower-case, ... [verbatim]", shell_complete=_RULE)
 @click.option("--codebooks", "num_codebooks", type=int, help="Number of leading codebooks to keep. [8]")
 @click.option("--split", "splits", multiple=True, help="Take this split only, repeatable.")
 @click.option("--speaker", "speakers", multiple=True, help="Take this speaker only, repeatable.")
@@ -343,7 +403,7 @@ def build(source: str, vocabulary: str, out: str, layout: tuple[str, ...], **opt
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", type=_PATH)
 @index_option
 @vocabulary_option
 @json_option
@@ -359,13 +419,15 @@ def inspect(source: str, index: int, vocabulary: str | None, as_json: bool) -> N
 
 
 @click.command()
-@click.argument("source")
-@click.option("--out", metavar="FILE", required=True, help="The .wav file.")
+@click.argument("source", type=_PATH)
+@click.option("--out", metavar="FILE", type=_PATH, required=True, help="The .wav file.")
 @index_option
 @click.option("--segment", type=int, help="Decode this span of audio of the document only, counted from 0.")
 @vocabulary_option
-@click.option("--codec", help="Codec of the codes, where SOURCE does not say; forms as of encode.")
-@click.option("--weights", metavar="DIR", help="Weights of Mimi: folder, .safetensors file or hub id.")
+@click.option(
+    "--codec", help="Codec of the codes, where SOURCE does not say; forms as of encode.", shell_complete=_CODEC
+)
+@click.option("--weights", metavar="DIR", type=_PATH, help="Weights of Mimi: folder, .safetensors file or hub id.")
 def decode(
     source: str,
     out: str,
@@ -391,8 +453,10 @@ def decode(
 
 
 @click.command()
-@click.argument("source")
-@click.option("--out", "outs", metavar="FILE", multiple=True, help="Card to write: .html, .md or .json; repeatable.")
+@click.argument("source", type=_PATH)
+@click.option(
+    "--out", "outs", metavar="FILE", type=_PATH, multiple=True, help="Card to write: .html, .md or .json; repeatable."
+)
 @json_option
 def statistics(source: str, outs: tuple[str, ...], as_json: bool) -> None:
     """Count SOURCE, a folder of codes or a token dataset: hours, tokens by kind, use of every codebook."""

@@ -20,9 +20,9 @@ from .optimization.optimizers import add_adamc_decay as add_adamc_decay
 from .optimization.optimizers import cautious as cautious
 from .optimization.optimizers import decay_mask as decay_mask
 from .optimization.optimizers import optimizer as optimizer
-from .optimization.schedules import WarmupStableDecay as WarmupStableDecay
 from .optimization.schedules import learning_rate as learning_rate
-from .optimization.schedules import schedule as schedule
+from .optimization.warmup_stable_decay import WarmupStableDecay as WarmupStableDecay
+from .optimization.warmup_stable_decay import schedule as schedule
 from .overrides import override as override
 from .planning.plan import Plan as Plan
 from .planning.plan import plan_run as plan_run

@@ -1,7 +1,7 @@
 """Derive every number of a run: steps, peak learning rate, schedule boundaries, model shape, loss weights.
 
 A `ResolvedRun` and the datasets that it names determine every loss of the run. Its JSON is `RUN/resolved.json`, and its
-fingerprint identifies the run.
+fingerprint identifies the run. JAX is imported only for what is computed with it, so recipes are listed quickly.
 """
 
 import hashlib
@@ -9,17 +9,21 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
 from audio_data import InputError, Manifest, Mixture, Packing, Stage, Vocabulary, from_json, to_json
 from audio_model import InputError as ModelInputError
-from audio_model import Qwen3xConfig, RopeConfig, TokenSets, named_config
+from audio_model import Qwen3xConfig, RopeConfig, named_config
 from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
-from audio_train.optimization.schedules import WarmupStableDecay, learning_rate, schedule, step_counts
+from audio_train.optimization.schedules import learning_rate, step_counts
 from audio_train.renames import with_current_names, with_old_names
+
+if TYPE_CHECKING:
+    from audio_model import TokenSets
+    from audio_train.optimization.warmup_stable_decay import WarmupStableDecay
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,10 @@ class ResolvedRun:
         return 3 * self.model.forward_flops_per_token(self.run.data.seq_len) * self.num_tokens
 
     @property
-    def learning_rate(self) -> WarmupStableDecay:
+    def learning_rate(self) -> "WarmupStableDecay":
         """Learning-rate schedule of the run."""
+        from audio_train.optimization.warmup_stable_decay import schedule
+
         return schedule(self.run.schedule, self.peak_learning_rate, self.last_step)
 
     @property
@@ -93,8 +99,10 @@ class ResolvedRun:
         return loss_weights(self.run.loss.kind_weights, self.vocabulary)
 
     @property
-    def token_sets(self) -> TokenSets | None:
+    def token_sets(self) -> "TokenSets | None":
         """Sets of ids over which the grammar loss normalises; None for the full softmax."""
+        from audio_model import TokenSets
+
         return TokenSets.build(self.vocabulary.allowed_sets) if self.run.loss.kind == "grammar" else None
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from audio_data.storage import StoragePath
@@ -20,6 +21,10 @@ class PathType(click.ParamType):
         from audio_data.storage import storage_path
 
         return storage_path(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Let the shell complete files."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 PATH = PathType()

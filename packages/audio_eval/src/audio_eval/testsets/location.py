@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from audio_data import HubRepository, InputError, disk_errors, is_hub_id, table_batches
+from audio_data import HubRepository, InputError, disk_errors, is_hub_id, listed, table_batches
 
 # Small files describe the others, so their content is hashed, not only their size.
 _DESCRIBING = frozenset({".csv", ".lst", ".tsv", ".txt", ".json", ".jsonl"})
@@ -81,7 +81,7 @@ def locate(source: str, card: TestSetCard) -> Path:
 def wrong_layout(folder: Path, card: TestSetCard, detail: str = "") -> InputError:
     """Return the error of a folder in another layout: what was expected, what was found."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-    found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
+    found = listed(names, 8) if names else "nothing"
     about = f" ({detail})" if detail else ""
     return InputError(f"`{folder}` must hold {card.name}: {card.expected}; got {found}{about}. {card.where}")
 

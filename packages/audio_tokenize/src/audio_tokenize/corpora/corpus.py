@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from audio_data import InputError
+from audio_data import InputError, nearest
 from audio_tokenize.corpora.record_rules import printable
 from audio_tokenize.waveform import AudioSource
 
@@ -196,7 +196,9 @@ class Corpus(AbstractCorpus):
             known = sorted({getattr(utterance, attribute) for utterance in chosen})
             for value in values:
                 if value not in known:
-                    raise InputError(f"`{attribute}` of corpus `{self.name}`: expected one of {known}, got {value!r}")
+                    raise InputError(
+                        f"`{attribute}` of corpus `{self.name}`: no utterance has {value!r}; {nearest(value, known)}"
+                    )
             chosen = tuple(utterance for utterance in chosen if getattr(utterance, attribute) in values)
         return replace(self, utterances=chosen)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from audio_data import InputError
+from audio_data import InputError, listed
 from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER, Skipped
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
 from audio_tokenize.corpora.record_rules import KEYS, claimed_id, parse_json_object
@@ -64,7 +64,7 @@ def record_entry(record: Mapping[str, Any], folder: Path, where: str) -> Entry:
     """
     used = {field: name for field, names in KEYS.items() if (name := _first(record, names)) is not None}
     if "audio" not in used:
-        names = ", ".join(map(repr, sorted(record)[:12]))
+        names = listed(map(repr, sorted(record)))
         raise InputError(f"{where}: expected a field `audio`, got {names}; add `audio`")
     said = {field: _string(record[name], name, where, field in ("audio", "text")) for field, name in used.items()}
     audio = said["audio"]

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import click
 
+from audio_data import complete_names
+
+complete_recipes = complete_names("audio_train.recipes:recipe_names")
+complete_experiments = complete_names("audio_train.recipes:experiments")
 DATA_OPTION = click.option(
     "--data", "data_root", type=click.Path(path_type=Path), help="Folder of the datasets: DATA/<corpus>/manifest.json."
 )
 SET_OPTION = click.option(
     "--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Change a field, such as optimizer.beta2=0.98."
 )
-TARGET_ARGUMENT = click.argument("target", metavar="TARGET")
+TARGET_ARGUMENT = click.argument("target", metavar="TARGET", shell_complete=complete_recipes)
 MIXTURE_OPTION = click.option(
     "--mixture",
     metavar="NAME=WEIGHT,...",

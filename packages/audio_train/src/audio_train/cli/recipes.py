@@ -1,30 +1,57 @@
 """The commands of `audio-train` about recipes: list them, print one, write a new one."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from audio_train.cli.options import DATA_OPTION, JSON_OPTION, MIXTURE_OPTION, SCALE_OPTION, SET_OPTION, TARGET_ARGUMENT
+from audio_train.cli.options import (
+    DATA_OPTION,
+    JSON_OPTION,
+    MIXTURE_OPTION,
+    SCALE_OPTION,
+    SET_OPTION,
+    TARGET_ARGUMENT,
+    complete_experiments,
+)
 
 if TYPE_CHECKING:
     from audio_train.recipes.smoke_scale import Scale
 
 
 @click.command()
+@click.argument("words", metavar="[WORD]...", nargs=-1, shell_complete=complete_experiments)
+@click.option("--all", "every", is_flag=True, help="List every recipe, not only the experiments.")
 @JSON_OPTION
-def recipes(as_json: bool) -> None:
-    """List every registered recipe with its size, tokens and FLOPs."""
+def recipes(words: tuple[str, ...], every: bool, as_json: bool) -> None:
+    """List the experiments, or the recipes that have each WORD in a name, with size, tokens, FLOPs and reported result.
+
+    A WORD is a part of the name of a recipe, an experiment, a model size or a mixture, such as exp1.2 or 600m. On a
+    terminal lines are cut to its width; `show` prints everything about one recipe. --json lists recipes in any case.
+    """
+    import shutil
     from dataclasses import asdict
 
+    from audio_data import InputError, nearest
     from audio_train.recipes import experiments, table
 
-    listed = experiments().values()
-    if as_json:
-        click.echo(json.dumps({"recipes": [asdict(row) for row in table.rows(listed)]}))
+    known = experiments()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not (words or every or as_json):
+        for line in table.overview(known.values(), width):
+            click.echo(line)
+        num_recipes = sum(len(experiment.runs) for experiment in known.values())
+        click.echo(f"{num_recipes} recipes; list some with `audio-train recipes WORD...`, or all with --all")
         return
-    for line in table.lines(listed):
+    rows = list(table.rows(known.values(), words))
+    if not rows:
+        raise InputError(f"no recipe has the words {' '.join(words)}; {nearest(words[0], known)}")
+    if as_json:
+        click.echo(json.dumps({"recipes": [asdict(row) for row in rows]}))
+        return
+    for line in table.lines(rows, width):
         click.echo(line)
 
 

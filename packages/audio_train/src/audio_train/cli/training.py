@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from audio_data import complete_names
 from audio_train.cli.options import DATA_OPTION, JSON_OPTION, MIXTURE_OPTION, SCALE_OPTION, SET_OPTION, TARGET_ARGUMENT
 
 if TYPE_CHECKING:
@@ -33,7 +34,12 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--distributed", metavar="auto|HOST:PORT,NUM,INDEX", help="Join a multi-host run."),
         click.option("--max-quarantined", metavar="N|P%", help="Maximum damaged documents of a dataset to leave out."),
         click.option(
-            "--track", "trackers", multiple=True, metavar="NAME", help="Tracker: tensorboard, wandb or trackio."
+            "--track",
+            "trackers",
+            multiple=True,
+            metavar="NAME",
+            help="Tracker: tensorboard, wandb or trackio.",
+            shell_complete=complete_names("tensorboard", "wandb", "trackio"),
         ),
         click.option("--profile", metavar="FIRST:LAST", help="Trace these steps with JAX's profiler to RUN/profile."),
     )

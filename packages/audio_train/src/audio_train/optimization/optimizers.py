@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int, PyTree
 
 from audio_train.config import OptimizerSpec
-from audio_train.optimization.schedules import WarmupStableDecay
+from audio_train.optimization.warmup_stable_decay import WarmupStableDecay
 
 ParameterKind = Literal["embedding", "head", "norm", "matrix"]
 

@@ -51,6 +51,11 @@ def find_recipe(name: str) -> tuple[Experiment, TrainRun]:
     return by_name[name]
 
 
+def recipe_names() -> list[str]:
+    """Names of every registered run, in the order of the experiments."""
+    return list(_recipes())
+
+
 def find_runs(name: str) -> tuple[TrainRun, ...]:
     """Find the runs of a registered experiment, or one registered run, by name.
 

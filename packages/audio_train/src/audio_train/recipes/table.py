@@ -1,10 +1,11 @@
 """Every recipe with its size and cost, as rows for `audio-train recipes`."""
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from audio_train.config import NamedModel
-from audio_train.recipes.experiment import Experiment
+from audio_train.recipes.experiment import UNKNOWN, Experiment
 from audio_train.resolved import resolve
 
 
@@ -43,22 +44,33 @@ class Row:
     active: bool
 
 
-def rows(experiments: Iterable[Experiment]) -> Iterator[Row]:
-    """Rows of experiments, in their order."""
+def rows(experiments: Iterable[Experiment], words: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows of experiments, in their order.
+
+    Args:
+        experiments: The experiments.
+        words: List only the recipes that have each of these words, in any case, in the name of the recipe, of its
+            experiment, of its model or of its mixture.
+    """
     for experiment in experiments:
         for name, run in experiment.runs.items():
+            model = run.model.size if isinstance(run.model, NamedModel) else f"d{run.model.embed}-L{run.model.layers}"
+            stages = run.data.mixture
+            mixture = experiment.mixture_name(stages[0].weights) if len(stages) == 1 else None
+            described = " ".join((name, experiment.name, model, mixture or "")).lower()
+            if not all(word.lower() in described for word in words):
+                continue
             vocabulary = experiment.vocabulary_of(name)
             resolved = None if vocabulary is None else resolve(run, vocabulary)
-            model = run.model
             yield Row(
                 name=name,
                 experiment=experiment.name,
                 question=experiment.question,
                 source=experiment.source_of(name),
                 reported=experiment.reported_of(name),
-                model=model.size if isinstance(model, NamedModel) else f"d{model.embed}-L{model.layers}",
+                model=model,
                 num_parameters=resolved and resolved.model.num_parameters,
-                mixture=experiment.mixture_name(run.data.mixture[0].weights) if len(run.data.mixture) == 1 else None,
+                mixture=mixture,
                 num_steps=resolved.num_steps if resolved else run.steps,
                 num_tokens=resolved and resolved.num_tokens,
                 training_flops=resolved and resolved.training_flops,
@@ -79,12 +91,34 @@ def count(number: int | float | None) -> str:
     return f"{number:g}"
 
 
-def lines(experiments: Iterable[Experiment]) -> Iterator[str]:
-    """Lines of the table for a terminal."""
-    for experiment in experiments:
-        yield f"{experiment.name}: {experiment.question}"
-        for row in rows([experiment]):
+def lines(rows: Iterable[Row], width: int | None = None) -> Iterator[str]:
+    """Lines of the table for a terminal: a heading for each experiment, and a line for each recipe.
+
+    Args:
+        rows: The recipes.
+        width: Cells of a line; what is longer ends in an ellipsis. None for lines of any length.
+    """
+    for (experiment, question), found in itertools.groupby(rows, lambda row: (row.experiment, row.question)):
+        yield shortened(f"{experiment}: {question}", width)
+        for row in found:
             size, tokens, flops = map(count, (row.num_parameters, row.num_tokens, row.training_flops))
-            mark = "" if row.active else " (defined, but not launched by the source)"
-            yield f"  {row.name:<36} {size:>6} parameters {tokens:>6} tokens {flops:>8} FLOPs{mark}"
-            yield f"      reported: {row.reported}"
+            remarks = [] if row.active else ["defined, but not launched by the source"]
+            remarks += [] if row.reported == UNKNOWN else [f"reported: {row.reported}"]
+            line = f"  {row.name:<34} {size:>5} params {tokens:>5} tokens {flops:>8} FLOPs  {'; '.join(remarks)}"
+            yield shortened(line.rstrip(), width)
+
+
+def overview(experiments: Iterable[Experiment], width: int | None = None) -> Iterator[str]:
+    """One line for each experiment: the number of its recipes, its name and its question.
+
+    Args:
+        experiments: The experiments.
+        width: As of `lines`.
+    """
+    for experiment in experiments:
+        yield shortened(f"{len(experiment.runs):>4}  {experiment.name:<24}  {experiment.question}", width)
+
+
+def shortened(line: str, width: int | None) -> str:
+    """Return a line of at most a number of cells, whose end is an ellipsis if something is left out."""
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"

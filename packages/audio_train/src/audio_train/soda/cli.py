@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audio_train.cli.options import JSON_OPTION, SCALE_OPTION
+from audio_data import complete_names
+from audio_train.cli.options import JSON_OPTION, SCALE_OPTION, complete_experiments
 
 if TYPE_CHECKING:
     from audio_train.recipes.smoke_scale import Scale
@@ -34,7 +35,7 @@ def checkpoints(as_json: bool) -> None:
 
 
 @soda.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_names("audio_train.soda.mixtures:MIXTURES"))
 @JSON_OPTION
 def mixtures(name: str | None, as_json: bool) -> None:
     """List the mixtures of the study, or the weights and rows per block of one."""
@@ -58,7 +59,7 @@ def mixtures(name: str | None, as_json: bool) -> None:
 
 
 @soda.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_names("audio_train.soda.tokenization:TOKENIZATIONS"))
 @JSON_OPTION
 def tokenization(name: str | None, as_json: bool) -> None:
     """List the tokenizations of the study, or print the command lines of the one called NAME, and its choices."""
@@ -103,7 +104,14 @@ def grid(as_json: bool) -> None:
 
 @soda.command("make-smoke-data")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@click.option("--for", "names", multiple=True, metavar="NAME", help="Recipe or experiment; all if not given.")
+@click.option(
+    "--for",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Recipe or experiment; all if not given.",
+    shell_complete=complete_experiments,
+)
 def make_smoke_data(out: Path, names: tuple[str, ...]) -> None:
     """Make the data for --scale smoke: a small synthetic dataset for each one of a mixture, and first weights.
 
@@ -117,7 +125,7 @@ def make_smoke_data(out: Path, names: tuple[str, ...]) -> None:
 
 
 @soda.command("run")
-@click.argument("experiment")
+@click.argument("experiment", shell_complete=complete_experiments)
 @click.option("--data", "data_root", type=click.Path(path_type=Path), required=True, help="Folder of the datasets.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs and the report.")
 @SCALE_OPTION
@@ -142,7 +150,13 @@ def run_all(experiment: str, data_root: Path, out: Path, scale: "Scale", only: t
 @click.option("--data", "data_root", type=click.Path(path_type=Path), required=True, help="Folder of the datasets.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs and their scores.")
 @click.option("--docs", type=click.Path(path_type=Path), required=True, help="Folder to write miniature.md in.")
-@click.option("--only", multiple=True, metavar="NAME", help="Train this comparison only; keep the others of DOCS.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="Train this comparison only; keep the others of DOCS.",
+    shell_complete=complete_names("audio_train.soda.comparisons:COMPARISONS"),
+)
 @click.option(
     "--seeds",
     "num_seeds",

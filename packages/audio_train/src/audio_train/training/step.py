@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float32, Int32
 from audio_model import Qwen3x, TokenSets, grammar_cross_entropy, linear_cross_entropy
 from audio_train.config import OptimizerSpec
 from audio_train.optimization.optimizers import update
-from audio_train.optimization.schedules import WarmupStableDecay
+from audio_train.optimization.warmup_stable_decay import WarmupStableDecay
 from audio_train.resolved import ResolvedRun, token_kinds
 from audio_train.sharding.parallelism import SingleDevice
 from audio_train.state import TrainState

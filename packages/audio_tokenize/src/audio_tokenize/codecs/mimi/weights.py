@@ -18,7 +18,7 @@ from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from audio_data import HubRepository, InputError, is_hub_id
+from audio_data import HubRepository, InputError, is_hub_id, listed
 from audio_tokenize.codecs.mimi.assembly import build
 from audio_tokenize.codecs.mimi.codec import MimiCodec, Provenance
 from audio_tokenize.codecs.mimi.config import MimiConfig
@@ -113,9 +113,8 @@ class WeightsFile:
         """Raise InputError if a tensor taken so far was missing or of another shape, naming the first of them."""
         for problem, names in (("no", self._missing), ("", self._misshapen)):
             if names:
-                listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
                 raise InputError(
-                    f"expected the tensors of a Mimi in `{self.path}`, got {f'{problem} {listed}'.strip()}: "
+                    f"expected the tensors of a Mimi in `{self.path}`, got {f'{problem} {listed(names, 4)}'.strip()}: "
                     f"download the file again, with the {CONFIG_NAME} that belongs to it"
                 )
 
