@@ -288,7 +288,7 @@ class LossSpec:
 class InitSpec:
     """The source of a run's first weights.
 
-    The path of a model folder or checkpoint is not part of the recipe; it is given at launch (`--init PATH`). `source`
+    The path of a model folder or checkpoint is not part of the recipe; it is given at launch (`--start PATH`). `source`
     names what that path must hold.
 
     Attributes:

@@ -88,11 +88,11 @@ def test_finished_runs_are_kept_and_said_to_be(
 def test_seeds_lie_side_by_side_and_a_run_begins_with_the_checkpoint_of_its_own_seed(tmp_path: Path):
     before, after = SeededRun("grammar-loss-factored", 1), SeededRun("grammar-loss-finish", 1)
     assert before.folder(tmp_path) == tmp_path / "runs" / "grammar-loss-factored-seed1"
-    assert "--init" not in after.words(tmp_path, tmp_path, "smoke")
+    assert "--start" not in after.words(tmp_path, tmp_path, "smoke")
     checkpoint = before.folder(tmp_path) / "checkpoints" / "320"
     checkpoint.mkdir(parents=True)
     words = after.words(tmp_path, tmp_path, "smoke")
-    assert words[-4:] == ("--set", "seed=1", "--init", str(checkpoint))
+    assert words[-4:] == ("--set", "seed=1", "--start", str(checkpoint))
     assert SeededRun("grammar-loss-finish").words(tmp_path, tmp_path, "smoke")[-2:] == (
         "--out",
         str(tmp_path / "runs" / "grammar-loss-finish"),

@@ -1,5 +1,6 @@
 """Runs that begin with other weights: a model folder, another run's checkpoint, and learning from responses only."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -16,6 +17,7 @@ from audio_train import (
     Intervals,
     MeshConfig,
     MixtureStage,
+    ModelShape,
     OptimizerSpec,
     ResolvedRun,
     ScheduleSpec,
@@ -28,7 +30,9 @@ from audio_train import (
 )
 from audio_train.optimization.schedules import anneal_peak
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
+from audio_train.run_folder.folder import require_run
 from audio_train.training.initialization import resolve_init
+from audio_train.training.start import started_from
 
 ALONE = MeshConfig(data=1)
 ADAMW = OptimizerSpec("adamw", 1e-3)
@@ -121,7 +125,7 @@ def test_weights_that_do_not_fit_are_refused(varied, pretrained: Path, toy: Reso
     others = replace(toy.vocabulary, codec_id="another-codec")
     with pytest.raises(InputError, match=r"must have the run's vocabulary `toy` .* got `toy`"):
         resolve_init(resolve(replace(toy.run, init=init), others), pretrained / "export")
-    with pytest.raises(InputError, match="starts from the model `toy-base`; give its folder with --init"):
+    with pytest.raises(InputError, match="starts from the model `toy-base`; give its folder with --start"):
         resolve_init(varied(init=init), None)
     with pytest.raises(InputError, match=r"has checkpoints at steps \[3, 6\], got 4"):
         resolve_init(varied(init=InitSpec(kind="checkpoint", source="toy@4")), pretrained)
@@ -199,3 +203,76 @@ def test_only_responses_are_learned_from_in_packed_windows(
     # Rows of 32 tokens hold four documents of 8: eight rows, two frames each, every response token a target once.
     assert {line["targets"]["codebook_0"] for line in lines} == {8 * 4 * 2}
     assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def scratch(toy_run: TrainRun) -> TrainRun:
+    """A recipe from scratch whose model is not that of any weights here."""
+    model = ModelShape(embed=48, mlp=64, layers=1, heads=2, kv_heads=1, head_dim=8, max_seq_len=9_000)
+    return replace(toy_run, name="other", model=model, steps=2)
+
+
+@pytest.mark.parametrize("start", [".", "export", "checkpoints/3"])
+def test_any_recipe_starts_from_weights_and_takes_their_model(
+    toy_run: TrainRun, pretrained: Path, data_root: Path, tmp_path: Path, start: str
+):
+    path = pretrained / start
+    assert run(scratch(toy_run), data_root, tmp_path / "run", mesh_config=ALONE, init=path).finished
+    saved = ResolvedRun.from_json(json.loads((tmp_path / "run/resolved.json").read_text()))
+    before = ResolvedRun.from_json(json.loads((pretrained / "resolved.json").read_text()))
+    assert saved.model == replace(before.model, max_seq_len=9_000)
+    step = 3 if start == "checkpoints/3" else 6
+    trainer = Trainer(saved, data_root, ALONE, resolve_init(saved, path))
+    state = flat_paths(trainer.initial_state())
+    fingerprint = json.loads((pretrained / "resolved.json").read_text())["fingerprint"]
+    wanted = {name: leaf for name, leaf in flat_paths(trainer.abstract_state).items() if name.startswith("model.")}
+    with Checkpoints(pretrained, fingerprint) as checkpoints:
+        for name, leaf in checkpoints.restore_part(step, wanted).items():
+            np.testing.assert_array_equal(state[name], leaf)
+
+
+def test_a_start_is_known_by_its_weights_and_not_by_its_folder(
+    toy_run: TrainRun, pretrained: Path, data_root: Path, tmp_path: Path
+):
+    moved = shutil.copytree(pretrained / "export", tmp_path / "elsewhere/export")
+    here, there = (started_from(scratch(toy_run), path) for path in (pretrained / "export", moved))
+    assert here == there
+    assert here.init.revision == hashlib.sha256((moved / "model.safetensors").read_bytes()).hexdigest()
+    given = started_from(replace(toy_run, init=InitSpec(kind="model", source="toy-base")), moved)
+    assert given.init == InitSpec(kind="model", source="toy-base")
+    with pytest.raises(
+        InputError, match=r"`--start` must be a model folder, a RUN or RUN/checkpoints/STEP.*hf download"
+    ):
+        started_from(scratch(toy_run), tmp_path)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_finds_its_start_again(
+    toy_run: TrainRun, pretrained: Path, data_root: Path, tmp_path: Path
+):
+    assert run(scratch(toy_run), data_root, tmp_path / "run", mesh_config=ALONE, init=pretrained).finished
+    expected = load_file(tmp_path / "run/export/model.safetensors")
+    for name in ("checkpoints", "export"):
+        shutil.rmtree(tmp_path / "run" / name)
+    (tmp_path / "run/metrics.jsonl").unlink()
+    assert run(require_run(tmp_path / "run"), data_root, tmp_path / "run", mesh_config=ALONE).finished
+    again = load_file(tmp_path / "run/export/model.safetensors")
+    assert all(np.array_equal(again[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"codec_id": "other-codec"}, "encode the audio again with that codec"),
+        ({"text_tokenizer": "sentencepiece:other"}, "the text pieces differ: build the datasets again"),
+        ({"name": "other"}, "text and codec agree, the ids do not"),
+    ],
+)
+def test_a_vocabulary_that_differs_says_what_to_do_again(
+    toy: ResolvedRun, pretrained: Path, tmp_path: Path, change: dict[str, str], remedy: str
+):
+    moved = shutil.copytree(pretrained / "export", tmp_path / "export")
+    path = moved / "vocabulary/vocabulary.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in content.items() if name != "checksum"} | change))
+    run_from = resolve(replace(toy.run, init=InitSpec(kind="model", source="toy-base")), toy.vocabulary)
+    with pytest.raises(InputError, match=remedy):
+        resolve_init(run_from, moved)

@@ -108,6 +108,18 @@ def test_a_run_that_stops_goes_on_bit_for_bit(
     assert_same_run(tmp_path, undisturbed)
 
 
+def test_until_stops_at_a_step_and_changes_nothing(toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
+    for until in (3, 3, 7):
+        stopped = run(toy, data_root, tmp_path, mesh_config=one_device, until=until)
+        assert (stopped.step, stopped.stopped_by, stopped.finished) == (until, "--until", False)
+    assert not (tmp_path / "export").exists()
+    # That of the second call took no step, so it was no launch.
+    launches = (tmp_path / "launches.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in launches] == [0, 3]
+    assert run(toy, data_root, tmp_path, mesh_config=one_device, until=99).finished
+    assert_same_run(tmp_path, undisturbed)
+
+
 def test_a_run_goes_on_from_an_earlier_checkpoint(toy, data_root: Path, undisturbed: Path, tmp_path: Path, one_device):
     run(toy, data_root, tmp_path, mesh_config=one_device)
     earlier = str(tmp_path / "checkpoints" / "10")

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,20 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Set the number of steps so that training takes about this long on this machine.",
 )
 @click.option(
+    "--until",
+    type=click.IntRange(min=1),
+    metavar="STEP",
+    help="Save and stop at this step; the same command without it continues the run.",
+)
+@click.option(
     "--resume", default="auto", show_default=True, metavar="auto|never|PATH", help="Checkpoint to continue from."
 )
 @click.option(
-    "--init", "--start", type=click.Path(path_type=Path), help="First weights: a model folder, a RUN or its checkpoint."
+    "--start",
+    "--init",
+    "init",
+    type=click.Path(path_type=Path),
+    help="First weights: a model folder, a RUN or its checkpoint. A recipe from scratch takes their model's shape.",
 )
 @launched
 def run(
@@ -77,6 +88,7 @@ def run(
     minutes: float | None,
     resume: str,
     init: Path | None,
+    until: int | None,
     **how: Any,
 ) -> None:
     """Train a recipe, or resume it, and export the model to OUT/export.
@@ -88,12 +100,18 @@ def run(
     from audio_train.recipes.smoke_scale import init_folder
     from audio_train.recipes.targets import named_run
     from audio_train.training import launch
+    from audio_train.training.start import started_from
 
     weights = None if mixture is None else parse_weights(mixture)
-    named = named_run(target, data_root, assignments, scale, options["max_quarantined"], weights)
+    starting = None if init is None else partial(started_from, path=init)
+    named = named_run(target, data_root, assignments, scale, options["max_quarantined"], weights, starting)
     if init is None and scale == "smoke":
         init = init_folder(named.resolved.run, named.target.experiment, data_root)
-    _report(launch.run(named.resolved, data_root, out_dir, resume=resume, minutes=minutes, init=init, **options))
+    _report(
+        launch.run(
+            named.resolved, data_root, out_dir, resume=resume, minutes=minutes, init=init, until=until, **options
+        )
+    )
 
 
 @click.command()

@@ -165,6 +165,6 @@ def init_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path 
         command = experiment.smoke_data.format(data=data_root, name=run.name)
         raise InputError(
             f"`{run.name}` at smoke scale needs the weights `{path}`, which is no folder; "
-            + (f"make them with `{command}`" if command else "give --init")
+            + (f"make them with `{command}`" if command else "give --start")
         )
     return path

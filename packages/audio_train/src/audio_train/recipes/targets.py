@@ -4,7 +4,7 @@
 of another run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -88,6 +88,7 @@ def named_run(
     scale: Scale = "published",
     max_quarantined: Budget | None = None,
     mixture: Mapping[str, float] | None = None,
+    starting: Callable[[TrainRun], TrainRun] | None = None,
 ) -> NamedRun:
     """Resolve a recipe.
 
@@ -98,6 +99,7 @@ def named_run(
         scale: Scale of the run.
         max_quarantined: The argument of `launch.run`.
         mixture: Weight of each dataset, instead of the recipe's mixture; None keeps that.
+        starting: Function that returns the recipe with the start that the user gave, before fields are changed.
 
     Raises:
         InputError: A recipe, field or dataset does not exist, a derived field is set, or the recipe takes its
@@ -110,6 +112,7 @@ def named_run(
     _check_derived(kept, name, assignments)
     if mixture is not None:
         run = replace(run, data=replace(run.data, mixture=(MixtureStage(0.0, mixture),)))
+    run = run if starting is None else starting(run)
     run = override(run, *assignments) if assignments else run
     if data_root is not None:
         return NamedRun(target, resolved_for(run, data_root, max_quarantined))
@@ -119,18 +122,25 @@ def named_run(
     return NamedRun(target, resolve(run, vocabulary))
 
 
-def resolved_for(run: TrainRun | str, data_root: Path, max_quarantined: Budget | None = None) -> ResolvedRun:
+def resolved_for(
+    run: TrainRun | str,
+    data_root: Path,
+    max_quarantined: Budget | None = None,
+    starting: Callable[[TrainRun], TrainRun] | None = None,
+) -> ResolvedRun:
     """Resolve a run for the datasets in a folder.
 
     Args:
         run: The run, or `TARGET` of it.
         data_root: Folder of the datasets.
         max_quarantined: The argument of `launch.run`.
+        starting: As for `named_run`.
 
     Raises:
         InputError: A dataset of the run is missing, or the datasets do not fit it.
     """
     run = find_target(run).recipe if isinstance(run, str) else run
+    run = run if starting is None else starting(run)
     datasets = open_root(data_root, max_quarantined=max_quarantined)
     manifests = {name: dataset.manifest for name, dataset in datasets.items()}
     vocabulary = next(iter(manifests.values())).vocabulary

@@ -165,6 +165,14 @@ def last_data_root(folder: Path) -> Path:
         return Path(from_json(str, launches[-1].get("data"), "data"))
 
 
+def last_init(folder: Path) -> Path | None:
+    """Path of the first weights at the last launch; None if it had none or there was no launch."""
+    launches = _launches(folder / LAUNCHES_FILE)
+    with file_errors(folder / LAUNCHES_FILE, "give the weights with --start"):
+        found = from_json(dict[str, Any] | None, launches[-1].get("init"), "init") if launches else None
+        return None if found is None else Path(from_json(str, found.get("path"), "init.path"))
+
+
 def _launches(path: Path) -> list[dict[str, Any]]:
     remedy = "remove that file: it only records launches; give the datasets with --data"
     return read_json_lines(path, remedy=remedy) if os.path.lexists(path) else []

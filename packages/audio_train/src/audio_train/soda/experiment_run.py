@@ -54,7 +54,7 @@ class SeededRun:
         seed = ("--set", f"seed={self.seed}") if self.seed else ()
         init = find_target(self.recipe).at_scale(scale).init
         beside = SeededRun(base_of(init), self.seed).folder(out_dir) / CHECKPOINTS_FOLDER / str(init.step)
-        begin = ("--init", str(beside)) if base_of(init) and beside.is_dir() else ()
+        begin = ("--start", str(beside)) if base_of(init) and beside.is_dir() else ()
         return ("audio-train", "run", self.recipe, "--scale", scale, *folders, *seed, *begin)
 
 

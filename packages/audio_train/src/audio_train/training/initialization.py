@@ -14,7 +14,7 @@ from audio_model import Qwen3xConfig, RopeScaling, load_model
 from audio_train.optimization.optimizers import DecayState
 from audio_train.resolved import ResolvedRun
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
-from audio_train.run_folder.folder import CHECKPOINTS_FOLDER, saved_run
+from audio_train.run_folder.folder import CHECKPOINTS_FOLDER, EXPORT_FOLDER, saved_run
 from audio_train.run_folder.model_folder import VOCABULARY_FOLDER
 from audio_train.state import TrainState, random_state, read_codebooks, state_shapes
 
@@ -83,7 +83,7 @@ def resolve_init(resolved: ResolvedRun, given: Path | None) -> InitialWeights | 
     if spec.kind == "scratch":
         if given is not None:
             raise InputError(
-                f"`--init` must not be given for run `{resolved.run.name}`, which starts from scratch, got "
+                f"`--start` must not be given for run `{resolved.run.name}`, which starts from scratch, got "
                 f"{str(given)!r}; set init.kind and init.source, or leave it out."
             )
         return None
@@ -92,9 +92,11 @@ def resolve_init(resolved: ResolvedRun, given: Path | None) -> InitialWeights | 
         raise InputError(
             f"run `{resolved.run.name}` starts from the {spec.kind} `{spec.source}`"
             + (f", revision {spec.revision}" if spec.revision else "")
-            + f"; give its folder with --init PATH, got {str(path)!r}, which is no folder."
+            + f"; give its folder with --start PATH, got {str(path)!r}, which is no folder."
         )
-    return _from_model(resolved, path) if spec.kind == "model" else _from_checkpoint(resolved, path)
+    if spec.kind == "checkpoint":
+        return _from_checkpoint(resolved, path)
+    return _from_model(resolved, path / EXPORT_FOLDER if (path / EXPORT_FOLDER).is_dir() else path)
 
 
 def init_state(resolved: ResolvedRun, like: TrainState, weights: InitialWeights | None, data_root: Path) -> TrainState:
@@ -184,7 +186,7 @@ def _from_checkpoint(resolved: ResolvedRun, path: Path) -> InitialWeights:
     run = saved_run(path)
     if run is None:
         raise InputError(
-            f"`--init` must be RUN or RUN/checkpoints/STEP of the run `{spec.source}`, got {str(path)!r}, which holds "
+            f"`--start` must be RUN or RUN/checkpoints/STEP of the run `{spec.source}`, got {str(path)!r}, which holds "
             "no run."
         )
     replaced = _check_model(resolved, run.model, f"run `{run.run.name}` in `{path}`")
@@ -212,10 +214,13 @@ def _check_model(resolved: ResolvedRun, found: Qwen3xConfig, what: str) -> dict[
     if same != shaped:
         fields = [field for field in vars(shaped) if getattr(same, field) != getattr(shaped, field)]
         pairs = ", ".join(f"{field} {getattr(found, field)!r} for {getattr(expected, field)!r}" for field in fields)
-        raise InputError(
-            f"the {what} must have the shape of the model of run `{name}`, got {pairs}; change the run's `model`, or "
-            "extend the weights with `audio-model extend`."
-        )
+        lacks_audio = fields == ["vocab_size"] and found.vocab_size < expected.vocab_size
+        remedy = "change the run's `model`"
+        if lacks_audio:
+            remedy = "if it is a text model, add the rows of audio tokens with `audio-model extend`"
+        elif fields == ["vocab_size"]:
+            remedy = "build the data with the vocabulary of the weights"
+        raise InputError(f"the {what} must have the shape of the model of run `{name}`, got {pairs}; {remedy}.")
     theirs, ours = _function(found), _function(expected)
     other = {setting: value for setting, value in theirs.items() if value != ours[setting]}
     if not other or resolved.run.init.function == "run":
@@ -241,9 +246,20 @@ def _is_stated(model: Qwen3xConfig) -> bool:
 
 
 def _check_vocabulary(resolved: ResolvedRun, found: Vocabulary, path: Path) -> None:
-    if found.fingerprint != resolved.vocabulary.fingerprint:
-        raise InputError(
-            f"the weights in `{path}` must have the run's vocabulary `{resolved.vocabulary.name}` "
-            f"({resolved.vocabulary.size} ids, fingerprint {resolved.vocabulary.fingerprint[:12]}), got `{found.name}` "
-            f"({found.size} ids, {found.fingerprint[:12]}); build the data with the weights' vocabulary."
+    ours = resolved.vocabulary
+    if found.fingerprint == ours.fingerprint:
+        return
+    other = "--vocabulary PATH/vocabulary, where PATH is the folder of the weights"
+    if found.codec_id != ours.codec_id:
+        remedy = (
+            f"the codes are of codec {ours.codec_id!r}, those of the weights of {found.codec_id!r}: encode the audio "
+            f"again with that codec, and build the datasets with {other}"
         )
+    elif found.text_tokenizer != ours.text_tokenizer:
+        remedy = f"the text pieces differ: build the datasets again from the same codes, with {other}"
+    else:
+        remedy = f"text and codec agree, the ids do not: build the datasets again from the same codes, with {other}"
+    raise InputError(
+        f"the weights in `{path}` must have the run's vocabulary `{ours.name}` ({ours.size} ids, fingerprint "
+        f"{ours.fingerprint[:12]}), got `{found.name}` ({found.size} ids, {found.fingerprint[:12]}); {remedy}."
+    )

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from audio_train.run_folder.folder import (
     check_claim,
     claim,
     last_data_root,
+    last_init,
     record_launch,
     require_run,
     saved_run,
@@ -42,6 +44,7 @@ from audio_train.training.initialization import resolve_init
 from audio_train.training.loop import train
 from audio_train.training.recorder import Profile, RunRecorder
 from audio_train.training.signals import StopRequest
+from audio_train.training.start import started_from
 from audio_train.training.trainer import Trainer, check_datasets, cut_document_lines
 
 CheckpointPath = tuple[Path, int]
@@ -57,7 +60,7 @@ class RunResult:
         step: Step reached.
         last_step: Step at which the run ends.
         first_step: Step at which it began.
-        stopped_by: Name of the signal that stopped it, or None.
+        stopped_by: Name of the signal that stopped it, "--until" at the step that was asked for, or None.
         compile_seconds: Time to compile the step; 0 if the run was finished before.
         training_seconds: Time in the training loop, in this call only.
     """
@@ -89,6 +92,7 @@ def run(
     max_quarantined: Budget | None = None,
     trackers: Sequence[str] = (),
     profile: tuple[int, int] | None = None,
+    until: int | None = None,
 ) -> RunResult:
     """Train a run to its end and export it. SIGTERM and Ctrl-C save the state and stop.
 
@@ -105,12 +109,15 @@ def run(
             sharded among them.
         microbatches: Gradient-accumulation steps, if `mesh_config` is None.
         init: Path of the first weights: a model folder, a run's folder or a checkpoint; None if the run starts from
-            scratch or its `init.source` is such a path. A resumed run does not need it.
+            scratch or its `init.source` is such a path. A recipe from scratch takes the shape of their model, see
+            `started_from`. A resumed run does not need it.
         max_quarantined: Maximum number or share of documents of a dataset that `audio-data verify` may have listed as
             damaged; their rows become padding and all other rows stay the same. None reads every document, and a
             damaged one ends the run. Each launch records how many were left out.
         trackers: Trackers besides `metrics.jsonl`: `"tensorboard"`, `"wandb"`, `"trackio"`.
         profile: First and last step to trace with JAX's profiler, into `RUN/profile`.
+        until: Step to save and stop at, without an export; the run goes on from there when it is started again. This
+            changes nothing of what the run computes.
 
     In a run of several processes (`audio_train.sharding.processes`) each process calls this with the same arguments and
     the same folder.
@@ -124,7 +131,11 @@ def run(
     """
     check_trackers(trackers)
     data_root, out_dir = Path(data), Path(out)
-    resolved = recipe if isinstance(recipe, ResolvedRun) else resolved_for(recipe, data_root, max_quarantined)
+    if isinstance(recipe, ResolvedRun):
+        resolved = recipe
+    else:
+        starting = None if init is None else partial(started_from, path=Path(init))
+        resolved = resolved_for(recipe, data_root, max_quarantined, starting)
     with _held(out_dir), StopRequest() as stop:
         saved = saved_run(out_dir)
         if saved is not None and minutes is not None:
@@ -137,8 +148,12 @@ def run(
             check_datasets(resolved, open_root(data_root, max_quarantined=max_quarantined))
             return RunResult(out_dir, resolved.last_step, resolved.last_step, resolved.first_step)
         point = resume_point(out_dir, resolved, resume)
+        step = resolved.first_step if point is None else point[1]
+        if until is not None and until <= step < resolved.last_step:
+            return RunResult(out_dir, step, resolved.last_step, step, "--until")
         check_replaceable(out_dir / EXPORT_FOLDER, foreign_file)  # before days of training, not after
-        weights = resolve_init(resolved, None if init is None else Path(init)) if point is None else None
+        given = last_init(out_dir) if init is None and saved is not None else init
+        weights = resolve_init(resolved, None if given is None else Path(given)) if point is None else None
         batch_size = resolved.run.data.batch_size
         mesh_config = mesh_config or MeshConfig.spread(
             resolved.model, batch_size, jax.device_count(), microbatches=microbatches
@@ -162,7 +177,7 @@ def run(
         with Checkpoints(
             out_dir, trainer.resolved.fingerprint, intervals.keep_last, intervals.keep_every_steps
         ) as checkpoints:
-            return _train(trainer, checkpoints, point, out_dir, trackers, profile, stop, compile_seconds)
+            return _train(trainer, checkpoints, point, out_dir, trackers, profile, stop, compile_seconds, until)
 
 
 @contextlib.contextmanager
@@ -271,6 +286,7 @@ def _train(
     profile: tuple[int, int] | None,
     stop: StopRequest,
     compile_seconds: float,
+    until: int | None,
 ) -> RunResult:
     resolved, last_step = trainer.resolved, trainer.resolved.last_step
     state, taken = _start(trainer, checkpoints, point)
@@ -303,11 +319,13 @@ def _train(
             losses_before=history,
             profile=Profile(*profile, out_dir / PROFILE_FOLDER) if profile else None,
         )
-        state, taken = train(trainer, recorder, state, taken, stop, single_process=jax.process_count() == 1)
+        state, taken = train(
+            trainer, recorder, state, taken, stop, until=until, single_process=jax.process_count() == 1
+        )
     seconds = time.monotonic() - began
     if taken == last_step:
         recorder.export(state, taken, out_dir / EXPORT_FOLDER)
-    stopped_by = stop.signal.name if stop.signal is not None and taken < last_step else None
+    stopped_by = None if taken == last_step else "--until" if stop.signal is None else stop.signal.name
     return RunResult(out_dir, taken, last_step, resolved.first_step, stopped_by, compile_seconds, seconds)
 
 

@@ -29,6 +29,7 @@ def train(
     step: int,
     stop: StopRequest,
     *,
+    until: int | None = None,
     single_process: bool = True,
 ) -> tuple[TrainState, int]:
     """Train until the run is complete or a stop is requested, and save the state reached.
@@ -39,6 +40,7 @@ def train(
         state: State to continue from; it is donated.
         step: Step of the state.
         stop: Stop requests, checked between steps.
+        until: Step to stop at, before the run is complete; None for the last one.
         single_process: Whether this is the only process, which then needs no agreement with others.
 
     Returns:
@@ -47,7 +49,7 @@ def train(
     Raises:
         DivergenceError: Too many steps in a row were skipped.
     """
-    last_step = trainer.resolved.last_step
+    last_step = min(trainer.resolved.last_step, until or trainer.resolved.last_step)
     batches = recorder.timed(itertools.islice(trainer.batches(step), last_step - step))
     recorder.start(step)
     batch, agreed = next(batches, None), Request.NOTHING
