@@ -1,8 +1,8 @@
 """Completion of names by the shell: what arguments and options of command lines offer when Tab is pressed."""
 
 import importlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -38,4 +38,5 @@ def _names(source: str) -> Iterator[str]:
         yield source
         return
     listed: Any = getattr(importlib.import_module(module), name)
-    yield from (str(getattr(one, "name", one)) for one in (listed() if callable(listed) else listed))
+    named = cast("Iterable[object]", listed() if callable(listed) else listed)
+    yield from (str(getattr(one, "name", one)) for one in named)

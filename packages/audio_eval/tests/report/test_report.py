@@ -21,8 +21,10 @@ HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=do
 
 @pytest.fixture(scope="module")
 def report(evaluation, export, tmp_path_factory):
-    out = tmp_path_factory.mktemp("report") / "report.html"
-    return {kind: Path(path) for kind, path in make_report(evaluation.folder, out, run=export).items()}
+    folder = tmp_path_factory.mktemp("report")
+    shutil.copytree(export, folder / "copy" / "toy-1" / "export")
+    paths = make_report(evaluation.folder, folder / "report.html", run=folder / "copy" / "toy-1" / "export")
+    return {kind: Path(path) for kind, path in paths.items()}
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +52,11 @@ def hostile_page(evaluation, tmp_path):
     return tmp_path / "report.html"
 
 
-def rendered(page, tmp_path):
+def rendered(page, tmp_path, *options):
     """The page's document after a real browser has loaded it."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
     flags += ["--disable-component-update", "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}"]
-    command = [CHROMIUM, *flags, "--dump-dom", page.as_uri()]
+    command = [CHROMIUM, *flags, *options, "--dump-dom", page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
@@ -67,7 +69,8 @@ def test_page_holds_the_scores_the_sounds_and_the_course_of_training(page, evalu
         assert f'<section id="{anchor}">' in page
         assert f'href="#{anchor}"' in page
     assert ">asr + tts</text>" in page
-    assert "<title>Evaluation of toy-run</title>" in page
+    assert "<title>Evaluation of toy-1</title>" in page
+    assert ">recipe toy-run · " in page
 
 
 def test_page_needs_nothing_from_outside(page):
@@ -104,6 +107,58 @@ def test_browser_shows_everything_and_runs_nothing(hostile_page, tmp_path):
     assert document.count("<audio ") == 12 + 6 + 2 * 5
     assert document.count("</section>") == 4
     assert document.rstrip().endswith("</html>")
+
+
+MEASURE = """
+<iframe src="report.html" style="width: {width}px; height: 4000px; border: 0"></iframe>
+<script>onload = () => {{
+  const page = document.querySelector("iframe").contentDocument;
+  const boxes = (selector) => [...page.querySelectorAll(selector)].map((found) => found.getClientRects());
+  const right = (found) => Math.max(0, ...found.map((rects) => rects[0].right));
+  document.title = "measured " + JSON.stringify({{
+    width: page.documentElement.scrollWidth,
+    players: boxes("audio").length,
+    end_of_players: right(boxes("audio")),
+    end_of_names: right(boxes("th code, h1, h2, h3, .name")),
+    broken_names: boxes("th code").filter((rects) => rects.length > 1).length,
+    text: Math.min(...[...page.querySelectorAll("svg text")].map((text) => text.getBoundingClientRect().height)),
+  }});
+}}</script>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: install it with `apt-get install chromium`")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_players_stay_in_view_and_names_can_be_read(report, tmp_path, width):
+    shutil.copy(report["html"], tmp_path)
+    (tmp_path / "frame.html").write_text(MEASURE.format(width=width))
+    document = rendered(tmp_path / "frame.html", tmp_path, "--allow-file-access-from-files", "--window-size=1300,4100")
+    found = re.search(r"<title>measured (.*?)</title>", document)
+    assert found is not None
+    measured = json.loads(found[1].replace("&quot;", '"'))
+    assert measured["width"] <= width
+    assert measured["players"] == 12 + 6 + 2 * 5
+    assert measured["end_of_players"] <= width
+    assert measured["end_of_names"] <= width
+    assert measured["broken_names"] == 0
+    assert measured["text"] > 8  # pixels, of the names and numbers in figures
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "title"),
+    [
+        ("voices/mine-3/export", "mine-3"),
+        ("voices/mine-3", "mine-3"),
+        ("voices/mine-3/exports/400", "mine-3"),
+        ("quickstart/run/export", "quickstart/run"),
+        ("models/soda-600m", "soda-600m"),
+    ],
+)
+def test_a_report_is_titled_after_its_run(evaluation, tmp_path, checkpoint, title):
+    provenance = {**evaluation.provenance, "checkpoint": str(tmp_path / checkpoint)}
+    write_evaluation(replace(evaluation, folder=tmp_path, provenance=provenance, results=()))
+    page = Path(make_report(tmp_path, tmp_path / "report.html")["html"]).read_text(encoding="utf-8")
+    assert f"<title>Evaluation of {title}</title>" in page
 
 
 def test_evaluation_without_audio_or_training_still_makes_a_page(evaluation, tmp_path):

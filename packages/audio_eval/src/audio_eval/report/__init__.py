@@ -18,6 +18,8 @@ __all__ = ["make_report"]
 _HEADING = "Evaluation of "
 # Every file of a report contains this; a file of the same name without it is not overwritten.
 _MARKS = {"html": "Made by audio-eval ", "json": f'"title": "{_HEADING}', "markdown": f"# {_HEADING}"}
+_INSIDE_RUNS = ("export", "exports", "checkpoints")
+_USUAL_NAMES = ("run", "runs", "model", "out")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
@@ -100,14 +102,22 @@ def _parts(evaluation: Evaluation, training: Training | None) -> list[tuple[str,
 
 
 def _title(evaluation: Evaluation, run: Path | None) -> str:
-    recorded = evaluation.provenance.get("training", {}).get("run")
-    return f"{_HEADING}{recorded or (run or Path(evaluation.provenance['checkpoint'])).resolve().name}"
+    return _HEADING + _run_name((run or Path(evaluation.provenance["checkpoint"])).resolve())
+
+
+def _run_name(path: Path) -> str:
+    """Return the name of a run's folder, or of the model's; with its parent's where many folders have that name."""
+    while path.name.isdigit() or path.name in _INSIDE_RUNS:
+        path = path.parent
+    return f"{path.parent.name}/{path.name}" if path.name in _USUAL_NAMES else path.name
 
 
 def _subtitle(evaluation: Evaluation) -> str:
     provenance = evaluation.provenance
-    parts = [f"{provenance['num_parameters'] / 1e6:,.1f} M parameters"]
-    if tokens := provenance.get("training", {}).get("tokens"):
+    training = provenance.get("training", {})
+    parts = [f"recipe {training['run']}"] if training.get("run") else []
+    parts.append(f"{provenance['num_parameters'] / 1e6:,.1f} M parameters")
+    if tokens := training.get("tokens"):
         parts.append(f"{tokens / 1e6:,.2f} M training tokens")
     if provenance["datasets"]:
         parts.append(f"held out: {', '.join(provenance['datasets'])}")

@@ -7,7 +7,7 @@ from audio_data.markup import Markup, join, tag
 from audio_eval.evaluation import TaskResult
 from audio_eval.report.figures import Bar, bar_chart
 from audio_eval.report.sections import clip, section, sound
-from audio_eval.report.tables import number, score_table
+from audio_eval.report.tables import item_table, number, score_table
 from audio_eval.report.transcripts import align, legend, marked_hypothesis, marked_reference
 from audio_eval.scores import Item, Score
 
@@ -70,41 +70,30 @@ def _worst(items: Sequence[Item]) -> Markup | None:
     if not written:
         return None
     worst = sorted(written, key=lambda item: item.terms["margin"][0])[:_NUM_PAIRS]
-    head = [tag("th", name, scope="col") for name in ("Right", "Wrong", "Nats a token in favour of the right one")]
     rows = [
-        tag(
-            "tr",
-            *(
-                tag("td", tag("bdi", str(item.detail["texts"][side])), class_="words")
-                for side in ("positive", "negative")
-            ),
-            tag("td", number(item.terms["margin"][0]), class_="number"),
+        (
+            *(tag("bdi", str(item.detail["texts"][side])) for side in ("positive", "negative")),
+            number(item.terms["margin"][0]),
         )
         for item in worst
     ]
-    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows))
+    table = item_table(("Right", "Wrong", "Nats a token in favour of the right one"), rows)
     note = f"The {len(worst)} of {len(items):,} pairs with the lowest margin."
-    return join(tag("h3", "Pairs"), tag("div", table, class_="scroll"), tag("p", note, class_="small muted"))
+    return join(tag("h3", "Pairs"), table, tag("p", note, class_="small muted"))
 
 
 def _answers(result: TaskResult, folder: Path) -> Markup:
     normalizer = str(result.settings.get("normalizer", "marks"))
-    head = [tag("th", name, scope="col") for name in ("Reference", "Answer", "")]
     rows = []
     for item in result.items[:_NUM_ANSWERS]:
         errors = align(str(item.detail["reference"]), str(item.detail["answer"]), normalizer)
         audio = item.detail.get("audio")
-        rows.append(
-            tag(
-                "tr",
-                tag("td", marked_reference(errors), tag("span", item.id, class_="measure"), class_="words"),
-                tag("td", marked_hypothesis(errors), class_="words"),
-                tag("td", sound(folder / str(audio), "input of the model") if audio else None),
-            )
-        )
-    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows))
+        played = sound(folder / str(audio), "input of the model") if audio else None
+        known = join(marked_reference(errors), tag("span", item.id, class_="measure"), played)
+        rows.append((known, marked_hypothesis(errors)))
+    table = item_table(("Reference and recording", "Answer"), rows)
     note = f"{len(rows)} of {len(result.items):,} items, by normaliser {normalizer}."
-    return join(legend(), tag("div", table, class_="scroll"), tag("p", note, class_="small muted"))
+    return join(legend(), table, tag("p", note, class_="small muted"))
 
 
 def _problems(items: Sequence[Item]) -> Markup | None:

@@ -13,7 +13,7 @@ from audio_data.markup import Child, Markup, join, tag
 from audio_eval.evaluation import Evaluation, TaskResult
 from audio_eval.metrics import WordErrors
 from audio_eval.report.figures import Bar, bar_chart, player, spectrogram
-from audio_eval.report.tables import definitions, score_table
+from audio_eval.report.tables import definitions, item_table, score_table
 from audio_eval.report.training import Training, curves
 from audio_eval.report.transcripts import (
     align,
@@ -96,7 +96,6 @@ def _error_summary(aligned: Sequence[WordErrors], dataset: str) -> Markup | None
 def _transcript_table(
     items: Sequence[Item], aligned: Mapping[str, WordErrors], normalizer: str, folder: Path
 ) -> Markup:
-    head = [tag("th", name, scope="col") for name in ("Reference", "Transcript", "With mismatched audio (control)", "")]
     shown = _per_dataset(items, _NUM_TRANSCRIPTS)
     rows = []
     for item in shown:
@@ -109,18 +108,12 @@ def _transcript_table(
         )
         audio = item.detail.get("audio")
         voice = tag("span", f"{item.dataset} · {item.detail.get('speaker', '')}", class_="measure")
-        rows.append(
-            tag(
-                "tr",
-                tag("td", marked_reference(errors), voice, class_="words"),
-                tag("td", marked_hypothesis(errors), class_="words"),
-                tag("td", control, class_="words muted"),
-                tag("td", sound(folder / str(audio), "input of the model") if audio else None),
-            )
-        )
+        played = sound(folder / str(audio), "input of the model") if audio else None
+        control = tag("span", control, class_="muted")
+        rows.append((join(marked_reference(errors), voice, played), marked_hypothesis(errors), control))
     note = f"{len(shown)} of {len(items):,} utterances; all of them are in items/asr.jsonl."
-    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows))
-    return join(tag("div", table, class_="scroll"), tag("p", note, class_="small muted"))
+    table = item_table(("Reference and recording", "Transcript", "With mismatched audio (control)"), rows)
+    return join(table, tag("p", note, class_="small muted"))
 
 
 def _per_dataset(items: Sequence[Item], total: int) -> list[Item]:

@@ -59,10 +59,30 @@ def score_table(scores: Sequence[Score], *, strips: bool = False) -> Markup:
     limit = max([1.0, *(score.high or score.value or 0.0 for score in scores)])
     head = tag("tr", tag("th", "Score", scope="col"), [tag("th", name, scope="col") for name in datasets])
     rows = [
-        tag("tr", _name_cell(measure), [_cell(found.get((name, d)), limit if strips else None) for d in datasets])
+        tag("tr", _name_cell(measure), [_cell(found.get((name, d)), d, limit if strips else None) for d in datasets])
         for name, measure in measures.items()
     ]
+    return scrolled_table(head, rows)
+
+
+def scrolled_table(head: Markup, rows: Sequence[Markup]) -> Markup:
+    """Return a table. A narrow page shows each cell on a line of its own, after its `data-label`."""
     return tag("div", tag("table", tag("thead", head), tag("tbody", rows)), class_="scroll")
+
+
+def item_table(columns: Sequence[str], rows: Iterable[Sequence[Markup | str]]) -> Markup:
+    """Return a table with a row for each item.
+
+    Args:
+        columns: Heading of each column.
+        rows: Cells of each row, which hold words.
+    """
+    head = tag("tr", [tag("th", name, scope="col") for name in columns])
+    cells = (zip(columns, row, strict=True) for row in rows)
+    return scrolled_table(
+        head,
+        [tag("tr", [tag("td", cell, class_="words", data_label=name) for name, cell in row]) for row in cells],
+    )
 
 
 def _name_cell(measure: Measure) -> Markup:
@@ -72,14 +92,15 @@ def _name_cell(measure: Measure) -> Markup:
     return tag("th", tag("code", measure.name), unit, meaning, scope="row")
 
 
-def _cell(score: Score | None, limit: float | None) -> Markup:
+def _cell(score: Score | None, dataset: str, limit: float | None) -> Markup:
     if score is None:
-        return tag("td", tag("span", _NONE, class_="muted"), class_="number")
+        return tag("td", tag("span", _NONE, class_="muted"), class_="number", data_label=dataset)
     if score.value is None:
-        return tag("td", tag("span", "not measured", class_="muted"), tag("span", score.reason, class_="measure"))
+        reason = tag("span", score.reason, class_="measure")
+        return tag("td", tag("span", "not measured", class_="muted"), reason, data_label=dataset)
     strip = interval_strip(score.value, score.low, score.high, limit) if limit and score.value >= 0 else None
     interval = tag("span", join(_interval(score), f" · n {score.num_items:,}"), class_="interval")
-    return tag("td", tag("b", number(score.value)), strip, interval, class_="number")
+    return tag("td", tag("b", number(score.value)), strip, interval, class_="number", data_label=dataset)
 
 
 def number(value: float | None) -> str:
