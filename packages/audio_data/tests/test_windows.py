@@ -59,7 +59,8 @@ def test_documents_longer_than_a_row_are_counted(tmp_path, make_documents, write
     assert (cut.num_documents, cut.num_tokens) == (len(beyond), sum(beyond))
     seconds = sum(document.metadata.get("seconds", 0.0) for document in TokenDataset.open(tmp_path / "a"))
     assert cut.audio_seconds == pytest.approx(seconds * sum(beyond) / sum(LENGTHS))
-    assert cut_documents(dataset, max(LENGTHS)) == CutDocuments(0, 0, 0.0)
+    assert cut.longest == max(lengths, default=0)
+    assert cut_documents(dataset, max(LENGTHS)) == CutDocuments(0, 0, 0.0, max(lengths, default=0))
 
 
 def test_a_window_knows_its_documents(tmp_path, make_documents, write_dataset):

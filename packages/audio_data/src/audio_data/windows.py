@@ -63,11 +63,13 @@ class CutDocuments:
         num_tokens: Their tokens beyond the first row, which are read without the beginning of their document; with
             `next_fit` they are not read.
         audio_seconds: Audio in these tokens, if all tokens of the corpus last equally long.
+        longest: Tokens of the longest document of the corpus, whether it is cut or not.
     """
 
     num_documents: int
     num_tokens: int
     audio_seconds: float
+    longest: int
 
 
 def cut_documents(dataset: TokenDataset, seq_len: int) -> CutDocuments:
@@ -77,10 +79,11 @@ def cut_documents(dataset: TokenDataset, seq_len: int) -> CutDocuments:
         dataset: The corpus.
         seq_len: Tokens in a row.
     """
-    beyond = np.diff(dataset.token_offsets) - seq_len
-    beyond = beyond[beyond > 0]
+    lengths = np.diff(dataset.token_offsets)
+    beyond = (lengths - seq_len)[lengths > seq_len]
     num_tokens, whole = int(beyond.sum()), dataset.manifest
-    return CutDocuments(beyond.size, num_tokens, whole.audio_seconds * num_tokens / max(whole.num_tokens, 1))
+    seconds = whole.audio_seconds * num_tokens / max(whole.num_tokens, 1)
+    return CutDocuments(beyond.size, num_tokens, seconds, int(lengths.max(initial=0)))
 
 
 class AbstractRows(abc.ABC):

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from audio_data import Vocabulary, open_root
+from audio_data import DatasetWriter, Document, Vocabulary, open_root
 from audio_train import MeshConfig, find_recipe, require_run, resolve, run
 from audio_train.cli import main
 from audio_train.recipes.targets import named_run, resolved_for
+from audio_train.training.trainer import cut_document_lines
 
 ALONE = MeshConfig(data=1)
 SETTINGS = ("data.seq_len=64", "data.batch_size=2", "steps=2", "model.layers=1", "model.mlp=64")
@@ -29,6 +31,36 @@ def test_a_recipe_takes_all_datasets_of_the_folder_or_those_named(name: str, dat
     assert stage.weights == pytest.approx({corpus: n / sum(tokens.values()) for corpus, n in tokens.items()})
     chosen = named_run(name, data_root, mixture={"short": 1.0}).resolved
     assert chosen.run.data.mixture[0].weights == {"short": 1.0}
+
+
+def write_long(root: Path, frames: int) -> int:
+    """Write a dataset whose second document has so many frames of two codes; return its tokens."""
+    vocabulary = Vocabulary.compact("toy", 12, "toy-codec", 2, 16, "toy")
+    with DatasetWriter(root / "talks", corpus="talks", vocabulary=vocabulary, provenance={}) as writer:
+        for number, length in enumerate((3, frames)):
+            audio = vocabulary.audio_ids(np.zeros((length, 2), np.int64))
+            ids = np.array([vocabulary.audio_start, *audio.tolist(), vocabulary.audio_end], np.int32)
+            writer.write(Document(ids, None, {"id": str(number)}))
+    return 2 * frames + 2
+
+
+@pytest.mark.parametrize(("frames", "rows"), [(3, (1024, 4)), (600, (1280, 3)), (1000, (2048, 2)), (9000, (4096, 1))])
+def test_rows_hold_the_longest_document_within_the_context(tmp_path: Path, frames: int, rows: tuple[int, int]):
+    num_tokens = write_long(tmp_path, frames)
+    data = named_run("own-5m", tmp_path).resolved.run.data
+    assert (data.seq_len, data.batch_size) == rows
+    assert data.seq_len >= min(num_tokens, 4096)
+    assert resolved_for("own-5m", tmp_path).run.data == data
+    stated = named_run("own-5m", tmp_path, ("data.seq_len=512",)).resolved
+    assert (stated.run.data.seq_len, stated.run.data.batch_size) == (512, 4)
+    lines = cut_document_lines(stated, open_root(tmp_path))
+    if num_tokens <= 512:
+        assert lines == [f"no document is longer than a row of 512 tokens; the longest has {num_tokens:,}"]
+    else:
+        # What the last line advises makes every document whole.
+        advised = [word for word in lines[-1].split() if "=" in word]
+        whole = named_run("own-5m", tmp_path, tuple(advised)).resolved
+        assert "no document is longer" in cut_document_lines(whole, open_root(tmp_path))[0]
 
 
 def test_a_recipe_trains_and_starts_again_from_what_it_trained(data_root: Path, tmp_path: Path):

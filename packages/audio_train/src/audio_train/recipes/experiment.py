@@ -33,6 +33,7 @@ class Experiment:
         derived: Rule that computed a field, by its path. `--set` refuses to change such a field.
         inactive: Runs that the source defines but does not launch.
         mixtures: Named mixture weights, for `show` and `recipes`.
+        fits_rows: Whether rows become longer where the user's data have longer documents; see `targets.with_rows_for`.
         fixed_size: Whether `--scale smoke` changes nothing, because the runs are small already.
         smoke_data: Command line that makes the data and weights for `--scale smoke`; `{data}` and `{name}` are replaced
             by the data folder and the run's name. Empty if there is none.
@@ -52,6 +53,7 @@ class Experiment:
     derived: Mapping[str, str] = field(default_factory=_nothing)
     inactive: Set[str] = frozenset()
     mixtures: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
+    fits_rows: bool = False
     fixed_size: bool = False
     smoke_data: str = ""
     smoke_starts: Mapping[str, str] = field(default_factory=_nothing)

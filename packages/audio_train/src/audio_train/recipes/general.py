@@ -1,8 +1,9 @@
 """Recipes for one's own data: all datasets of the folder, whole documents, models of 5M, 30M and 135M parameters.
 
 The sizes are those with a vocabulary of 16,800 ids, as of the codec that ships; a larger vocabulary adds rows of the
-model's width. `--start MODEL` takes the shape of a model instead. Learning rates and batches of the two larger models
-are starting points that were not tuned.
+model's width. `--start MODEL` takes the shape of a model instead. Rows become as long as the longest document of the
+data, with as many tokens in a step, up to the model's context, unless `--set` states them. Learning rates and batches
+of the two larger models are starting points that were not tuned.
 """
 
 from dataclasses import replace
@@ -69,6 +70,7 @@ EXPERIMENTS = (
         name="own-data",
         question="Train on your own datasets: all of the folder, or those of --mixture.",
         source="audio_train.recipes.general",
+        fits_rows=True,
         runs=runs_by_name(
             _SMALL,
             _larger("own-30m", _MEDIUM, rows=32, learning_rate=1e-3, steps=10_000),

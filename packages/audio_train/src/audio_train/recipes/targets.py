@@ -9,8 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from audio_data import Budget, InputError, Manifest, Vocabulary, load_object, names_object, open_root, read_json
-from audio_train.config import ALL_DATASETS, MixtureStage, TrainRun
+from audio_data import (
+    Budget,
+    InputError,
+    Manifest,
+    TokenDataset,
+    Vocabulary,
+    cut_documents,
+    load_object,
+    names_object,
+    open_root,
+    read_json,
+)
+from audio_train.config import ALL_DATASETS, DataSpec, MixtureStage, TrainRun
 from audio_train.overrides import assigned_path, override
 from audio_train.recipes import find_recipe
 from audio_train.recipes.experiment import Experiment
@@ -19,6 +30,8 @@ from audio_train.resolved import ResolvedRun, resolve
 
 # At smoke scale only the first step of an anneal is derived; other fields follow from the rules of the scale.
 _SMOKE_DERIVED = {"init.source"}
+_ROW_FIELDS = {"data", "data.seq_len", "data.batch_size"}
+_ROW_MULTIPLE = 128
 _REMEDY = "give a registered name, FILE.py:NAME, MODULE:NAME or a resolved.json; `audio-train recipes` lists the names"
 _EXAMPLE = "`audio-train new` writes an example"
 
@@ -115,7 +128,9 @@ def named_run(
     run = run if starting is None else starting(run)
     run = override(run, *assignments) if assignments else run
     if data_root is not None:
-        return NamedRun(target, resolved_for(run, data_root, max_quarantined))
+        stated = {assigned_path(assignment) for assignment in assignments}
+        fits_rows = experiment.fits_rows and stated.isdisjoint(_ROW_FIELDS)
+        return NamedRun(target, _resolved(run, data_root, max_quarantined, fits_rows))
     vocabulary = experiment.vocabulary_of(name)
     if vocabulary is None:
         raise InputError(f"`--data` must be given for recipe `{name}`, which takes its vocabulary from the data.")
@@ -139,12 +154,49 @@ def resolved_for(
     Raises:
         InputError: A dataset of the run is missing, or the datasets do not fit it.
     """
-    run = find_target(run).recipe if isinstance(run, str) else run
-    run = run if starting is None else starting(run)
+    if isinstance(run, str):
+        return named_run(run, data_root, max_quarantined=max_quarantined, starting=starting).resolved
+    return _resolved(run if starting is None else starting(run), data_root, max_quarantined)
+
+
+def _resolved(run: TrainRun, data_root: Path, max_quarantined: Budget | None, fits_rows: bool = False) -> ResolvedRun:
     datasets = open_root(data_root, max_quarantined=max_quarantined)
     manifests = {name: dataset.manifest for name, dataset in datasets.items()}
     vocabulary = next(iter(manifests.values())).vocabulary
-    return resolve(with_datasets(run, manifests), vocabulary, manifests)
+    run = with_datasets(run, manifests)
+    return resolve(with_rows_for(run, datasets) if fits_rows else run, vocabulary, manifests)
+
+
+def with_rows_for(run: TrainRun, datasets: Mapping[str, TokenDataset]) -> TrainRun:
+    """Return a run whose rows hold the longest document of its datasets, within the model's context.
+
+    A step keeps its number of tokens, as nearly as whole rows allow. A run whose rows are long enough stays as it is.
+
+    Args:
+        run: The run, with the names of its datasets.
+        datasets: The datasets, by name.
+    """
+    data, context = run.data, run.model.max_seq_len
+    names = {name for stage in data.mixture for name in stage.weights}
+    longest = max(cut_documents(datasets[name], data.seq_len).longest for name in names)
+    if longest <= data.seq_len or context <= data.seq_len:
+        return run
+    seq_len, batch_size = rows_for(min(longest, context), data)
+    return replace(run, data=replace(data, seq_len=min(seq_len, context), batch_size=batch_size))
+
+
+def rows_for(num_tokens: int, data: DataSpec) -> tuple[int, int]:
+    """Return length and number of rows that hold documents of a length, with about as many tokens in a step as before.
+
+    Args:
+        num_tokens: Tokens of the longest document.
+        data: The rows until now.
+
+    Returns:
+        Tokens in a row, a multiple of 128, and rows in a step, at least one.
+    """
+    seq_len = -(-num_tokens // _ROW_MULTIPLE) * _ROW_MULTIPLE
+    return seq_len, max(1, round(data.tokens_per_step / seq_len))
 
 
 def with_datasets(run: TrainRun, manifests: Mapping[str, Manifest]) -> TrainRun:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, TokenDataset, cut_documents, open_root
 from audio_train.config import Evaluation
 from audio_train.hardware import peak_flops
+from audio_train.recipes.targets import rows_for
 from audio_train.resolved import ResolvedRun
 from audio_train.sharding.mesh import (
     AXES,
@@ -243,24 +244,35 @@ def jit_functions(resolved: ResolvedRun, mesh: Mesh, mesh_config: MeshConfig, st
 
 
 def cut_document_lines(resolved: ResolvedRun, datasets: Mapping[str, TokenDataset]) -> list[str]:
-    """Report the documents that are longer than a row, one line per dataset that has any.
+    """Report the documents that are longer than a row: a line for each dataset that has any, and how to keep them.
 
     Args:
         resolved: The run.
         datasets: Its datasets, by name.
     """
-    seq_len, lines = resolved.run.data.seq_len, []
+    data, lines, longest = resolved.run.data, [], 0
     dropped = resolved.packing.kind == "next_fit"
     fate = "dropped" if dropped else "trained on without the beginning of their document"
     for name in resolved.mixture.corpora:
-        cut = cut_documents(datasets[name], seq_len)
+        cut = cut_documents(datasets[name], data.seq_len)
+        longest = max(longest, cut.longest)
         if cut.num_documents:
             audio = f", about {cut.audio_seconds:,.0f} s of audio," if cut.audio_seconds else ""
             lines.append(
                 f"dataset `{name}`: {cut.num_documents:,} of {len(datasets[name]):,} documents are longer than a row "
-                f"of {seq_len:,} tokens and are cut; {cut.num_tokens:,} tokens{audio} are {fate}; "
-                "a larger data.seq_len keeps them whole"
+                f"of {data.seq_len:,} tokens and are cut; {cut.num_tokens:,} tokens{audio} are {fate}"
             )
+    if not lines:
+        return [f"no document is longer than a row of {data.seq_len:,} tokens; the longest has {longest:,}"]
+    seq_len, batch_size = rows_for(longest, data)
+    context = resolved.model.max_seq_len
+    beyond, why = "", ""
+    if seq_len > context:
+        beyond, why = f" --set model.max_seq_len={seq_len}", f", beyond the model's context of {context:,}"
+    lines.append(
+        f"the longest document has {longest:,} tokens{why}; whole documents with as many tokens in a step: "
+        f"--set data.seq_len={seq_len} --set data.batch_size={batch_size}{beyond}"
+    )
     return lines
 
 
