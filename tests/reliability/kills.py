@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from tests.reliability.scenarios import SCENARIOS, Scenario, by_name, make_workspace, names, place
@@ -146,7 +147,9 @@ def _of_session(session: int) -> list[int]:
 def main(kills: int, seed: int, commands: tuple[str, ...], workspace: Path | None, out: Path | None) -> None:
     """Run it."""
     chosen = [s for s in (*SCENARIOS, *PARALLEL) if not commands or s.name in commands]
-    known = json.loads(out.read_text()) if out is not None and out.exists() else {"kills": kills, "seed": seed}
+    known: dict[str, Any] = (
+        json.loads(out.read_text()) if out is not None and out.exists() else {"kills": kills, "seed": seed}
+    )
     if (known["kills"], known["seed"]) != (kills, seed):
         raise click.UsageError(f"`{out}` has {known['kills']} kills of seed {known['seed']}; give another --out")
     rows = {row["command"]: Tally(**row) for row in known.get("rows", ()) if not row["wrong"]}

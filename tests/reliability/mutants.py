@@ -107,11 +107,13 @@ class Mutant:
         folder = ROOT / "packages" / self.package / "tests"
         path = folder / self.module
         mirrored = {path.with_name(f"test_{path.name}.py"), *path.parent.glob(f"test_{path.name}_*.py")}
-        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         defined = {node.name for node in ast.walk(ast.parse(self.before)) if isinstance(node, kinds)}
         mention = re.compile(rf"\b({'|'.join(map(re.escape, defined))})\b")
         counts = {file: len(mention.findall(file.read_text())) for file in folder.rglob("test_*.py")}
-        others = sorted((file for file, count in counts.items() if count and file not in mirrored), key=counts.get)
+        others = sorted(
+            (file for file, count in counts.items() if count and file not in mirrored), key=counts.__getitem__
+        )
         return sorted(str(file) for file in mirrored if file.is_file()), list(map(str, others[: -_MOST_FILES - 1 : -1]))
 
 
@@ -232,7 +234,7 @@ def _fails(tests: list[str], source: Path, timeout_seconds: float) -> bool:
 def main(mutants: int, seed: int, packages: tuple[str, ...], out: Path | None) -> None:
     """Run it."""
     rng = random.Random(seed)
-    known = json.loads(out.read_text()) if out is not None and out.exists() else {"seed": seed}
+    known: dict[str, Any] = json.loads(out.read_text()) if out is not None and out.exists() else {"seed": seed}
     if known["seed"] != seed:
         raise click.UsageError(f"`{out}` has verdicts of seed {known['seed']}; give another --out")
     verdicts: dict[str, bool] = known.get("killed", {})

@@ -1,6 +1,7 @@
 import re
 from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,14 @@ def test_a_page_is_a_whole_document():
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>a &amp; b</title></head>\n'
         "<body><p>x</p></body></html>\n"
     )
+
+
+@given(st.text())
+def test_markdown_shows_the_text(cell):
+    markdown = pytest.importorskip("markdown")
+    page = markdown.markdown(markdown_table(["name"], [[cell]]), extensions=["tables"])
+    (shown,) = re.findall("<td>(.*)</td>", page)
+    assert shown == text(" ".join(cell.split())).replace("&quot;", '"').replace("&#x27;", "'")
 
 
 @given(st.lists(st.text(), min_size=1, max_size=3))

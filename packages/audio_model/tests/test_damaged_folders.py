@@ -181,6 +181,7 @@ def test_what_is_used_is_refused_where_its_type_is_wrong(folder, name, keys):
 def test_special_ids_beyond_the_rows_name_their_folder(folder):
     changed = json.loads((folder / "config.json").read_bytes()) | {"vocab_size": 1}
     message = answer(folder, "config.json", json.dumps(changed).encode(), read)
+    assert message is not None
     assert re.search(rf"of the special ids of `{re.escape(str(folder))}.*` must lie in 0\.\.0, got \d+", message)
     assert "give the vocabulary that belongs to the model" in message
 

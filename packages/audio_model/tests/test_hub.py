@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import equinox as eqx
 import pytest
@@ -19,7 +20,7 @@ class Hub(BaseHTTPRequestHandler):
     """As much of the hub as fetching a model asks for; `folder` holds the files."""
 
     protocol_version = "HTTP/1.1"
-    folder = None
+    folder: Path
     asked: list[str]
 
     def do_HEAD(self):
@@ -28,7 +29,7 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self):
         self._answer(body=True)
 
-    def log_message(self, *_):
+    def log_message(self, format, *args):
         pass
 
     def _answer(self, *, body):

@@ -81,6 +81,7 @@ def _compare(ours, theirs, tokens, tmp_path):
     assert float(loss) == pytest.approx(result.loss.item(), abs=1e-5)
     with torch.no_grad():
         for parameter in theirs.parameters():
+            assert parameter.grad is not None
             parameter.copy_(parameter.grad)
     theirs.save_pretrained(tmp_path / "gradients")
     expected = load_model(tmp_path / "gradients")
@@ -89,7 +90,8 @@ def _compare(ours, theirs, tokens, tmp_path):
 
 
 def test_logits_loss_and_gradients(pair, tmp_path):
-    _compare(*pair, tmp_path)
+    ours, theirs, tokens = pair
+    _compare(ours, theirs, tokens, tmp_path)
 
 
 @pytest.mark.parametrize("shard", ["1GB", "5KB"])

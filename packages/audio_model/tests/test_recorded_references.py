@@ -61,6 +61,7 @@ def record() -> None:
         save_file({key: value.numpy() for key, value in found.items()}, FOLDER / name / "computed.safetensors")
         with torch.no_grad():
             for parameter in model.parameters():
+                assert parameter.grad is not None
                 parameter.copy_(parameter.grad)
         model.save_pretrained(FOLDER / name / "gradients")
 

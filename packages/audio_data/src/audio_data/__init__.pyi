@@ -68,6 +68,7 @@ from .storage import StoragePath as StoragePath
 from .storage import cache_folder as cache_folder
 from .storage import check_utf8 as check_utf8
 from .storage import disk_errors as disk_errors
+from .storage import exclusive as exclusive
 from .storage import fetch as fetch
 from .storage import file_sizes as file_sizes
 from .storage import flush as flush

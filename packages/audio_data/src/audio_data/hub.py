@@ -5,7 +5,7 @@ of the hub's client, are fetched once for each commit, and are used from there w
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +140,7 @@ class HubRepository:
             raise InputError(f"{self.what}: the hub cannot be reached ({_reason(error)}); {by_hand}") from error
 
     @contextmanager
-    def errors(self, *files: str) -> Iterator[None]:
+    def errors(self, *files: str) -> Generator[None, None, None]:
         """Turn what the hub's client raises inside into an `InputError` with the cause and the remedy.
 
         Args:
@@ -215,7 +215,7 @@ def download_command(
 
 
 @contextmanager
-def _without_retry_warnings() -> Iterator[None]:
+def _without_retry_warnings() -> Generator[None, None, None]:
     """Keep the hub's client from warning of every request that it tries again; the last refusal is reported."""
     from huggingface_hub import logging
 

@@ -13,7 +13,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal, TypeVar, Union
@@ -160,7 +160,7 @@ def decode_line(line: bytes | str, number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def file_errors(path: AnyPath, remedy: str) -> Iterator[None]:
+def file_errors(path: AnyPath, remedy: str) -> Generator[None, None, None]:
     """Name a file and the remedy in every `InputError` that is raised inside.
 
     Args:

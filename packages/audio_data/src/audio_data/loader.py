@@ -162,7 +162,7 @@ class BatchLoader:
         drawn = self._index.drawn_before(_checked(step) * self.batch_size)
         return {corpus: int(n) / len(self._rows[corpus]) for corpus, n in zip(self.corpora, drawn, strict=True)}
 
-    def _build(self, places: "_HostPlaces", local_batch_size: int) -> grain.MapDataset:
+    def _build(self, places: "_HostPlaces", local_batch_size: int) -> grain.MapDataset[TokenBatch]:
         corpora = [
             self._shuffled_indices(corpus).map(_RowReader(i, rows))
             for i, (corpus, rows) in enumerate(self._rows.items())
@@ -170,7 +170,7 @@ class BatchLoader:
         mixed = grain.MapDataset.select_from_datasets(corpora, places)
         return mixed.batch(local_batch_size, batch_fn=_stack)
 
-    def _shuffled_indices(self, corpus: str) -> grain.MapDataset:
+    def _shuffled_indices(self, corpus: str) -> grain.MapDataset[int]:
         """Return the rows of a corpus by number, in the order in which they are drawn, without end."""
         shuffled = grain.MapDataset.range(len(self._rows[corpus])).shuffle(
             seed=derived_seed(self._seed, "shuffle", corpus)

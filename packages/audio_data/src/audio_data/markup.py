@@ -23,8 +23,12 @@ Child: TypeAlias = "str | Markup | Iterable[Child] | None"
 
 def text(value: str) -> Markup:
     """Escape text; control characters become visible signs, so that a transcript can hide nothing."""
-    visible = _CONTROL.sub(lambda match: chr(0x2421 if match[0] == "\x7f" else 0x2400 + ord(match[0])), value)
-    return Markup(html.escape(_MISLEADING.sub("\ufffd", visible), quote=True))
+    return Markup(html.escape(_visible(value), quote=True))
+
+
+def _visible(value: str) -> str:
+    signs = _CONTROL.sub(lambda match: chr(0x2421 if match[0] == "\x7f" else 0x2400 + ord(match[0])), value)
+    return _MISLEADING.sub("\ufffd", signs)
 
 
 def join(*children: Child) -> Markup:
@@ -81,18 +85,20 @@ def page(head: Child, body: Child) -> str:
 
 def markdown_text(value: str) -> str:
     """Escape text for Markdown, on one line; it can neither end a table's cell nor be an element of HTML."""
-    line = " ".join(value.split())
-    for character in "\\`*_{}[]<>|#":
+    line = html.escape(_visible(" ".join(value.split())), quote=False)
+    for character in "\\`*_{}[]|#":
         line = line.replace(character, "\\" + character)
     return line
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, has_numbers: bool = False) -> str:
     """Return a table of Markdown.
 
     Args:
         header: Column titles.
         rows: Cells of text, which are escaped.
+        has_numbers: Whether all columns but the first hold numbers; they are then aligned at the right.
     """
-    lines = [map(markdown_text, header), ["---"] * len(header), *(map(markdown_text, row) for row in rows)]
+    rule = ["---", *["---:" if has_numbers else "---"] * (len(header) - 1)]
+    lines = [map(markdown_text, header), rule, *(map(markdown_text, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

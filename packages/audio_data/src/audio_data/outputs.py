@@ -6,7 +6,7 @@ the same kind of output; `replace_folder` replaces a folder only where the calle
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def check_output(path: StoragePath, mark: bytes) -> None:
 @contextmanager
 def replace_folder(
     folder: Path, foreign: Callable[[Path], str | None], foreign_leftover: Callable[[Path], str | None]
-) -> Iterator[Path]:
+) -> Generator[Path, None, None]:
     """Write a folder as a whole; a folder there is replaced at the end, if everything in it is ours.
 
     The new folder is written beside the old one, as `.NAME.partial`, and renamed once it is on disk. For a moment the

@@ -5,7 +5,7 @@ import errno
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -156,7 +156,7 @@ def open_records(path: str, sha256: str, num_records: int) -> ArrayRecordReader:
 
 
 @contextmanager
-def _system_errors() -> Iterator[None]:
+def _system_errors() -> Generator[None, None, None]:
     """Raise the `OSError` that ArrayRecord tells of in the text of its own error only."""
     try:
         yield

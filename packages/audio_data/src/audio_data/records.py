@@ -60,15 +60,15 @@ class Document:
     def __post_init__(self):
         ids = np.asarray(self.ids)
         if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
-            raise InputError(f"{self._name()}: expected one row of integer ids, got {ids.dtype} of shape {ids.shape!r}")
+            raise InputError(f"{_name(self)}: expected one row of integer ids, got {ids.dtype} of shape {ids.shape!r}")
         if ids.size and not (ids.min() >= 0 and ids.max() <= _MAX_ID):
-            raise InputError(f"{self._name()}: expected ids 0..{_MAX_ID}, got {int(ids.min())!r}..{int(ids.max())!r}")
+            raise InputError(f"{_name(self)}: expected ids 0..{_MAX_ID}, got {int(ids.min())!r}..{int(ids.max())!r}")
         object.__setattr__(self, "ids", ids.astype(np.int32, copy=False))
         if self.loss_mask is not None:
             mask = np.asarray(self.loss_mask)
             if mask.shape != ids.shape or (mask.size and mask.dtype != np.bool_):
                 raise InputError(
-                    f"{self._name()}: expected a boolean `loss_mask` of {ids.size} tokens, "
+                    f"{_name(self)}: expected a boolean `loss_mask` of {ids.size} tokens, "
                     f"got {mask.dtype} of shape {mask.shape!r}"
                 )
             object.__setattr__(self, "loss_mask", mask.astype(np.bool_, copy=False))
@@ -83,8 +83,9 @@ class Document:
         same_mask = masks[0] is masks[1] or (all(m is not None for m in masks) and np.array_equal(*masks))  # pyright: ignore[reportArgumentType]
         return np.array_equal(self.ids, other.ids) and same_mask and self.metadata == other.metadata
 
-    def _name(self) -> str:
-        return f"document `{self.metadata.get('id', '(without id)')}`"
+
+def _name(document: Document) -> str:
+    return f"document `{document.metadata.get('id', '(without id)')}`"
 
 
 def encode_document(document: Document) -> bytes:
@@ -217,9 +218,9 @@ def encode_metadata(document: Document) -> bytes:
         if content.count(b"{") + content.count(b"[") >= MAX_DEPTH:
             decode_object(content)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{document._name()}: `metadata` cannot be written as JSON ({error})") from error
+        raise InputError(f"{_name(document)}: `metadata` cannot be written as JSON ({error})") from error
     if len(content) > MAX_METADATA_BYTES:
         raise InputError(
-            f"{document._name()}: expected `metadata` of at most {MAX_METADATA_BYTES:,} bytes, got {len(content):,}"
+            f"{_name(document)}: expected `metadata` of at most {MAX_METADATA_BYTES:,} bytes, got {len(content):,}"
         )
     return content

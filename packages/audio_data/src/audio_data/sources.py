@@ -75,14 +75,23 @@ def build_dataset(
     provenance: dict[str, Any] = {"command": "audio-data build", "inputs": described, "ids_column": ids_column}
     if holdout is not None:
         provenance["holdout"] = holdout.to_json()
-    options = {"codec": codec, "provenance": provenance, "overwrite": overwrite, "quarantine": quarantine}
-    writer = DatasetWriter(out, corpus=out.name, vocabulary=vocabulary, **options)
+    writer = DatasetWriter(
+        out,
+        corpus=out.name,
+        vocabulary=vocabulary,
+        codec=codec,
+        provenance=provenance,
+        overwrite=overwrite,
+        quarantine=quarantine,
+    )
     if not overwrite and (done := finished_dataset(out, writer.manifest)) is not None:
         return done
     with contextlib.ExitStack() as stack:
-        reading = {"ids_column": ids_column, "holdout": holdout, "quarantine": quarantine}
-        reading["seen"] = stack.enter_context(SeenIds())
-        documents = itertools.chain.from_iterable(read_documents(path, vocabulary, **reading) for path in inputs)
+        seen = stack.enter_context(SeenIds())
+        documents = itertools.chain.from_iterable(
+            read_documents(path, vocabulary, ids_column=ids_column, holdout=holdout, quarantine=quarantine, seen=seen)
+            for path in inputs
+        )
         progress = stack.enter_context(Progress("build", None, "documents"))
         # Before the writer opens: a folder begun for nothing would have to be overwritten by the next attempt.
         first = next(documents, None)

@@ -13,7 +13,7 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -120,7 +120,7 @@ def fetch(path: StoragePath, *, sha256: str | None = None) -> Path:
     if not local.is_file():
         with disk_errors(local):
             local.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(local):
+        with exclusive(local.with_name(f".{local.name}.lock"), wait=True):  # one process downloads
             if not local.is_file():
                 _download(path, local, sha256)
     return local
@@ -305,7 +305,7 @@ def check_utf8(path: Path) -> None:
 
 
 @contextmanager
-def sole_writer(folder: StoragePath) -> Iterator[bool]:
+def sole_writer(folder: StoragePath) -> Generator[bool, None, None]:
     """Create `folder` and hold it for this process; the kernel releases it when the process ends, in whatever way.
 
     Args:
@@ -339,7 +339,7 @@ def release_writer(folder: Path) -> None:
 
 
 @contextmanager
-def sole_file_writer(path: StoragePath) -> Iterator[bool]:
+def sole_file_writer(path: StoragePath) -> Generator[bool, None, None]:
     """Hold the name of one file for this process, as `sole_writer` holds a folder; other files beside it stay free.
 
     Args:
@@ -362,11 +362,11 @@ def sole_file_writer(path: StoragePath) -> Iterator[bool]:
 
 
 @contextmanager
-def hold(path: Path, refusal: str) -> Iterator[bool]:
-    """Hold a lock file for this process; the kernel releases it however the process ends, and the file then goes.
+def hold(path: Path, refusal: str) -> Generator[bool, None, None]:
+    """Hold a lock file for this process, as `exclusive` does, or raise.
 
     Args:
-        path: The lock file. A file with content is someone else's: it is locked, but stays.
+        path: The lock file.
         refusal: What is said where another process holds it.
 
     Yields:
@@ -375,26 +375,69 @@ def hold(path: Path, refusal: str) -> Iterator[bool]:
     Raises:
         InputError: Another process holds it, or the disk refuses.
     """
-    with disk_errors(path):
-        was_there = os.path.lexists(path)
-        lock = path.open("a")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it until now has removed the file: then another process may hold a new one.
-            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                raise BlockingIOError
-        except BlockingIOError as error:
-            raise InputError(refusal) from error
-        try:
-            yield was_there
-        finally:
-            if os.fstat(lock.fileno()).st_size == 0:
-                path.unlink(missing_ok=True)
+    was_there = os.path.lexists(path)
+    with exclusive(path) as is_held:
+        if not is_held:
+            raise InputError(refusal)
+        yield was_there
 
 
 @contextmanager
-def disk_errors(path: StoragePath, action: str = "write") -> Iterator[None]:
+def exclusive(path: StoragePath, *, wait: bool = False) -> Generator[bool, None, None]:
+    """Hold a lock file for this process; the kernel releases it however the process ends, and the file is then removed.
+
+    An object store knows no such hold. There the caller always gets it: two processes may do the same work twice, which
+    is a waste but no harm where both write the same bytes.
+
+    Args:
+        path: The lock file; its folder exists. A file with content is someone else's: it is locked, but stays.
+        wait: Wait for the process that holds it.
+
+    Yields:
+        Whether it is held; without `wait`, False says that another process has it.
+
+    Raises:
+        InputError: The disk refuses.
+    """
+    if not isinstance(path, Path):
+        yield True
+        return
+    with disk_errors(path):
+        descriptor = _lock(path, wait)
+    if descriptor is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        if os.fstat(descriptor).st_size == 0:
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path, wait: bool) -> int | None:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the locked file still has its name: whoever held it before removed it, and nobody else can see this."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def disk_errors(path: StoragePath, action: str = "write") -> Generator[None, None, None]:
     """Turn what a disk or a store refuses for the user's own reasons into an `InputError` about `path`.
 
     Other errors pass unchanged: they are not the user's doing, and their traceback is worth having.
@@ -463,11 +506,3 @@ def _download(path: UPath, local: Path, sha256: str | None) -> None:
                 f"file `{path}`: expected sha256 {sha256}, got {got!r}; it is damaged or replaced, so restore it"
             )
     publish(partial, local)
-
-
-@contextmanager
-def _locked(local: Path) -> Iterator[None]:
-    """Wait until no other process downloads the same file."""
-    with open(local.with_name(f".{local.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

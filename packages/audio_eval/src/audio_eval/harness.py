@@ -182,7 +182,7 @@ def harness_model(checkpoint: str | Path | Checkpoint, **options: Any) -> Any:
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     plain = TextModel(loaded, **options)
 
-    class HarnessModel(LM):
+    class HarnessModel(LM):  # pyright: ignore[reportUntypedBaseClass]: an extra
         """The harness's interface, which wraps each request in an object of its own."""
 
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:

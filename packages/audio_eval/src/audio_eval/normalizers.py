@@ -43,8 +43,14 @@ _MONEY = re.compile(r"\$(\d+(?:\.\d+)?)")
 _ABBREVIATED_NOON = re.compile(r"\b([ap])\.\s?m\b\.?")
 # Signs without a shape of their own, which say how letters join or in which direction they run: the joiner and the
 # non-joiner, the soft hyphen, the word joiner, the byte order mark, marks of direction and variation selectors.
-_SHAPELESS = dict.fromkeys(map(ord, "\u00ad\u061c\u200c\u200d\u200e\u200f\u2060\ufeff"))
-_SHAPELESS |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xFE00, 0xFE10)])
+_SHAPELESS = dict.fromkeys(
+    [
+        *map(ord, "\u00ad\u061c\u200c\u200d\u200e\u200f\u2060\ufeff"),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        *range(0xFE00, 0xFE10),
+    ]
+)
 # The tatweel stretches an Arabic word and is no part of it.
 _TATWEEL = {0x0640: None}
 

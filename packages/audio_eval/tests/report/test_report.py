@@ -87,7 +87,7 @@ def test_json_and_markdown_hold_the_same_scores(report, evaluation):
     assert content["training"]["steps"] == 39
     assert content["training"]["median_tokens_per_second"] == 900.0
     lines = report["markdown"].read_text(encoding="utf-8").splitlines()
-    rows = [line for line in lines if line.startswith("|") and not line.startswith(("|---", "| score"))]
+    rows = [line for line in lines if line.startswith("|") and not line.startswith(("| ---", "| score"))]
     assert len(rows) == len(evaluation.scores)
 
 

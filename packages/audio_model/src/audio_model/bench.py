@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
@@ -83,7 +84,9 @@ def _gradients(model: Qwen3x, tokens: Int[Array, "batch seq"], loss: Loss, dtype
     return eqx.filter_grad(mean_loss)(model)
 
 
-def _timed(program, model: Qwen3x, tokens: Int[Array, "batch seq"]) -> tuple[float, float]:
+def _timed(
+    program: Callable[[Qwen3x, Int[Array, "batch seq"]], Qwen3x], model: Qwen3x, tokens: Int[Array, "batch seq"]
+) -> tuple[float, float]:
     wall, processor = time.perf_counter(), time.process_time()
     jax.block_until_ready(program(model, tokens))
     return time.perf_counter() - wall, time.process_time() - processor

@@ -48,6 +48,9 @@ class DecodingConfig(eqx.Module):
     dtype: jnp.dtype = eqx.field(static=True)
 
 
+_Row = tuple[Float[Array, " embed"], Int32[Array, ""], Bool[Array, " ids"]]
+
+
 class KVCache(NamedTuple):
     """Keys and values of every layer; slot j of a row holds its token j places after the row's left edge."""
 
@@ -79,7 +82,7 @@ class DecodingState(NamedTuple):
         tokens: Those tokens; zeros where none is yet.
         lengths: Tokens of each row that count.
         ended: Rows that have ended.
-        grammar_state: DecodingState of the grammar in each row.
+        grammar_state: State of the grammar in each row.
         context: Whether each id occurs in a row's prompt or continuation; one column without a repetition penalty.
         cache: Keys and values.
         padding: Empty slots left of each prompt.
@@ -215,7 +218,7 @@ def _choose_in_window(
     """Choose the same from only the rows of the head that a narrow state can need; any id for a wide one."""
     head = model.head_matrix
 
-    def row(inputs):
+    def row(inputs: _Row) -> tuple[Float[Array, " window"], Int32[Array, " window"], Bool[Array, " seen"]]:
         hidden, grammar_state, context = inputs
         start = jnp.maximum(grammar.window_start[grammar_state], 0)
         strays = grammar.strays[grammar_state]

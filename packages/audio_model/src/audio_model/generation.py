@@ -126,7 +126,14 @@ def stream(
         given = length
 
 
-def _check(model, prompts, max_new_tokens, stop_ids, automaton, batch_size) -> None:
+def _check(
+    model: Qwen3x,
+    prompts: Sequence[np.ndarray],
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+    automaton: TokenAutomaton | None,
+    batch_size: int,
+) -> None:
     vocab_size, limit = model.config.vocab_size, model.config.max_seq_len
     if max_new_tokens < 1 or batch_size < 1:
         raise InputError(
@@ -188,7 +195,14 @@ def _batch(
     return Prompts(jnp.asarray(tokens), jnp.asarray(lengths), keys, real)
 
 
-def _decoding_config(model, stop_ids, sampling, automaton, max_new_tokens: int, dtype: DTypeLike) -> DecodingConfig:
+def _decoding_config(
+    model: Qwen3x,
+    stop_ids: Sequence[int],
+    sampling: Sampling,
+    automaton: TokenAutomaton | None,
+    max_new_tokens: int,
+    dtype: DTypeLike,
+) -> DecodingConfig:
     stops = np.zeros(model.config.vocab_size, bool)
     stops[list(stop_ids)] = True
     return DecodingConfig(
@@ -217,7 +231,9 @@ def _cast(model: Qwen3x, config: DecodingConfig) -> Qwen3x:
 
 
 @eqx.filter_jit
-def _generate(model: Qwen3x, prompts: Prompts, config: DecodingConfig):
+def _generate(
+    model: Qwen3x, prompts: Prompts, config: DecodingConfig
+) -> tuple[Int32[Array, "batch new"], Int32[Array, " batch"]]:
     state = prefill(model, prompts, config)
     state = decode(model, state, config, jnp.asarray(config.max_new_tokens, jnp.int32))
     return state.tokens, state.lengths

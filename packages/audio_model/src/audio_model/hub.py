@@ -1,10 +1,10 @@
 """Where a model's folder is: here, in the local cache of a hub, or on the hub."""
 
 import dataclasses
+import importlib.util
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from audio_model.errors import InputError
 from audio_model.tensor_files import INDEX, PICKLED_SUFFIXES, WEIGHTS, pickled_refusal
@@ -67,15 +67,12 @@ def find_model(source: str | os.PathLike[str], *, revision: str | None = None, d
 
 
 def _on_hub(repository: str, revision: str | None, download: bool) -> FoundModel:
-    try:
-        import huggingface_hub
-        import huggingface_hub.errors
-    except ImportError as error:
+    if importlib.util.find_spec("huggingface_hub") is None:
         raise InputError(
             f"no folder `{repository}` here, and the hub needs huggingface-hub: `uv pip install huggingface-hub`; "
             f"or {_by_hand(repository, revision)}"
-        ) from error
-    cached = _snapshot(huggingface_hub, repository, revision, local_files_only=True)
+        )
+    cached = _snapshot(repository, revision, local_files_only=True)
     if isinstance(cached, FoundModel) and _is_whole(cached.folder):
         return cached
     if not download:
@@ -83,23 +80,26 @@ def _on_hub(repository: str, revision: str | None, download: bool) -> FoundModel
             f"no folder `{repository}` here, and its weights are not in the local cache of the hub: ask for them with "
             f"--download (`download=True`), or {_by_hand(repository, revision)}"
         )
-    fetched = _snapshot(huggingface_hub, repository, revision, local_files_only=False)
+    fetched = _snapshot(repository, revision, local_files_only=False)
     if isinstance(fetched, FoundModel):
         return fetched
     raise InputError(f"`{repository}` could not be had from the hub ({fetched}): {_by_hand(repository, revision)}")
 
 
-def _snapshot(hub: Any, repository: str, revision: str | None, *, local_files_only: bool) -> FoundModel | str:
+def _snapshot(repository: str, revision: str | None, *, local_files_only: bool) -> FoundModel | str:
     """Return the folder of a snapshot, or in one line why there is none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
     try:
-        folder = hub.snapshot_download(
+        folder = snapshot_download(
             repository,
             revision=revision,
             allow_patterns=list(_FILES + _MORE_FILES),
             local_files_only=local_files_only,
         )
     # A refusal of the hub and a network that fails are `OSError`s, but for those of an id that no repository can have.
-    except (OSError, hub.errors.HFValidationError) as error:
+    except (OSError, HFValidationError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return " ".join(lines[:2]) or type(error).__name__
     return FoundModel(Path(folder), Path(folder).name)

@@ -5,7 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int32, Key
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Key
 
 from audio_model.errors import InputError
 
@@ -106,7 +106,9 @@ def _nucleus(logits: Float32[Array, "batch kept"], top_p: float) -> Float32[Arra
         return logits
     probabilities = jax.nn.softmax(logits, axis=-1)
 
-    def halve(_, bounds):
+    def halve(
+        _: Int[Array, ""], bounds: tuple[Int32[Array, " batch"], Int32[Array, " batch"]]
+    ) -> tuple[Int32[Array, " batch"], Int32[Array, " batch"]]:
         reached, missed = bounds
         middle = reached + (missed - reached) // 2
         least = jax.lax.bitcast_convert_type(middle, jnp.float32)[:, None]

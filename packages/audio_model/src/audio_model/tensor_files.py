@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -179,7 +179,7 @@ def stored_bytes(shapes: Mapping[str, tuple[int, ...]], dtype: Dtype) -> int:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Any]:
+def whole_file(path: Path) -> Generator[Any, None, None]:
     """Open a file that appears under its name, with all of its bytes on the disk, or not at all.
 
     Args:
@@ -307,7 +307,7 @@ def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str] | None]:
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def _opened(file: Path) -> Generator[Any, None, None]:
     try:
         with safetensors.safe_open(file, framework="np") as tensors:
             yield tensors

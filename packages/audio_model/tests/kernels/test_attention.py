@@ -42,14 +42,14 @@ def _by_definition(query, key, value, segment_ids):
 
 
 def _both(implementation, segment_ids, arrays):
-    *inputs, cotangent = arrays
+    query, key, value, cotangent = arrays
 
     @jax.jit
     def run(inputs, cotangent):
-        output, pull = jax.vjp(lambda *x: _attend(implementation)(*x, segment_ids), *inputs)
+        output, pull = jax.vjp(lambda q, k, v: _attend(implementation)(q, k, v, segment_ids), *inputs)
         return output, pull(cotangent)
 
-    return run(inputs, cotangent)
+    return run((query, key, value), cotangent)
 
 
 @pytest.mark.parametrize("implementation", ["reference", *OPTIMISED])

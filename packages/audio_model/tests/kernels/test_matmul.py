@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,12 +22,11 @@ def test_values_and_gradients_equal_those_in_float64(case, implementation, dtype
     assert (value.dtype, x_gradient.dtype, weight_gradient.dtype) == (x.dtype, x.dtype, weight.dtype)
     rounded = np.asarray(weight.astype(dtype), np.float64)
     flat, flat_cotangent = (np.asarray(a, np.float64).reshape(-1, a.shape[-1]) for a in (x, cotangent))
-    tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == "float32" else {"atol": 0.05, "rtol": 2e-2}
-    np.testing.assert_allclose(value.astype(jnp.float32), np.asarray(x, np.float64) @ rounded, **tolerance)
-    np.testing.assert_allclose(
-        x_gradient.astype(jnp.float32), np.asarray(cotangent, np.float64) @ rounded.T, **tolerance
-    )
-    np.testing.assert_allclose(weight_gradient, flat.T @ flat_cotangent, **tolerance)
+    atol, rtol = (1e-5, 1e-5) if dtype == "float32" else (0.05, 2e-2)
+    assert_close = partial(np.testing.assert_allclose, atol=atol, rtol=rtol)
+    assert_close(value.astype(jnp.float32), np.asarray(x, np.float64) @ rounded)
+    assert_close(x_gradient.astype(jnp.float32), np.asarray(cotangent, np.float64) @ rounded.T)
+    assert_close(weight_gradient, flat.T @ flat_cotangent)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

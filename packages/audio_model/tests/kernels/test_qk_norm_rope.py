@@ -21,7 +21,7 @@ def _inputs(case, rng):
     x = jnp.asarray(rng.normal(size=(case.batch, case.seq, case.heads * case.head_dim)), jnp.float32)
     weight = jnp.asarray(rng.normal(size=case.head_dim), jnp.float32)
     angles = rng.normal(size=(case.batch, case.seq, case.head_dim // 2))
-    tables = tuple(jnp.asarray(table, jnp.float32) for table in (np.cos(angles), np.sin(angles)))
+    tables = jnp.asarray(np.cos(angles), jnp.float32), jnp.asarray(np.sin(angles), jnp.float32)
     return x, weight, tables
 
 

@@ -205,9 +205,16 @@ def encode(
     codebooks: int | None,
     attention_window: str,
     shard: str | None,
+    num_frame_offsets: int,
+    speed_perturbation: float,
+    target_rms: float | None,
+    max_clip_seconds: float | None,
+    engine: str,
+    num_workers: int | None,
+    gpus_per_worker: float,
     max_quarantined: str,
     max_segment_seconds: float | None,
-    **options,
+    verify_inputs: bool,
 ) -> None:
     """Encode CORPUS, a name that `corpora` lists or your own folder or manifest, to codes on disk.
 
@@ -243,7 +250,14 @@ def encode(
             splits=splits,
             shard=shard_of_jobs(shard),
             max_quarantined=parse_budget(max_quarantined),
-            **options,
+            num_frame_offsets=num_frame_offsets,
+            speed_perturbation=speed_perturbation,
+            target_rms=target_rms,
+            max_clip_seconds=max_clip_seconds,
+            engine=engine,
+            num_workers=num_workers,
+            gpus_per_worker=gpus_per_worker,
+            verify_inputs=verify_inputs,
         )
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped; run the same command again to go on in {out}") from error

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_data import InputError
+from audio_data import InputError, exclusive
 from audio_tokenize.corpora import AbstractCorpus, Corpus, CorpusShard, Skipped, open_corpus
 from audio_tokenize.encoding.encoded import EncodedCorpus
 from audio_tokenize.encoding.jobs import encode_corpus, seconds_or_none, shard_of_jobs, summary
-from audio_tokenize.encoding.locks import exclusive
 from audio_tokenize.waveform import load_audio
 
 

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shlex import join
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -71,7 +72,14 @@ def find_programs(names: Sequence[str]) -> dict[str, str]:
     return {name: path for name, path in found.items() if path is not None}
 
 
-def start(words: Sequence[str], **options: Any) -> subprocess.Popen:
+def start(
+    words: Sequence[str],
+    *,
+    stdin: int | None = None,
+    stdout: IO[Any] | int | None = None,
+    stderr: IO[Any] | int | None = None,
+    process_group: int | None = None,
+) -> subprocess.Popen[bytes]:
     """Start a process that ends with this one: the kernel kills it when this process ends for any reason.
 
     A signal handler or a thread could not do that while the process computes, or after a SIGSTOP. On systems other than
@@ -79,13 +87,19 @@ def start(words: Sequence[str], **options: Any) -> subprocess.Popen:
 
     Args:
         words: Path of the program, and its arguments.
-        **options: Options of `subprocess.Popen`.
+        stdin: As for `subprocess.Popen`, like all that follow.
+        stdout: Where its standard output goes.
+        stderr: Where its standard error goes.
+        process_group: Number of its process group, 0 for one of its own; None for that of this process.
 
     Returns:
         The process. The kernel watches the calling thread, which should be the main one.
     """
+    open_process = partial(
+        subprocess.Popen[bytes], words, stdin=stdin, stdout=stdout, stderr=stderr, process_group=process_group
+    )
     if sys.platform != "linux":
-        return subprocess.Popen(words, **options)
+        return open_process()
     parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
 
     def end_with_parent() -> None:
@@ -93,7 +107,7 @@ def start(words: Sequence[str], **options: Any) -> subprocess.Popen:
         if os.getppid() != parent:  # it ended before the line above
             os._exit(1)
 
-    return subprocess.Popen(words, preexec_fn=end_with_parent, **options)
+    return open_process(preexec_fn=end_with_parent)
 
 
 def run_command(command: Command, program: str, *, to_stderr: bool, name: str) -> None:
@@ -145,7 +159,7 @@ def start_here(words: Sequence[str], num_processes: int) -> int:
         Exit status of the process that failed first, or of the first process.
     """
     address = f"127.0.0.1:{_free_port()}"
-    processes: list[subprocess.Popen] = []
+    processes: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(_passed_on(processes))
         logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, num_processes)]
@@ -183,7 +197,7 @@ def limit_arenas() -> None:
         mallopt(_M_ARENA_MAX, _NUM_ARENAS)
 
 
-def _wait(processes: Sequence[subprocess.Popen]) -> int | None:
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
     """Wait for all processes; returns the index of the first one that failed, or None."""
     deadline, failed = float("inf"), None
     while any(process.poll() is None for process in processes):
@@ -200,7 +214,7 @@ def _wait(processes: Sequence[subprocess.Popen]) -> int | None:
 
 
 @contextlib.contextmanager
-def _passed_on(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
+def _passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Generator[None, None, None]:
     """Forward Ctrl-C, SIGTERM and Ctrl-Z to processes."""
 
     def send(number: int, frame: FrameType | None = None) -> None:
@@ -219,7 +233,7 @@ def _passed_on(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+def _handled(handlers: Mapping[signal.Signals, Handler]) -> Generator[None, None, None]:
     """Install signal handlers, and restore the previous ones at the end."""
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

@@ -41,7 +41,7 @@ def random_batch(vocabulary: Vocabulary) -> Batch:
     )
 
 
-def laid_out(resolved: ResolvedRun, mesh_config: MeshConfig) -> tuple[Callable, Callable]:
+def laid_out(resolved: ResolvedRun, mesh_config: MeshConfig) -> tuple[jax.stages.Wrapped, Callable]:
     """`loss_and_gradient` on a mesh, and what places its arguments there."""
     mesh = make_mesh(mesh_config)
     parallelism = parallelism_of(resolved.model, mesh, mesh_config.rules)
@@ -97,7 +97,9 @@ def test_a_step_moves_no_more_than_cut_weights_have_to(
 ):
     function, place = laid_out(cut, MeshConfig(data=1, fsdp=num_devices))
     arguments = place(fresh_state(cut).model, random_batch(vocabulary), objective_of(cut))
-    moved = moved_bytes(function.lower(*arguments).compile().as_text())
+    module = function.lower(*arguments).compile().as_text()
+    assert module is not None
+    moved = moved_bytes(module)
     necessary = fsdp_bytes(cut.model, itemsize=4, num_devices=num_devices)
     assert moved["all-gather"] + moved["reduce-scatter"] == necessary
     norms = 4 * sum(leaf.size for leaf in jax.tree.leaves(arguments[0]) if leaf.size < 100)

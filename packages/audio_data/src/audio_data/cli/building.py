@@ -41,15 +41,20 @@ def build(
 
     if heldout and fraction is None:
         raise InputError("`--heldout` takes what `--holdout` sets apart: give `--holdout` a share, such as 0.002")
-    options = {
-        "codec": None if codec is None else _read_codec(codec),
-        "ids_column": ids_column,
-        "holdout": None if fraction is None else Holdout(fraction, heldout),
-        "max_quarantined": None if max_quarantined is None else parse_budget(max_quarantined),
-        "overwrite": overwrite,
-    }
+    known = None if codec is None else _read_codec(codec)
+    holdout = None if fraction is None else Holdout(fraction, heldout)
+    budget = None if max_quarantined is None else parse_budget(max_quarantined)
     try:
-        manifest = build_dataset(inputs, Vocabulary.read(vocabulary), out, **options)
+        manifest = build_dataset(
+            inputs,
+            Vocabulary.read(vocabulary),
+            out,
+            codec=known,
+            ids_column=ids_column,
+            holdout=holdout,
+            max_quarantined=budget,
+            overwrite=overwrite,
+        )
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped; {_how_to_go_on(out, overwrite)}") from error
     left_out = "" if max_quarantined is None else f", {manifest.num_quarantined:,} left out"

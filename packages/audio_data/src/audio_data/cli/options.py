@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
@@ -10,8 +10,12 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from audio_data.storage import StoragePath
 
+    PathBase: TypeAlias = click.ParamType["StoragePath"]
+else:
+    PathBase = click.ParamType  # older versions of click have no parameter of the type
 
-class PathType(click.ParamType):
+
+class PathType(PathBase):
     """A local path, or the URL of an object store."""
 
     name = "path"

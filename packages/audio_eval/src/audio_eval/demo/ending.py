@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -18,7 +18,7 @@ _MAX_CONNECTIONS = 256
 
 
 @contextlib.contextmanager
-def ended_by_signals(seconds: float, clean_up: Callable[[], None]) -> Iterator[None]:
+def ended_by_signals(seconds: float, clean_up: Callable[[], None]) -> Generator[None, None, None]:
     """Within the block, let SIGINT and SIGTERM end the process, at the latest after a number of seconds.
 
     Both raise KeyboardInterrupt in the main thread, unless what runs there handles them otherwise. A thread that cannot
@@ -91,7 +91,8 @@ def run_server(app: Any, listener: socket.socket, header_seconds: float = 10.0) 
             self.watch()
 
         def waits(self) -> bool:
-            return self.cycle is None or self.cycle.response_complete
+            is_first = self.cycle is None  # pyright: ignore[reportUnnecessaryComparison]: uvicorn types it without None
+            return is_first or self.cycle.response_complete
 
         def watch(self) -> None:
             if self.waits():

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ class SessionFiles:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def reserve(self, num_bytes: float | int) -> Iterator[None]:
+    def reserve(self, num_bytes: float | int) -> Generator[None, None, None]:
         """Reserve space for a file while it arrives, so that several at once cannot exceed the sum.
 
         Raises:

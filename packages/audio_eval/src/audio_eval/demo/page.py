@@ -78,7 +78,14 @@ def make_page(session: DemoSession, recordings: RecordingStore, files: SessionFi
 
 def input_kinds(page: gr.Blocks) -> Mapping[int, list[type]]:
     """Return the kinds of inputs of each function of a page, see `Gate`."""
-    kinds = {gr.Audio: Path, gr.Textbox: str, gr.Dropdown: str, gr.Checkbox: bool, gr.Number: float, gr.Slider: float}
+    kinds: dict[type, type] = {
+        gr.Audio: Path,
+        gr.Textbox: str,
+        gr.Dropdown: str,
+        gr.Checkbox: bool,
+        gr.Number: float,
+        gr.Slider: float,
+    }
     return {number: [kinds[type(one)] for one in function.inputs] for number, function in page.fns.items()}
 
 
@@ -213,7 +220,7 @@ def _speak_tab(tab: DemoTab, recording: gr.Audio) -> None:
         voice = Path(path) if path is not None and in_voice else None
         return tab.session.stream_speech(said, voice, voice_text, seed=draw or 0)
 
-    inputs = [text, voiced, recording, words, seed]
+    inputs: list[Component] = [text, voiced, recording, words, seed]
     tab.run(work, inputs, {"transcript": "Transcript of the recording"})
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ def make_app(session: DemoSession, folder: Path, host: str = LOOPBACK) -> "fasta
     files, recordings = SessionFiles(folder, session.limits), RecordingStore()
 
     @contextlib.asynccontextmanager
-    async def sweep(app: fastapi.FastAPI) -> AsyncIterator[None]:
+    async def sweep(app: fastapi.FastAPI) -> AsyncGenerator[None, None]:
         async def expire() -> None:
             while True:
                 await asyncio.sleep(min(_MAX_SWEEP_SECONDS, session.limits.max_stored_seconds / 4))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from audio_data.markup import Markup, join, tag
+from audio_data.markup import Markup, join, markdown_table, markdown_text, tag
 from audio_eval.evaluation import Evaluation
 from audio_eval.report.figures import interval_strip
 from audio_eval.scores import Measure, Score
@@ -118,32 +118,19 @@ def _interval(score: Score) -> str:
 
 def markdown(title: str, evaluation: Evaluation) -> str:
     """Return the scores as Markdown tables, one per task."""
-    lines = [f"# {_escape(title)}", ""]
+    header = ("score", "dataset", "value", "95 % interval", "n", "unit")
+    lines = [f"# {markdown_text(title)}", ""]
     for result in evaluation.results:
-        lines += [
-            f"## {result.task}",
-            "",
-            "| score | dataset | value | 95 % interval | n | unit |",
-            "|---|---|---|---|---|---|",
-        ]
-        lines += [_markdown_row(score) for score in result.scores]
-        lines.append("")
+        lines += [f"## {result.task}", "", markdown_table(header, map(_markdown_row, result.scores)), ""]
     lines += ["## Provenance", ""]
-    lines += [f"- {_escape(key)}: {_escape(str(value))}" for key, value in evaluation.provenance.items()]
+    lines += [f"- {markdown_text(key)}: {markdown_text(str(value))}" for key, value in evaluation.provenance.items()]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_row(score: Score) -> str:
+def _markdown_row(score: Score) -> Sequence[str]:
     value = number(score.value) if score.reason is None else f"not measured: {score.reason}"
     interval = _interval(score) if score.low is not None else _NONE
-    cells = (score.name, score.dataset, value, interval, str(score.num_items), score.measure.unit)
-    return "| " + " | ".join(_escape(cell) for cell in cells) + " |"
-
-
-def _escape(text: str) -> str:
-    for character in "\\`*_{}[]<>|#":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
+    return score.name, score.dataset, value, interval, str(score.num_items), score.measure.unit
 
 
 def definitions(entries: Iterable[tuple[str, object]], show: Callable[[object], Markup | str] = str) -> Markup:

@@ -5,7 +5,7 @@ Run `python -m audio_eval.speech_models.training OUT`, which writes `transcriber
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import safetensors.numpy
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Bool, Float32, Int32
 
 from audio_eval.normalizers import spoken_english
 from audio_eval.speech_models import embedded
@@ -94,8 +94,15 @@ def train_transcriber(
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-2))
 
     @jax.jit
-    def step(parameters, state, log_mels, real, labels, label_padding):
-        def loss_of(parameters):
+    def step(
+        parameters: Mapping[str, Array],
+        state: optax.OptState,
+        log_mels: Float32[Array, "batch frames bands"],
+        real: Bool[Array, "batch frames"],
+        labels: Int32[Array, "batch words"],
+        label_padding: Float32[Array, "batch words"],
+    ) -> tuple[optax.Params, optax.OptState, Float32[Array, ""]]:
+        def loss_of(parameters: Mapping[str, Array]) -> Float32[Array, ""]:
             scores = embedded.apply_network(parameters, log_mels, real)
             padding = 1.0 - real[:, :: embedded.FRAMES_PER_STEP].astype(jnp.float32)
             return optax.ctc_loss(scores, padding, labels, label_padding).mean()

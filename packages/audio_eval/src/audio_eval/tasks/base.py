@@ -23,8 +23,10 @@ from audio_tokenize import AbstractCodec, CodecSpec, Utterance, load_audio, load
 
 AUDIO_FOLDER = "audio"
 # Lower bounds of settings of these names, in every task that has them.
-_MINIMA = {"batch_size": 1, "tokens_per_batch": 1, "num_items": 1, "max_tokens": 1, "max_frames": 1, "min_frames": 0}
-_MINIMA |= {"shots": 0, "num_kept_audio": 0}
+_MINIMA = {
+    **dict.fromkeys(("batch_size", "tokens_per_batch", "num_items", "max_tokens", "max_frames"), 1),
+    **dict.fromkeys(("min_frames", "shots", "num_kept_audio"), 0),
+}
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 NO_SPEAKER_ENCODER = Unavailable("no speaker encoder was asked for (`--speaker-encoder none`)")
 BEGINNINGS = ("single", "double")

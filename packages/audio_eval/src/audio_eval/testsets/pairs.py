@@ -1,6 +1,7 @@
 """Minimal pairs as published: ZeroSpeech's sWUGGY and sBLIMP, SALMon, and the StoryCloze family."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -129,15 +130,10 @@ def _from_gold(gold: Path, card: TestSetCard) -> Iterator[Pair]:
         group = groups.setdefault((row["id"], row.get("voice") or ""), {True: [], False: []})
         group[row["correct"].strip() == "1"].append(row)
     for (identity, voice), group in groups.items():
-        for number, right, wrong in _combinations(group[True], group[False]):
+        for number, (right, wrong) in enumerate(itertools.product(group[True], group[False])):
             name = "/".join(part for part in (identity, voice, str(number) if number else "") if part)
             extra = {"voice": voice, "frequency": right.get("frequency", "")}
             yield Pair(name, _part(right), _gold_side(gold, right), _gold_side(gold, wrong), extra)
-
-
-def _combinations(right: list, wrong: list) -> Iterator[tuple[int, Any, Any]]:
-    for number, (one, other) in enumerate((one, other) for one in right for other in wrong):
-        yield number, one, other
 
 
 def _gold_side(gold: Path, row: Mapping[str, str]) -> Side:

@@ -78,8 +78,10 @@ _SPELLED_OUT = tuple(
     )
 )
 _OF_NUMBERS = ".%$¢€£"
-_UNDECOMPOSED = {"œ": "oe", "ø": "o", "æ": "ae", "ß": "ss", "đ": "d", "ð": "d", "þ": "th", "ł": "l"}
-_UNDECOMPOSED |= {"Œ": "OE", "Ø": "O", "Æ": "AE", "ẞ": "SS", "Đ": "D", "Ð": "D", "Þ": "th", "Ł": "L"}
+_UNDECOMPOSED = {
+    **{"œ": "oe", "ø": "o", "æ": "ae", "ß": "ss", "đ": "d", "ð": "d", "þ": "th", "ł": "l"},
+    **{"Œ": "OE", "Ø": "O", "Æ": "AE", "ẞ": "SS", "Đ": "D", "Ð": "D", "Þ": "th", "Ł": "L"},
+}
 
 
 def whisper_english(text: str) -> str:

@@ -60,12 +60,15 @@ _ONES_ENDED = (
         if value > 3 and value not in (5, 12)
     }
 )
-_TENS_ENDED = {name.replace("y", "ies"): (value, "s") for name, value in _TENS.items()}
-_TENS_ENDED |= {name.replace("y", "ieth"): (value, "th") for name, value in _TENS.items()}
+_TENS_ENDED = {name.replace("y", "ies"): (value, "s") for name, value in _TENS.items()} | {
+    name.replace("y", "ieth"): (value, "th") for name, value in _TENS.items()
+}
 _MULTIPLIERS_ENDED = {f"{name}{end}": (value, end) for name, value in _MULTIPLIERS.items() for end in ("s", "th")}
 _SIGNS_BEFORE = {"minus": "-", "negative": "-", "plus": "+", "positive": "+"}
-_CURRENCIES = {"pound": "£", "pounds": "£", "euro": "€", "euros": "€", "dollar": "$", "dollars": "$"}
-_CURRENCIES |= {"cent": "¢", "cents": "¢"}
+_CURRENCIES = {
+    **{"pound": "£", "pounds": "£", "euro": "€", "euros": "€"},
+    **{"dollar": "$", "dollars": "$", "cent": "¢", "cents": "¢"},
+}
 _REPEATS = {"double": 2, "triple": 3}
 _DECIMALS = frozenset({*_ONES, *_TENS, *_ZEROS})
 _WORDS = frozenset(

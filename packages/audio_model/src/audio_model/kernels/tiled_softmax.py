@@ -6,15 +6,23 @@ slice of the head, so no set is ever gathered. Tiles of one width share one loop
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int, Int32
 
 from audio_model.kernels.dispatch import platform
 from audio_model.kernels.matmul import transposed_for_matmul
+
+_Carry = TypeVar("_Carry")
+_Index = Int[Array, ""]
+_Tile = Float[Array, "columns embed"]
+_Running = tuple[Float32[Array, " rows"], Float32[Array, " rows"]]
+_Gradients = tuple[Float32[Array, "rows embed"], Float32[Array, "vocab embed"]]
+# Of the rows, and of a tile, transposed.
+_TileGradients = tuple[Float32[Array, "rows embed"], Float32[Array, "embed columns"]]
 
 
 class Tiles(NamedTuple):
@@ -93,7 +101,7 @@ def forward(
     """
     running = jnp.full((rows.shape[0],), -jnp.inf, jnp.float32), jnp.zeros((rows.shape[0],), jnp.float32)
 
-    def visit(carry, tile, _, at):
+    def visit(carry: _Running, tile: _Tile, _: _Index, at: _Index) -> _Running:
         row_maxima, totals = carry
         logits = _logits(_slice(rows, at, plan.block_rows), tile)
         old_max, old_total = _slice(row_maxima, at, plan.block_rows), _slice(totals, at, plan.block_rows)
@@ -103,7 +111,7 @@ def forward(
 
     for tiles in plan.groups:
 
-        def per_tile(index, carry, tiles=tiles):
+        def per_tile(index: _Index, carry: _Running, tiles: Tiles = tiles) -> _Running:
             start, tile = _tile(head, tiles, index, rows.dtype)
             return _over_blocks(carry, tile, start, blocks, jnp.asarray(tiles.sets)[index], plan, visit)
 
@@ -158,7 +166,7 @@ def backward(
     # A tile's gradient is taken transposed, `rows' gradient`: so only the rows must be laid out anew, once.
     transposed = transposed_for_matmul(rows)
 
-    def visit(carry, tile, start, at):
+    def visit(carry: _TileGradients, tile: _Tile, start: _Index, at: _Index) -> _TileGradients:
         row_gradients, tile_gradient = carry
         block = _slice(rows, at, plan.block_rows)
         parts = (_slice(x, at, plan.block_rows)[:, None] for x in (logsumexp, targets, softmax_weight, target_weight))
@@ -173,7 +181,7 @@ def backward(
 
     for tiles in plan.groups:
 
-        def per_tile(index, carry, tiles=tiles):
+        def per_tile(index: _Index, carry: _Gradients, tiles: Tiles = tiles) -> _Gradients:
             row_gradients, head_gradient = carry
             start, tile = _tile(head, tiles, index, rows.dtype)
             tile_gradient = jnp.zeros(tile.shape[::-1], jnp.float32)
@@ -187,7 +195,15 @@ def backward(
     return gradients
 
 
-def _over_blocks(carry, tile, start, blocks: Blocks, set_index, plan: TilePlan, visit):
+def _over_blocks(
+    carry: _Carry,
+    tile: _Tile,
+    start: _Index,
+    blocks: Blocks,
+    set_index: _Index,
+    plan: TilePlan,
+    visit: Callable[[_Carry, _Tile, _Index, _Index], _Carry],
+) -> _Carry:
     return jax.lax.fori_loop(
         blocks.first[set_index],
         blocks.stop[set_index],

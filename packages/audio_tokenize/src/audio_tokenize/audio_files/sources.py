@@ -3,7 +3,7 @@
 import io
 import mmap
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -36,7 +36,7 @@ AudioSource = Path | AudioBytes
 
 
 @contextmanager
-def open_buffer(source: AudioSource) -> Iterator[Buffer]:
+def open_buffer(source: AudioSource) -> Generator[Buffer, None, None]:
     """Give the bytes of a source; those of a file on disk are mapped, not read.
 
     Raises:

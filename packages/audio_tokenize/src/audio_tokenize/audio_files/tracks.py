@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -194,7 +194,7 @@ class _SoundFile(soundfile.SoundFile):
 
 
 @contextmanager
-def _opened(source: AudioSource, pieces: tuple[Piece, ...] | None) -> Iterator[soundfile.SoundFile]:
+def _opened(source: AudioSource, pieces: tuple[Piece, ...] | None) -> Generator[soundfile.SoundFile, None, None]:
     if pieces is None and isinstance(source, Path):
         # As bytes: soundfile encodes a name as strict UTF-8, and names on disk may be anything.
         with _SoundFile(os.fsencode(source)) as audio:  # pyright: ignore[reportArgumentType]

@@ -8,7 +8,7 @@ import codecs
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -140,7 +140,7 @@ def _pass_over_line(text: io.TextIOWrapper, line: str) -> int:
 
 
 @contextmanager
-def _text_stream(stream: io.BufferedReader, where: str) -> Iterator[io.TextIOWrapper]:
+def _text_stream(stream: io.BufferedReader, where: str) -> Generator[io.TextIOWrapper, None, None]:
     encoding, errors = text_encoding(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], where)
     text = io.TextIOWrapper(stream, encoding, errors, newline="\n")
     try:
@@ -150,7 +150,7 @@ def _text_stream(stream: io.BufferedReader, where: str) -> Iterator[io.TextIOWra
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
+def _opened(path: Path) -> Generator[io.BufferedReader, None, None]:
     try:
         with path.open("rb") as raw:
             if path.suffix.lower() != ".gz":

@@ -186,11 +186,18 @@ def _settle(
     selection: Selection,
 ) -> tuple[DocumentRules, Selection]:
     """Return the rules asked for, by name of a published dataset or one by one."""
-    layouts = (layout,) if isinstance(layout, str) else layout and tuple(layout)
+    layouts = (layout,) if isinstance(layout, str) else None if layout is None else tuple(layout)
+    if preset is None:
+        default = DocumentRules()
+        rules = DocumentRules(
+            layouts=default.layouts if layouts is None else layouts,
+            grouping=default.grouping if grouping is None else grouping,
+            transcript=default.transcript if transcript is None else transcript,
+            num_codebooks=default.num_codebooks if num_codebooks is None else num_codebooks,
+        )
+        return rules, selection
     asked = {"layouts": layouts, "grouping": grouping, "transcript": transcript, "num_codebooks": num_codebooks}
     given = {name: value for name, value in asked.items() if value is not None}
-    if preset is None:
-        return DocumentRules(**given), selection
     if given:
         names = ", ".join(f"`{name}`" for name in given)
         raise InputError(f"`preset` {preset!r} sets {names}, got {list(given.values())!r} beside it: give one or other")

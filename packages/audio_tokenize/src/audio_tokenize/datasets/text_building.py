@@ -75,6 +75,15 @@ def build_text_dataset(
     corpus = source if isinstance(source, TextCorpus) else open_text_corpus(source, root=root)
     folder, out = VocabularyFolder.load(vocabulary), storage_path(out)
     selection = Selection(holdout_fraction=holdout_fraction, heldout=heldout)
+    encoder = text_encoder(
+        form,
+        folder,
+        begin_of_text=begin_of_text,
+        text_spaces=text_spaces,
+        lenient=lenient,
+        num_codebooks=num_codebooks,
+        frame_rate_hz=frame_rate_hz,
+    )
     choices = {
         "begin_of_text": begin_of_text,
         "text_spaces": text_spaces,
@@ -82,7 +91,7 @@ def build_text_dataset(
         "num_codebooks": num_codebooks,
         "frame_rate_hz": frame_rate_hz,
     }
-    builder = _TextBuilder(corpus, text_encoder(form, folder, **choices), selection)
+    builder = _TextBuilder(corpus, encoder, selection)
     provenance = {
         "command": "audio-tokenize build",
         "source": {"corpus": corpus.name, "fingerprint": corpus.fingerprint},

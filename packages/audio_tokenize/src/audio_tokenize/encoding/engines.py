@@ -193,7 +193,7 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 
 @contextmanager
-def _limited_threads(num_threads: int) -> Iterator[None]:
+def _limited_threads(num_threads: int) -> Generator[None, None, None]:
     """Limit the threads of processes that are started inside, so that workers do not compete for cores."""
     before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
     os.environ.update(dict.fromkeys(_THREAD_LIMITS, str(num_threads)))
@@ -208,7 +208,7 @@ def _limited_threads(num_threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def _terminated_as_interrupted() -> Generator[None, None, None]:
     """SIGTERM ends the block as Ctrl-C does, so that the workers are ended too."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -299,8 +299,8 @@ def _run_on_ray(
     with _cluster(ray, num_tasks):
         bound = num_tasks or _room(ray.cluster_resources(), gpus_per_task)
         # Ray gives a task one thread of arithmetic by itself; XLA learns of it by this variable.
-        options = {"max_retries": _MAX_RETRIES, "num_gpus": gpus_per_task, "runtime_env": {"env_vars": {"NPROC": "1"}}}
-        encode = ray.remote(**options)(_encode_shard)
+        environment = {"env_vars": {"NPROC": "1"}}
+        encode = ray.remote(max_retries=_MAX_RETRIES, num_gpus=gpus_per_task, runtime_env=environment)(_encode_shard)
         shared = ray.put(job)
         waiting = iter(indices)
         running: list[Any] = []
@@ -362,7 +362,7 @@ def _is_running() -> bool:
 
 
 @contextmanager
-def _cluster(ray: Any, num_tasks: int | None) -> Iterator[None]:
+def _cluster(ray: Any, num_tasks: int | None) -> Generator[None, None, None]:
     """Join the cluster that runs; else start one here and stop it afterwards."""
     if ray.is_initialized():
         yield

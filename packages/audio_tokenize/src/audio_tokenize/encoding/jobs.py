@@ -14,13 +14,12 @@ from contextlib import closing
 from math import fsum
 from typing import Any
 
-from audio_data import InputError, Progress, StoragePath, make_folder, storage_path, write_sealed_json
+from audio_data import InputError, Progress, StoragePath, exclusive, make_folder, storage_path, write_sealed_json
 from audio_tokenize import codecs
 from audio_tokenize.codecs import AbstractCodec, CodecSpec
 from audio_tokenize.corpora import AbstractCorpus, Corpus, CorpusShard
 from audio_tokenize.encoding.encoded import MANIFEST_NAME, QUARANTINE_NAME, EncodedCorpus, EncodedManifest, EncodedShard
 from audio_tokenize.encoding.engines import Engine
-from audio_tokenize.encoding.locks import exclusive
 from audio_tokenize.encoding.plan import EncodePlan, check_inputs, planned_codec, planned_shards
 from audio_tokenize.encoding.quarantine import (
     DEFAULT_MAX_FRACTION,

@@ -19,6 +19,7 @@ from audio_data import (
     InputError,
     StoragePath,
     disk_errors,
+    exclusive,
     file_errors,
     from_json,
     read_json,
@@ -28,7 +29,6 @@ from audio_data import (
 )
 from audio_tokenize.corpora import AbstractCorpus, CorpusShard
 from audio_tokenize.encoding.encoded import INPUTS_NAME, MANIFEST_NAME, PLAN_NAME, QUARANTINE_NAME
-from audio_tokenize.encoding.locks import exclusive
 from audio_tokenize.encoding.records import SCHEMA_VERSION, with_current_keys
 from audio_tokenize.encoding.shard_files import EncodedShardFiles, done_shards
 

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import UInt16
 
-from audio_data import InputError, storage_path
+from audio_data import InputError, exclusive, storage_path
 from audio_tokenize import codecs
 from audio_tokenize.codecs.base import AbstractCodec
 from audio_tokenize.corpora import AbstractCorpus, CorpusShard, Skipped, Utterance
@@ -38,7 +38,6 @@ from audio_tokenize.encoding.clips import (
     signals_of,
     speed_of,
 )
-from audio_tokenize.encoding.locks import exclusive
 from audio_tokenize.encoding.plan import EncodePlan
 from audio_tokenize.encoding.records import EncodedUtterance, codes_uint16
 from audio_tokenize.encoding.shard_files import Chunk, ChunkTrailer, EncodedShardFiles
@@ -309,7 +308,9 @@ class ShardEncoder:
         skipped, self._skipped_reported = chunk.skipped[self._skipped_reported :], len(chunk.skipped)
         return self._event(source_seconds, encoded_seconds, num_entries, skipped)
 
-    def _event(self, source: float, encoded: float, num_entries: int, skipped: Sequence[Mapping]) -> ShardEvent:
+    def _event(
+        self, source: float, encoded: float, num_entries: int, skipped: Sequence[Mapping[str, str]]
+    ) -> ShardEvent:
         return ShardEvent(self._lease.files.index, "encoding", source, encoded, num_entries, tuple(skipped))
 
 

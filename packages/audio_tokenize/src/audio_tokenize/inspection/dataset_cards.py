@@ -174,12 +174,13 @@ def card_markdown(statistics: CorpusStatistics) -> str:
     """
     sections = [
         _front_matter(statistics),
-        f"# {_text(statistics.name)}",
+        f"# {markup.markdown_text(statistics.name)}",
         facts.summary(statistics),
-        "\n".join(f"- **{name}**: {_text(value)}" for name, value in facts.description(statistics)),
+        "\n".join(f"- **{name}**: {markup.markdown_text(value)}" for name, value in facts.description(statistics)),
     ]
     for table in facts.tables(statistics):
-        sections += [f"## {_text(table.title)}", _markdown_table(table)]
+        rows = markup.markdown_table(table.columns, table.rows, has_numbers=True)
+        sections += [f"## {markup.markdown_text(table.title)}", rows]
     sections.append(
         "Perplexity is 2 to the entropy of the codes as counted: so many equally frequent codes would be as hard to "
         "guess. Repeated is the share of frames with the code of the frame before them."
@@ -200,18 +201,6 @@ def _front_matter(statistics: CorpusStatistics) -> str:
         lines.append(f"language: {json.dumps(languages)}")
     lines += ["tags: [audio, speech, discrete-audio-tokens]", f"size_categories: [{json.dumps(size)}]"]
     return "\n".join(["---", *lines, "---"])
-
-
-def _markdown_table(table: facts.Table) -> str:
-    rule = ["---", *["---:"] * (len(table.columns) - 1)]
-    rows = [table.columns, rule, *table.rows]
-    return "\n".join(f"| {' | '.join(_text(cell) for cell in row)} |" for row in rows)
-
-
-def _text(value: str) -> str:
-    """On one line, and not mistaken for markup."""
-    line = " ".join(value.split())
-    return line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 _MARKS = {

@@ -148,7 +148,8 @@ def _added_token(token: Any) -> NamedToken:
     match token:
         case {"id": int(i), "content": str(name), "special": bool(special)}:
             return NamedToken(i, name, special)
-    raise InputError(f"`added_tokens` must have `id`, `content` and `special` each, got {token!r:.120}")
+        case _:
+            raise InputError(f"`added_tokens` must have `id`, `content` and `special` each, got {token!r:.120}")
 
 
 def _read_ranks(content: bytes, where: str) -> tuple[str, ...]:
@@ -206,10 +207,11 @@ def _pattern(pre_tokenizer: Any, where: str) -> str:
             ],
         }:
             return pattern
-    raise InputError(
-        f"`{where}` must be {_KINDS}, whose words are cut by one regular expression; "
-        f"got `pre_tokenizer` {json.dumps(pre_tokenizer)[:200]}"
-    )
+        case _:
+            raise InputError(
+                f"`{where}` must be {_KINDS}, whose words are cut by one regular expression; "
+                f"got `pre_tokenizer` {json.dumps(pre_tokenizer)[:200]}"
+            )
 
 
 def _normalizer(normalizer: Any, where: str) -> str | None:
@@ -218,10 +220,11 @@ def _normalizer(normalizer: Any, where: str) -> str | None:
             return None
         case {"type": "NFC"}:
             return "NFC"
-    raise InputError(
-        f"`{where}` must leave texts as they are or bring them to NFC, "
-        f"got `normalizer` {json.dumps(normalizer)[:200]}, which loses more"
-    )
+        case _:
+            raise InputError(
+                f"`{where}` must leave texts as they are or bring them to NFC, "
+                f"got `normalizer` {json.dumps(normalizer)[:200]}, which loses more"
+            )
 
 
 def _named(added: Sequence[NamedToken], tokens: Sequence[str], where: str) -> tuple[NamedToken, ...]:

@@ -60,11 +60,11 @@ def cautious(
     clipping it, and its means are `"stacked"`.
     """
 
-    def update(updates, state, params=None):
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
         inner_updates, state = inner.update(updates, state, params)
         return jax.tree_util.tree_map_with_path(masked, inner_updates, updates), state
 
-    def masked(path, update, gradient):
+    def masked(path: tuple[Any, ...], update: Array, gradient: Array) -> Array:
         mask = (gradient * update > 0).astype(update.dtype)
         axes = tuple(range(1, mask.ndim)) if mean == "layer" and _is_stacked(path) else None
         return update * mask / (jnp.mean(mask, axis=axes, keepdims=True) + epsilon)
@@ -90,11 +90,11 @@ def add_adamc_decay(weight_decay: float, learning_rate: WarmupStableDecay) -> op
     Source: Defazio, arXiv 2506.02285, as Levanter applies it.
     """
 
-    def init(params):
+    def init(params: PyTree) -> DecayState:
         del params
         return DecayState(jnp.zeros((), jnp.int32))
 
-    def update(updates, state, params=None):
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, DecayState]:
         if params is None:
             raise ValueError("`add_adamc_decay` needs the parameters: pass `params` to `update`.")
         strength = weight_decay * learning_rate(state.num_updates) / learning_rate.peak
@@ -208,7 +208,7 @@ def _muon(spec: OptimizerSpec, learning_rate: WarmupStableDecay) -> optax.Gradie
         muon_weight_dimension_numbers=_muon_dimensions,
     )
 
-    def update(updates, state, params=None):
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
         # optax's rule reads the parameters only for weight decay.
         decaying = jax.tree.map(lambda p, decays: p if decays else jnp.zeros_like(p), params, decay_mask(params))
         return rule.update(updates, state, decaying)

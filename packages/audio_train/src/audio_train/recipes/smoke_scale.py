@@ -140,7 +140,7 @@ def heldout_of(corpus: str) -> str:
 
 
 def _heldout(run: TrainRun) -> tuple[str, ...]:
-    corpora = {corpus for stage in run.data.mixture for corpus, weight in stage.weights.items()}
+    corpora = {corpus for stage in run.data.mixture for corpus in stage.weights}
     return tuple(map(heldout_of, sorted(corpora)))
 
 

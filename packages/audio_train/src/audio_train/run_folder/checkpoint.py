@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +158,7 @@ class Checkpoints:
         if not self._is_complete(step):
             return "parts are missing"
         try:
-            if not self._has_checksums(step):
+            if not _has_checksums(self.folder / str(step)):
                 if is_first():
                     click.echo(f"checkpoint `{self.folder / str(step)}` has no checksums and is not checked", err=True)
                 return None
@@ -179,7 +179,7 @@ class Checkpoints:
         """
         reason = self.damage(step)
         if reason is not None:
-            raise self._damaged(step, reason)
+            raise _damaged(self.folder / str(step), reason)
 
     def save(self, state: TrainState, step: int) -> None:
         """Start saving a state; returns when its arrays are copied, before they are on disk.
@@ -229,7 +229,7 @@ class Checkpoints:
         Raises:
             InputError: It belongs to another run, or was saved at another step.
         """
-        saved = self._run_item(step)
+        saved = _run_item(self.folder / str(step))
         if saved.fingerprint != self.fingerprint:
             raise InputError(
                 f"checkpoint `{self.folder / str(step)}` must belong to the run with fingerprint "
@@ -243,7 +243,7 @@ class Checkpoints:
 
     def metrics_at(self, step: int) -> MetricsState | None:
         """State of `metrics.jsonl` when a checkpoint was saved; None if unknown."""
-        return self._run_item(step).metrics
+        return _run_item(self.folder / str(step)).metrics
 
     def restore_part(self, step: int, like: Mapping[str, PyTree], *, checked: bool = False) -> dict[str, jax.Array]:
         """Read some arrays of a checkpoint, which may belong to another run.
@@ -264,7 +264,7 @@ class Checkpoints:
         shapes = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) for name, leaf in like.items()
         }
-        with _Reading(self, step), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        with _Reading(self.folder / str(step)), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
             folder = self.folder.resolve() / str(step) / "state"
             held = reader.metadata(folder).item_metadata.tree
             stored = {name: name if name in held else RENAMED_ARRAYS.get(name, name) for name in shapes}
@@ -317,22 +317,8 @@ class Checkpoints:
         parts = ("run/metadata", "state/manifest.ocdbt")
         return all((self.folder / str(step) / part).is_file() for part in parts)
 
-    def _has_checksums(self, step: int) -> bool:
-        """Whether a checkpoint was saved with checksums, even if their file is missing now."""
-        return (self.folder / str(step) / CHECKSUMS_FILE).exists() or self._run_item(step).checksums
-
-    def _run_item(self, step: int) -> _RunItem:
-        path, remedy = self.folder / str(step) / "run" / "metadata", "copy the checkpoint again or use another one"
-        with file_errors(path, remedy):
-            return from_json(_RunItem, read_json(path, remedy=remedy), "run")
-
-    def _damaged(self, step: int, reason: str) -> InputError:
-        return InputError(
-            f"checkpoint `{self.folder / str(step)}` is damaged ({reason}); copy it again or use another one."
-        )
-
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> Generator[None, None, None]:
         try:
             yield
         except (OSError, ValueError) as error:
@@ -361,8 +347,8 @@ class _Reading:
     and is raised unchanged.
     """
 
-    def __init__(self, checkpoints: Checkpoints, step: int):
-        self._checkpoints, self._step = checkpoints, step
+    def __init__(self, folder: Path):
+        self._folder = folder
 
     def __enter__(self) -> None:
         self._shown, sys.unraisablehook = sys.unraisablehook, self._without_pending_reads
@@ -374,14 +360,29 @@ class _Reading:
             self._shown(unraisable)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        checkpoints, step = self._checkpoints, self._step
+        folder = self._folder
         expected = not isinstance(error, Exception) or isinstance(error, InputError)
-        if expected or (checkpoints._has_checksums(step) and find_damage(checkpoints.folder / str(step)) is None):
+        if expected or (_has_checksums(folder) and find_damage(folder) is None):
             sys.unraisablehook = self._shown
             return
         # The hook stays: the error references those reads until it is shown.
         first_line = next(iter(str(error).strip().splitlines()), "")
-        raise checkpoints._damaged(step, f"{type(error).__name__}: {first_line[:200]}") from error
+        raise _damaged(folder, f"{type(error).__name__}: {first_line[:200]}") from error
+
+
+def _has_checksums(folder: Path) -> bool:
+    """Whether a checkpoint was saved with checksums, even if their file is missing now."""
+    return (folder / CHECKSUMS_FILE).exists() or _run_item(folder).checksums
+
+
+def _run_item(folder: Path) -> _RunItem:
+    path, remedy = folder / "run" / "metadata", "copy the checkpoint again or use another one"
+    with file_errors(path, remedy):
+        return from_json(_RunItem, read_json(path, remedy=remedy), "run")
+
+
+def _damaged(folder: Path, reason: str) -> InputError:
+    return InputError(f"checkpoint `{folder}` is damaged ({reason}); copy it again or use another one.")
 
 
 def flat_paths(tree: PyTree) -> dict[str, PyTree]:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from audio_data import InputError
 from audio_model import Qwen3x, Qwen3xConfig, parameter_axes
@@ -254,7 +254,7 @@ def like_parameters(tree: PyTree, model: PyTree, shardings: PyTree, default: Nam
         path: (leaf.shape, place) for (path, leaf), place in zip(parameters, jax.tree.leaves(shardings), strict=True)
     }
 
-    def place(path, leaf):
+    def place(path: tuple[Any, ...], leaf: Array | np.ndarray | jax.ShapeDtypeStruct) -> NamedSharding:
         for length in range(len(path), 0, -1):
             shape, sharding = places.get(path[-length:], (None, default))
             if shape == leaf.shape:

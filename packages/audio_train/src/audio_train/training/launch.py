@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,7 +181,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _held(out_dir: Path) -> Iterator[None]:
+def _held(out_dir: Path) -> Generator[None, None, None]:
     """Lock the run's folder, in the first process only."""
     if is_first():
         with sole_writer(out_dir):

@@ -231,23 +231,26 @@ class RunRecorder:
         seconds = max(time.monotonic() - self._timing.start_seconds, 1e-9)
         tokens_per_second = self._timing.steps * self._tokens_per_step / seconds
         utilisation = self.trainer.utilisation(tokens_per_second)
+        rates = {
+            "tokens_per_second": round(tokens_per_second, 1),
+            "data_wait_fraction": round(self._timing.wait_seconds / seconds, 4),
+            **({} if utilisation is None else {"mfu": round(utilisation, 4)}),
+        }
         line = {
             "tokens": taken * self._tokens_per_step,
             "loss": metrics.loss,
             "learning_rate": metrics.learning_rate,
             "grad_norm": metrics.grad_norm,
             **self._by_kind(metrics.sums),
-            "tokens_per_second": round(tokens_per_second, 1),
-            "data_wait_fraction": round(self._timing.wait_seconds / seconds, 4),
             "remaining_seconds": round((self._last_step - taken) * seconds / self._timing.steps, 1),
-            **({} if utilisation is None else {"mfu": round(utilisation, 4)}),
+            **rates,
         }
         self.metrics.log(taken, line | self._remarks(taken, metrics))
         self._show(
             loss=float(metrics.loss),
             lr=float(metrics.learning_rate),
             norm=float(metrics.grad_norm),
-            **{name: line[name] for name in ("tokens_per_second", "data_wait_fraction", "mfu") if name in line},
+            **rates,
         )
         if not timed_with_next:
             self._timing.reset()

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -39,7 +39,7 @@ class StopRequest:
         os.write(2, f"\n{self.signal.name}: saving; send it again to quit at once\n".encode())
 
     @contextlib.contextmanager
-    def ending_at_once(self, before: Callable[[], object] = lambda: None) -> Iterator[None]:
+    def ending_at_once(self, before: Callable[[], object] = lambda: None) -> Generator[None, None, None]:
         """End the process with one line on SIGTERM or SIGINT, while there is nothing to save.
 
         During a compilation, which can take minutes, the main thread runs no Python and so no signal handler. The

@@ -15,6 +15,14 @@ _MOST_BLOCKS = 8
 # Finite, so that a row whose scores are all hidden (there is none: a token sees itself) cannot make NaN.
 _HIDDEN = -1e30
 
+_Heads = Float[Array, "batch kv_heads seq head_dim"]
+_GroupedHeads = Float[Array, "batch kv_heads groups seq head_dim"]
+_Segments = Int[Array, "batch seq"]
+# Operands, output and logsumexp.
+_Residuals = tuple[
+    _GroupedHeads, _Heads, _Heads, _Segments, _GroupedHeads, Float32[Array, "batch kv_heads groups seq 1"]
+]
+
 
 def xla_attention(
     query: Float[Array, "batch seq heads head_dim"],
@@ -50,16 +58,13 @@ def xla_attention(
 
 
 @jax.custom_vjp
-def _attend(
-    query: Float[Array, "batch kv_heads groups seq head_dim"],
-    key: Float[Array, "batch kv_heads seq head_dim"],
-    value: Float[Array, "batch kv_heads seq head_dim"],
-    segment_ids: Int[Array, "batch seq"],
-) -> Float[Array, "batch kv_heads groups seq head_dim"]:
+def _attend(query: _GroupedHeads, key: _Heads, value: _Heads, segment_ids: _Segments) -> _GroupedHeads:
     return _forward(query, key, value, segment_ids)[0]
 
 
-def _forward(query, key, value, segment_ids):
+def _forward(
+    query: _GroupedHeads, key: _Heads, value: _Heads, segment_ids: _Segments
+) -> tuple[_GroupedHeads, _Residuals]:
     outputs, logsumexps = [], []
     for start, stop in _blocks(query.shape[3]):
         scores = _scores(_rows(query, start, stop), key[:, :, :stop], segment_ids, start, stop)
@@ -74,7 +79,7 @@ def _forward(query, key, value, segment_ids):
     return output, (query, key, value, segment_ids, output, logsumexp)
 
 
-def _backward(residuals, cotangent):
+def _backward(residuals: _Residuals, cotangent: _GroupedHeads) -> tuple[_GroupedHeads, _Heads, _Heads, None]:
     query, key, value, segment_ids, output, logsumexp = residuals
     blocks = _blocks(query.shape[3])
     delta = jnp.sum(cotangent.astype(jnp.float32) * output.astype(jnp.float32), axis=-1, keepdims=True)

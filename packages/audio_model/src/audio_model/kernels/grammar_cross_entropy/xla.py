@@ -22,6 +22,13 @@ class _Layout(NamedTuple):
     blocks: Blocks
 
 
+_Hidden = Float[Array, "tokens embed"]
+_Head = Float[Array, "vocab embed"]
+_Targets = Int32[Array, " tokens"]
+# Hidden states in slots, head, targets, layout, and the logsumexp of each slot.
+_Residuals = tuple[Float[Array, "slots embed"], _Head, _Targets, _Layout, Float32[Array, " slots"]]
+
+
 def xla_grammar_cross_entropy(
     hidden: Float[Array, "tokens embed"],
     head: Float[Array, "vocab embed"],
@@ -69,11 +76,13 @@ def _lay_out(set_of_position: Int32[Array, " tokens"], num_sets: int, block_rows
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _cross_entropy(hidden, head, targets, layout: _Layout, plan: TilePlan) -> _Both:
+def _cross_entropy(hidden: _Hidden, head: _Head, targets: _Targets, layout: _Layout, plan: TilePlan) -> _Both:
     return _forward(hidden, head, targets, layout, plan)[0]
 
 
-def _forward(hidden, head, targets, layout: _Layout, plan: TilePlan):
+def _forward(
+    hidden: _Hidden, head: _Head, targets: _Targets, layout: _Layout, plan: TilePlan
+) -> tuple[_Both, _Residuals]:
     rows = _to_slots(hidden, layout)
     slot_logsumexp = tiled_softmax.forward(rows, head, layout.blocks, plan)
     logsumexp = _from_slots(slot_logsumexp, layout)
@@ -81,7 +90,7 @@ def _forward(hidden, head, targets, layout: _Layout, plan: TilePlan):
     return (loss, logsumexp), (rows, head, targets, layout, slot_logsumexp)
 
 
-def _backward(plan: TilePlan, residuals, cotangents):
+def _backward(plan: TilePlan, residuals: _Residuals, cotangents: _Both) -> tuple[_Hidden, _Head, None, None]:
     rows, head, targets, layout, slot_logsumexp = residuals
     loss_cotangent, logsumexp_cotangent = cotangents
     rows_gradient, head_gradient = tiled_softmax.backward(

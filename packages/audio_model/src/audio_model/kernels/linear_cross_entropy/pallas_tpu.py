@@ -11,9 +11,15 @@ from jaxtyping import Array, Float, Float32, Int, Int32
 
 from audio_model.kernels.linear_cross_entropy.tiles import TpuTiles, choose_tiles, vmem_limit_bytes
 
-_Both = tuple[Float32[Array, " tokens"], Float32[Array, " tokens"]]
-_COLUMNS_BY_FEATURES = (((1,), (1,)), ((), ()))
-_SHARED_COLUMNS = (((0,), (0,)), ((), ()))
+_Both = tuple[Float32[Array, "1 tokens"], Float32[Array, "1 tokens"]]
+_Hidden = Float[Array, "tokens embed"]
+_Head = Float[Array, "vocab embed"]
+_Targets = Int32[Array, "1 tokens"]
+# Operands, the head rounded to the hidden states' dtype; logsumexp; an empty array of the head's own dtype.
+_Residuals = tuple[_Hidden, _Head, _Targets, Float32[Array, "1 tokens"], Float[Array, " 0"]]
+_Contraction = tuple[tuple[tuple[int], tuple[int]], tuple[tuple[()], tuple[()]]]
+_COLUMNS_BY_FEATURES: _Contraction = (((1,), (1,)), ((), ()))
+_SHARED_COLUMNS: _Contraction = (((0,), (0,)), ((), ()))
 
 
 def pallas_tpu_linear_cross_entropy(
@@ -65,11 +71,13 @@ def pallas_tpu_linear_cross_entropy(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _cross_entropy(hidden, head, targets, tiles: TpuTiles, interpret: bool):
+def _cross_entropy(hidden: _Hidden, head: _Head, targets: _Targets, tiles: TpuTiles, interpret: bool) -> _Both:
     return _forward(hidden, head, targets, tiles, interpret)[0]
 
 
-def _forward(hidden, head, targets, tiles: TpuTiles, interpret: bool):
+def _forward(
+    hidden: _Hidden, head: _Head, targets: _Targets, tiles: TpuTiles, interpret: bool
+) -> tuple[_Both, _Residuals]:
     tokens, embed = hidden.shape
     vocab = head.shape[0]
     # Cast in here, so that the gradient goes out in float32 as it was summed; the residual keeps the narrow copy.
@@ -94,12 +102,23 @@ def _forward(hidden, head, targets, tiles: TpuTiles, interpret: bool):
     return (loss, logsumexp), (hidden, narrow, targets, logsumexp, jnp.empty((0,), head.dtype))
 
 
-def _forward_kernel(targets, hidden, head, loss, logsumexp, row_max, total, target_logit, *, vocab: int):
+def _forward_kernel(
+    targets: jax.Ref,
+    hidden: jax.Ref,
+    head: jax.Ref,
+    loss: jax.Ref,
+    logsumexp: jax.Ref,
+    row_max: jax.Ref,
+    total: jax.Ref,
+    target_logit: jax.Ref,
+    *,
+    vocab: int,
+) -> None:
     @pl.when(pl.program_id(1) == 0)
     def _():
-        row_max[...] = jnp.full_like(row_max, -jnp.inf)
-        total[...] = jnp.zeros_like(total)
-        target_logit[...] = jnp.zeros_like(target_logit)
+        row_max[...] = jnp.full(row_max.shape, -jnp.inf, row_max.dtype)
+        total[...] = jnp.zeros(total.shape, total.dtype)
+        target_logit[...] = jnp.zeros(target_logit.shape, target_logit.dtype)
 
     logits = _product(head[...], hidden[...], _COLUMNS_BY_FEATURES)
     ids = _ids(logits.shape, 1)
@@ -117,7 +136,9 @@ def _forward_kernel(targets, hidden, head, loss, logsumexp, row_max, total, targ
         loss[...] = logsumexp[...] - target_logit[...]
 
 
-def _backward(tiles: TpuTiles, interpret: bool, residuals, cotangents):
+def _backward(
+    tiles: TpuTiles, interpret: bool, residuals: _Residuals, cotangents: _Both
+) -> tuple[_Hidden, _Head, None]:
     hidden, head, targets, logsumexp, of_head_dtype = residuals
     loss_cotangent, logsumexp_cotangent = cotangents
     rows = (targets, logsumexp, loss_cotangent + logsumexp_cotangent, loss_cotangent)
@@ -136,7 +157,14 @@ def _backward(tiles: TpuTiles, interpret: bool, residuals, cotangents):
 _cross_entropy.defvjp(_forward, _backward)
 
 
-def _backward_block(hidden, head, rows: tuple[Array, ...], head_gradient, tiles: TpuTiles, interpret: bool):
+def _backward_block(
+    hidden: Float[Array, "rows embed"],
+    head: _Head,
+    rows: tuple[Array, ...],
+    head_gradient: Float32[Array, "vocab embed"],
+    tiles: TpuTiles,
+    interpret: bool,
+) -> tuple[Float32[Array, "vocab embed"], Float[Array, "rows embed"]]:
     """Add a block of rows to the head's gradient, in place, and return the gradient of its hidden states."""
     vocab, embed = head.shape
     row = pl.BlockSpec((1, tiles.rows), lambda j: (0, 0))
@@ -161,22 +189,22 @@ def _backward_block(hidden, head, rows: tuple[Array, ...], head_gradient, tiles:
 
 
 def _backward_kernel(
-    targets,
-    logsumexp,
-    softmax_weight,
-    target_weight,
-    hidden,
-    head,
-    old_head_gradient,
-    head_gradient,
-    hidden_gradient,
-    hidden_sum,
+    targets: jax.Ref,
+    logsumexp: jax.Ref,
+    softmax_weight: jax.Ref,
+    target_weight: jax.Ref,
+    hidden: jax.Ref,
+    head: jax.Ref,
+    old_head_gradient: jax.Ref,
+    head_gradient: jax.Ref,
+    hidden_gradient: jax.Ref,
+    hidden_sum: jax.Ref,
     *,
     vocab: int,
-):
+) -> None:
     @pl.when(pl.program_id(0) == 0)
     def _():
-        hidden_sum[...] = jnp.zeros_like(hidden_sum)
+        hidden_sum[...] = jnp.zeros(hidden_sum.shape, hidden_sum.dtype)
 
     tile = head[...]
     # Beyond the vocabulary memory holds anything, and nothing times anything may be no number.
@@ -231,7 +259,7 @@ def _compiler_params(*semantics: Literal["parallel", "arbitrary"]) -> pltpu.Comp
     return pltpu.CompilerParams(dimension_semantics=semantics, vmem_limit_bytes=vmem_limit_bytes())
 
 
-def _product(left: Array, right: Array, contracted) -> Float32[Array, "..."]:
+def _product(left: Array, right: Array, contracted: _Contraction) -> Float32[Array, "..."]:
     return jax.lax.dot_general(left, right, contracted, preferred_element_type=jnp.float32)
 
 

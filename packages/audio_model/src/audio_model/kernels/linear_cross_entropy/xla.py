@@ -4,12 +4,17 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float, Float32, Int, Int32
 
 from audio_model.kernels import tiled_softmax
 from audio_model.kernels.tiled_softmax import Blocks, TilePlan
 
 _Both = tuple[Float32[Array, " tokens"], Float32[Array, " tokens"]]
+_Hidden = Float[Array, "tokens embed"]
+_Head = Float[Array, "vocab embed"]
+_Targets = Int32[Array, " tokens"]
+# Operands and logsumexp.
+_Residuals = tuple[_Hidden, _Head, _Targets, Float32[Array, " tokens"]]
 
 
 def xla_linear_cross_entropy(
@@ -40,17 +45,17 @@ def xla_linear_cross_entropy(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _cross_entropy(hidden, head, targets, plan: TilePlan) -> _Both:
+def _cross_entropy(hidden: _Hidden, head: _Head, targets: _Targets, plan: TilePlan) -> _Both:
     return _forward(hidden, head, targets, plan)[0]
 
 
-def _forward(hidden, head, targets, plan: TilePlan):
+def _forward(hidden: _Hidden, head: _Head, targets: _Targets, plan: TilePlan) -> tuple[_Both, _Residuals]:
     logsumexp = tiled_softmax.forward(hidden, head, _all_blocks(hidden, plan), plan)
     loss = tiled_softmax.losses(hidden, head, targets, logsumexp)
     return (loss, logsumexp), (hidden, head, targets, logsumexp)
 
 
-def _backward(plan: TilePlan, residuals, cotangents):
+def _backward(plan: TilePlan, residuals: _Residuals, cotangents: _Both) -> tuple[_Hidden, _Head, None]:
     hidden, head, targets, logsumexp = residuals
     loss_cotangent, logsumexp_cotangent = cotangents
     hidden_gradient, head_gradient = tiled_softmax.backward(

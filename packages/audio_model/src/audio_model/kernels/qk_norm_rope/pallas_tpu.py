@@ -13,6 +13,12 @@ from audio_model.rope import RopeTables
 _LANES = 128
 _BLOCK_BYTES = 2 * 2**20
 
+_Projected = Float[Array, "batch seq width"]
+_Scales = Float32[Array, "1 group"]
+_Table = Float32[Array, "batch seq group"]
+_Heads = Float[Array, "batch heads seq head_dim"]
+_Residuals = tuple[_Projected, _Scales, _Table]
+
 
 def pallas_tpu_qk_norm_rope(
     x: Float[Array, "batch seq width"],
@@ -71,11 +77,15 @@ def _group_width(width: int, head_dim: int) -> int:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
-def _norm_rope(x, scales, table, head_dim: int, block: int, epsilon: float, interpret: bool):
+def _norm_rope(
+    x: _Projected, scales: _Scales, table: _Table, head_dim: int, block: int, epsilon: float, interpret: bool
+) -> _Heads:
     return _forward(x, scales, table, head_dim, block, epsilon, interpret)[0]
 
 
-def _forward(x, scales, table, head_dim: int, block: int, epsilon: float, interpret: bool):
+def _forward(
+    x: _Projected, scales: _Scales, table: _Table, head_dim: int, block: int, epsilon: float, interpret: bool
+) -> tuple[_Heads, _Residuals]:
     batch, seq, width = x.shape
     group, heads = scales.shape[1], width // head_dim
     y = pl.pallas_call(
@@ -92,7 +102,7 @@ def _forward(x, scales, table, head_dim: int, block: int, epsilon: float, interp
     return y, (x, scales, table)
 
 
-def _forward_kernel(x, table, scales, y, *, head_dim: int, epsilon: float):
+def _forward_kernel(x: jax.Ref, table: jax.Ref, scales: jax.Ref, y: jax.Ref, *, head_dim: int, epsilon: float) -> None:
     group = table.shape[2]
     cosine, sine = _turns(table[0], head_dim)
     for start in range(0, x.shape[2], group):
@@ -103,7 +113,9 @@ def _forward_kernel(x, table, scales, y, *, head_dim: int, epsilon: float):
             y[0, (start + offset) // head_dim] = turned[:, offset : offset + head_dim]
 
 
-def _backward(head_dim: int, block: int, epsilon: float, interpret: bool, residuals, cotangent):
+def _backward(
+    head_dim: int, block: int, epsilon: float, interpret: bool, residuals: _Residuals, cotangent: _Heads
+) -> tuple[_Projected, _Scales, None]:
     x, scales, table = residuals
     batch, seq, width = x.shape
     group, heads = scales.shape[1], width // head_dim
@@ -125,10 +137,20 @@ def _backward(head_dim: int, block: int, epsilon: float, interpret: bool, residu
 _norm_rope.defvjp(_forward, _backward)
 
 
-def _backward_kernel(x, table, scales, cotangent, x_gradient, scales_gradient, *, head_dim: int, epsilon: float):
+def _backward_kernel(
+    x: jax.Ref,
+    table: jax.Ref,
+    scales: jax.Ref,
+    cotangent: jax.Ref,
+    x_gradient: jax.Ref,
+    scales_gradient: jax.Ref,
+    *,
+    head_dim: int,
+    epsilon: float,
+) -> None:
     @pl.when((pl.program_id(0) == 0) & (pl.program_id(1) == 0))
     def _():
-        scales_gradient[...] = jnp.zeros_like(scales_gradient)
+        scales_gradient[...] = jnp.zeros(scales_gradient.shape, scales_gradient.dtype)
 
     group = table.shape[2]
     cosine, sine = _turns(table[0], head_dim)

@@ -3,7 +3,7 @@
 import gzip
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +87,7 @@ _ADVICE = "the archive is cut short or damaged, download it again"
 
 
 @contextmanager
-def _damage(where: str) -> Iterator[None]:
+def _damage(where: str) -> Generator[None, None, None]:
     try:
         yield
     except InputError:
@@ -133,7 +133,7 @@ def tar_members(path: Path) -> Iterator[Member]:
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[BinaryIO]:
+def _unpacked(path: Path) -> Generator[BinaryIO, None, None]:
     with path.open("rb") as raw:
         packed = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)

@@ -3,12 +3,11 @@ import sys
 import threading
 from pathlib import Path
 
-from audio_data import storage_path
-from audio_tokenize.encoding.locks import exclusive
+from audio_data import exclusive, storage_path
 
 HOLDS_AND_IS_KILLED = """
 import os, pathlib, signal, sys
-from audio_tokenize.encoding.locks import exclusive
+from audio_data import exclusive
 
 with exclusive(pathlib.Path(sys.argv[1])) as is_held:
     print(is_held, flush=True)
