@@ -23,7 +23,7 @@ _TRIED = 2_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class PackedRow:
     """Documents of one row, from its left edge on without gaps.
 
     Attributes:
@@ -70,7 +70,7 @@ def row_widths(lengths: Sequence[int], max_widths: int) -> list[int]:
     return list(cheapest(len(candidates), max_widths)[1])
 
 
-def pack(lengths: Sequence[int], max_widths: int) -> list[Row]:
+def pack(lengths: Sequence[int], max_widths: int) -> list[PackedRow]:
     """Pack documents into rows, each into the fullest one that still holds it, the longest documents first.
 
     Args:
@@ -88,7 +88,7 @@ def _work(lengths: Sequence[int], width: int) -> int:
     return len(_filled(lengths, [width])) * width * (_ATTENTION_WIDTH + width)
 
 
-def _filled(lengths: Sequence[int], widths: Sequence[int]) -> list[Row]:
+def _filled(lengths: Sequence[int], widths: Sequence[int]) -> list[PackedRow]:
     rows: list[tuple[int, list[int]]] = []
     free: list[tuple[int, int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -101,10 +101,10 @@ def _filled(lengths: Sequence[int], widths: Sequence[int]) -> list[Row]:
             rows.append((width, []))
         rows[row][1].append(index)
         bisect.insort(free, (left - lengths[index], row))
-    return sorted((Row(width, tuple(documents)) for width, documents in rows), key=lambda row: row.width)
+    return sorted((PackedRow(width, tuple(documents)) for width, documents in rows), key=lambda row: row.width)
 
 
-def batches(rows: Sequence[Row], tokens_per_batch: int) -> Iterator[tuple[list[Row], int]]:
+def batches(rows: Sequence[PackedRow], tokens_per_batch: int) -> Iterator[tuple[list[PackedRow], int]]:
     """Group rows of one width into batches of one size, the one that leaves the least work.
 
     Args:

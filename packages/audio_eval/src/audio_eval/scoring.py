@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32
 
 from audio_data import InputError, Progress, Vocabulary
-from audio_eval.packing import Row, batches, pack
+from audio_eval.packing import PackedRow, batches, pack
 from audio_model import Qwen3x, TokenSets, grammar_cross_entropy, linear_cross_entropy
 
 _LOGIT_ROWS = 128
@@ -158,7 +158,7 @@ def default_tokens_per_batch() -> int:
 
 
 def _max_places(
-    planned: Sequence[tuple[Sequence[Row], int]], lengths: Sequence[int], first: Sequence[int]
+    planned: Sequence[tuple[Sequence[PackedRow], int]], lengths: Sequence[int], first: Sequence[int]
 ) -> dict[int, int]:
     """Return the number of scored places of a batch of each width: that of the fullest one, so that shapes stay few."""
     found: dict[int, int] = {}
@@ -181,7 +181,7 @@ class _Batch(NamedTuple):
 
 
 def _batch(
-    documents: Sequence[np.ndarray], first: Sequence[int], rows: Sequence[Row], size: int, max_places: int
+    documents: Sequence[np.ndarray], first: Sequence[int], rows: Sequence[PackedRow], size: int, max_places: int
 ) -> _Batch:
     width = rows[0].width
     tokens, segments, positions = (np.zeros((size, width), np.int32) for _ in range(3))

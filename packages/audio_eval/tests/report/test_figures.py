@@ -11,7 +11,7 @@ import soundfile
 
 from audio_data.charts import Line
 from audio_eval.report.figures import (
-    Bar,
+    ScoreBar,
     bar_chart,
     encode_png,
     interval_strip,
@@ -46,8 +46,8 @@ def test_lower_values_are_drawn_lower():
 
 def test_bars_are_proportional_to_their_values_and_carry_their_intervals():
     groups = [
-        ("heard", [Bar("text", 1.0, 0.9, 1.1), Bar("codebook 0", 3.0, None, None)]),
-        ("unheard", [Bar("text", 2.0, 1.9, 2.2)]),
+        ("heard", [ScoreBar("text", 1.0, 0.9, 1.1), ScoreBar("codebook 0", 3.0, None, None)]),
+        ("unheard", [ScoreBar("text", 2.0, 1.9, 2.2)]),
     ]
     chart = svg(bar_chart(groups, y_label="nats"))
     heights = [float(bar.attrib["height"]) for bar in chart.findall("rect")]

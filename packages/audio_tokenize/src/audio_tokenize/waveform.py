@@ -14,7 +14,7 @@ from audio_tokenize.audio_files.mixing import choose_channel, mix, require_sampl
 from audio_tokenize.audio_files.sources import AudioBytes as AudioBytes
 from audio_tokenize.audio_files.sources import AudioSource as AudioSource
 from audio_tokenize.audio_files.tracks import END_TOLERANCE_SECONDS as END_TOLERANCE_SECONDS
-from audio_tokenize.audio_files.tracks import Span, find_spans, read_blocks, read_track
+from audio_tokenize.audio_files.tracks import LinkSpan, find_spans, read_blocks, read_track
 
 SAMPLE_RATE_HZ = 24_000
 
@@ -127,7 +127,7 @@ def load_audio(
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _load_span(path: AudioSource, span: Span) -> Float32[np.ndarray, " samples"]:
+def _load_span(path: AudioSource, span: LinkSpan) -> Float32[np.ndarray, " samples"]:
     link = span.link
     blocks = []
     for start, block in read_blocks(path, span, round(_BLOCK_SECONDS * link.sample_rate_hz)):
@@ -175,7 +175,7 @@ def audio_pieces(
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _span_pieces(path: AudioSource, span: Span, piece_seconds: float) -> Iterator[Float32[np.ndarray, " samples"]]:
+def _span_pieces(path: AudioSource, span: LinkSpan, piece_seconds: float) -> Iterator[Float32[np.ndarray, " samples"]]:
     link = span.link
     size = max(1, round(piece_seconds * link.sample_rate_hz))
     first = (block for _, block in read_blocks(path, span, size))

@@ -166,10 +166,10 @@ def test_a_name_that_two_packages_register_is_refused(file: Path, monkeypatch: p
         load_codec("mimi")
 
 
-def test_options_of_mimi_are_refused(file: Path, speech: Path, tmp_path: Path):
+def test_options_are_refused(file: Path, speech: Path, tmp_path: Path):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         run("encode", speech, "--codec", f"{file}:Loudness", "--codebooks", 1, "--out", tmp_path / "codes")
-    assert "expected options of Mimi with `codec` 'mimi' only" in caught.value.stderr
+    assert "must be given by its name alone, got `num_codebooks`; leave that out" in caught.value.stderr
 
 
 def test_the_codecs_of_this_package_are_registered_in_its_project_file_alone():

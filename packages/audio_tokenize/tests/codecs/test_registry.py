@@ -25,8 +25,8 @@ def test_an_unknown_name_says_what_there_is():
         load_codec("encodec")
 
 
-def test_options_of_mimi_belong_to_mimi():
-    with pytest.raises(InputError, match="options of Mimi with `codec` 'mimi' only"):
+def test_a_codec_without_options_refuses_them():
+    with pytest.raises(InputError, match="codec 'embedded' must be given by its name alone, got `num_codebooks`;"):
         load_codec(CodecSpec("embedded", num_codebooks=4))
 
 

@@ -133,6 +133,19 @@ def test_a_plain_text_file_is_one_document(tmp_path, suffix):
     assert (document.id, document.text) == (f"book{suffix}", "First line\r\n\r\nthird\n")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_lines_with_a_byte_order_mark(tmp_path, encoding):
+    records = [{"id": f"w{i}", "text": text} for i, text in enumerate(TEXTS)]
+    content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    (tmp_path / "a.jsonl").write_text(content, encoding)
+    assert [record_of(document) for document in read_text_documents(tmp_path / "a.jsonl")] == records
+
+
+def record_of(document):
+    assert isinstance(document, TextDocument)
+    return {"id": document.id, "text": document.text}
+
+
 def test_an_object_store_is_read_like_a_disk(tmp_path, monkeypatch):
     monkeypatch.setenv("AUDIO_DATA_CACHE", str(tmp_path / "cache"))
     folder = storage_path("memory://texts")

@@ -9,15 +9,15 @@ from audio_tokenize.text.byte_pairs import (
     BytePairs,
     merges_of_every_split,
     merges_of_own_split,
-    spell,
-    unspell,
+    printable_tokens,
+    token_bytes,
 )
 from audio_tokenize.text.tokenizer_files import read_tokenizer_json
 
 
 @given(st.lists(st.binary()))
 def test_bytes_are_spelled_as_the_tokenizers_library_spells_them(tokens):
-    assert unspell(spell(tokens)) == tokens
+    assert token_bytes(printable_tokens(tokens)) == tokens
     assert set(tokenizers.pre_tokenizers.ByteLevel.alphabet()) == BYTE_CHARACTERS
 
 
@@ -28,7 +28,7 @@ def test_a_text_is_spelled_as_the_tokenizers_library_spells_it(text):
         found = byte_level.pre_tokenize_str(text)
     except TypeError:
         return
-    assert ["".join(piece for piece, _ in found)] == spell([text.encode()])
+    assert ["".join(piece for piece, _ in found)] == printable_tokens([text.encode()])
 
 
 def test_merges_of_ranks_make_every_token():

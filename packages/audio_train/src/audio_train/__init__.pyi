@@ -1,6 +1,6 @@
 from .config import ALL_DATASETS as ALL_DATASETS
 from .config import DataSpec as DataSpec
-from .config import Evaluation as Evaluation
+from .config import EvaluationSpec as EvaluationSpec
 from .config import InitSpec as InitSpec
 from .config import Intervals as Intervals
 from .config import LearningRateRule as LearningRateRule

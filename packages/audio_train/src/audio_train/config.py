@@ -354,7 +354,7 @@ class InitSpec:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationSpec:
     """Periodic loss on held-out rows.
 
     Attributes:
@@ -398,7 +398,7 @@ class Intervals:
     keep_every_steps: int | None = None
     export_every_steps: int | None = None
     log_steps: int = 1
-    evaluation: Evaluation | None = None
+    evaluation: EvaluationSpec | None = None
     max_bad_steps: int = 8
     spike_deviations: float = 8.0
 

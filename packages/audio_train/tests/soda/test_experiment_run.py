@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audio_data import InputError
-from audio_train import Evaluation, MeshConfig, ResolvedRun, find_experiment
+from audio_train import EvaluationSpec, MeshConfig, ResolvedRun, find_experiment
 from audio_train.command_lines import Command
 from audio_train.isoflop.report import measurement_of, read_measurements, write_measurements
 from audio_train.run_folder.summary import mean_by_group, summarize_run
@@ -45,7 +45,7 @@ def test_a_report_holds_every_run_with_what_it_came_to(finished: Path, toy: Reso
 
 @pytest.mark.long
 def test_losses_of_runs_become_measurements(toy: ResolvedRun, data_root: Path, tmp_path: Path, one_device: MeshConfig):
-    intervals = replace(toy.run.intervals, evaluation=Evaluation(("short",), every_steps=6, num_batches=2))
+    intervals = replace(toy.run.intervals, evaluation=EvaluationSpec(("short",), every_steps=6, num_batches=2))
     launch.run(
         replace(toy, run=replace(toy.run, intervals=intervals)), data_root, tmp_path / "run", mesh_config=one_device
     )

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from audio_data import InputError, quarantine_damage
 from audio_train import (
     Checkpoints,
-    Evaluation,
+    EvaluationSpec,
     InitSpec,
     Intervals,
     MeshConfig,
@@ -339,7 +339,7 @@ def test_time_for_a_step_is_measured_on_every_stage(toy, data_root: Path, one_de
 
 
 def test_held_out_loss_is_logged_with_the_step_it_belongs_to(varied, data_root: Path, tmp_path: Path, one_device):
-    evaluation = Evaluation(corpora=("long",), every_steps=2, num_batches=2)
+    evaluation = EvaluationSpec(corpora=("long",), every_steps=2, num_batches=2)
     resolved = varied(intervals=Intervals(checkpoint_seconds=None, evaluation=evaluation), steps=3)
     run(resolved, data_root, tmp_path, mesh_config=one_device)
     lines = list(read_metrics(tmp_path / "metrics.jsonl"))
@@ -351,7 +351,7 @@ def test_held_out_loss_is_logged_with_the_step_it_belongs_to(varied, data_root: 
 def test_held_out_data_that_are_not_there_are_missed_before_anything_starts(
     varied, data_root: Path, tmp_path: Path, one_device
 ):
-    intervals = Intervals(evaluation=Evaluation(corpora=("heldout",), every_steps=2, num_batches=2))
+    intervals = Intervals(evaluation=EvaluationSpec(corpora=("heldout",), every_steps=2, num_batches=2))
     with pytest.raises(
         InputError, match="of run `toy` must name datasets of the data folder, of long, short, got `heldout`"
     ):

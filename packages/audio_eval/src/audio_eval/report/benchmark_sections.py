@@ -5,7 +5,7 @@ from pathlib import Path
 
 from audio_data.markup import Markup, join, tag
 from audio_eval.evaluation import TaskResult
-from audio_eval.report.figures import Bar, bar_chart
+from audio_eval.report.figures import ScoreBar, bar_chart
 from audio_eval.report.sections import clip, section, sound
 from audio_eval.report.tables import item_table, number, score_table
 from audio_eval.report.transcripts import align, legend, marked_hypothesis, marked_reference
@@ -56,7 +56,7 @@ def _pairs(result: TaskResult) -> Markup:
 
 def _by_part(scores: Sequence[Score]) -> Markup | None:
     bars = [
-        Bar(score.name.partition("_accuracy.")[2].replace("_", " "), score.value, score.low, score.high)
+        ScoreBar(score.name.partition("_accuracy.")[2].replace("_", " "), score.value, score.low, score.high)
         for score in scores
         if score.value is not None
     ]

@@ -23,7 +23,7 @@ WIDE, NARROW = (880, 320), (440, 230)
 _NUMBER = "{:,g}".format
 
 
-class Bar(NamedTuple):
+class ScoreBar(NamedTuple):
     """One bar with its interval; `low` and `high` are None where there is none."""
 
     label: str
@@ -62,7 +62,9 @@ def line_chart(
     return _figure(drawn, names, colours)
 
 
-def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], *, y_label: str, size: tuple[int, int] = WIDE) -> Markup:
+def bar_chart(
+    groups: Sequence[tuple[str, Sequence[ScoreBar]]], *, y_label: str, size: tuple[int, int] = WIDE
+) -> Markup:
     """Draw grouped bars with their intervals, from zero up.
 
     Args:

@@ -12,7 +12,7 @@ from audio_data import InputError
 from audio_data.markup import Child, Markup, join, tag
 from audio_eval.evaluation import Evaluation, TaskResult
 from audio_eval.metrics import WordErrors
-from audio_eval.report.figures import Bar, bar_chart, player, spectrogram
+from audio_eval.report.figures import ScoreBar, bar_chart, player, spectrogram
 from audio_eval.report.tables import definitions, item_table, score_table
 from audio_eval.report.training import Training, curves
 from audio_eval.report.transcripts import (
@@ -223,7 +223,9 @@ def _codebook_figure(scores: Sequence[Score]) -> Markup | None:
     for order, title in _ORDER_TITLES.items():
         prefix = f"{order}.nll_"
         bars = [
-            Bar(score.name.removeprefix(prefix).replace("codebook_", "codebook "), score.value, score.low, score.high)
+            ScoreBar(
+                score.name.removeprefix(prefix).replace("codebook_", "codebook "), score.value, score.low, score.high
+            )
             for score in scores
             if score.dataset == datasets[0] and score.value is not None and _is_text_or_codebook(score.name, prefix)
         ]

@@ -174,6 +174,9 @@ class EmbeddedSpeaker:
     It tells voices apart by spectrum and pitch. A change of microphone, room or codec counts as a change of voice, and
     two speakers with similar voices as one; a report therefore shows its numbers on pairs of recordings of the same and
     of different speakers beside those of generated speech.
+
+    Attributes:
+        model_id: Name, revision of the features and the first twelve digits of the SHA-256 of the weights.
     """
 
     def __init__(self, content: bytes | None = None):
@@ -185,12 +188,7 @@ class EmbeddedSpeaker:
         content = shipped_weights(_SPEAKER_FILE) if content is None else content
         tensors: Mapping[str, Float32[np.ndarray, "..."]] = safetensors.numpy.load(content)
         self._mean, self._whitening = tensors["mean"], tensors["whitening"]
-        self._model_id = f"embedded-speaker:{SPEAKER_REVISION}:{hashlib.sha256(content).hexdigest()[:12]}"
-
-    @property
-    def model_id(self) -> str:
-        """Name, revision of the features and the first twelve digits of the SHA-256 of the weights."""
-        return self._model_id
+        self.model_id = f"embedded-speaker:{SPEAKER_REVISION}:{hashlib.sha256(content).hexdigest()[:12]}"
 
     def embed(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[Float32[np.ndarray, " dim"]]:
         """Return a vector of the voice of each clip; a clip of no samples has a vector of zeros."""
@@ -267,6 +265,11 @@ class EmbeddedTranscriber:
 
     It transcribes every clip as a sequence of those 73 words, or as nothing: it suits models of the sample corpus,
     such as the quickstart's, and no others. Every report shows its error rate on the originals too.
+
+    Attributes:
+        words: Words that it knows, in the order of the network's classes.
+        language: "en".
+        model_id: Name, revision of the network and the first twelve digits of the SHA-256 of the weights.
     """
 
     def __init__(self, content: bytes | None = None):
@@ -280,12 +283,7 @@ class EmbeddedTranscriber:
         self._parameters = {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
         self.words: tuple[str, ...] = tuple(_metadata(content)["words"].split())
         self.language = "en"
-        self._model_id = f"embedded-transcriber:{TRANSCRIBER_REVISION}:{hashlib.sha256(content).hexdigest()[:12]}"
-
-    @property
-    def model_id(self) -> str:
-        """Name, revision of the network and the first twelve digits of the SHA-256 of the weights."""
-        return self._model_id
+        self.model_id = f"embedded-transcriber:{TRANSCRIBER_REVISION}:{hashlib.sha256(content).hexdigest()[:12]}"
 
     def transcribe(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[str]:
         """Transcribe clips, several at once; a clip's text does not depend on its neighbours."""

@@ -18,7 +18,11 @@ _SHORTEST_CLIP_SECONDS = 0.5
 
 
 class WavLmSpeaker:
-    """x-vectors of a `WavLMForXVector` model."""
+    """x-vectors of a `WavLMForXVector` model.
+
+    Attributes:
+        model_id: Kind, model name and the first twelve digits of the SHA-256 of its weights.
+    """
 
     def __init__(self, folder: Path, name: str):
         """Load the model.
@@ -42,12 +46,7 @@ class WavLmSpeaker:
         digest = hashlib.sha256()
         for file in sorted(folder.glob("*.safetensors")):
             digest.update(file.read_bytes())
-        self._model_id = f"wavlm:{name}:{digest.hexdigest()[:12]}"
-
-    @property
-    def model_id(self) -> str:
-        """Kind, model name and the first twelve digits of the SHA-256 of its weights."""
-        return self._model_id
+        self.model_id = f"wavlm:{name}:{digest.hexdigest()[:12]}"
 
     def embed(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[Float32[np.ndarray, " dim"]]:
         """Return a vector of the voice of each clip, each on its own; one of no samples has a vector of zeros."""

@@ -25,7 +25,12 @@ _SHORTEST_CLIP_SECONDS = 0.5
 
 
 class FasterWhisper:
-    """A Whisper model in CTranslate2 format, decoding greedily: the same clip gives the same text."""
+    """A Whisper model in CTranslate2 format, decoding greedily: the same clip gives the same text.
+
+    Attributes:
+        language: Code of the language that clips are taken to be in.
+        model_id: Engine, model name, language where it is not English, and twelve digits of the SHA-256 of its weights.
+    """
 
     def __init__(self, folder: Path, name: str, language: str = _ENGLISH):
         """Load the model.
@@ -46,12 +51,7 @@ class FasterWhisper:
             raise ValueError(f"it does not support {language!r}, but {', '.join(known)}")
         self.language = language
         suffix = "" if language == _ENGLISH else f"@{language}"
-        self._model_id = f"faster-whisper:{name}{suffix}:{_digest(folder / _MODEL_FILE)}"
-
-    @property
-    def model_id(self) -> str:
-        """Engine, model name, language where it is not English, and twelve digits of the SHA-256 of its weights."""
-        return self._model_id
+        self.model_id = f"faster-whisper:{name}{suffix}:{_digest(folder / _MODEL_FILE)}"
 
     def transcribe(self, clips: Sequence[Float[np.ndarray, " _"]], sample_rate_hz: int) -> list[str]:
         """Transcribe clips of the model's language, each on its own."""

@@ -43,7 +43,7 @@ class TestSetCard:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class BenchmarkItem:
     """What a test set holds one of for each item.
 
     Attributes:
@@ -53,7 +53,7 @@ class Entry:
     id: str
 
 
-_Entry = TypeVar("_Entry", bound=Entry)
+_Item = TypeVar("_Item", bound=BenchmarkItem)
 
 
 def locate(source: str, card: TestSetCard) -> Path:
@@ -178,7 +178,7 @@ def named_file(folder: Path, name: str, listed: str) -> Path:
     return folder / name
 
 
-def distinct(entries: Iterable[_Entry]) -> list[_Entry]:
+def distinct(entries: Iterable[_Item]) -> list[_Item]:
     """Return the entries of a test set, with a number after a repeated id, so that none replaces another."""
     times: collections.Counter[str] = collections.Counter()
     found = []

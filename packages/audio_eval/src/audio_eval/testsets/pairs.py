@@ -9,7 +9,7 @@ from typing import Any
 
 from audio_data import InputError
 from audio_eval.testsets.location import (
-    Entry,
+    BenchmarkItem,
     TestSetCard,
     distinct,
     named_file,
@@ -76,7 +76,7 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair(Entry):
+class Pair(BenchmarkItem):
     """Two stimuli of which a model should find the first more likely.
 
     Attributes:

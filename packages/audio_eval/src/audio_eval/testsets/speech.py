@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from audio_data import InputError
-from audio_eval.testsets.location import Entry, TestSetCard, distinct, named_file, read_tables, read_text, wrong_layout
+from audio_eval.testsets.location import (
+    BenchmarkItem,
+    TestSetCard,
+    distinct,
+    named_file,
+    read_tables,
+    read_text,
+    wrong_layout,
+)
 from audio_eval.testsets.pairs import audio_cell
 from audio_tokenize.waveform import AudioSource
 
@@ -37,7 +45,7 @@ _HUB_SPLITS = {"test": "test", "dev": "validation", "train": "train.100"}
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkUtterance(Entry):
+class BenchmarkUtterance(BenchmarkItem):
     """One utterance.
 
     Attributes:
@@ -54,7 +62,7 @@ class BenchmarkUtterance(Entry):
 
 
 @dataclasses.dataclass(frozen=True)
-class VoicePrompt(Entry):
+class VoicePrompt(BenchmarkItem):
     """A text to be said in a voice.
 
     Attributes:

@@ -98,7 +98,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Span:
+class LinkSpan:
     """A part of a link.
 
     Attributes:
@@ -213,7 +213,7 @@ def _said(error: Exception) -> str:
     return "a header with a sample rate of 0 Hz or without channels" if "SF_INFO struct" in said else said
 
 
-def find_spans(source: AudioSource, track: Track, start: float, end: float | None) -> list[Span]:
+def find_spans(source: AudioSource, track: Track, start: float, end: float | None) -> list[LinkSpan]:
     """Turn times into parts of links.
 
     Args:
@@ -244,13 +244,13 @@ def find_spans(source: AudioSource, track: Track, start: float, end: float | Non
         first = round(max(0.0, start - offset) * link.sample_rate_hz)
         last = round(min(stop - offset, link.seconds) * link.sample_rate_hz)
         if first < last:
-            spans.append(Span(link, first, last))
+            spans.append(LinkSpan(link, first, last))
         offset += link.seconds
     return spans
 
 
 def read_blocks(
-    source: AudioSource, span: Span, max_frames: int
+    source: AudioSource, span: LinkSpan, max_frames: int
 ) -> Iterator[tuple[int, Float32[np.ndarray, "frames channels"]]]:
     """Decode a span.
 

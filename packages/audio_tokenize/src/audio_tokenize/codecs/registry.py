@@ -5,7 +5,7 @@ An installed package adds its codecs through the entry-point group `audio_tokeni
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,13 @@ def load_codec(spec: str | CodecSpec) -> AbstractCodec:
         found = RegisteredCodec(spec.name, _load_object)
     else:
         found = _registered(spec.name)
-    if not found.has_options and spec != CodecSpec(spec.name):
-        raise InputError(f"expected options of Mimi with `codec` 'mimi' only, got {spec!r}")
+    plain = CodecSpec(spec.name)
+    given = [f.name for f in fields(spec) if getattr(spec, f.name) != getattr(plain, f.name)]
+    if given and not found.has_options:
+        raise InputError(
+            f"codec {spec.name!r} must be given by its name alone, got {', '.join(f'`{name}`' for name in given)}; "
+            "leave that out"
+        )
     return found.load(spec)
 
 

@@ -14,7 +14,7 @@ from audio_tokenize.corpora.corpus import UNDETERMINED_LANGUAGE, UNKNOWN_SPEAKER
 from audio_tokenize.corpora.entries import AUDIO_SUFFIXES, Entry, unread_audio
 from audio_tokenize.corpora.record_rules import KEYS, claimed_id, parse_json_object
 from audio_tokenize.corpora.text_lines import Line, numbered_lines
-from audio_tokenize.corpora.times import TIME_KEYS, Span, span_of
+from audio_tokenize.corpora.times import TIME_KEYS, TimeSpan, span_of
 
 _SEPARATORS = "|", "\t", ",", ";"
 # In files separated by these a quotation mark is part of the text.
@@ -114,7 +114,7 @@ def _string(value: object, name: str, where: str, is_needed: bool) -> str:
     return value
 
 
-def _made_id(recording: str, record: Mapping[str, Any], span: Span, speaker: str | None) -> str:
+def _made_id(recording: str, record: Mapping[str, Any], span: TimeSpan, speaker: str | None) -> str:
     """Of a whole file its name; of a part also its times and who speaks, as two may speak at once."""
     if all(record.get(name) in (None, "") for name in ("start", "offset", "end")):
         return recording

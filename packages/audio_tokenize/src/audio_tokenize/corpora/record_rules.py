@@ -51,6 +51,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def escaped(text: str) -> str:
+    """Return the text with escapes for line breaks, controls and marks of direction, which would redraw a terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def text_problem(text: str, *, is_name: bool = False) -> str | None:
     """Why a string cannot be kept: half a surrogate pair, a byte that is not UTF-8, or a zero character.
 

@@ -5,11 +5,10 @@ Memory is bounded by one document of JSON lines, one page of parquet, one file o
 cut short or damaged is an error: what was read before it has been yielded, nothing is passed over.
 """
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,16 +21,12 @@ from audio_tokenize.corpora.record_rules import (
     MAX_TABLE_BYTES,
     claimed_id,
     parse_json_object,
-    size_problem,
     text_problem,
 )
-from audio_tokenize.corpora.text_lines import decode_text
+from audio_tokenize.corpora.text_lines import COMPRESSIONS, DAMAGED, decode_text, numbered_lines, unpacked
 
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
-# pyarrow reads ahead in blocks of this size; lines are cut out of them here.
-_BLOCK_BYTES = 1 << 20
+_PARQUET_BUFFER_BYTES = 1 << 20
 _PARQUET_ROWS = 16
-_DAMAGED = "the file is cut short or damaged: get it again"
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ def is_text_file(name: str) -> bool:
 
 def _kind(name: str) -> str:
     path = Path(name)
-    return path.with_suffix("").suffix if path.suffix in _COMPRESSIONS else path.suffix
+    return path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix
 
 
 def _reader_of(path: Path) -> Reader:
@@ -100,16 +95,15 @@ def _reader_of(path: Path) -> Reader:
 
 
 def _read_json_lines(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument | Skipped]:
-    for number, line in _lines(path):
-        where, fallback = f"`{path}:{number}`", f"{name}:{number}"
-        if problem := size_problem(line.num_bytes, MAX_DOCUMENT_BYTES):
-            yield Skipped(fallback, f"{where}: {problem}")
+    for line in numbered_lines(path, max_size=MAX_DOCUMENT_BYTES, may_be_empty=True):
+        where, fallback = line.where, f"{name}:{line.number}"
+        if line.problem:
+            yield Skipped(fallback, f"{where}: {line.problem}")
             continue
-        text = line.content.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
         try:
-            document = _document(parse_json_object(text, where), where, fallback, fields)
+            document = _document(parse_json_object(line.text, where), where, fallback, fields)
         except InputError as error:
-            document = Skipped(claimed_id(text) or fallback, error.message)
+            document = Skipped(claimed_id(line.text) or fallback, error.message)
         yield document
 
 
@@ -117,9 +111,9 @@ def _read_parquet(path: Path, name: str, fields: TextFields) -> Iterator[TextDoc
     number = 0
     try:
         # Published files are one row group of gigabytes: without a buffer pyarrow holds all of it.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK_BYTES) as table:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES) as table:
             columns = _columns(path, table, fields)
-            with file_errors(path, _DAMAGED):
+            with file_errors(path, DAMAGED):
                 chunks = column_chunks(path, table.schema)
             require_size(path, chunks, columns, MAX_TABLE_BYTES)
             rows = rows_at_once(chunks, columns, _PARQUET_ROWS)
@@ -128,7 +122,7 @@ def _read_parquet(path: Path, name: str, fields: TextFields) -> Iterator[TextDoc
                     yield _parquet_document(batch, row, f"`{path}`, row {number}", f"{name}:{number}", fields)
                     number += 1
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"`{path}`, row {number} or soon after: {error}; {_DAMAGED}") from error
+        raise InputError(f"`{path}`, row {number} or soon after: {error}; {DAMAGED}") from error
 
 
 def _parquet_document(
@@ -151,11 +145,8 @@ def _columns(path: Path, table: pq.ParquetFile, fields: TextFields) -> list[str]
 
 
 def _read_plain_text(path: Path, name: str, fields: TextFields) -> Iterator[TextDocument | Skipped]:
-    with _opened(path) as stream:
-        try:
-            content = stream.read(MAX_DOCUMENT_BYTES + 1)
-        except OSError as error:
-            raise InputError(f"`{path}`: {error}; {_DAMAGED}") from error
+    with unpacked(path) as stream:
+        content = stream.read(MAX_DOCUMENT_BYTES + 1)
     try:
         if len(content) > MAX_DOCUMENT_BYTES:
             raise InputError(
@@ -176,40 +167,6 @@ _READERS: dict[str, Reader] = {
     ".parquet": _read_parquet,
     ".txt": _read_plain_text,
 }
-
-
-def _opened(path: Path) -> io.BufferedReader:
-    # Several compressed frames in one file, as parallel compressors write them, are read as one.
-    stream = pa.input_stream(str(path), compression=_COMPRESSIONS.get(path.suffix))
-    return io.BufferedReader(stream, _BLOCK_BYTES)  # pyright: ignore[reportArgumentType]
-
-
-class _Line(NamedTuple):
-    content: bytes
-    num_bytes: int
-
-
-def _lines(path: Path) -> Iterator[tuple[int, _Line]]:
-    """Lines that hold anything, with their numbers from 1; one above `MAX_DOCUMENT_BYTES` comes without its content.
-
-    Only a line feed ends a line, as JSON strings may hold other separators.
-    """
-    number = 0
-    with _opened(path) as stream:
-        try:
-            while content := stream.readline(MAX_DOCUMENT_BYTES + 1):
-                number += 1
-                num_bytes = len(content)
-                if num_bytes > MAX_DOCUMENT_BYTES:
-                    rest, content = content, b""
-                    while rest and not rest.endswith(b"\n"):
-                        rest = stream.readline(_BLOCK_BYTES)
-                        num_bytes += len(rest)
-                elif not content.strip():
-                    continue
-                yield number, _Line(content, num_bytes)
-        except OSError as error:
-            raise InputError(f"`{path}:{number + 1}`: {error}; {_DAMAGED}") from error
 
 
 def _document(record: Mapping[str, Any], where: str, fallback: str, fields: TextFields) -> TextDocument | Skipped:

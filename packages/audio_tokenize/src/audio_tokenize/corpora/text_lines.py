@@ -1,17 +1,15 @@
-"""Text files that people bring: UTF-8, or UTF-16 and UTF-32 with a byte order mark, packed with gzip or not.
+"""Text files that people bring: UTF-8, or UTF-16 and UTF-32 with a byte order mark, packed with gzip or zstd or not.
 
 A byte that is not UTF-8 becomes a lone surrogate (`surrogateescape`), which `record_rules.text_problem` names; so it
 costs the record it lies in and not the file.
 """
 
 import codecs
-import gzip
 import io
-import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 
 from audio_data import InputError
 from audio_tokenize.corpora.record_rules import MAX_TEXT_BYTES, size_problem
@@ -27,7 +25,12 @@ _BYTE_ORDER_MARKS = {
 _HEAD_BYTES = 4096
 # Of UTF-16 without a mark half the bytes of Latin letters are zero; one zero among text is a fault of one record.
 _ZEROS_OF_UTF16 = 8
-_GZIP_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
+# Libraries read ahead in blocks of this size; lines are cut out of them here.
+_BLOCK_BYTES = 1 << 20
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+"""Compression of a text file by the end of its name."""
+DAMAGED = "the file is cut short or damaged: get it again"
 
 
 class Line(NamedTuple):
@@ -35,12 +38,14 @@ class Line(NamedTuple):
 
     Attributes:
         where: File and number, for messages, in backticks.
-        name: The same in short, for the id of a record without one.
+        number: Its number in the file, from 1.
+        name: Name of the file and number, for the id of a record without one.
         text: Without its end; empty where there is a problem.
         problem: Why it is not read.
     """
 
     where: str
+    number: int
     name: str
     text: str
     problem: str | None = None
@@ -86,7 +91,7 @@ def decode_text(content: bytes, where: str) -> str:
 
 
 def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """Read a whole text file, unpacking it where its name ends in `.gz`; see `decode_text`.
+    """Read a whole text file, unpacking it where its name ends in one of `COMPRESSIONS`; see `decode_text`.
 
     Args:
         path: The file.
@@ -95,38 +100,47 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
     Raises:
         InputError: If it cannot be opened, is cut short, too large or of another encoding.
     """
-    with _opened(path) as stream:
+    with unpacked(path) as stream:
         content = stream.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise InputError(f"`{path}`: expected at most {max_bytes:,} bytes of text, got more; cut it into parts")
     return decode_text(content, f"`{path}`")
 
 
-def numbered_lines(path: Path) -> Iterator[Line]:
-    """Stream the lines that hold anything; a line above `MAX_TEXT_BYTES` comes without its text.
+def numbered_lines(path: Path, *, max_size: int = MAX_TEXT_BYTES, may_be_empty: bool = False) -> Iterator[Line]:
+    """Stream the lines that hold anything; a line that is too long comes without its text.
 
     Only line feeds end a line: a transcript may hold the other line separators of Unicode.
+
+    Args:
+        path: The file.
+        max_size: Characters of a line at most.
+        may_be_empty: Whether the file may hold no line.
 
     Raises:
         InputError: If the file cannot be opened, is cut short or of another encoding, or holds no line.
     """
     number, is_empty = 0, True
-    with _opened(path) as stream, _text_stream(stream, f"`{path}`") as text:
+    with unpacked(path) as stream:
         try:
-            while line := text.readline(MAX_TEXT_BYTES + 1):
-                number += 1
-                names = f"`{path}:{number}`", f"{path.name}:{number}"
-                if len(line) > MAX_TEXT_BYTES:
-                    num_characters = len(line) + _pass_over_line(text, line)
-                    yield Line(*names, "", size_problem(num_characters, MAX_TEXT_BYTES))
-                elif line.strip():
-                    yield Line(*names, line.removesuffix("\n").removesuffix("\r"))
-                else:
-                    continue
-                is_empty = False
+            with _text_stream(stream, f"`{path}`") as text:
+                while line := text.readline(max_size + 1):
+                    number += 1
+                    names = f"`{path}:{number}`", number, f"{path.name}:{number}"
+                    if len(line) > max_size:
+                        num_characters = len(line) + _pass_over_line(text, line)
+                        yield Line(*names, "", size_problem(num_characters, max_size))
+                    elif not line.isspace():
+                        line = line.removesuffix("\n").removesuffix("\r")  # one copy while others work on it
+                        yield Line(*names, line)
+                    else:
+                        continue
+                    is_empty = False
         except UnicodeDecodeError as error:
             raise _not_whole(f"`{path}`", error) from error
-    if is_empty:
+        except OSError as error:
+            raise InputError(f"`{path}:{number + 1}`: {error}; {DAMAGED}") from error
+    if is_empty and not may_be_empty:
         raise InputError(f"`{path}`: expected at least 1 line, got an empty file")
 
 
@@ -150,18 +164,29 @@ def _text_stream(stream: io.BufferedReader, where: str) -> Generator[io.TextIOWr
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[io.BufferedReader, None, None]:
+def unpacked(path: Path) -> Generator[io.BufferedReader, None, None]:
+    """Open a file for its bytes, unpacked where its name ends in one of `COMPRESSIONS`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If it cannot be opened or read.
+    """
+    compression = COMPRESSIONS.get(path.suffix.lower())
     try:
-        with path.open("rb") as raw:
-            if path.suffix.lower() != ".gz":
+        if compression is None:
+            with path.open("rb") as raw:
                 yield raw
-                return
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield io.BufferedReader(cast(BinaryIO, unpacked))  # pyright: ignore[reportArgumentType]
-    except _GZIP_DAMAGE as error:
-        raise InputError(f"`{path}`: expected a whole gzip file, got {str(error)!r}; download it again") from error
+            return
+        import pyarrow as pa
+
+        # Several compressed frames in one file, as parallel compressors write them, are read as one.
+        with pa.input_stream(str(path), compression=compression) as stream:
+            yield io.BufferedReader(stream, _BLOCK_BYTES)  # pyright: ignore[reportArgumentType]
     except OSError as error:
-        raise InputError(f"`{path}`: cannot be read: {error.strerror}") from error
+        reason = f"cannot be read: {error.strerror}" if error.strerror else f"{error}; {DAMAGED}"
+        raise InputError(f"`{path}`: {reason}") from error
 
 
 def _not_whole(where: str, error: UnicodeDecodeError) -> InputError:

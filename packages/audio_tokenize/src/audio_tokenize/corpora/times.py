@@ -24,7 +24,7 @@ _TIME_KEY = re.compile(
 )
 
 
-class Span(NamedTuple):
+class TimeSpan(NamedTuple):
     """Where an utterance lies in its file.
 
     Attributes:
@@ -49,7 +49,7 @@ def time_keys(names: Iterable[str]) -> list[str]:
     return [name for name in names if is_time_key(name)]
 
 
-def span_of(record: Mapping[str, Any], where: str) -> Span:
+def span_of(record: Mapping[str, Any], where: str) -> TimeSpan:
     """Read the times of a record.
 
     `duration` beside a `start` or `offset` is how long the utterance is; without one, how long the file is.
@@ -74,13 +74,13 @@ def span_of(record: Mapping[str, Any], where: str) -> Span:
             f"{where}: expected `start` before `end`, got start {start or 0.0} and end {end}; correct them"
         )
     if duration is None or (start is None and end is None):
-        return Span(start or 0.0, end, duration)
+        return TimeSpan(start or 0.0, end, duration)
     by_duration = (start or 0.0) + duration
     if end is not None and abs(end - by_duration) > END_TOLERANCE_SECONDS:
         raise InputError(
             f"{where}: expected `end` at `start` + `duration` = {by_duration:.3f} s, got {end} s; leave one of them out"
         )
-    return Span(start or 0.0, by_duration if end is None else end)
+    return TimeSpan(start or 0.0, by_duration if end is None else end)
 
 
 def seconds(value: object, name: str, where: str) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from audio_data import InputError, StoragePath, charts, markup, storage_path, write_output
+from audio_tokenize.corpora.record_rules import escaped
 from audio_tokenize.inspection import card_facts as facts
 from audio_tokenize.inspection.statistics import CorpusStatistics
 
@@ -138,24 +139,20 @@ def card_text(statistics: CorpusStatistics) -> str:
         statistics: What was counted.
     """
     counts = ", ".join(f"{value} {name}" for value, name in facts.headline(statistics))
-    described = [f"  {name}: {_visible(value)}" for name, value in facts.description(statistics)]
-    lines = [f"{_visible(statistics.name)}: {counts}", *described]
+    described = [f"  {name}: {escaped(value)}" for name, value in facts.description(statistics)]
+    lines = [f"{escaped(statistics.name)}: {counts}", *described]
     for table in facts.tables(statistics):
         lines += ["", table.title, *_aligned([table.columns, *table.rows])]
     return "\n".join(lines)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    shown = [tuple(map(_visible, row)) for row in rows]
+    shown = [tuple(map(escaped, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return [
         f"  {first:<{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
         for first, *cells in shown
     ]
-
-
-def _visible(text: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

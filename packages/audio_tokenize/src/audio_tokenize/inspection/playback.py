@@ -10,6 +10,7 @@ import soundfile
 from jaxtyping import Float32, Integer
 
 from audio_data import InputError, StoragePath, check_output, storage_path, write_output
+from audio_tokenize.corpora.record_rules import escaped
 from audio_tokenize.documents.passages import Passage
 from audio_tokenize.inspection.excerpts import Excerpt
 
@@ -127,7 +128,7 @@ def show_excerpt(excerpt: Excerpt) -> str:
         excerpt: As `read_excerpt` gives it.
     """
     described = describe_excerpt(excerpt)
-    facts = [f"{name}={_visible(str(value))}" for name, value in described["metadata"].items() if name != "text"]
+    facts = [f"{name}={escaped(str(value))}" for name, value in described["metadata"].items() if name != "text"]
     counts = f"{described['num_tokens']:,} {described['unit']}, {described['seconds']:.2f} s"
     codec = f"codec {described['codec_id']}" if described["codec_id"] else "codec not stated"
     lines = [f"{described['name']}: {counts}, {codec}", *(["  ".join(facts)] if facts else [])]
@@ -244,12 +245,7 @@ def _line(passage: Mapping[str, Any]) -> str:
         return f"{position:>9}  {passage['text']}"
     time = f"{passage['begin_seconds']:.2f}-{passage['end_seconds']:.2f} s" if "begin_seconds" in passage else ""
     if passage["kind"] == "text":
-        return f"{position:>9}  text   {time:<15} {_visible(passage['text'])}"
+        return f"{position:>9}  text   {time:<15} {escaped(passage['text'])}"
     first, last = (" ".join(map(str, passage[name])) for name in ("first_frame", "last_frame"))
     shape = f"{passage['num_frames']:,} x {passage['num_codebooks']} codes"
     return f"{position:>9}  audio  {time:<15} {shape}  [{first}] ... [{last}]"
-
-
-def _visible(text: str) -> str:
-    """Line breaks, controls and marks that reorder text, as escapes: a transcript must not redraw the terminal."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -19,19 +19,19 @@ from typing import Any
 # printable in Latin-1 is itself, the others are the characters from U+0100 on, in order.
 _PRINTABLE = frozenset([*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)])
 _OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
-_SPELLING = {byte: 0x100 + _OTHERS.index(byte) if byte in _OTHERS else byte for byte in range(256)}
-_BYTES = {character: byte for byte, character in _SPELLING.items()}
+_CHARACTERS = {byte: 0x100 + _OTHERS.index(byte) if byte in _OTHERS else byte for byte in range(256)}
+_BYTES = {character: byte for byte, character in _CHARACTERS.items()}
 
 BYTE_CHARACTERS = frozenset(chr(character) for character in _BYTES)
 
 
-def spell(tokens: Iterable[bytes]) -> list[str]:
+def printable_tokens(tokens: Iterable[bytes]) -> list[str]:
     """Return the bytes of each token as printable characters, one each."""
-    return [token.decode("latin-1").translate(_SPELLING) for token in tokens]
+    return [token.decode("latin-1").translate(_CHARACTERS) for token in tokens]
 
 
-def unspell(tokens: Iterable[str]) -> list[bytes]:
-    """Return the inverse of `spell`."""
+def token_bytes(tokens: Iterable[str]) -> list[bytes]:
+    """Return the inverse of `printable_tokens`."""
     return [token.translate(_BYTES).encode("latin-1") for token in tokens]
 
 
@@ -67,8 +67,8 @@ class BytePairs:
     """All that decides the ids of a text.
 
     Attributes:
-        tokens: Spelling of each id, see `spell`.
-        merges: Pairs of spellings with a space between, in the order in which they are merged.
+        tokens: Token of each id, as `printable_tokens` writes it.
+        merges: Pairs of such tokens with a space between, in the order in which they are merged.
         pattern: Regular expression whose matches are the words; what lies between them is a word too.
         normalizer: `"NFC"` where a text is brought to that form first, as Qwen's is; None where it is left as it is.
         ignore_merges: Whether a word that is a token is that token, whatever the merges make of it, as in Llama 3.
@@ -84,7 +84,7 @@ class BytePairs:
     def fingerprint(self) -> str:
         """SHA-256 of all fields; the same from any file that holds the same."""
         digest = hashlib.sha256()
-        # No spelling holds a line break or a space, so that the parts cannot run into each other.
+        # No token holds a line break or a space, so that the parts cannot run into each other.
         for part in ("\n".join(self.tokens), "\n".join(self.merges), self.normalizer, self.ignore_merges, self.pattern):
             digest.update(f"{part}\n\n".encode())
         return digest.hexdigest()
@@ -149,7 +149,7 @@ def merges_of_every_split(tokens: Sequence[str]) -> tuple[str, ...]:
 
 
 def merges_of_own_split(tokens: Sequence[str]) -> tuple[str, ...]:
-    """Return the merges of a ranks file: for each token the two parts into which the tokens before it spell it.
+    """Return the merges of a ranks file: for each token the two parts into which the tokens before it merge it.
 
     Source: the merges that GPT-2's and Qwen's files list.
     """

@@ -17,7 +17,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from audio_data import InputError
-from audio_tokenize.text.byte_pairs import NamedToken, dump, unspell
+from audio_tokenize.text.byte_pairs import NamedToken, dump, token_bytes
 from audio_tokenize.text.families import SINGLE_SPACE_BEGINS_WORD, byte_pairs_of_ranks
 from audio_tokenize.text.tokenizer_files import find_tokenizer, is_ranks, read_tokenizer_json, read_tokens
 
@@ -195,7 +195,7 @@ class HuggingFaceText:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        return unspell(self.byte_pairs.tokens) + [token.name.encode() for token in self.named]
+        return token_bytes(self.byte_pairs.tokens) + [token.name.encode() for token in self.named]
 
 
 def _refuse_surrogates(texts: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_data import HubRepository, InputError, decode_object, file_errors, from_json, install_command, is_hub_id
-from audio_tokenize.text.byte_pairs import BYTE_CHARACTERS, BytePairs, NamedToken, spell
+from audio_tokenize.text.byte_pairs import BYTE_CHARACTERS, BytePairs, NamedToken, printable_tokens
 
 # Packages that carry a tokenizer, with the file's place in them. They are looked into, not imported.
 PACKAGES = {
@@ -164,10 +164,10 @@ def _read_ranks(content: bytes, where: str) -> tuple[str, ...]:
                 f"`{where}`, line {number}: must be a token in base64 and its rank, got {line[:60]!r}: "
                 "download the file again"
             ) from error
-    spelled = spell(tokens)
-    ids = dict(zip(spelled, ranks, strict=True))
-    if len(ids) < len(spelled):
-        ((token, _),) = Counter(spelled).most_common(1)
+    printable = printable_tokens(tokens)
+    ids = dict(zip(printable, ranks, strict=True))
+    if len(ids) < len(printable):
+        ((token, _),) = Counter(printable).most_common(1)
         raise InputError(f"`{where}`: the token {token!r} has two ranks: download the file again")
     return _in_order(ids, where)
 

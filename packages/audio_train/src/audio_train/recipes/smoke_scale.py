@@ -29,7 +29,7 @@ from typing import Literal
 
 from audio_data import InputError
 from audio_model import named_size
-from audio_train.config import Evaluation, InitSpec, Intervals, LearningRateRule, ModelShape, NamedModel, TrainRun
+from audio_train.config import EvaluationSpec, InitSpec, Intervals, LearningRateRule, ModelShape, NamedModel, TrainRun
 from audio_train.optimization.schedules import anneal_peak
 from audio_train.recipes.experiment import Experiment
 
@@ -110,7 +110,7 @@ def _smoke(run: TrainRun, find: Callable[[str], TrainRun]) -> TrainRun:
         intervals=Intervals(
             checkpoint_seconds=60.0,
             keep_every_steps=_kept_every(run),
-            evaluation=Evaluation(_heldout(run), every_steps=steps, num_batches=EVALUATION_BATCHES),
+            evaluation=EvaluationSpec(_heldout(run), every_steps=steps, num_batches=EVALUATION_BATCHES),
         ),
     )
 

@@ -10,7 +10,7 @@ from audio_train.resolved import resolve
 
 
 @dataclass(frozen=True)
-class Row:
+class RecipeRow:
     """Row of a recipe as published.
 
     Attributes:
@@ -44,7 +44,7 @@ class Row:
     active: bool
 
 
-def rows(experiments: Iterable[Experiment], words: Sequence[str] = ()) -> Iterator[Row]:
+def rows(experiments: Iterable[Experiment], words: Sequence[str] = ()) -> Iterator[RecipeRow]:
     """Rows of experiments, in their order.
 
     Args:
@@ -62,7 +62,7 @@ def rows(experiments: Iterable[Experiment], words: Sequence[str] = ()) -> Iterat
                 continue
             vocabulary = experiment.vocabulary_of(name)
             resolved = None if vocabulary is None else resolve(run, vocabulary)
-            yield Row(
+            yield RecipeRow(
                 name=name,
                 experiment=experiment.name,
                 question=experiment.question,
@@ -91,7 +91,7 @@ def count(number: int | float | None) -> str:
     return f"{number:g}"
 
 
-def lines(rows: Iterable[Row], width: int | None = None) -> Iterator[str]:
+def lines(rows: Iterable[RecipeRow], width: int | None = None) -> Iterator[str]:
     """Lines of the table for a terminal: a heading for each experiment, and a line for each recipe.
 
     Args:

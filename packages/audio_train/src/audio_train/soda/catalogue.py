@@ -11,7 +11,7 @@ from dataclasses import replace
 from audio_data import Vocabulary
 from audio_train.config import (
     DataSpec,
-    Evaluation,
+    EvaluationSpec,
     InitSpec,
     Intervals,
     LearningRateRule,
@@ -129,7 +129,7 @@ def intervals(batch_size: int) -> Intervals:
     return Intervals(
         keep_every_steps=10_000,
         export_every_steps=10_000,
-        evaluation=Evaluation((HELDOUT,), every_steps=1000, num_batches=num_batches),
+        evaluation=EvaluationSpec((HELDOUT,), every_steps=1000, num_batches=num_batches),
     )
 
 

@@ -8,7 +8,7 @@ from audio_train.soda.catalogue import MARIN_MIMI, QWEN3X_MIMI
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class PublishedCheckpoint:
     """A published model folder.
 
     Attributes:
@@ -51,7 +51,7 @@ def _qwen3(size: str) -> NamedModel:
 CHECKPOINTS = {
     checkpoint.name: checkpoint
     for checkpoint in (
-        Checkpoint(
+        PublishedCheckpoint(
             "qwen3x-0.6b",
             "potsawee/qwen3x-0.6B-base",
             "1a84125",
@@ -60,7 +60,7 @@ CHECKPOINTS = {
             None,
             "Qwen3-0.6B-Base with rows for audio: the mean of all others and noise of 0.02",
         ),
-        Checkpoint(
+        PublishedCheckpoint(
             "qwen3x-1.7b",
             "potsawee/qwen3x-1.7B-base",
             "14cd3a1",
@@ -69,7 +69,7 @@ CHECKPOINTS = {
             None,
             "Qwen3-1.7B-Base, extended alike",
         ),
-        Checkpoint(
+        PublishedCheckpoint(
             "soda-600m",
             "potsawee/soda-600m-base",
             "86c9e30",
@@ -78,7 +78,7 @@ CHECKPOINTS = {
             "exp2.1-0.6b",
             "SODA-600M: cold start, English",
         ),
-        Checkpoint(
+        PublishedCheckpoint(
             "soda-600m-warm",
             "potsawee/soda-600m-warmstart",
             "df960e9",
@@ -87,7 +87,7 @@ CHECKPOINTS = {
             "exp2.2-0.6b",
             "SODA-600M from Qwen3x-0.6B",
         ),
-        Checkpoint(
+        PublishedCheckpoint(
             "soda-p",
             "WillHeld/blueberry",
             "9dc7905",

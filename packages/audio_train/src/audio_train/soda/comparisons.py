@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from audio_data import InputError, nearest
-from audio_train.soda.miniature import Column, Comparison, CurveColumn
+from audio_train.soda.miniature import Column, CurveColumn, RunComparison
 from audio_train.soda.run_losses import Softmax
 
 _SPEECH, _TEXT = "yodas2/en", "nemotron_cc/hq_actual"
 _TRANSLATION = "cvss-sft/method1"
 
-_TOKENS = Comparison(
+_TOKENS = RunComparison(
     name="tokens",
     title="Semantic codes, all codes, codes and transcripts",
     question="What does a document's content do to what is learned of each kind of token, at equal tokens?",
@@ -35,7 +35,7 @@ _TOKENS = Comparison(
     "SALMon here.",
 )
 
-_RATIO = Comparison(
+_RATIO = RunComparison(
     name="text-ratio",
     title="How much text",
     question="What do speech and text lose and gain as plain text takes a larger share?",
@@ -55,7 +55,7 @@ _RATIO = Comparison(
     "comes next.",
 )
 
-_MIX = Comparison(
+_MIX = RunComparison(
     name="data-mix",
     title="Which speech",
     question="Does a model do best on the speech it was trained on, and what does a blend cost on each part?",
@@ -79,7 +79,7 @@ _MIX = Comparison(
     "scale has no counterpart here.",
 )
 
-_WARM = Comparison(
+_WARM = RunComparison(
     name="warm-start",
     title="Warm and cold starts",
     question="Is a model that has read text a better beginning?",
@@ -98,7 +98,7 @@ _WARM = Comparison(
     "study do not appear in 488 steps.",
 )
 
-_WARM_FUNCTION = Comparison(
+_WARM_FUNCTION = RunComparison(
     name="warm-start-function",
     title="Warm starts under another function",
     question="Are warm starts unstable because their weights have to compute another function than they have learned?",
@@ -130,7 +130,7 @@ _WARM_FUNCTION = Comparison(
     num_seeds=3,
 )
 
-_SFT = Comparison(
+_SFT = RunComparison(
     name="sft",
     title="Fine-tuning on translation",
     question="What does fine-tuning change about the answers to instructions, and what does it owe to its start?",
@@ -155,7 +155,7 @@ _SFT = Comparison(
     "given answers is no BLEU.",
 )
 
-_GRAMMAR = Comparison(
+_GRAMMAR = RunComparison(
     name="grammar-loss",
     title="A softmax over the allowed ids",
     question="What does training over the ids that the grammar allows, and never over the others, cost?",
@@ -190,9 +190,9 @@ _INITIALIZATION_SETTINGS: dict[str, tuple[str, Softmax]] = {
 }
 
 
-def _initialization(setting: str, what: str, softmax: Softmax) -> Comparison:
+def _initialization(setting: str, what: str, softmax: Softmax) -> RunComparison:
     inside = "inside the allowed ids: " if softmax == "allowed" else ""
-    return Comparison(
+    return RunComparison(
         name=f"initialization-{setting}",
         title=f"How to begin: {what}",
         question="Does a short run learn more from vocabulary matrices as haliax draws them, or as this project does?",
@@ -225,7 +225,7 @@ COMPARISONS = (_TOKENS, _RATIO, _MIX, _WARM, _WARM_FUNCTION, _SFT, _GRAMMAR, *_I
 """In the order of the page."""
 
 
-def find_comparisons(names: Sequence[str]) -> tuple[Comparison, ...]:
+def find_comparisons(names: Sequence[str]) -> tuple[RunComparison, ...]:
     """Find comparisons by name, in the order of the page; all if no name is given.
 
     Raises:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from audio_train.config import (
     DataSpec,
-    Evaluation,
+    EvaluationSpec,
     InitSpec,
     Intervals,
     LossSpec,
@@ -34,7 +34,7 @@ FULL = TrainRun(
     loss=LossSpec(kind="full"),
     steps=_STEPS,
     intervals=Intervals(
-        checkpoint_seconds=60.0, evaluation=Evaluation(("heldout/yodas2/en",), every_steps=_STEPS, num_batches=8)
+        checkpoint_seconds=60.0, evaluation=EvaluationSpec(("heldout/yodas2/en",), every_steps=_STEPS, num_batches=8)
     ),
 )
 """The run over all ids: the smallest configuration with all codebooks."""

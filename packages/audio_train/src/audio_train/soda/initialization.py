@@ -7,7 +7,7 @@ with a tied head, and in the configuration of the quickstart, on the same speech
 
 from dataclasses import replace
 
-from audio_train.config import Evaluation, InitSpec, Intervals, TrainRun
+from audio_train.config import EvaluationSpec, InitSpec, Intervals, TrainRun
 from audio_train.recipes.experiment import Experiment, runs_by_name
 from audio_train.recipes.quickstart import RUN as QUICKSTART
 from audio_train.soda.catalogue import SMALL, mixture, run_name
@@ -23,7 +23,7 @@ _SETTINGS = {
     "quickstart": replace(QUICKSTART, steps=_STEPS, data=replace(QUICKSTART.data, mixture=mixture(_CORPUS))),
 }
 _INTERVALS = Intervals(
-    checkpoint_seconds=60.0, evaluation=Evaluation((f"heldout/{_CORPUS}",), every_steps=_STEPS, num_batches=8)
+    checkpoint_seconds=60.0, evaluation=EvaluationSpec((f"heldout/{_CORPUS}",), every_steps=_STEPS, num_batches=8)
 )
 
 

@@ -4,7 +4,7 @@ With all eight codebooks (16,384 ids) a model reads so few tokens in a minute th
 the 2,048 ids of the first codebook the minimum is between the sizes.
 """
 
-from audio_train.config import DataSpec, Evaluation, Intervals, LossSpec, ModelShape, OptimizerSpec, TrainRun
+from audio_train.config import DataSpec, EvaluationSpec, Intervals, LossSpec, ModelShape, OptimizerSpec, TrainRun
 from audio_train.recipes.experiment import Experiment, runs_by_name
 from audio_train.resolved import model_config
 from audio_train.soda.catalogue import SMALL, WARMUP_STABLE_DECAY, mixture, run_name
@@ -55,7 +55,7 @@ def _run(budget_flops: float, width: int) -> TrainRun:
         steps=steps,
         intervals=Intervals(
             checkpoint_seconds=60.0,
-            evaluation=Evaluation((f"heldout/{_CORPUS}",), every_steps=steps, num_batches=_HELDOUT_ROWS),
+            evaluation=EvaluationSpec((f"heldout/{_CORPUS}",), every_steps=steps, num_batches=_HELDOUT_ROWS),
         ),
     )
 

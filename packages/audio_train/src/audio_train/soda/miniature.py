@@ -63,7 +63,7 @@ class CurveColumn:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """A comparison of runs.
 
     Attributes:
@@ -88,7 +88,7 @@ class Comparison:
 
 
 def run_miniature(
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[RunComparison],
     data_root: Path,
     out_dir: Path,
     *,
@@ -147,7 +147,7 @@ def measurements(results: Mapping[str, Any]) -> list[Measurement]:
     return [Measurement(**point) for point in results["sweep"]]
 
 
-def _row(folders: Sequence[Path], comparison: Comparison, scores: "Scores") -> dict[str, Any]:
+def _row(folders: Sequence[Path], comparison: RunComparison, scores: "Scores") -> dict[str, Any]:
     resolved = require_run(folders[0])
     return {
         "run": to_json(resolved.run),

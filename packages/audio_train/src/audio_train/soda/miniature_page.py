@@ -14,7 +14,7 @@ from audio_train.isoflop.report import curves_figure, laws_figure
 from audio_train.recipes.targets import find_target
 from audio_train.renames import with_current_names
 from audio_train.soda.comparisons import COMPARISONS
-from audio_train.soda.miniature import Column, Comparison, CurveColumn, measurements
+from audio_train.soda.miniature import Column, CurveColumn, RunComparison, measurements
 
 PAGE_FILE = "miniature.md"
 FOLDER = "miniature"
@@ -125,7 +125,7 @@ def sweep_fit(results: Mapping[str, Any]) -> IsoflopFit:
     return fit_isoflop(measurements(results))
 
 
-def _section(comparison: Comparison, rows: Mapping[str, Any] | None) -> str:
+def _section(comparison: RunComparison, rows: Mapping[str, Any] | None) -> str:
     if rows is None:
         todo = f"Not measured yet: `{_COMMAND} --only {comparison.name}`."
         return "\n\n".join([f"## {comparison.title}", comparison.question, todo])
@@ -150,7 +150,7 @@ def _section(comparison: Comparison, rows: Mapping[str, Any] | None) -> str:
     )
 
 
-def _earlier(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
+def _earlier(comparison: RunComparison, rows: Mapping[str, Any]) -> Iterator[str]:
     """Remark for recipes that have changed since they were measured."""
     changed = [recipe for recipe in comparison.runs if not _is_measured(recipe, rows[recipe])]
     if changed:
@@ -189,7 +189,7 @@ def _is_share(column: Column | CurveColumn) -> bool:
     return isinstance(column, Column) and column.softmax == "outside"
 
 
-def _differences(comparison: Comparison, rows: Mapping[str, Any]) -> Iterator[str]:
+def _differences(comparison: RunComparison, rows: Mapping[str, Any]) -> Iterator[str]:
     """Differences of each run from the first, in words; of three runs also of the third from the second."""
     first, *others = comparison.runs
     pairs = [(first, recipe) for recipe in others] + ([(others[0], others[1])] if len(others) == 2 else [])
@@ -211,7 +211,7 @@ def _difference(before: Sequence[float | None], after: Sequence[float | None], l
     return f"{label} {fmean(second) - fmean(first):+.3f}" + ("" if apart else " (noise)")
 
 
-def _bars(comparison: Comparison, rows: Mapping[str, Any]) -> str:
+def _bars(comparison: RunComparison, rows: Mapping[str, Any]) -> str:
     """One bar for each run and loss, ordered by column."""
     bars = [
         (f"{column.label}: {label}", fmean(known))

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from audio_train.recipes import smoke_scale
-from audio_train.recipes.table import Row, count, rows
+from audio_train.recipes.table import RecipeRow, count, rows
 from audio_train.soda.catalogue import PRETRAINING_CHOICES
 from audio_train.soda.checkpoints import CHECKPOINTS, EXPORTS
 from audio_train.soda.experiments import EXPERIMENTS
@@ -84,7 +84,7 @@ def _choices(choices: Mapping[str, str]) -> list[str]:
     return [f"- `{path.partition('=')[0]}`: {why}" for path, why in choices.items()]
 
 
-def _markdown(row: Row) -> str:
+def _markdown(row: RecipeRow) -> str:
     size, tokens, flops = map(count, (row.num_parameters, row.num_tokens, row.training_flops))
     name = f"`{row.name}`" + ("" if row.active else " *inactive*")
     steps = "-" if row.num_steps is None else f"{row.num_steps:,}"

@@ -24,7 +24,7 @@ from audio_train.command_lines import Command, find_programs, run_command
 from audio_train.config import InitSpec, TrainRun
 from audio_train.recipes import find_recipe, find_runs
 from audio_train.recipes.smoke_scale import STARTS_FOLDER, heldout_of, smoke_model
-from audio_train.soda.checkpoints import CHECKPOINTS, Checkpoint
+from audio_train.soda.checkpoints import CHECKPOINTS, PublishedCheckpoint
 from audio_train.soda.tokenization import Tokenization, produced_by
 
 SAMPLES = ("sample", "sample-multilingual", "sample-parallel")
@@ -142,7 +142,7 @@ def base_of(init: InitSpec) -> str:
     return (init.source or "").partition("@")[0] if init.kind == "checkpoint" else ""
 
 
-def _checkpoint(init: InitSpec) -> Checkpoint:
+def _checkpoint(init: InitSpec) -> PublishedCheckpoint:
     named = (init.source, init.revision)
     return next(known for known in CHECKPOINTS.values() if (known.repository, known.revision) == named)
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, TokenDataset, cut_documents, open_root
-from audio_train.config import Evaluation
+from audio_train.config import EvaluationSpec
 from audio_train.hardware import peak_flops
 from audio_train.recipes.targets import rows_for
 from audio_train.resolved import ResolvedRun
@@ -276,7 +276,7 @@ def cut_document_lines(resolved: ResolvedRun, datasets: Mapping[str, TokenDatase
     return lines
 
 
-def held_out(evaluation: Evaluation) -> Mixture:
+def held_out(evaluation: EvaluationSpec) -> Mixture:
     """Mixture whose rows an evaluation reads."""
     return Mixture.constant("evaluation", dict.fromkeys(evaluation.corpora, 1.0))
 

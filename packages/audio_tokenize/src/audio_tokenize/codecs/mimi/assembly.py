@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from audio_tokenize.codecs.mimi.config import MimiConfig
 from audio_tokenize.codecs.mimi.model import Decoder, Encoder, ResidualQuantizer, SplitQuantizer
-from audio_tokenize.codecs.mimi.seanet import CausalConv, ResidualBlock, SeanetDecoder, SeanetEncoder, Stage
+from audio_tokenize.codecs.mimi.seanet import CausalConv, ResidualBlock, SeanetDecoder, SeanetEncoder, SeanetStage
 from audio_tokenize.codecs.mimi.transformer import Layer, LayerNorm, Transformer
 
 LoadTensor = Callable[..., Float32[np.ndarray, "..."]]
@@ -70,7 +70,7 @@ def _seanet_encoder(load_tensor: LoadTensor, config: MimiConfig) -> SeanetEncode
         blocks = _blocks(load_tensor, "encoder", index, width, config)
         index += len(blocks) + 1  # an activation counts as a layer
         stages.append(
-            Stage(blocks, _conv(load_tensor, f"encoder.layers.{index}", (width, 2 * width, 2 * stride), stride))
+            SeanetStage(blocks, _conv(load_tensor, f"encoder.layers.{index}", (width, 2 * width, 2 * stride), stride))
         )
         width, index = 2 * width, index + 1
     last = _conv(load_tensor, f"encoder.layers.{index + 1}", (width, config.hidden_size, config.last_kernel_size))
@@ -83,7 +83,7 @@ def _seanet_decoder(load_tensor: LoadTensor, config: MimiConfig) -> SeanetDecode
     for stride in config.upsampling_ratios:
         resample = _transposed(load_tensor, f"decoder.layers.{index + 1}", width, width // 2, stride)
         width = width // 2
-        stages.append(Stage(_blocks(load_tensor, "decoder", index + 2, width, config), resample))
+        stages.append(SeanetStage(_blocks(load_tensor, "decoder", index + 2, width, config), resample))
         index += 2 + config.num_residual_layers
     last = _conv(load_tensor, f"decoder.layers.{index + 1}", (width, 1, config.last_kernel_size))
     return SeanetDecoder(first, tuple(stages), last)

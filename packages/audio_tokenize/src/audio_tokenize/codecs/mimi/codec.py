@@ -26,7 +26,7 @@ ACCELERATOR_LANES = 16
 """Signals side by side on an accelerator; on a CPU, where more than one gains nothing, there is one."""
 
 
-class Provenance(eqx.Module):
+class WeightsOrigin(eqx.Module):
     """Where a codec's weights come from, as manifests record it.
 
     Attributes:
@@ -69,7 +69,7 @@ class MimiCodec(AbstractCodec):
     num_codebooks: int = eqx.field(static=True)
     codebook_size: int = eqx.field(static=True)
     attention_window_frames: int | None = eqx.field(static=True)
-    provenance: Provenance
+    provenance: WeightsOrigin
     encoder: Encoder
     decoder: Decoder
     quantizer: SplitQuantizer
@@ -80,7 +80,7 @@ class MimiCodec(AbstractCodec):
         codec_id: str,
         config: MimiConfig,
         parts: tuple[Encoder, Decoder, SplitQuantizer],
-        provenance: Provenance,
+        provenance: WeightsOrigin,
         num_lanes: int | None = None,
     ):
         self.codec_id = codec_id

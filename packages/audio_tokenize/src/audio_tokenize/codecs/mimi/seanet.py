@@ -98,7 +98,7 @@ class ResidualBlock(eqx.Module):
         return tail, x + added
 
 
-class Stage(eqx.Module):
+class SeanetStage(eqx.Module):
     """What a SEANet does at one rate: residual blocks, and a change of rate after (encoder) or before them (decoder).
 
     Attributes:
@@ -149,7 +149,7 @@ class SeanetTails(eqx.Module):
 
 class _Seanet(eqx.Module):
     first: CausalConv
-    stages: tuple[Stage, ...]
+    stages: tuple[SeanetStage, ...]
     last: CausalConv
 
     def initial_tails(self) -> SeanetTails:

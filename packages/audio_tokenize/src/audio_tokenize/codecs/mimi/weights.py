@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from audio_data import HubRepository, InputError, is_hub_id, listed
 from audio_tokenize.codecs.mimi.assembly import build
-from audio_tokenize.codecs.mimi.codec import MimiCodec, Provenance
+from audio_tokenize.codecs.mimi.codec import MimiCodec, WeightsOrigin
 from audio_tokenize.codecs.mimi.config import MimiConfig
 
 WEIGHTS_NAME = "model.safetensors"
@@ -244,7 +244,7 @@ def load_mimi(
     file = WeightsFile(location.weights)
     parts = build(file.load_tensor, config, books, window)
     file.check()
-    provenance = Provenance(location.origin, location.revision, file.sha256)
+    provenance = WeightsOrigin(location.origin, location.revision, file.sha256)
     named = codec_id or ("mimi" if location.origin == PUBLISHED else f"mimi-{provenance.sha256[:12]}")
     return MimiCodec(named, config, parts, provenance, num_lanes)
 

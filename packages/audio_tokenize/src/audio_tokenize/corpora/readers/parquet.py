@@ -22,7 +22,7 @@ _ADVICE = "the file is cut short or damaged, download it again"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -63,7 +63,7 @@ def _audio(path: Path, place: int, value: object) -> AudioSource | None:
 
 def rows(
     path: Path, columns: Sequence[str], required: Sequence[Sequence[str]], *, has_times: bool = False
-) -> Iterator[Row | Skipped]:
+) -> Iterator[TableRow | Skipped]:
     """Stream the rows of a table, one at a time, holding one row group.
 
     A writer may put a whole row group into one page, and does in audio tables, which have groups of some 100 rows.
@@ -98,16 +98,16 @@ def rows(
             place += 1
 
 
-def _row(path: Path, place: int, batch: pa.RecordBatch, where: str) -> Row | Skipped:
+def _row(path: Path, place: int, batch: pa.RecordBatch, where: str) -> TableRow | Skipped:
     try:
         cells = {name: cell(batch.column(name), 0, MAX_AUDIO_BYTES) for name in batch.schema.names}
     except InputError as error:
         return Skipped(where, f"{where}: {error.message}")
     audio = _audio(path, place, cells.pop("audio"))
-    return Skipped(where, f"{where}: there is no audio") if audio is None else Row(place, cells, audio, where)
+    return Skipped(where, f"{where}: there is no audio") if audio is None else TableRow(place, cells, audio, where)
 
 
-def _mls(row: Row) -> dict[str, Any]:
+def _mls(row: TableRow) -> dict[str, Any]:
     """Return an id made of reader, book, file and times, because the table has none."""
     cells = row.cells
     begin, end = (number(cells.get(name)) or 0.0 for name in ("begin_time", "end_time"))
@@ -123,7 +123,7 @@ def _mls(row: Row) -> dict[str, Any]:
     }
 
 
-def _libritts_r(row: Row) -> dict[str, Any]:
+def _libritts_r(row: TableRow) -> dict[str, Any]:
     speaker, chapter = (first_string(row.cells, (name,)) for name in ("speaker_id", "chapter_id"))
     return {
         "id": first_string(row.cells, ("id",)),
@@ -133,7 +133,7 @@ def _libritts_r(row: Row) -> dict[str, Any]:
     }
 
 
-def _common_voice(row: Row) -> dict[str, Any]:
+def _common_voice(row: TableRow) -> dict[str, Any]:
     name = first_string(row.cells, ("path",))
     return {
         "id": name,
@@ -143,7 +143,7 @@ def _common_voice(row: Row) -> dict[str, Any]:
     }
 
 
-def _peoples_speech(row: Row) -> dict[str, Any]:
+def _peoples_speech(row: TableRow) -> dict[str, Any]:
     name, milliseconds = first_string(row.cells, ("id",)), row.cells.get("duration_ms")
     stated = milliseconds / 1000 if isinstance(milliseconds, int | float) else milliseconds
     return {"id": name, "recording": name, "stated_seconds": stated}
@@ -153,7 +153,7 @@ _GENERIC_FIELDS = ("id", "speaker", "language", "split", "recording")
 _GENERIC_COLUMNS = (*(name for field in _GENERIC_FIELDS for name in KEYS[field]), *ORIGIN_KEYS, "chapter")
 
 
-def _generic(row: Row) -> dict[str, Any]:
+def _generic(row: TableRow) -> dict[str, Any]:
     fields = {name: first_string(row.cells, KEYS[name]) for name in _GENERIC_FIELDS}
     fields["recording"] = fields["recording"] or fields["id"]
     return fields | {
@@ -164,7 +164,7 @@ def _generic(row: Row) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableLayout:
     """Where a published table keeps what.
 
     Attributes:
@@ -177,7 +177,7 @@ class Table:
         has_times: Whether columns that say where in its file an utterance lies are read, by `times`.
     """
 
-    fields: Callable[[Row], dict[str, Any]]
+    fields: Callable[[TableRow], dict[str, Any]]
     text: tuple[str, ...]
     columns: tuple[str, ...]
     required: tuple[str, ...] = ()
@@ -185,19 +185,19 @@ class Table:
     may_lack_text: bool = False
 
 
-TABLES: Mapping[str, Table] = {
-    "mls": Table(
+TABLES: Mapping[str, TableLayout] = {
+    "mls": TableLayout(
         _mls,
         ("transcript",),
         ("original_path", "begin_time", "end_time", "audio_duration", "speaker_id", "book_id"),
         ("original_path", "begin_time", "end_time", "speaker_id", "book_id"),
     ),
-    "libritts-r": Table(
+    "libritts-r": TableLayout(
         _libritts_r, ("text_normalized",), ("id", "speaker_id", "chapter_id"), ("id", "speaker_id", "chapter_id")
     ),
-    "common-voice": Table(_common_voice, ("sentence",), ("path", "client_id", "locale"), ("path",)),
-    "peoples-speech": Table(_peoples_speech, ("text",), ("id", "duration_ms"), ("id",)),
-    "parquet": Table(_generic, KEYS["text"], _GENERIC_COLUMNS, has_times=True, may_lack_text=True),
+    "common-voice": TableLayout(_common_voice, ("sentence",), ("path", "client_id", "locale"), ("path",)),
+    "peoples-speech": TableLayout(_peoples_speech, ("text",), ("id", "duration_ms"), ("id",)),
+    "parquet": TableLayout(_generic, KEYS["text"], _GENERIC_COLUMNS, has_times=True, may_lack_text=True),
 }
 """Tables by the name of their reader.
 
@@ -208,7 +208,7 @@ times of `times` there is.
 """
 
 
-def _entry(shard: ShardFiles, table: Table, row: Row) -> Entry | Skipped:
+def _entry(shard: ShardFiles, table: TableLayout, row: TableRow) -> Entry | Skipped:
     try:
         said: dict[str, Any] = {
             name: value for name, value in table.fields(row).items() if value != "" and value is not None
@@ -231,7 +231,7 @@ def _entry(shard: ShardFiles, table: Table, row: Row) -> Entry | Skipped:
     return Entry(text=text, audio=row.audio, where=row.where, **fields)
 
 
-def table_reader(table: Table) -> Callable[[ShardFiles], Iterator[Entry | Skipped]]:
+def table_reader(table: TableLayout) -> Callable[[ShardFiles], Iterator[Entry | Skipped]]:
     """Return the reader of a published table: streams its rows as entries, in their order."""
 
     def read(shard: ShardFiles) -> Iterator[Entry | Skipped]:
