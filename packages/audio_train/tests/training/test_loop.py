@@ -174,7 +174,7 @@ def test_processes_do_together_what_one_of_them_asks_for(
         return state, metrics._replace(request=np.int32(max([request, *others])))
 
     monkeypatch.setattr(trainer.Trainer, "step", step)
-    monkeypatch.setattr(launch, "train", lambda *words, single_process: train(*words, single_process=False))
+    monkeypatch.setattr(launch, "train", lambda *words, **options: train(*words, **options | {"single_process": False}))
     resolved = varied(intervals=Intervals(checkpoint_steps=None, checkpoint_seconds=seconds, keep_last=9), steps=7)
     outcome = run(resolved, data_root, tmp_path, mesh_config=one_device)
     assert launch.checkpoint_steps(tmp_path, resolved) == saved

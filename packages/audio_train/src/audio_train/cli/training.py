@@ -42,6 +42,13 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Tracker: tensorboard, wandb or trackio.",
             shell_complete=complete_names("tensorboard", "wandb", "trackio"),
         ),
+        click.option(
+            "--validation/--no-validation",
+            "validate",
+            default=True,
+            show_default=True,
+            help="Validate on the datasets whose names begin with heldout, if the recipe states no evaluation.",
+        ),
         click.option("--profile", metavar="FIRST:LAST", help="Trace these steps with JAX's profiler to RUN/profile."),
     )
     for option in reversed(options):
@@ -135,6 +142,7 @@ def resume(run_dir: Path, data_root: Path | None, **how: Any) -> None:
     "--out", "out_dir", type=click.Path(path_type=Path), help="Model folder to write; RUN/export if not given."
 )
 @click.option("--step", type=int, help="Checkpoint to export; the newest if not given.")
+@click.option("--best", is_flag=True, help="Export the checkpoint with the lowest validation loss.")
 @click.option(
     "--push",
     "repository",
@@ -142,12 +150,14 @@ def resume(run_dir: Path, data_root: Path | None, **how: Any) -> None:
     help="Also upload the folder to this repository of the Hugging Face hub; a new repository is private.",
 )
 def export(
-    run_dir: Path, data_root: Path | None, out_dir: Path | None, step: int | None, repository: str | None
+    run_dir: Path, data_root: Path | None, out_dir: Path | None, step: int | None, best: bool, repository: str | None
 ) -> None:
     """Write a checkpoint of RUN as a model folder in Hugging Face's Qwen3 format, with tokenizer and model card."""
     from audio_train.training import launch
 
-    folder = launch.export(run_dir, data_root, step=step, out_dir=out_dir)
+    if best and step is not None:
+        raise click.UsageError("--best and --step name two checkpoints; give one of them")
+    folder = launch.export(run_dir, data_root, step="best" if best else step, out_dir=out_dir)
     click.echo(folder)
     if repository is not None:
         from audio_data import HubRepository
@@ -224,6 +234,7 @@ def _options(
     max_quarantined: str | None,
     trackers: tuple[str, ...],
     profile: str | None,
+    validate: bool,
 ) -> dict[str, Any]:
     """Convert launch options to arguments of `launch.run`. With --processes, run the processes and exit instead."""
     if processes > 1:
@@ -247,17 +258,26 @@ def _options(
         "max_quarantined": parse_budget(max_quarantined) if max_quarantined else None,
         "trackers": trackers,
         "profile": parse_profile(profile) if profile else None,
+        "validate": validate,
     }
 
 
 def _report(result: "RunResult") -> None:
     """Print how a run ended, in the first process. A run stopped by Ctrl-C exits with status 130, by SIGTERM with 0."""
+    from audio_train.run_folder.folder import read_best
     from audio_train.sharding.processes import is_first
 
     if not is_first():
         return
     if result.finished:
         click.echo(f"finished step {result.step}; the model is in {result.folder / 'export'}")
+        best = read_best(result.folder)
+        if best is not None and best.step < result.step:
+            click.echo(
+                f"the validation loss was lowest at step {best.step} ({best.loss:.4g}); that model: audio-train export "
+                f"{result.folder} --best --out {result.folder / 'best'}",
+                err=True,
+            )
         return
     saved = result.step > result.first_step
     kept = f"saved step {result.step} of {result.last_step}" if saved else "stopped before the first step"

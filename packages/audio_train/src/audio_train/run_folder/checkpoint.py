@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,23 @@ class _ChecksummedPath(atomicity.AtomicRenameTemporaryPath):
         flush(Path(final.parent))
 
 
+class _Kept:
+    """Policy of Orbax: keep the newest checkpoints, those of every so many steps, and the best one."""
+
+    def __init__(self, keep_last: int, keep_every_steps: int | None):
+        self._keep_last, self._keep_every_steps = keep_last, keep_every_steps
+        self.best: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
+        """Tell for each checkpoint, oldest first, whether it is kept. Orbax asks when a newer one is being saved."""
+        del context
+        newest, every = len(checkpoints) - self._keep_last, self._keep_every_steps
+        return [
+            index >= newest or (every is not None and found.step % every == 0) or found.step == self.best
+            for index, found in enumerate(checkpoints)
+        ]
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -97,9 +114,9 @@ class Checkpoints:
         if keep_last is not None and is_first():
             for left in self.folder.glob(f"{_DISCARDED}*"):
                 shutil.rmtree(left)
+        self._kept = None if keep_last is None else _Kept(keep_last, keep_every_steps)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep_last,
-            keep_period=keep_every_steps,
+            preservation_policy=self._kept,
             create=keep_last is not None,
             read_only=keep_last is None,
             cleanup_tmp_directories=keep_last is not None,
@@ -180,6 +197,15 @@ class Checkpoints:
         reason = self.damage(step)
         if reason is not None:
             raise _damaged(self.folder / str(step), reason)
+
+    def keep(self, step: int | None) -> None:
+        """Keep the checkpoint of a step until another one is kept instead, whose files are on disk first.
+
+        Args:
+            step: Step of the checkpoint, which may be saved later; None for none.
+        """
+        if self._kept is not None:
+            self._kept.best = step
 
     def save(self, state: TrainState, step: int) -> None:
         """Start saving a state; returns when its arrays are copied, before they are on disk.

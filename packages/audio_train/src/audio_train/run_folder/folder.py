@@ -6,6 +6,7 @@ RUN/
 ├── launches.jsonl    one line per launch: time, step, versions, commit, devices, data
 ├── metrics.jsonl     one line per logged step
 ├── checkpoints/      one folder per kept step
+├── best.json         step and loss of the checkpoint with the lowest validation loss
 ├── exports/STEP/     the model at a step, with `intervals.export_every_steps`
 ├── export/           the trained model
 ├── tensorboard/      with `--track tensorboard`
@@ -18,6 +19,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -30,12 +32,13 @@ from audio_train.resolved import ResolvedRun
 RESOLVED_FILE = "resolved.json"
 LAUNCHES_FILE = "launches.jsonl"
 METRICS_FILE = "metrics.jsonl"
+BEST_FILE = "best.json"
 EXPORT_FOLDER = "export"
 EXPORTS_FOLDER = "exports"
 PROFILE_FOLDER = "profile"
 CHECKPOINTS_FOLDER = "checkpoints"
 
-_WRITTEN = (LAUNCHES_FILE, METRICS_FILE, CHECKPOINTS_FOLDER, EXPORT_FOLDER, EXPORTS_FOLDER, "tensorboard")
+_WRITTEN = (LAUNCHES_FILE, METRICS_FILE, BEST_FILE, CHECKPOINTS_FOLDER, EXPORT_FOLDER, EXPORTS_FOLDER, "tensorboard")
 """Files that a run writes into its folder, and truncates or replaces when it is resumed."""
 
 RECORDED_PACKAGES = (
@@ -148,6 +151,44 @@ def record_launch(
     path = folder / LAUNCHES_FILE
     lines = [json.dumps(line, ensure_ascii=False) for line in (*_launches(path), launch)]
     write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+@dataclass(frozen=True)
+class Best:
+    """The checkpoint with the lowest validation loss so far.
+
+    Attributes:
+        step: Its step.
+        loss: Its validation loss in nats a token, weighted by kind as in training.
+    """
+
+    step: int
+    loss: float
+
+
+def write_best(folder: Path, best: Best | None) -> None:
+    """Write `best.json`, or remove it if there is none.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    if best is None:
+        (folder / BEST_FILE).unlink(missing_ok=True)
+    else:
+        write_json(folder / BEST_FILE, asdict(best))
+
+
+def read_best(folder: Path) -> Best | None:
+    """Read `best.json`; None if the run was not validated.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    path, remedy = folder / BEST_FILE, "remove that file; `audio-train resume` writes it again"
+    if not os.path.lexists(path):
+        return None
+    with file_errors(path, remedy):
+        return from_json(Best, read_json(path, remedy=remedy), "best")
 
 
 def last_data_root(folder: Path) -> Path:

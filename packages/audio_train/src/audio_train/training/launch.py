@@ -6,9 +6,11 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import click
 import jax
+import numpy as np
 
 from audio_data import Budget, InputError, Progress, check_replaceable, open_root, release_writer, sole_writer
 from audio_train.config import TrainRun
@@ -16,17 +18,21 @@ from audio_train.recipes.targets import resolved_for
 from audio_train.resolved import ResolvedRun
 from audio_train.run_folder.checkpoint import Checkpoints
 from audio_train.run_folder.folder import (
+    BEST_FILE,
     CHECKPOINTS_FOLDER,
     EXPORT_FOLDER,
     METRICS_FILE,
     PROFILE_FOLDER,
+    Best,
     check_claim,
     claim,
     last_data_root,
     last_init,
+    read_best,
     record_launch,
     require_run,
     saved_run,
+    write_best,
 )
 from audio_train.run_folder.model_folder import (
     PROVENANCE_FILE,
@@ -93,6 +99,7 @@ def run(
     trackers: Sequence[str] = (),
     profile: tuple[int, int] | None = None,
     until: int | None = None,
+    validate: bool = True,
 ) -> RunResult:
     """Train a run to its end and export it. SIGTERM and Ctrl-C save the state and stop.
 
@@ -118,6 +125,10 @@ def run(
         profile: First and last step to trace with JAX's profiler, into `RUN/profile`.
         until: Step to save and stop at, without an export; the run goes on from there when it is started again. This
             changes nothing of what the run computes.
+        validate: Whether a run without `intervals.evaluation` is validated on the held-out datasets of `data`, those
+            whose names begin with `heldout`. Training is the same bit for bit, and takes 2 % longer.
+
+    The checkpoint with the lowest validation loss is kept besides the newest ones; `RUN/best.json` names it.
 
     In a run of several processes (`audio_train.sharding.processes`) each process calls this with the same arguments and
     the same folder.
@@ -158,7 +169,7 @@ def run(
         mesh_config = mesh_config or MeshConfig.spread(
             resolved.model, batch_size, jax.device_count(), microbatches=microbatches
         )
-        trainer = Trainer(resolved, data_root, mesh_config, weights, max_quarantined)
+        trainer = Trainer(resolved, data_root, mesh_config, weights, max_quarantined, validate)
         if is_first():
             remarks = [] if weights is None else weights.remarks(resolved)
             for line in [*remarks, *cut_document_lines(resolved, trainer.datasets)]:
@@ -243,14 +254,18 @@ def checkpoint_steps(run_dir: Path, resolved: ResolvedRun) -> list[int]:
 
 
 def export(
-    run_dir: Path, data_root: Path | None = None, *, step: int | None = None, out_dir: Path | None = None
+    run_dir: Path,
+    data_root: Path | None = None,
+    *,
+    step: int | Literal["best"] | None = None,
+    out_dir: Path | None = None,
 ) -> Path:
     """Export a checkpoint of a run as a model folder.
 
     Args:
         run_dir: Folder of the run.
         data_root: Folder of its datasets; None for that of the last launch.
-        step: Step of the checkpoint; None for the newest.
+        step: Step of the checkpoint, or `"best"` for that with the lowest validation loss; None for the newest.
         out_dir: Folder to write; None for `RUN/export`.
 
     Returns:
@@ -261,6 +276,14 @@ def export(
     """
     resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
     steps, one_device = checkpoint_steps(run_dir, resolved), MeshConfig(data=1)
+    if step == "best":
+        best = read_best(run_dir)
+        if best is None:
+            raise InputError(
+                f"run `{run_dir}` must have been validated to have a best checkpoint, got no {BEST_FILE}: build a "
+                "dataset of utterances held out, with a name that begins with heldout, before training"
+            )
+        step = best.step
     chosen = _newest_whole(run_dir, resolved) if step is None else step
     if chosen not in steps:
         raise InputError(
@@ -290,6 +313,7 @@ def _train(
 ) -> RunResult:
     resolved, last_step = trainer.resolved, trainer.resolved.last_step
     state, taken = _start(trainer, checkpoints, point)
+    best = _best_so_far(out_dir, checkpoints, taken)
     if is_first():
         record_launch(
             out_dir,
@@ -318,6 +342,7 @@ def _train(
             progress=progress if is_first() else None,
             losses_before=history,
             profile=Profile(*profile, out_dir / PROFILE_FOLDER) if profile else None,
+            best=best,
         )
         state, taken = train(
             trainer, recorder, state, taken, stop, until=until, single_process=jax.process_count() == 1
@@ -348,6 +373,25 @@ def _metrics(
     for tracker in others:
         stack.callback(tracker.close)
     return [line["loss"] for line in read_metrics(lines.path) if "loss" in line], MultiTracker((lines, *others))
+
+
+def _best_so_far(out_dir: Path, checkpoints: Checkpoints, taken: int) -> Best | None:
+    """Find the best checkpoint up to a step, in the metrics, and keep it; a killed run may have named a later one."""
+    best = None
+    if is_first() and (out_dir / METRICS_FILE).exists():
+        steps = checkpoints.steps()
+        lines = (
+            (line["step"], line.get("evaluation", {}).get("loss")) for line in read_metrics(out_dir / METRICS_FILE)
+        )
+        found = [Best(step, loss) for step, loss in lines if loss is not None and step <= taken and step in steps]
+        best = min(found, key=lambda one: (one.loss, one.step), default=None)
+        write_best(out_dir, best)
+    # Bit by bit: every process must decide the same at the next evaluation.
+    bits = [0, 0] if best is None else np.array([best.loss]).view(np.int32).tolist()
+    step, *bits = map(first_says, [0 if best is None else best.step, *bits])
+    best = Best(step, float(np.array(bits, np.int32).view(np.float64)[0])) if step else None
+    checkpoints.keep(None if best is None else best.step)
+    return best
 
 
 def _start(trainer: Trainer, checkpoints: Checkpoints, point: CheckpointPath | None) -> tuple[TrainState, int]:

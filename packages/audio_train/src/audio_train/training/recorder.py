@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 import jax
+import numpy as np
 
 from audio_data import InputError, Progress, RowOrigin
 from audio_train.run_folder.checkpoint import Checkpoints
-from audio_train.run_folder.folder import EXPORTS_FOLDER
+from audio_train.run_folder.folder import EXPORTS_FOLDER, Best, write_best
 from audio_train.run_folder.model_folder import export_model
 from audio_train.sharding.processes import is_first, on_host, wait_for_all
 from audio_train.state import TrainState
@@ -85,6 +86,7 @@ class RunRecorder:
         progress: Progress bar; None for all processes but the first.
         losses_before: Losses of earlier steps, for the detection of spikes.
         profile: Steps to trace; None for none.
+        best: The best checkpoint so far; None if there is none.
     """
 
     trainer: Trainer
@@ -94,6 +96,7 @@ class RunRecorder:
     progress: Progress | None = None
     losses_before: Sequence[float | None] = ()
     profile: Profile | None = None
+    best: Best | None = None
     _timing: Timing = field(init=False, default_factory=Timing)
     _in_flight: tuple[int, StepMetrics] | None = field(init=False, default=None)
     _saved_step: int = field(init=False, default=0)
@@ -104,7 +107,7 @@ class RunRecorder:
         run = self.trainer.resolved.run
         self._intervals, self._last_step = run.intervals, self.trainer.resolved.last_step
         self._tokens_per_step = run.data.tokens_per_step
-        self._evaluate = self.trainer.evaluation()
+        self._evaluation, self._evaluate = self.trainer.evaluation_spec, self.trainer.evaluation()
         self._spikes = SpikeWatch(run.intervals.spike_deviations, self.losses_before)
 
     def start(self, step: int) -> None:
@@ -150,9 +153,8 @@ class RunRecorder:
         if not pauses:
             return
         self._report()
-        if evaluates and self._evaluate is not None:
-            self.metrics.log(step, {"evaluation": self._by_kind(jax.device_get(self._evaluate(state)))})
-        if saves:
+        improved = evaluates and self._evaluate is not None and self._is_best(step, self._evaluate(state))
+        if saves or improved:
             self._save(state, step)
         if exports:
             self.export(state, step, self.folder / EXPORTS_FOLDER / str(step))
@@ -199,8 +201,21 @@ class RunRecorder:
         return every is not None and step % every == 0 and step < self._last_step
 
     def _evaluation_due(self, step: int) -> bool:
-        evaluation = self._intervals.evaluation
+        evaluation = self._evaluation
         return evaluation is not None and (step % evaluation.every_steps == 0 or step == self._last_step)
+
+    def _is_best(self, step: int, sums: LossSums) -> bool:
+        """Log an evaluation, and tell whether its loss is the lowest so far; then its checkpoint is the one to keep."""
+        weights = self.trainer.resolved.loss_weights
+        loss = float(np.sum(weights * sums.nll) / max(np.sum(weights * sums.num_targets), 1e-9))
+        self.metrics.log(step, {"evaluation": {"loss": loss, **self._by_kind(sums)}})
+        if self.progress is not None:
+            self.progress.advance(0, validation=loss)
+        if not math.isfinite(loss) or (self.best is not None and loss >= self.best.loss):
+            return False
+        self.best = Best(step, loss)
+        self.checkpoints.keep(step)
+        return True
 
     def _save_due(self, step: int) -> bool:
         periods = (self._intervals.checkpoint_steps, self._intervals.keep_every_steps)
@@ -210,6 +225,8 @@ class RunRecorder:
         # Metrics first: if a checkpoint is on disk, every line up to its step must be too.
         self.metrics.flush()
         self.checkpoints.save(state, step)
+        if self.best is not None and self.best.step == step and is_first():
+            write_best(self.folder, self.best)
         self._saved_step, self._saved_seconds = step, time.monotonic()
 
     def _report(self, *, timed_with_next: bool = False) -> None:
