@@ -15,6 +15,16 @@ def test_a_root_opens_every_dataset_below_it(tmp_path, make_documents, write_dat
     assert list(open_root(tmp_path / "emilia")) == ["emilia"]
 
 
+def test_datasets_behind_links_are_found_and_loops_end(tmp_path, make_documents, write_dataset):
+    write_dataset(tmp_path / "elsewhere/asr", make_documents([3]))
+    write_dataset(tmp_path / "data/z/own", make_documents([3]))
+    data = tmp_path / "data"
+    (data / "base").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (data / "again").symlink_to(data / "z", target_is_directory=True)
+    (tmp_path / "elsewhere/up").symlink_to(data, target_is_directory=True)
+    assert list(open_root(data)) == ["base/asr", "z/own"]
+
+
 def test_a_root_without_data_is_named(tmp_path):
     with pytest.raises(InputError, match=r"data folder .*expected at least one manifest\.json"):
         open_root(tmp_path)

@@ -1,7 +1,9 @@
 """Folders of datasets: finding, opening and comparing all that lie below one."""
 
+import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from audio_data.dataset import TokenDataset
@@ -72,7 +74,7 @@ def look_below(root: StoragePath) -> tuple[list[StoragePath], dict[StoragePath, 
         root: A folder with datasets in it, at any depth, or a dataset itself.
     """
     with disk_errors(root, "read"):
-        files = [file for file in root.rglob("*.*") if file.match(OFFSETS_PATTERN) or file.name in _MARKS]
+        files = [file for file in _files_below(root) if file.match(OFFSETS_PATTERN) or file.name in _MARKS]
     found: set[StoragePath] = {file.parent for file in files if file.name == MANIFEST_NAME}
     unfinished = {file.parent for file in files if file.name == UNFINISHED_NAME} - found
     bereft = {file.parent for file in files} - found - unfinished
@@ -81,6 +83,29 @@ def look_below(root: StoragePath) -> tuple[list[StoragePath], dict[StoragePath, 
     )
     broken = {folder: f"dataset `{folder}` {reasons[folder]}" for folder in sorted(reasons, key=str)}
     return sorted(found, key=lambda folder: tuple(folder.parts)), broken
+
+
+def _files_below(root: StoragePath) -> Iterator[StoragePath]:
+    """Yield every file below a folder; links to folders are followed, each folder is read once."""
+    if not isinstance(root, Path):
+        yield from root.rglob("*.*")
+        return
+    if not root.exists():
+        return
+    seen = set[tuple[int, int]]()
+    for folder, below, names in os.walk(root, followlinks=True, onerror=_refuse):
+        facts = os.stat(folder)
+        if (facts.st_dev, facts.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        # Links last: what lies here is read under its own name.
+        below.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
+        yield from (Path(folder, name) for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def check_one_vocabulary(datasets: Mapping[str, TokenDataset]) -> None:

@@ -1,5 +1,7 @@
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import load_checkpoint as load_checkpoint
+from .codec_check import CodecCheck as CodecCheck
+from .codec_check import check_codec as check_codec
 from .decoding import audio_automaton as audio_automaton
 from .decoding import text_automaton as text_automaton
 from .demo import serve_demo as serve_demo

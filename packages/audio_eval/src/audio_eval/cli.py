@@ -144,16 +144,81 @@ def testset(name: str, out: Path, items: int) -> None:
         click.echo(f"{out / one}")
 
 
+@main.command("check-codec")
+@click.argument("corpus")
+@click.option(
+    "--codec", default="embedded", show_default=True, help="Codec: embedded, mimi, a weights file or FILE.py:NAME."
+)
+@click.option("--codec-weights", help="Location of Mimi's weights.")
+@click.option("--transcriber", default="auto", show_default=True, help="Transcriber; forms as of run.")
+@click.option("--utterances", default=24, show_default=True, type=click.IntRange(min=1), help="Number to compare.")
+@click.option(
+    "--max-increase",
+    default=0.25,
+    show_default=True,
+    help="Largest accepted increase of the word error rate; above it the command exits with 2.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+def check_codec(
+    corpus: str,
+    codec: str,
+    codec_weights: str | None,
+    transcriber: str,
+    utterances: int,
+    max_increase: float,
+    as_json: bool,
+) -> None:
+    """Check that a codec keeps what CORPUS says: transcribe recordings and their reconstructions.
+
+    It also warns of a speaker whose recordings are of two voices.
+    """
+    from audio_data import InputError
+    from audio_eval import codec_check
+    from audio_eval.speech_models import Unavailable, find_speaker_encoder, find_transcriber
+    from audio_tokenize import CodecSpec, load_codec, open_corpus
+
+    found = find_transcriber(transcriber)
+    if isinstance(found, Unavailable) and transcriber not in ("auto", "none"):
+        raise InputError(f"`transcriber` must be one that is available, got {transcriber!r}: {found.reason}")
+    checked = codec_check.check_codec(
+        open_corpus(corpus),
+        load_codec(CodecSpec(codec, weights=codec_weights)),
+        found,
+        find_speaker_encoder(),
+        num_utterances=utterances,
+    )
+    if as_json:
+        _print_json(checked.to_json())
+    else:
+        click.echo("\n".join(checked.lines()))
+    for speaker in checked.mixed_speakers:
+        click.echo(
+            f"warning: the recordings of speaker {speaker!r} sound like two voices; name the speakers apart, "
+            "for example by a folder for each",
+            err=True,
+        )
+    if checked.verdict(max_increase) == "garbled":
+        raise InputError(
+            f"codec {codec!r} garbles these recordings: the word error rate rises by more than {max_increase:g}; use "
+            "cleaner recordings or another codec, or raise --max-increase"
+        )
+
+
 @main.command()
 @click.argument("evaluation", type=click.Path(path_type=Path))
 @click.option("--run", "run_folder", type=click.Path(path_type=Path), help="Folder of the training run, for its loss.")
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    help="Evaluation of another model on the same data, such as the one before training, to compare with.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The page to write, ending in .html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
-def report(evaluation: Path, run_folder: Path | None, out: Path, as_json: bool) -> None:
+def report(evaluation: Path, run_folder: Path | None, base: Path | None, out: Path, as_json: bool) -> None:
     """Write one self-contained page of EVALUATION, with JSON and Markdown beside it."""
     from audio_eval.report import make_report
 
-    paths = make_report(evaluation, out, run=run_folder)
+    paths = make_report(evaluation, out, run=run_folder, base=base)
     if as_json:
         _print_json(paths)
     else:

@@ -328,8 +328,9 @@ def vocabulary(codes: tuple[str, ...], out: str, as_json: bool, **options: Any) 
         click.echo(f"  merges, split {split}: {plain:,} audio tokens become {merged:,}, {fraction:.1%} fewer")
 
 
-_SELECTED = {"splits", "speakers", "languages", "frame_offsets", "holdout_fraction", "heldout"}
+_SELECTED = {"splits", "speakers", "languages", "frame_offsets", "holdout_fraction", "heldout", "holdout_after"}
 _OF_UTTERANCES = {"preset", "grouping", "transcript", "splits", "speakers", "languages", "frame_offsets"}
+_OF_UTTERANCES |= {"holdout_after"}
 _OF_TEXTS = {"root"}
 
 
@@ -370,6 +371,9 @@ _OF_TEXTS = {"root"}
 )
 @click.option("--holdout", "holdout_fraction", default=0.0, help="Fraction of documents to hold out.")
 @click.option("--heldout", is_flag=True, help="Take the held-out documents instead of the others.")
+@click.option(
+    "--holdout-after", default=0.0, help="Of the held-out documents, leave out those of this smaller fraction."
+)
 @click.option("--lenient", is_flag=True, help="Skip and count unusable utterances or texts. [default: stop]")
 @root_option
 @click.option(

@@ -92,6 +92,24 @@ def test_a_selection_takes_what_it_says(tmp_path: Path, codes, vocabulary, selec
     assert [d.metadata["id"] for d in TokenDataset.open(tmp_path / "some")] == ids
 
 
+def test_the_held_out_documents_divide_into_two_parts(tmp_path: Path, codes, vocabulary):
+    found = []
+    for fraction, after in ((0.7, 0.0), (0.3, 0.0), (0.7, 0.3)):
+        selection = Selection(holdout_fraction=fraction, heldout=True, holdout_after=after)
+        assert ("holdout_after" in selection.to_json()) == bool(after)
+        out = tmp_path / f"{fraction}-{after}"
+        build_dataset(codes, vocabulary, out, selection=selection)
+        found.append({d.metadata["base_id"] for d in TokenDataset.open(out)})
+    whole, first, second = found
+    assert first
+    assert second
+    assert first | second == whole
+    assert not first & second
+    for heldout, after in ((False, 0.3), (True, 0.7), (True, -0.1)):
+        with pytest.raises(InputError, match="divides the part that `heldout` takes"):
+            Selection(holdout_fraction=0.7, heldout=heldout, holdout_after=after)
+
+
 def test_the_holdout_splits_utterances_and_keeps_their_phases_together(tmp_path: Path, codes, vocabulary):
     parts = {}
     for heldout in (False, True):

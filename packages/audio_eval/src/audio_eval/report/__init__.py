@@ -9,6 +9,7 @@ from audio_data.charts import chart_style
 from audio_data.markup import Markup, join, page, style_sheet, tag
 from audio_eval.evaluation import SCHEMA_VERSION, Evaluation, read_evaluation
 from audio_eval.report import benchmark_sections, sections
+from audio_eval.report.comparison import comparison, main_comparisons
 from audio_eval.report.tables import cards, markdown
 from audio_eval.report.training import Training, read_training
 
@@ -23,13 +24,16 @@ _USUAL_NAMES = ("run", "runs", "model", "out")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
-def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | None = None) -> dict[str, str]:
+def make_report(
+    evaluation: str | Path, out: str | Path, *, run: str | Path | None = None, base: str | Path | None = None
+) -> dict[str, str]:
     """Write a report.
 
     Args:
         evaluation: Folder of an evaluation.
         out: The page to write, ending in `.html`; `.json` and `.md` files of the same name are written beside it.
         run: Folder of the training run, for the course of its loss.
+        base: Folder of an evaluation of the model before, on the same held-out data, to compare with.
 
     Returns:
         Paths of what was written, by kind: "html", "json", "markdown".
@@ -43,11 +47,12 @@ def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | No
         raise InputError(f"`out` must end in .html, got {page.name!r}")
     found = read_evaluation(Path(evaluation))
     training = read_training(Path(run)) if run is not None else None
+    before = read_evaluation(Path(base)) if base is not None else None
     title = _title(found, Path(run) if run is not None else None)
     paths = {"html": page, "json": page.with_suffix(".json"), "markdown": page.with_suffix(".md")}
     contents = {
-        "html": render(title, found, training),
-        "json": json.dumps(_json(title, found, training), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "html": render(title, found, training, before),
+        "json": json.dumps(_json(title, found, training, before), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "markdown": markdown(title, found),
     }
     with sole_file_writer(page):
@@ -59,9 +64,11 @@ def make_report(evaluation: str | Path, out: str | Path, *, run: str | Path | No
     return {kind: str(path) for kind, path in paths.items()}
 
 
-def render(title: str, evaluation: Evaluation, training: Training | None) -> str:
+def render(title: str, evaluation: Evaluation, training: Training | None, base: Evaluation | None = None) -> str:
     """Return the page as one HTML document that needs no other file."""
     parts = _parts(evaluation, training)
+    if base is not None:
+        parts = [("comparison", "Before and after", comparison(base, evaluation)), *parts]
     style = importlib.resources.files("audio_eval.report").joinpath("style.css").read_text(encoding="utf-8")
     head = [
         tag("meta", attributes={"http-equiv": "Content-Security-Policy"}, content=_POLICY),
@@ -130,8 +137,10 @@ def _footer(evaluation: Evaluation) -> Markup:
     return join(f"Made by audio-eval {version} from ", tag("code", str(evaluation.folder)), ".")
 
 
-def _json(title: str, evaluation: Evaluation, training: Training | None) -> dict[str, object]:
+def _json(title: str, evaluation: Evaluation, training: Training | None, base: Evaluation | None) -> dict[str, object]:
+    compared = {} if base is None else {"comparison": [one.to_json() for one in main_comparisons(base, evaluation)]}
     return {
+        **compared,
         "schema_version": SCHEMA_VERSION,
         "title": title,
         "provenance": dict(evaluation.provenance),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from audio_data.markup import Markup, join, markdown_table, markdown_text, tag
 from audio_eval.evaluation import Evaluation
 from audio_eval.report.figures import interval_strip
-from audio_eval.scores import Measure, Score
+from audio_eval.scores import Comparison, Measure, Score
 
 _NONE = "\u2013"
 # Scores at the top of the page, where measured: name, title, the score to compare with, and a note.
@@ -83,6 +83,27 @@ def item_table(columns: Sequence[str], rows: Iterable[Sequence[Markup | str]]) -
         head,
         [tag("tr", [tag("td", cell, class_="words", data_label=name) for name, cell in row]) for row in cells],
     )
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Markup:
+    """Return a table of paired differences: values before and after, the difference with its interval, a verdict."""
+    titles = ("Score", "Dataset", "Before", "After", "Difference", "95 % interval", "")
+    head = tag("tr", [tag("th", title, scope="col") for title in titles])
+    rows = []
+    for one in comparisons:
+        found = one.difference
+        interval = _NONE if found.low is None or found.high is None else f"{found.low:+.3f} to {found.high:+.3f}"
+        cells = (number(one.first), number(one.second), f"{found.value:+.3f}", interval)
+        rows.append(
+            tag(
+                "tr",
+                _name_cell(one.measure),
+                tag("td", one.dataset),
+                [tag("td", cell, class_="number") for cell in cells],
+                tag("td", one.verdict),
+            )
+        )
+    return tag("div", tag("table", tag("thead", head), tag("tbody", rows)), class_="scroll")
 
 
 def _name_cell(measure: Measure) -> Markup:

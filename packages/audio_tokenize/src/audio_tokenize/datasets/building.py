@@ -253,7 +253,7 @@ class _CodesBuilder(DocumentBuilder):
             "command": "audio-tokenize build",
             "codes": {"corpus": manifest.corpus, "licence": manifest.licence, "fingerprint": manifest.fingerprint},
             **dataclasses.asdict(self.rules),
-            "selection": dataclasses.asdict(self.selection),
+            "selection": self.selection.to_json(),
             "lenient": self.lenient,
             "num_dropped": sum(not self._is_usable(utterance) for utterance in chosen),
         }

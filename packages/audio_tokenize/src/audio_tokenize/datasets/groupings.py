@@ -42,6 +42,8 @@ class Selection:
         holdout_fraction: Share of documents set apart by a hash of their base id, the same in every dataset that is
             built with this fraction, whatever its layout.
         heldout: Take the documents set apart instead of the others.
+        holdout_after: Of the documents set apart, leave out those that a holdout of this fraction takes. So two parts
+            are set apart that share no document: 0 to 0.1 for a final score, 0.1 to 0.2 to choose a model by.
     """
 
     splits: tuple[str, ...] = ()
@@ -50,12 +52,25 @@ class Selection:
     frame_offsets: tuple[int, ...] = ()
     holdout_fraction: float = 0.0
     heldout: bool = False
+    holdout_after: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout_fraction < 1:
             raise InputError(f"`holdout` must be a fraction in [0, 1), got {self.holdout_fraction!r}")
         if self.heldout and not self.holdout_fraction:
             raise InputError("`heldout` takes the part that `holdout` sets apart: give `holdout` a fraction above 0")
+        if self.holdout_after and not (self.heldout and 0 < self.holdout_after < self.holdout_fraction):
+            raise InputError(
+                "`holdout_after` divides the part that `heldout` takes: expected a fraction above 0 and below "
+                f"`holdout` {self.holdout_fraction}, with `heldout`, got {self.holdout_after!r}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON values; `holdout_after` where it leaves anything out."""
+        value = dataclasses.asdict(self)
+        return (
+            value if self.holdout_after else {name: entry for name, entry in value.items() if name != "holdout_after"}
+        )
 
     def takes(self, utterance: EncodedUtterance) -> bool:
         """Whether an utterance is chosen, the holdout aside."""
@@ -71,7 +86,10 @@ class Selection:
 
     def keeps(self, base_id: str) -> bool:
         """Whether a document is on the right side of the holdout."""
-        return not self.holdout_fraction or holdout(base_id, self.holdout_fraction) == self.heldout
+        if not self.holdout_fraction:
+            return True
+        is_apart = holdout(base_id, self.holdout_fraction)
+        return is_apart == self.heldout and not (self.holdout_after and holdout(base_id, self.holdout_after))
 
     def explain_nothing(self, utterances: Iterable[EncodedUtterance], path: StoragePath, grouping: str) -> InputError:
         """Why no document came out, with what there is to choose from.

@@ -1,15 +1,17 @@
-"""The command line: `audio-train quickstart | new | recipes | show | plan | run | resume | export | isoflop | ...`.
+"""The command line: `audio-train quickstart | adapt | new | recipes | show | plan | run | resume | export | ...`.
 
 An installed package adds commands through the entry-point group `audio_train.commands`: each is a click command.
 """
 
+import json
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import click
 
 from audio_train.cli.isoflop import isoflop
-from audio_train.cli.options import JSON_OPTION
+from audio_train.cli.options import JSON_OPTION, SET_OPTION
 from audio_train.cli.recipes import RECIPE_COMMANDS
 from audio_train.cli.training import TRAINING_COMMANDS
 
@@ -37,6 +39,58 @@ def main() -> None:
 
 for command in (*RECIPE_COMMANDS, isoflop, *TRAINING_COMMANDS):
     main.add_command(command)
+
+
+@main.command()
+@click.option(
+    "--from", "model", type=click.Path(path_type=Path), required=True, help="Model: a RUN, an export, a model folder."
+)
+@click.option("--audio", type=click.Path(path_type=Path), required=True, help="Folder or manifest of your recordings.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Work folder.")
+@click.option(
+    "--task",
+    type=click.Choice(["asr", "tts", "both", "continuation", "translation"]),
+    default="both",
+    show_default=True,
+    help="What to learn from the recordings.",
+)
+@click.option("--steps", type=click.IntRange(min=1), default=600, show_default=True, help="Longest training.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Evaluations while training; it stops after two without lower errors, and the step of the lowest is kept.",
+)
+@click.option("--language", help="Language of recordings that do not state it.")
+@click.option(
+    "--transcriber", default="auto", show_default=True, help="Transcriber of generated speech, as of audio-eval run."
+)
+@click.option(
+    "--rehearse",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Folder of datasets that the model was trained on, to train on too and to measure forgetting.",
+)
+@click.option(
+    "--rehearsal-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the rows that are of --rehearse.",
+)
+@SET_OPTION
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of data order and sampling.")
+@JSON_OPTION
+def adapt(assignments: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Adapt a model to your recordings, compare it with the model before, and print every command on the way.
+
+    Some utterances are held out: some choose the step of the model, the others give the scores of the report.
+    """
+    from audio_train.adapt import Adaptation, closing, main
+
+    outcome = main(Adaptation(settings=assignments, **options), as_json=as_json)
+    click.echo(json.dumps(outcome) if as_json else closing(outcome))
 
 
 @main.command()
