@@ -1,4 +1,5 @@
 import importlib
+import io
 import json
 import sqlite3
 import struct
@@ -6,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.io.wavfile
 
 from audio_data import InputError
-from audio_train import ResolvedRun, run
+from audio_train import EvaluationSpec, Intervals, ResolvedRun, run
 from audio_train.tracking.metrics import JsonLines, read_metrics
 from audio_train.tracking.trackers import MultiTracker, check_trackers, flat_numbers, open_trackers
 
@@ -155,3 +158,79 @@ def test_trackio_holds_every_step_once_after_a_kill(
         rows = database.execute("select run_name, step, metrics from metrics order by step").fetchall()
     assert {name for name, _, _ in rows} == {f"toy-{toy.fingerprint[:8]}"}
     assert [(step, json.loads(values)) for _, step, values in rows] == EXPECTED
+
+
+def tone(step: int) -> np.ndarray:
+    return np.sin(np.arange(800) * 0.1 * step).astype(np.float32)
+
+
+def test_tensorboard_plays_the_samples_of_a_run(
+    varied, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_device
+):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    asked = []
+
+    def sampler(folder: Path, datasets, count: int):
+        asked.append((json.loads((folder / "provenance.json").read_text())["step"], list(datasets), count))
+        yield "long/0", "speaks: a", tone(len(asked)), 8000
+
+    for module in ("recorder", "launch"):
+        monkeypatch.setattr(f"audio_train.training.{module}.find_sampler", lambda: sampler)
+    resolved = varied(intervals=Intervals(evaluation=EvaluationSpec(("long",), 2, 1)), steps=4)
+    run(resolved, data_root, tmp_path, trackers=["tensorboard"], num_samples=3, mesh_config=one_device)
+    assert asked == [(2, ["long"], 3), (4, ["long"], 3)]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    sounds = events.Audio("audio/long/0")
+    assert [(sound.step, sound.sample_rate, sound.content_type) for sound in sounds] == [
+        (2, 8000, "audio/wav"),
+        (4, 8000, "audio/wav"),
+    ]
+    for number, sound in enumerate(sounds, start=1):
+        rate_hz, samples = scipy.io.wavfile.read(io.BytesIO(sound.encoded_audio_string))
+        assert rate_hz == 8000
+        np.testing.assert_allclose(samples / 32_767, tone(number), atol=1e-4)
+    assert not (tmp_path / "exports").exists()
+
+
+def test_samples_that_cannot_be_made_do_not_end_the_run(
+    varied, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_device, capfd
+):
+    pytest.importorskip("tensorboard")
+
+    def sampler(folder: Path, datasets, count: int):
+        raise InputError("the codec has no weights here")
+
+    for module in ("recorder", "launch"):
+        monkeypatch.setattr(f"audio_train.training.{module}.find_sampler", lambda: sampler)
+    resolved = varied(intervals=Intervals(evaluation=EvaluationSpec(("long",), 2, 1)), steps=2)
+    assert run(resolved, data_root, tmp_path, trackers=["tensorboard"], num_samples=1, mesh_config=one_device).finished
+    assert "step 2: no audio samples: the codec has no weights here" in capfd.readouterr().err
+
+
+def test_samples_need_a_tracker_and_a_package_that_makes_them(toy, data_root: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("audio_train.tracking.samples.entry_points", lambda group: [])
+    with pytest.raises(InputError, match="must have a package that generates audio"):
+        run(toy, data_root, tmp_path, num_samples=1)
+    monkeypatch.setattr("audio_train.training.launch.find_sampler", lambda: None)
+    with pytest.raises(InputError, match="must have a tracker that plays it"):
+        run(toy, data_root, tmp_path, num_samples=1)
+    assert not (tmp_path / "resolved.json").exists()
+
+
+def test_wandb_gets_sounds_in_the_row_of_their_step(toy: ResolvedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sent = []
+    module = SimpleNamespace(
+        init=lambda **options: SimpleNamespace(starting_step=0),
+        log=lambda row, step, **options: sent.append((step, row)),
+        Audio=lambda data, sample_rate, caption: (data.tolist(), sample_rate, caption),
+        finish=lambda: None,
+    )
+    monkeypatch.setattr("audio_train.tracking.trackers._imported", lambda package, name: module)
+    monkeypatch.setattr("audio_train.tracking.trackers.importlib.util.find_spec", lambda name: True)
+    both = MultiTracker([*open_trackers(["wandb"], tmp_path, toy, 0), JsonLines(tmp_path / "metrics.jsonl", 0)])
+    both.log(2, {"loss": 1.5})
+    both.log_audio(2, [("long/0", "speaks: a", np.zeros(2, np.float32), 8000)])
+    both.close()
+    assert sent == [(2, {"loss": 1.5, "audio/long/0": ([0.0, 0.0], 8000, "speaks: a")})]

@@ -43,6 +43,14 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
             shell_complete=complete_names("tensorboard", "wandb", "trackio"),
         ),
         click.option(
+            "--track-audio",
+            "num_samples",
+            type=click.IntRange(min=0),
+            default=0,
+            metavar="N",
+            help="Generate N audio samples at each validation, and log them to the trackers.",
+        ),
+        click.option(
             "--validation/--no-validation",
             "validate",
             default=True,
@@ -235,6 +243,7 @@ def _options(
     trackers: tuple[str, ...],
     profile: str | None,
     validate: bool,
+    num_samples: int,
 ) -> dict[str, Any]:
     """Convert launch options to arguments of `launch.run`. With --processes, run the processes and exit instead."""
     if processes > 1:
@@ -259,6 +268,7 @@ def _options(
         "trackers": trackers,
         "profile": parse_profile(profile) if profile else None,
         "validate": validate,
+        "num_samples": num_samples,
     }
 
 

@@ -2,16 +2,20 @@
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+import io
+import wave
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from audio_data import InputError, install_extra_command, nearest
 from audio_train.resolved import ResolvedRun
 from audio_train.tracking.metrics import Tracker
+from audio_train.tracking.samples import Sample
 
 EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 """Package that each tracker needs, by the name of the tracker."""
@@ -27,6 +31,13 @@ class MultiTracker:
         """Record the metrics of a step in every tracker."""
         for tracker in self._trackers:
             tracker.log(step, values)
+
+    def log_audio(self, step: int, samples: Iterable[Sample]) -> None:
+        """Record audio samples of a step in every tracker that plays sound."""
+        players = [tracker for tracker in self._trackers if isinstance(tracker, TensorBoard | WandbLike)]
+        for name, caption, waveform, sample_rate_hz in samples:
+            for tracker in players:
+                tracker.log_audio(step, name, caption, waveform, sample_rate_hz)
 
     def flush(self) -> None:
         """Return when everything logged is durable."""
@@ -62,6 +73,21 @@ class TensorBoard:
         scalars = [value(tag=tag, simple_value=number) for tag, number in flat_numbers(values)]
         self._writer.add_event(self._event.Event(step=step, summary=self._summary.Summary(value=scalars)))
 
+    def log_audio(
+        self, step: int, name: str, caption: str, waveform: Float32[np.ndarray, " samples"], sample_rate_hz: int
+    ) -> None:
+        """Record a sound, and its caption as the description of its tag."""
+        audio = self._summary.Summary.Audio(
+            sample_rate=sample_rate_hz,
+            num_channels=1,
+            length_frames=len(waveform),
+            encoded_audio_string=wav_bytes(waveform, sample_rate_hz),
+            content_type="audio/wav",
+        )
+        about = self._summary.SummaryMetadata(display_name=name, summary_description=caption)
+        value = self._summary.Summary.Value(tag=f"audio/{name}", audio=audio, metadata=about)
+        self._writer.add_event(self._event.Event(step=step, summary=self._summary.Summary(value=[value])))
+
     def flush(self) -> None:
         """Return when everything is on disk."""
         self._writer.flush()
@@ -95,7 +121,7 @@ class WandbLike:
         # From the service, not from `metrics.jsonl`: a kill may have kept the last lines from the service.
         self._first_step = run.starting_step if package == "wandb" else run._next_step
         self._commit = {"commit": True} if package == "wandb" else {}  # trackio has no open rows
-        self._step, self._row = 0, dict[str, float]()
+        self._step, self._row = 0, dict[str, Any]()
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Record every number of a step."""
@@ -103,6 +129,13 @@ class WandbLike:
             self.flush()
         self._step = step
         self._row.update(flat_numbers(values))
+
+    def log_audio(
+        self, step: int, name: str, caption: str, waveform: Float32[np.ndarray, " samples"], sample_rate_hz: int
+    ) -> None:
+        """Record a sound in the row of a step."""
+        self.log(step, {})
+        self._row[f"audio/{name}"] = self._module.Audio(waveform, sample_rate=sample_rate_hz, caption=caption)
 
     def flush(self) -> None:
         """Send the row of the last step, without waiting: `metrics.jsonl` is the durable record."""
@@ -142,6 +175,17 @@ def check_trackers(names: Sequence[str]) -> None:
             raise InputError(f"there is no tracker `{name}`; {nearest(name, EXTRAS)}")
         if importlib.util.find_spec(EXTRAS[name]) is None:
             raise _missing(EXTRAS[name])
+
+
+def wav_bytes(waveform: Float32[np.ndarray, " samples"], sample_rate_hz: int) -> bytes:
+    """Return mono samples in -1..1 as a WAV file of 16 bits."""
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate_hz)
+        file.writeframes(np.rint(np.clip(waveform, -1.0, 1.0) * 32_767).astype("<i2").tobytes())
+    return stream.getvalue()
 
 
 def flat_numbers(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:

@@ -45,6 +45,7 @@ from audio_train.sharding.mesh import MeshConfig, make_mesh
 from audio_train.sharding.processes import first_says, is_first, wait_for_all
 from audio_train.state import TrainState, abstract_state
 from audio_train.tracking.metrics import JsonLines, Tracker, read_metrics
+from audio_train.tracking.samples import find_sampler
 from audio_train.tracking.trackers import MultiTracker, check_trackers, open_trackers
 from audio_train.training.initialization import resolve_init
 from audio_train.training.loop import train
@@ -100,6 +101,7 @@ def run(
     profile: tuple[int, int] | None = None,
     until: int | None = None,
     validate: bool = True,
+    num_samples: int = 0,
 ) -> RunResult:
     """Train a run to its end and export it. SIGTERM and Ctrl-C save the state and stop.
 
@@ -127,6 +129,8 @@ def run(
             changes nothing of what the run computes.
         validate: Whether a run without `intervals.evaluation` is validated on the held-out datasets of `data`, those
             whose names begin with `heldout`. Training is the same bit for bit, and takes 2 % longer.
+        num_samples: Number of audio samples to generate at each evaluation, for trackers other than `metrics.jsonl`.
+            An installed package makes them, see `audio_train.tracking.samples`.
 
     The checkpoint with the lowest validation loss is kept besides the newest ones; `RUN/best.json` names it.
 
@@ -141,6 +145,10 @@ def run(
         DivergenceError: Loss or gradient were not finite for too many steps in a row.
     """
     check_trackers(trackers)
+    if num_samples:
+        find_sampler()
+        if not trackers:
+            raise InputError("`--track-audio` must have a tracker that plays it, got none: add --track tensorboard")
     data_root, out_dir = Path(data), Path(out)
     if isinstance(recipe, ResolvedRun):
         resolved = recipe
@@ -188,7 +196,9 @@ def run(
         with Checkpoints(
             out_dir, trainer.resolved.fingerprint, intervals.keep_last, intervals.keep_every_steps
         ) as checkpoints:
-            return _train(trainer, checkpoints, point, out_dir, trackers, profile, stop, compile_seconds, until)
+            return _train(
+                trainer, checkpoints, point, out_dir, trackers, profile, stop, compile_seconds, until, num_samples
+            )
 
 
 @contextlib.contextmanager
@@ -310,6 +320,7 @@ def _train(
     stop: StopRequest,
     compile_seconds: float,
     until: int | None,
+    num_samples: int,
 ) -> RunResult:
     resolved, last_step = trainer.resolved, trainer.resolved.last_step
     state, taken = _start(trainer, checkpoints, point)
@@ -343,6 +354,7 @@ def _train(
             losses_before=history,
             profile=Profile(*profile, out_dir / PROFILE_FOLDER) if profile else None,
             best=best,
+            num_samples=num_samples,
         )
         state, taken = train(
             trainer, recorder, state, taken, stop, until=until, single_process=jax.process_count() == 1

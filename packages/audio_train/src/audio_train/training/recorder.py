@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,8 @@ from audio_train.run_folder.model_folder import export_model
 from audio_train.sharding.processes import is_first, on_host, wait_for_all
 from audio_train.state import TrainState
 from audio_train.tracking.metrics import Tracker
+from audio_train.tracking.samples import find_sampler
+from audio_train.tracking.trackers import MultiTracker
 from audio_train.training.step import Batch, LossSums, StepMetrics
 from audio_train.training.trainer import Trainer
 
@@ -87,6 +90,7 @@ class RunRecorder:
         losses_before: Losses of earlier steps, for the detection of spikes.
         profile: Steps to trace; None for none.
         best: The best checkpoint so far; None if there is none.
+        num_samples: Number of audio samples to log at each evaluation.
     """
 
     trainer: Trainer
@@ -97,6 +101,7 @@ class RunRecorder:
     losses_before: Sequence[float | None] = ()
     profile: Profile | None = None
     best: Best | None = None
+    num_samples: int = 0
     _timing: Timing = field(init=False, default_factory=Timing)
     _in_flight: tuple[int, StepMetrics] | None = field(init=False, default=None)
     _saved_step: int = field(init=False, default=0)
@@ -156,6 +161,8 @@ class RunRecorder:
         improved = evaluates and self._evaluate is not None and self._is_best(step, self._evaluate(state))
         if saves or improved:
             self._save(state, step)
+        if evaluates and self.num_samples:
+            self._log_audio(state, step)
         if exports:
             self.export(state, step, self.folder / EXPORTS_FOLDER / str(step))
         self._timing.reset()
@@ -181,6 +188,20 @@ class RunRecorder:
                 datasets=trainer.datasets,
             )
         wait_for_all(f"export of step {step}")
+
+    def _log_audio(self, state: TrainState, step: int) -> None:
+        """Generate audio with the model as it is exported, and log it; samples that fail do not end the run."""
+        spec = self._evaluation
+        with tempfile.TemporaryDirectory(prefix="audio-train-samples-") as folder:
+            model = Path(folder) / "model"
+            self.export(state, step, model)
+            if not is_first() or spec is None or not isinstance(self.metrics, MultiTracker):
+                return
+            heldout = {name: self.trainer.datasets[name] for name in spec.corpora}
+            try:
+                self.metrics.log_audio(step, find_sampler()(model, heldout, self.num_samples))
+            except InputError as error:
+                click.echo(f"step {step}: no audio samples: {error.message}", err=True)
 
     def trace(self, step: int) -> None:
         """Start or stop the profiler's trace before a step."""
