@@ -304,3 +304,10 @@ def test_damage_reaches_the_reader_of_batches_with_file_and_record(tmp_path, mak
     loader = make_loader({"a": dataset}, mixture=Mixture.constant("m", {"a": 1}))
     with pytest.raises(InputError, match=r"shard-00000\.arrayrecord`, record 0"):
         next(loader.iterate())
+
+
+def test_batches_are_told_apart_by_identity(datasets):
+    """Arrays have no truth value, so that batches are neither compared nor hashed by them."""
+    one, other = (make_loader(datasets).batch(0) for _ in range(2))
+    assert len({one, other}) == 2
+    assert one != other

@@ -126,9 +126,10 @@ def test_a_segment_outside_the_file_is_refused(tmp_path, start, end):
         load_audio(tmp_path / "a.wav", 24_000, start, end)
 
 
-def test_rates_must_be_positive():
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(24_000, 0), (0, 24_000), (-1, 24_000), (24_000, -1)])
+def test_rates_must_be_positive(from_hz: int, to_hz: int):
     with pytest.raises(InputError, match="sample_rate_hz"):
-        resample(_tone(24_000), 24_000, 0)
+        resample(_tone(24_000), from_hz, to_hz)
 
 
 def test_samples_of_all_channels_count_against_what_is_held_at_once(tmp_path, monkeypatch):

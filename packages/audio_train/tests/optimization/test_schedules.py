@@ -80,6 +80,17 @@ def test_lengths_above_one_are_steps():
     assert step_counts(ScheduleSpec(warmup=10.0, decay=25.0), 100) == (10, 75, 25)
 
 
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+@pytest.mark.parametrize("decay", [1, 2, 3])
+def test_the_shortest_decays_end_at_the_last_value(shape, decay: int):
+    """One step, two and three: at `step` the share of the decay is what lies before it."""
+    found = schedule(ScheduleSpec(shape=shape, warmup=0.0, decay=decay / 10, min_ratio=0.25), PEAK, 10)
+    values = [float(found(step)) for step in range(10 - decay, 11)]
+    shares = np.arange(decay + 1) / decay
+    left = 1 - shares if shape == "linear" else (1 + np.cos(np.pi * shares)) / 2
+    np.testing.assert_allclose(values, PEAK * (0.25 + 0.75 * left), rtol=1e-6)
+
+
 def test_no_decay_length_means_all_that_follows_the_warmup():
     assert step_counts(ScheduleSpec(warmup=0.1, decay=None), 100) == (10, 10, 90)
 

@@ -15,7 +15,7 @@ from audio_model import TokenSets
 from audio_train import LossSpec, Objective, OptimizerSpec, ResolvedRun, objective, train_step
 from audio_train.run_folder.checkpoint import flat_paths
 from audio_train.state import TrainState
-from audio_train.training.step import Batch
+from audio_train.training.step import Batch, loss_and_gradient
 
 # One rule for all tests that take steps, so that it is compiled once.
 UNCLIPPED = OptimizerSpec("adamw", 1e-2, beta1=0.9, max_grad_norm=1e9)
@@ -53,6 +53,19 @@ def token_losses(state: TrainState, batch: Batch, sets: np.ndarray) -> tuple[np.
     logits = np.where(sets == sets[targets][..., None], logits, -np.inf)
     logsumexp = np.log(np.exp(logits).sum(-1))
     return logsumexp - np.take_along_axis(logits, targets[..., None], -1)[..., 0], logsumexp
+
+
+def test_only_several_parts_are_added_up_in_a_loop(toy: ResolvedRun, state: TrainState, vocabulary: Vocabulary):
+    """One part needs no sum of gradients beside its own, which would be a second gradient in memory."""
+
+    def num_loops(microbatches: int) -> int:
+        loss = partial(loss_and_gradient, microbatches=microbatches)
+        taken = partial(train_step, spec=toy.run.optimizer, differentiate=loss)
+        return str(jax.make_jaxpr(taken)(state, random_batch(vocabulary), objective(toy), toy.learning_rate)).count(
+            "scan["
+        )
+
+    assert num_loops(2) == num_loops(1) + 1
 
 
 @pytest.mark.parametrize("kind", ["full", "grammar"])
