@@ -22,7 +22,7 @@ for name, length in (("short", 10), ("long", 40)):
             ids = [vocabulary.begin_of_text, *codes, vocabulary.end_of_text]
             writer.write(Document(np.array(ids), metadata={"id": f"{name}-{index}"}))
 
-mixture = Mixture("three-to-one", (Stage(0, {"short": 3, "long": 1}),), block=8)  # exact in every 8 rows
+mixture = Mixture("three-to-one", (Stage(0, {"short": 3, "long": 1}),), block_size=8)  # exact in every 8 rows
 loader = BatchLoader(
     open_root(out), mixture, seq_len=64, batch_size=8, seed=0, packing=Packing("best_fit", "reset", max_segments=16)
 )

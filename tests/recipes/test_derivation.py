@@ -412,7 +412,7 @@ def test_a_recipe_has_the_numbers_of_its_sources(name: str):
     assert schedule == row.schedule
     assert (run.schedule.shape, run.schedule.min_ratio) == (row.decay_shape, row.min_ratio)
     assert (found["first_step"], run.init.state) == (row.entered_at, "continue" if row.entered_at else "fresh")
-    assert run.init.function == ("run" if run.init.kind == "model" else None)
+    assert run.init.rope_and_epsilon_of == ("run" if run.init.kind == "model" else None)
     optimizer = run.optimizer
     assert (optimizer.name, optimizer.beta1, optimizer.epsilon) == (row.rule, row.betas[0], row.epsilon)
     assert optimizer.beta2 == pytest.approx(row.betas[1], rel=1e-12)

@@ -28,7 +28,7 @@ def datasets(tmp_path_factory, make_documents, write_dataset):
     }
 
 
-MIXTURE = Mixture("m", (Stage(0, {"a": 0.6, "b": 0.4}), Stage(7, {"a": 0.2, "c": 0.8})), block=32)
+MIXTURE = Mixture("m", (Stage(0, {"a": 0.6, "b": 0.4}), Stage(7, {"a": 0.2, "c": 0.8})), block_size=32)
 
 
 def make_loader(datasets, packing=WINDOWS, mixture=MIXTURE, **options):
@@ -82,7 +82,7 @@ HOST = """
 import hashlib, itertools, sys
 from audio_data import BatchLoader, Mixture, Packing, Stage, open_root
 root, kind, *parts = sys.argv[1:]
-mixture = Mixture("m", (Stage(0, {"a": 0.6, "b": 0.4}), Stage(7, {"a": 0.2, "c": 0.8})), block=32)
+mixture = Mixture("m", (Stage(0, {"a": 0.6, "b": 0.4}), Stage(7, {"a": 0.2, "c": 0.8})), block_size=32)
 options = {"seq_len": 24, "batch_size": 8, "seed": 5, "packing": Packing(kind)}
 datasets = open_root(root)
 for part in parts:
@@ -227,9 +227,9 @@ def origins_of(loader, corpus, num_steps):
 
 
 @pytest.mark.parametrize("packing", PACKINGS, ids=lambda packing: packing.kind)
-@pytest.mark.parametrize("permutation", ["epoch", "fixed"])
-def test_every_epoch_reads_every_row_once(datasets, packing, permutation):
-    mixture = Mixture("m", (Stage(0, {"a": 1, "b": 2}),), block=12, permutation=permutation)
+@pytest.mark.parametrize("reshuffle", [True, False])
+def test_every_epoch_reads_every_row_once(datasets, packing, reshuffle):
+    mixture = Mixture("m", (Stage(0, {"a": 1, "b": 2}),), block_size=12, reshuffle_each_epoch=reshuffle)
     loader = make_loader(datasets, packing, mixture)
     by_epoch = {}
     for origin in origins_of(loader, "b", 40):
@@ -237,12 +237,12 @@ def test_every_epoch_reads_every_row_once(datasets, packing, permutation):
     num_rows = len(by_epoch[0])
     assert num_rows > 8
     assert sorted(by_epoch[0]) == sorted(by_epoch[1]) == list(range(num_rows))
-    assert (by_epoch[0] == by_epoch[1]) == (permutation == "fixed")
+    assert (by_epoch[0] == by_epoch[1]) == (not reshuffle)
     assert loader.epochs_at(40)["b"] == pytest.approx(sum(map(len, by_epoch.values())) / num_rows)
 
 
 def test_no_token_is_lost_or_doubled_in_an_epoch_of_packed_rows(datasets):
-    mixture = Mixture("m", (Stage(0, {"b": 1}),), block=8)
+    mixture = Mixture("m", (Stage(0, {"b": 1}),), block_size=8)
     loader = make_loader(datasets, PACKED, mixture, batch_size=1)
     num_rows = round(1 / loader.epochs_at(1)["b"])
     rows = [loader.batch(step) for step in range(num_rows)]

@@ -14,7 +14,7 @@ weights = st.lists(st.floats(0.1, 5), min_size=1, max_size=6).map(lambda ws: {f"
 
 @given(weights=weights, block=st.sampled_from([256, 2048]))
 def test_shares_are_largest_remainder(weights, block):
-    mixture = Mixture("m", (Stage(0, weights),), block=block)
+    mixture = Mixture("m", (Stage(0, weights),), block_size=block)
     shares = mixture.shares(0)
     due = [block * w / sum(weights.values()) for w in weights.values()]
     assert sum(shares) == block
@@ -38,7 +38,7 @@ def test_the_main_mixture_of_the_study_has_its_counts():
 
 @given(weights=weights, block=st.sampled_from([256, 2048]))
 def test_the_largest_corpus_may_take_all_that_is_left(weights, block):
-    shares = Mixture("m", (Stage(0, weights),), block=block, remainder="largest_corpus").shares(0)
+    shares = Mixture("m", (Stage(0, weights),), block_size=block, remainder="largest_corpus").shares(0)
     largest = max(range(len(weights)), key=list(weights.values()).__getitem__)
     total = sum(map(Fraction, weights.values()))
     rest = [math.floor(block * Fraction(w) / total) for i, w in enumerate(weights.values()) if i != largest]
@@ -64,7 +64,7 @@ def walk(mixture, batch_size, num_places, seed=0):
 @given(weights=weights, seed=st.integers(0, 2**40))
 @settings(deadline=None, max_examples=30)
 def test_every_block_has_exact_counts_and_draws_have_no_gaps(weights, seed):
-    mixture = Mixture("m", (Stage(0, weights),), block=256)
+    mixture = Mixture("m", (Stage(0, weights),), block_size=256)
     draws = walk(mixture, 8, 3 * 256, seed)
     for block in range(3):
         counts = collections.Counter(draw.corpus for draw in draws[256 * block : 256 * (block + 1)])
@@ -83,7 +83,7 @@ def test_stages_begin_at_their_step_and_draws_count_on(steps, batch_size, place)
     starts = np.cumsum([0, *steps]).tolist()
     corpora = [{"a": 1, "b": 1}, {"b": 3, "c": 1}, {"a": 1}, {"c": 1, "a": 7}]
     stages = tuple(Stage(start, w) for start, w in zip(starts, corpora, strict=False))
-    mixture = Mixture("m", stages, block=64)
+    mixture = Mixture("m", stages, block_size=64)
     draws = walk(mixture, batch_size, 640)
     seen = collections.Counter()
     for i, draw in enumerate(draws):
@@ -120,7 +120,7 @@ def test_the_map_is_the_same_in_every_version():
         ((), r"growing steps from 0, got \[\]"),
         ((Stage(1, {"a": 1}),), r"got \[1\]"),
         ((Stage(0, {"a": 1}), Stage(5, {"a": 1}), Stage(5, {"a": 1})), r"got \[0, 5, 5\]"),
-        ((Stage(0, {"a": 1, "b": 1e-4}),), r"1 place in a block of 2048 for corpus `b`.*`block` >= 10001"),
+        ((Stage(0, {"a": 1, "b": 1e-4}),), r"1 place in a block of 2048 for corpus `b`.*`block_size` >= 10001"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(stages, message):
@@ -148,8 +148,8 @@ def test_weights_that_cannot_be_are_refused(bad):
 
 @pytest.mark.parametrize("block", [0, -2048])
 def test_a_block_has_places(block):
-    with pytest.raises(InputError, match=f"`block` of at least 1 place, got {block}"):
-        Mixture("m", (Stage(0, {"a": 1}),), block=block)
+    with pytest.raises(InputError, match=f"`block_size` of at least 1 place, got {block}"):
+        Mixture("m", (Stage(0, {"a": 1}),), block_size=block)
 
 
 def test_a_corpus_of_weight_0_is_not_drawn_from():

@@ -66,7 +66,7 @@ def test_an_old_run_folder_resumes_from_its_checkpoint(data_root: Path, tmp_path
 
 
 def test_every_recipe_has_old_names_and_comes_back_from_them():
-    old_keys = {"start", "audio_rows", "initialization", "cadence", "overlap", "block", "permutation"}
+    old_keys = {"start", "audio_rows", "initialization", "cadence", "overlap", "block", "permutation", "function"}
     for recipe in (recipe for experiment in experiments().values() for recipe in experiment.runs.values()):
         old = with_old_names(to_json(recipe))
         sections = (old, old["start"], old["schedule"], old["data"])
@@ -85,6 +85,10 @@ def test_every_recipe_has_old_names_and_comes_back_from_them():
         ("cadence.keep_last=7", "intervals.keep_last=7"),
         ("cadence.evaluation=null", "intervals.evaluation=null"),
         ("schedule.overlap=skip_warmup", "schedule.on_overlap=skip_warmup"),
+        (
+            'start={"kind": "model", "source": "owner/name", "function": "weights"}',
+            'init={"kind": "model", "source": "owner/name", "rope_and_epsilon_of": "weights"}',
+        ),
         ("data.block=16", "data.mixture_block=16"),
         ("data.permutation=fixed", "data.reshuffle_each_epoch=false"),
         ("data.permutation=epoch", "data.reshuffle_each_epoch=true"),

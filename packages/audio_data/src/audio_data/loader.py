@@ -175,7 +175,7 @@ class BatchLoader:
         shuffled = grain.MapDataset.range(len(self._rows[corpus])).shuffle(
             seed=derived_seed(self._seed, "shuffle", corpus)
         )
-        return shuffled.repeat(None, reseed_each_epoch=self.mixture.permutation == "epoch")
+        return shuffled.repeat(None, reseed_each_epoch=self.mixture.reshuffle_each_epoch)
 
     def _origin(self, row: int, place: int) -> RowOrigin:
         draw = self._index[place]

@@ -21,8 +21,6 @@ from jaxtyping import Int64
 from audio_data.errors import InputError
 from audio_data.suggestions import nearest
 
-Permutation = Literal["epoch", "fixed"]
-"""Whether the order in which a corpus is read is drawn anew in each epoch."""
 Remainder = Literal["largest_fraction", "largest_corpus"]
 """Which corpora get the places of a block that are left once each has the whole part of its due."""
 
@@ -55,9 +53,9 @@ class Mixture:
     Attributes:
         name: A name for people and logs.
         stages: Weights by step. The first stage begins at step 0; a stage lasts until the next begins.
-        block: Number of consecutive places in which each corpus has its exact share.
-        permutation: `"epoch"` reads a corpus in a new random order each epoch, `"fixed"` in the same random order
-            every time, as Levanter does.
+        block_size: Number of consecutive places in which each corpus has its exact share.
+        reshuffle_each_epoch: Whether a corpus is read in a new random order each epoch; if not, in the same random
+            order every time, as Levanter does.
         remainder: Once each corpus has the whole part of its due, `"largest_fraction"` gives the places that are left
             to the largest fractional parts, one each; `"largest_corpus"` gives them all to the corpus of the largest
             weight, as Levanter does.
@@ -69,8 +67,8 @@ class Mixture:
 
     name: str
     stages: tuple[Stage, ...]
-    block: int = 2048
-    permutation: Permutation = "epoch"
+    block_size: int = 2048
+    reshuffle_each_epoch: bool = True
     remainder: Remainder = "largest_fraction"
 
     def __post_init__(self):
@@ -79,12 +77,13 @@ class Mixture:
             raise InputError(
                 f"mixture `{self.name}`: expected stages that start at growing steps from 0, got {starts!r}"
             )
-        if self.block < 1:
-            raise InputError(f"mixture `{self.name}`: expected a `block` of at least 1 place, got {self.block!r}")
-        for name, allowed in (("permutation", get_args(Permutation)), ("remainder", get_args(Remainder))):
-            if getattr(self, name) not in allowed:
-                expected = " or ".join(map(repr, allowed))
-                raise InputError(f"mixture `{name}`: expected {expected}, got {getattr(self, name)!r}")
+        if self.block_size < 1:
+            raise InputError(
+                f"mixture `{self.name}`: expected a `block_size` of at least 1 place, got {self.block_size!r}"
+            )
+        if self.remainder not in get_args(Remainder):
+            expected = " or ".join(map(repr, get_args(Remainder)))
+            raise InputError(f"mixture `remainder`: expected {expected}, got {self.remainder!r}")
         for stage in range(len(self.stages)):
             self.shares(stage)
 
@@ -113,7 +112,7 @@ class Mixture:
         return {corpus: float(weight) for corpus, weight in zip(self.corpora, self._fractions(stage), strict=True)}
 
     def shares(self, stage: int) -> tuple[int, ...]:
-        """Places of every corpus in `corpora` in one block; they sum to `block`.
+        """Places of every corpus in `corpora` in one block; they sum to `block_size`.
 
         Every corpus gets the whole part of its due, and `remainder` says who gets what is left; of equal corpora, the
         one named first. The arithmetic is exact.
@@ -126,9 +125,9 @@ class Mixture:
 
         Source: `"largest_corpus"` is the rule of Levanter (`data/mixture.py`, `MixtureDataset`).
         """
-        due = [weight * self.block for weight in self._fractions(stage)]
+        due = [weight * self.block_size for weight in self._fractions(stage)]
         shares = [math.floor(d) for d in due]
-        left = self.block - sum(shares)
+        left = self.block_size - sum(shares)
         if self.remainder == "largest_corpus":
             shares[max(range(len(due)), key=due.__getitem__)] += left
         else:
@@ -137,8 +136,9 @@ class Mixture:
         for corpus, share, d in zip(self.corpora, shares, due, strict=True):
             if d and not share:
                 raise InputError(
-                    f"mixture `{self.name}`: expected at least 1 place in a block of {self.block} for corpus "
-                    f"`{corpus}`, got {float(d):.3g}; take `block` >= {math.ceil(self.block / d)} or leave it out"
+                    f"mixture `{self.name}`: expected at least 1 place in a block of {self.block_size} for corpus "
+                    f"`{corpus}`, got {float(d):.3g}; take `block_size` >= {math.ceil(self.block_size / d)} or leave "
+                    "it out"
                 )
         return tuple(shares)
 
@@ -191,7 +191,7 @@ class MixtureIndex:
     """
 
     def __init__(self, mixture: Mixture, batch_size: int, seed: int):
-        self._block = mixture.block
+        self._block = mixture.block_size
         self._num_corpora = len(mixture.corpora)
         self._shares = [np.array(mixture.shares(stage), np.int64) for stage in range(len(mixture.stages))]
         self._starts = [stage.start_step * batch_size for stage in mixture.stages]

@@ -24,12 +24,12 @@ def main() -> None:
 
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of datasets, for nll, asr and tts.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the held-out datasets of nll, asr and tts.")
 @click.option(
     "--heldout",
     multiple=True,
     metavar="NAME",
-    help="Dataset below DATA, repeatable. Controls and speech are measured on the first.",
+    help="Held-out dataset below DATA, repeatable. Controls, and generated speech, are measured on the first only.",
 )
 @click.option(
     "--tasks",
@@ -39,7 +39,11 @@ def main() -> None:
     help="Tasks to run: registered names, FILE.py:NAME or MODULE:NAME, separated by commas.",
     shell_complete=complete_names(*TASK_NAMES, separator=","),
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of documents of each dataset, a fair sample.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Maximum number of documents of each dataset, drawn at random by their ids.",
+)
 @click.option(
     "--test-sets",
     type=click.Path(path_type=Path),
@@ -48,7 +52,7 @@ def main() -> None:
 @click.option(
     "--compat",
     type=click.Choice(["none", "soda"]),
-    help="soda: use the arithmetic of the public SODA evaluation scripts.",
+    help="soda: compute scores as the published evaluation scripts of SODA do. [default: none]",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the evaluation.")
 @click.option(
@@ -69,11 +73,15 @@ def main() -> None:
     "--recordings",
     multiple=True,
     metavar="CORPUS",
-    help="Corpus with the original recordings, by name or path, repeatable: reference values of the transcriber.",
+    help="Corpus with the original recordings, by name or path, repeatable: to measure the transcriber's own errors.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of sampling and of untrained weights.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="TASK.SETTING=VALUE", help="Set a setting of a task, repeatable."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="TASK.SETTING=VALUE",
+    help="Change a setting of a task, such as tts.temperature=0; repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 def run(
@@ -134,9 +142,11 @@ def run(
 @main.command()
 @click.argument("name", shell_complete=complete_names("all", "audio_eval.testsets.generated:STAND_INS"))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--items", default=20, show_default=True, type=click.IntRange(min=1), help="Pairs or utterances.")
+@click.option(
+    "--items", default=20, show_default=True, type=click.IntRange(min=1), help="Number of pairs or utterances."
+)
 def testset(name: str, out: Path, items: int) -> None:
-    """Write a small stand-in for test set NAME, or for `all`, below OUT: the published layout, sample recordings."""
+    """Write a small stand-in for test set NAME, or for `all`, below OUT: sample recordings in the published layout."""
     from audio_eval.testsets.generated import STAND_INS, write_stand_in
 
     for one in STAND_INS if name == "all" else [name]:
@@ -206,16 +216,18 @@ def check_codec(
 
 @main.command()
 @click.argument("evaluation", type=click.Path(path_type=Path))
-@click.option("--run", "run_folder", type=click.Path(path_type=Path), help="Folder of the training run, for its loss.")
+@click.option(
+    "--run", "run_folder", type=click.Path(path_type=Path), help="Folder of the training run, to show its loss."
+)
 @click.option(
     "--base",
     type=click.Path(path_type=Path),
     help="Evaluation of another model on the same data, such as the one before training, to compare with.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The page to write, ending in .html.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="HTML page to write, ending in .html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 def report(evaluation: Path, run_folder: Path | None, base: Path | None, out: Path, as_json: bool) -> None:
-    """Write one self-contained page of EVALUATION, with JSON and Markdown beside it."""
+    """Write a report of EVALUATION: one self-contained HTML page, with JSON and Markdown beside it."""
     from audio_eval.report import make_report
 
     paths = make_report(evaluation, out, run=run_folder, base=base)
@@ -252,11 +264,19 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     show_default=True,
     help="Address to listen on; any other than the default lets other machines in.",
 )
-@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65_535), help="0 for any free one.")
-@click.option("--max-seconds", default=30.0, show_default=True, help="Longest recording.")
-@click.option("--max-megabytes", default=16.0, show_default=True, help="Largest file, in MiB.")
-@click.option("--max-stored-megabytes", default=512.0, show_default=True, help="Largest sum of all files, in MiB.")
-@click.option("--keep-minutes", default=60.0, show_default=True, help="Age at which a file is deleted.")
+@click.option(
+    "--port",
+    default=7860,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="Port to listen on; 0 for any free one.",
+)
+@click.option("--max-seconds", default=30.0, show_default=True, help="Longest recording, in seconds.")
+@click.option("--max-megabytes", default=16.0, show_default=True, help="Largest upload, in MiB.")
+@click.option(
+    "--max-stored-megabytes", default=512.0, show_default=True, help="Largest total size of kept files, in MiB."
+)
+@click.option("--keep-minutes", default=60.0, show_default=True, help="Age at which a file is deleted, in minutes.")
 @click.option("--codec-weights", help="Location of Mimi's weights, if it differs from what the checkpoint records.")
 def demo(
     checkpoint: Path,

@@ -73,12 +73,12 @@ def test_scores_do_not_depend_on_padding():
     np.testing.assert_allclose(part, whole, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_training_learns_two_tones():
-    """A word is a band: high or low. A few steps are enough to tell them apart."""
+@pytest.mark.parametrize(("num_examples", "num_steps"), [(32, 4), pytest.param(64, 100, marks=pytest.mark.slow)])
+def test_training_learns_two_tones(num_examples, num_steps):
+    """A word is a band: high or low. Four steps lower the loss, a hundred tell the words apart."""
     rng = np.random.default_rng(0)
     examples = []
-    for _ in range(64):
+    for _ in range(num_examples):
         words = rng.integers(2, size=2)
         clip = np.full((64, NUM_BANDS), -10.0, np.float32)
         for place, word in enumerate(words):
@@ -87,9 +87,46 @@ def test_training_learns_two_tones():
     lines = []
     # optax's schedules multiply floats by integer steps.
     with jax.numpy_dtype_promotion("standard"):
-        training.train_transcriber(examples, ["low", "high"], num_steps=100, seed=0, report=lines.append)
-    assert float(lines[-1].split()[-1]) < 4.0
-    assert lines[-1].startswith("step 100 of 100")
+        first, trained = (
+            training.train_transcriber(examples, ["low", "high"], num_steps=steps, seed=0, report=lines.append)
+            for steps in (1, num_steps)
+        )
+    assert _ctc_loss(trained, examples) < _ctc_loss(first, examples)
+    if num_steps == 100:
+        assert float(lines[-1].split()[-1]) < 4.0
+        assert lines[-1].startswith("step 100 of 100")
+
+
+def _ctc_loss(parameters, examples):
+    """Mean negative log-likelihood of two words, summed over all alignments one by one."""
+    clips = jnp.asarray(np.stack([clip for clip, _ in examples[:4]]))
+    scores = np.asarray(embedded.apply_network(parameters, clips, jnp.ones(clips.shape[:2], bool)), np.float64)
+    logs = scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
+    total = 0.0
+    for log, (_, text) in zip(logs, examples, strict=False):
+        first, second = (("low", "high").index(word) + 1 for word in text.split())
+        states = [0, first, 0, second, 0]
+        forward = np.full(len(states), -np.inf)
+        forward[:2] = log[0, states[:2]]
+        for step in log[1:]:
+            before = [forward[max(0, i - 1) : i + 1] for i in range(len(states))]
+            if first != second:
+                before[3] = forward[1:4]
+            forward = np.array([np.logaddexp.reduce(past) for past in before]) + step[states]
+        total -= np.logaddexp(forward[-1], forward[-2])
+    return total / len(logs)
+
+
+def test_clips_of_one_speaker_vary_equally_in_all_directions_after_whitening():
+    rng = np.random.default_rng(0)
+    clips = [(f"voice-{i % 3}", (0.1 * rng.normal(size=4000 + 100 * i)).astype(np.float32)) for i in range(60)]
+    fitted = embedded.fit_speaker_statistics(clips)
+    rows = np.array([embedded.describe(clip, embedded.SAMPLE_RATE_HZ) for _, clip in clips])
+    centres = np.array([rows[i % 3 :: 3].mean(axis=0) for i in range(60)])
+    np.testing.assert_allclose(fitted["mean"], centres[:3].mean(axis=0), rtol=1e-4, atol=1e-5)
+    within = np.cov((rows - centres).T, bias=True)
+    shrunk = within + 0.05 * np.diag(np.diag(within)) + 1e-6 * np.eye(len(within))
+    np.testing.assert_allclose(fitted["whitening"] @ shrunk @ fitted["whitening"].T, np.eye(len(within)), atol=1e-3)
 
 
 def test_voices_are_told_apart(spoken):

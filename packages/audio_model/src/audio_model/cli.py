@@ -13,15 +13,22 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _DTYPES = click.Choice(["float32", "bfloat16"])
 _REMATS = click.Choice(["none", "dots", "full", "offload"])
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-_OUT = click.option("--out", required=True, type=_FOLDER, help="Folder to write.")
+_OUT = click.option("--out", required=True, type=_FOLDER, help="Model folder to write.")
 
 
 def _folder_options(command: Any) -> Any:
     for option in (
-        click.option("--max-shard-bytes", default=50_000_000_000, show_default=True, help="Most bytes of a file."),
-        click.option("--vocabulary", type=_FOLDER, help="Folder of the vocabulary, to copy beside the weights."),
-        click.option("--dtype", type=_DTYPES, help="Stored type; bfloat16 stays, all else is float32 if not given."),
-        click.option("--download", is_flag=True, help="Fetch from the hub what is not here."),
+        click.option(
+            "--max-shard-bytes",
+            default=50_000_000_000,
+            show_default=True,
+            help="Maximum size of a weights file, in bytes.",
+        ),
+        click.option("--vocabulary", type=_FOLDER, help="Vocabulary folder to copy beside the weights."),
+        click.option(
+            "--dtype", type=_DTYPES, help="Stored type. [default: bfloat16 stays bfloat16, all else becomes float32]"
+        ),
+        click.option("--download", is_flag=True, help="Download from the hub what is not in the local cache."),
         click.option("--revision", help="Branch, tag or commit of a hub id."),
     ):
         command = option(command)
@@ -41,22 +48,32 @@ def _complete_sizes(context: click.Context, parameter: click.Parameter, incomple
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="audio-model")
 def main() -> None:
-    """Show the sizes and the speed of the Qwen3x decoder, and generate tokens from trained weights."""
+    """Describe, time, convert and extend Qwen3x decoders, and generate tokens."""
 
 
 @main.command()
 @click.argument("size", required=False, shell_complete=_complete_sizes)
 @click.option("--vocab-size", default=_STUDY_VOCABULARY, show_default=True, help="Number of token ids.")
-@click.option("--tied/--untied", default=False, show_default=True, help="Whether the embedding is also the head.")
-@click.option("--batch", default=1, show_default=True, help="Rows of a step, for the memory.")
-@click.option("--seq-len", default=4096, show_default=True, help="Tokens of a row, for operations and memory.")
-@click.option("--dtype", type=_DTYPES, default="bfloat16", show_default=True, help="Of activations, for the memory.")
-@click.option("--remat", type=_REMATS, default="dots", show_default=True, help="What the backward pass recomputes.")
+@click.option(
+    "--tied/--untied", default=False, show_default=True, help="Use the embedding matrix as the output head too."
+)
+@click.option("--batch", default=1, show_default=True, help="Sequences of a batch, for the memory.")
+@click.option("--seq-len", default=4096, show_default=True, help="Tokens of a sequence, for FLOPs and memory.")
+@click.option(
+    "--dtype", type=_DTYPES, default="bfloat16", show_default=True, help="Type of activations, for the memory."
+)
+@click.option(
+    "--remat",
+    type=_REMATS,
+    default="dots",
+    show_default=True,
+    help="Activations that the backward pass recomputes; offload keeps the inputs of blocks in host memory.",
+)
 @_JSON
 def describe(
     size: str | None, vocab_size: int, tied: bool, batch: int, seq_len: int, dtype: str, remat: str, as_json: bool
 ) -> None:
-    """Shapes, parameters, operations and memory of SIZE, a name such as 135m or a folder of weights.
+    """Print shapes, parameters, FLOPs and memory of SIZE, a name such as 135m or a folder of weights.
 
     Without SIZE: the table of all named sizes.
     """
@@ -79,7 +96,7 @@ def describe(
 @_folder_options
 @_JSON
 def convert(source: str, out: Path, as_json: bool, **options: Any) -> None:
-    """Make a checked, complete model folder of the Qwen3 model SOURCE, a folder or a hub id OWNER/NAME."""
+    """Check the Qwen3 model SOURCE, a folder or a hub id OWNER/NAME, and write it as a complete model folder."""
     from audio_model import conversion
 
     with _Bar(f"convert {source}") as progress:
@@ -90,14 +107,19 @@ def convert(source: str, out: Path, as_json: bool, **options: Any) -> None:
 @main.command()
 @click.argument("source")
 @_OUT
-@click.option("--vocabulary-size", "vocab_size", type=int, help="Number of ids; those of --vocabulary if not given.")
-@click.option("--num-copied", type=int, help="Rows to keep; as many as SOURCE's tokenizer uses if not given.")
-@click.option("--deviation", default=0.02, show_default=True, help="Of new rows around the mean of the kept ones.")
-@click.option("--seed", default=0, show_default=True, help="Fixes the new rows.")
+@click.option("--vocabulary-size", "vocab_size", type=int, help="Number of ids. [default: that of --vocabulary]")
+@click.option("--num-copied", type=int, help="Rows to keep. [default: as many as SOURCE's tokenizer has tokens]")
+@click.option(
+    "--deviation",
+    default=0.02,
+    show_default=True,
+    help="Standard deviation of new rows around the mean of the kept ones.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the new rows.")
 @_folder_options
 @_JSON
 def extend(source: str, out: Path, as_json: bool, **options: Any) -> None:
-    """Give the text model SOURCE, a folder or a hub id OWNER/NAME, rows for the ids of audio: a warm start."""
+    """Add rows for audio tokens to the embedding and head of the text model SOURCE, a folder or a hub id OWNER/NAME."""
     from audio_model import conversion
 
     with _Bar(f"extend {source}") as progress:
@@ -109,12 +131,19 @@ def extend(source: str, out: Path, as_json: bool, **options: Any) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("prompts", nargs=-1, required=True)
-@click.option("--max-new-tokens", default=64, show_default=True, help="Most tokens to add to each prompt.")
-@click.option("--stop", multiple=True, type=int, help="Token id that ends a sequence; may be repeated.")
-@click.option("--temperature", default=0.0, show_default=True, help="0 takes the likeliest token.")
-@click.option("--top-k", default=0, show_default=True, help="Keep the k likeliest tokens; 0 keeps all.")
-@click.option("--top-p", default=1.0, show_default=True, help="Keep the likeliest tokens up to this probability.")
-@click.option("--seed", default=0, show_default=True, help="Fixes every draw.")
+@click.option("--max-new-tokens", default=64, show_default=True, help="Maximum tokens to add to each prompt.")
+@click.option("--stop", multiple=True, type=int, help="Token id that ends a sequence, repeatable.")
+@click.option(
+    "--temperature", default=0.0, show_default=True, help="Sampling temperature; 0 takes the most likely token."
+)
+@click.option("--top-k", default=0, show_default=True, help="Sample from the k most likely tokens only; 0 for all.")
+@click.option(
+    "--top-p",
+    default=1.0,
+    show_default=True,
+    help="Sample from the most likely tokens that reach this probability together.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the sampling.")
 @_JSON
 def generate(
     folder: Path,
@@ -154,19 +183,25 @@ def generate(
 @main.command()
 @click.argument("size")
 @click.option("--vocab-size", default=_STUDY_VOCABULARY, show_default=True, help="Number of token ids.")
-@click.option("--tied/--untied", default=False, show_default=True, help="Whether the embedding is also the head.")
-@click.option("--batch", default=1, show_default=True, help="Rows of a step.")
-@click.option("--seq-len", default=512, show_default=True, help="Tokens of a row.")
 @click.option(
-    "--loss", type=click.Choice(["full", "grammar"]), default="full", show_default=True, help="Which softmax."
+    "--tied/--untied", default=False, show_default=True, help="Use the embedding matrix as the output head too."
+)
+@click.option("--batch", default=1, show_default=True, help="Sequences of a batch.")
+@click.option("--seq-len", default=512, show_default=True, help="Tokens of a sequence.")
+@click.option(
+    "--loss",
+    type=click.Choice(["full", "grammar"]),
+    default="full",
+    show_default=True,
+    help="Softmax over all ids, or over the 2,048 of the target's codebook.",
 )
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-@click.option("--steps", default=5, show_default=True, help="Steps to time.")
+@click.option("--steps", default=5, show_default=True, help="Number of timed steps, after one that compiles.")
 @_JSON
 def bench(
     size: str, vocab_size: int, tied: bool, batch: int, seq_len: int, loss: str, dtype: str, steps: int, as_json: bool
 ) -> None:
-    """Time forward, loss and backward of SIZE on random tokens, on this machine."""
+    """Time the loss and gradients of a model of SIZE, a name such as 135m, on random tokens on this machine."""
     from audio_model.bench import measure_step
 
     config = _config(size, vocab_size, tied)

@@ -19,7 +19,7 @@ _CORPUS = complete_names(
 _RULE = complete_names("audio_tokenize.corpora.entries:TRANSCRIPT_RULES")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 vocabulary_option = click.option(
-    "--vocabulary", metavar="DIR", type=_PATH, help="Vocabulary folder, for ids without one."
+    "--vocabulary", metavar="DIR", type=_PATH, help="Vocabulary folder, for ids that come without one."
 )
 root_option = click.option(
     "--root", metavar="DIR", type=_PATH, help="Folder with the files of a corpus that is given by name."
@@ -32,7 +32,7 @@ index_option = click.option("--index", default=0, show_default=True, help="Index
 @click.option("--kind", type=click.Choice(["speech", "text", "documents"]), help="List corpora of this kind only.")
 @json_option
 def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
-    """List the shipped and the published corpora, or describe CORPUS, one of them or your own."""
+    """List the shipped and the published corpora, or describe CORPUS: one of them, or your own."""
     from audio_tokenize.corpora.registry import describe, list_corpora, one_line
 
     found = describe(corpus) if corpus is not None else list_corpora(kind)
@@ -49,21 +49,29 @@ def corpora(corpus: str | None, kind: str | None, as_json: bool) -> None:
 @root_option
 @click.option("--language", help="Count this language only.")
 @click.option("--split", help="Count this split only.")
-@click.option("--hours", type=float, help="Hours of audio, where neither files nor publisher say.")
-@click.option("--codebooks", default=8, show_default=True, help="Number of codebooks of a frame.")
+@click.option("--hours", type=float, help="Hours of audio, if neither the files nor the publisher state them.")
+@click.option("--codebooks", default=8, show_default=True, help="Number of codebooks that each frame has.")
 @click.option(
-    "--words-per-second", type=float, help="Speaking rate, for text tokens. [counted where there are transcripts]"
+    "--words-per-second",
+    type=float,
+    help="Speaking rate, to estimate text tokens. [default: counted in the transcripts, if there are any]",
 )
 @click.option(
     "--codec",
     default="embedded",
     show_default=True,
-    help="Codec to measure; forms as of encode.",
+    help="Codec to measure, in any form that `encode` takes.",
     shell_complete=_CODEC,
 )
-@click.option("--weights", metavar="DIR", type=_PATH, help="Weights of Mimi: folder, .safetensors file or hub id.")
+@click.option(
+    "--weights",
+    type=_PATH,
+    help="Weights of mimi: a folder, a .safetensors file or a hub id. [default: kyutai/mimi]",
+)
 @click.option("--speed", type=float, help="Encoding speed of a worker, as a multiple of real time.")
-@click.option("--measure", is_flag=True, help="Measure that speed here, on half a minute of the sample corpus.")
+@click.option(
+    "--measure", is_flag=True, help="Measure that speed on this machine, with half a minute of the sample corpus."
+)
 @click.option("--workers", default=1, show_default=True, help="Number of workers.")
 @json_option
 def plan(
@@ -81,9 +89,9 @@ def plan(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Price CORPUS, a name that `corpora` lists or your own, before it is encoded; every figure says where it is from.
+    """Estimate tokens, storage and encoding time of CORPUS, a name that `corpora` lists or your own, before encoding.
 
-    A name without --root is priced by published figures, without any network.
+    Each figure is printed with its source. A name without --root is estimated from published figures, offline.
     """
     from audio_tokenize import price_corpus
     from audio_tokenize.inspection.pricing import find_corpus, show_price, worker_speed
@@ -118,10 +126,15 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--language", help="Encode this language only; it is also that of your own files that state none.")
 @click.option("--split", "splits", multiple=True, help="Encode this split only, repeatable.")
 @click.option(
-    "--transcripts", metavar="RULE", help="Rule for transcripts, e.g. verbatim. [the corpus' own]", shell_complete=_RULE
+    "--transcripts",
+    metavar="RULE",
+    help="Rule for transcripts, such as verbatim. [default: the corpus's own]",
+    shell_complete=_RULE,
 )
 @click.option("--strict", is_flag=True, help="Fail on the first malformed utterance instead of skipping it.")
-@click.option("--corpus-revision", help="Revision of a corpus on the hub. [the card's]")
+@click.option(
+    "--corpus-revision", help="Revision of a corpus on the hub. [default: the one that `corpora CORPUS` shows]"
+)
 @click.option(
     "--codec",
     shell_complete=_CODEC,
@@ -133,15 +146,15 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--weights",
     metavar="DIR",
     type=_PATH,
-    help="Weights of mimi: a folder, a .safetensors file or a hub id. [kyutai/mimi]",
+    help="Weights of mimi: a folder, a .safetensors file or a hub id. [default: kyutai/mimi]",
 )
-@click.option("--revision", help="Revision of the weights on the hub.")
-@click.option("--codebooks", type=int, help="Number of leading codebooks to encode. [mimi: 8]")
+@click.option("--revision", help="Branch, tag or commit of the weights on the hub.")
+@click.option("--codebooks", type=int, help="Number of leading codebooks to encode, with mimi. [default: 8]")
 @click.option(
     "--attention-window",
     default="10",
     show_default=True,
-    help="Seconds of the past that mimi attends to, or none: all of it.",
+    help="Seconds of past audio that mimi attends to, or none for all of it.",
 )
 @click.option(
     "--frame-offsets",
@@ -155,10 +168,16 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--speed-perturbation",
     default=0.0,
     show_default=True,
-    help="Play the shifted copies at speeds within 1 plus or minus this.",
+    help="Change the speed of the shifted copies by up to this fraction: 0.1 is 0.9 to 1.1 times.",
 )
-@click.option("--target-rms", type=float, help="Scale each utterance to this RMS, e.g. 0.07. [default: as recorded]")
-@click.option("--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this length.")
+@click.option(
+    "--target-rms",
+    type=float,
+    help="Scale each utterance to this RMS, full scale being 1, such as 0.07. [default: as recorded]",
+)
+@click.option(
+    "--max-clip-seconds", type=float, help="Encode longer utterances in pieces of this length. [default: whole]"
+)
 @click.option(
     "--cut-at-pauses",
     "max_segment_seconds",
@@ -167,7 +186,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Cut audio without transcript into utterances of at most SECONDS by voice activity, and leave silence out.",
 )
 @click.option(
-    "--shard", metavar="I/N", help="Encode every N-th shard from the I-th on, I from 0; other jobs encode the rest."
+    "--shard",
+    metavar="I/N",
+    help="Encode shards I, I+N, I+2N, ... of the corpus (I from 0), for N jobs that share one --out.",
 )
 @click.option(
     "--engine",
@@ -176,19 +197,27 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Engine that runs the workers: local or ray.",
     shell_complete=complete_names("local", "ray"),
 )
-@click.option("--workers", "num_workers", type=int, help="Processes, or Ray tasks at a time. [local: 1; ray: all]")
-@click.option("--gpus-per-worker", default=0.0, help="GPUs that each Ray task reserves; may be a fraction. [0]")
+@click.option(
+    "--workers",
+    "num_workers",
+    type=int,
+    help="Number of processes, or of Ray tasks. [default: local 1, ray as many as fit]",
+)
+@click.option(
+    "--gpus-per-worker", default=0.0, show_default=True, help="GPUs that each Ray task reserves; may be a fraction."
+)
 @click.option(
     "--max-quarantined",
     metavar="N|P%",
     default="5%",
     show_default=True,
-    help="Most utterances that may be skipped, as a number or a share.",
+    help="Maximum utterances that may be skipped, as a number or a share.",
 )
 @click.option(
     "--verify-inputs",
     is_flag=True,
-    help="Compare recordings with a finished run's (reads up to 256 KiB of each). [where a time stamp differs]",
+    help="Compare every recording with the one encoded before (reads up to 256 KiB of each). [default: only those "
+    "with a new time stamp]",
 )
 def encode(
     corpus: str,
@@ -220,7 +249,8 @@ def encode(
 
     Your own audio may lie in a folder, with transcripts or without, in a manifest (JSONL, CSV, lhotse, NeMo), a data
     folder of Kaldi, tar archives or parquet tables; --root DIR with the form as CORPUS (folder, jsonl, ljspeech, kaldi,
-    lhotse, parquet, tar) says which. Stopped or killed, the same command goes on where it was.
+    lhotse, parquet, tar) says which. Run the same
+    command again to continue after a stop.
     """
     from audio_data import Interrupted, disk_errors, parse_budget, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
@@ -271,9 +301,15 @@ def encode(
 @click.command("train-codec")
 @click.argument("audio", type=_EXISTING_FOLDER)
 @click.option("--out", type=_FILE, required=True, help="The weights file, .safetensors.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a field of the recipe.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a setting of the training, such as seed=1; repeatable.",
+)
 def train_codec(audio: Path, out: Path, settings: tuple[str, ...]) -> None:
-    """Train the embedded codec anew on all audio below AUDIO. Its codes are others than the shipped ones."""
+    """Train the embedded codec again, on all audio below AUDIO. Codes of the shipped codec do not fit the new one."""
     from audio_data import check_output, with_settings
     from audio_tokenize.codecs.embedded import training
     from audio_tokenize.codecs.embedded.weights import MARK
@@ -289,18 +325,24 @@ def train_codec(audio: Path, out: Path, settings: tuple[str, ...]) -> None:
     "--out", metavar="FOLDER", type=_PATH, required=True, help="Folder of the vocabulary; usually DATA/vocabulary."
 )
 @click.option(
-    "--kind", default="compact", show_default=True, help="compact, or as published: marin-mimi or qwen3x-mimi."
+    "--kind",
+    default="compact",
+    show_default=True,
+    help="compact (learned here), or a published one: marin-mimi or qwen3x-mimi.",
 )
 @click.option(
     "--pieces", default=128, show_default=True, help="Maximum number of learned text pieces, besides the 256 bytes."
 )
 @click.option(
-    "--tokenizer", metavar="SOURCE", type=_PATH, help="Text tokens of a published kind: a file, a package or a hub id."
+    "--tokenizer",
+    metavar="SOURCE",
+    type=_PATH,
+    help="Tokenizer of a published kind: a file, a Python package or a hub id.",
 )
-@click.option("--revision", help="Revision of the tokenizer on the hub.")
+@click.option("--revision", help="Branch, tag or commit of the tokenizer on the hub.")
 @click.option(
     "--codec",
-    help="Codec whose codebooks go into the folder; that of CODES, or none if published.",
+    help="Codec whose codebook vectors are stored with it. [default: that of CODES; none for a published kind]",
     shell_complete=_CODEC,
 )
 @click.option("--weights", metavar="DIR", type=_PATH, help="Weights of the codec, where they do not come with it.")
@@ -329,8 +371,10 @@ def vocabulary(codes: tuple[str, ...], out: str, as_json: bool, **options: Any) 
 
 
 _SELECTED = {"splits", "speakers", "languages", "frame_offsets", "holdout_fraction", "heldout", "holdout_after"}
-_OF_UTTERANCES = {"preset", "grouping", "transcript", "splits", "speakers", "languages", "frame_offsets"}
-_OF_UTTERANCES |= {"holdout_after"}
+_OF_UTTERANCES = {
+    *("preset", "grouping", "transcript", "holdout_after"),
+    *("splits", "speakers", "languages", "frame_offsets"),
+}
 _OF_TEXTS = {"root"}
 
 
@@ -343,22 +387,24 @@ _OF_TEXTS = {"root"}
 @click.option(
     "--preset",
     metavar="NAME",
-    help="Use layouts, grouping and transcripts of a published dataset.",
+    help="Use the layouts, grouping, transcript rule and codebooks of a published dataset.",
     shell_complete=complete_names("audio_tokenize.datasets.presets:DATASET_PRESETS"),
 )
 @click.option(
     "--layout",
     multiple=True,
-    help="Document layout; repeatable: each document in every one. [audio_first]",
+    help="Document layout, repeatable: every document in each. [default: audio_first]",
     shell_complete=complete_names("audio_tokenize.documents.layouts:LAYOUTS"),
 )
 @click.option(
     "--grouping",
-    help="Which utterances form a document: utterance, recording, pair, ... [utterance]",
+    help="Utterances of a document: utterance (one), recording, pair, ... [default: utterance]",
     shell_complete=complete_names("audio_tokenize.datasets.groupings:GROUPINGS"),
 )
-@click.option("--transcript", help="Rule for transcripts: verbatim, lower-case, ... [verbatim]", shell_complete=_RULE)
-@click.option("--codebooks", "num_codebooks", type=int, help="Number of leading codebooks to keep. [8]")
+@click.option(
+    "--transcript", help="Rule for transcripts: verbatim, lower-case, ... [default: verbatim]", shell_complete=_RULE
+)
+@click.option("--codebooks", "num_codebooks", type=int, help="Number of leading codebooks to keep. [default: 8]")
 @click.option("--split", "splits", multiple=True, help="Take this split only, repeatable.")
 @click.option("--speaker", "speakers", multiple=True, help="Take this speaker only, repeatable.")
 @click.option("--language", "languages", multiple=True, help="Take this language only, repeatable.")
@@ -367,9 +413,11 @@ _OF_TEXTS = {"root"}
     "frame_offsets",
     multiple=True,
     type=int,
-    help="Take this frame offset only, repeatable.",
+    help="Take this frame offset only, 0 to N-1 for N of `encode --frame-offsets`; repeatable.",
 )
-@click.option("--holdout", "holdout_fraction", default=0.0, help="Fraction of documents to hold out.")
+@click.option(
+    "--holdout", "holdout_fraction", default=0.0, show_default=True, help="Share of documents to hold out, 0 to 1."
+)
 @click.option("--heldout", is_flag=True, help="Take the held-out documents instead of the others.")
 @click.option(
     "--holdout-after", default=0.0, help="Of the held-out documents, leave out those of this smaller fraction."
@@ -379,19 +427,19 @@ _OF_TEXTS = {"root"}
 @click.option(
     "--begin-of-text",
     type=click.Choice(["single", "double"]),
-    help="Begin-of-text ids of a document: as its layout has them, or one more. [single]",
+    help="Begin-of-text tokens of a document: one, or two as the Marin tokenizer adds. [default: single]",
 )
 @click.option(
     "--text-spaces",
     type=click.Choice(["none", "after", "around"]),
-    help="Spaces encoded with each text of --layout text. [none]",
+    help="Spaces encoded around each text of --layout text. [default: none]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace a dataset that is there.")
 def build(source: str, vocabulary: str, out: str, layout: tuple[str, ...], **options: Any) -> None:
-    """Build a token dataset from SOURCE, a folder of codes: choose, group, lay out, write.
+    """Build a token dataset from SOURCE, a folder of codes.
 
-    With --layout text or document SOURCE may be a corpus of texts, or of documents as published, instead of codes.
-    Stopped or killed, the same command goes on where it was.
+    With --layout text or document, SOURCE may be a corpus of texts or of published document strings instead. Run the
+    same command again to continue after a stop.
     """
     from audio_data import InputError, disk_errors, storage_path
     from audio_tokenize import Selection, build_dataset
@@ -443,9 +491,15 @@ def inspect(source: str, index: int, vocabulary: str | None, as_json: bool) -> N
 @click.option("--segment", type=int, help="Decode this span of audio of the document only, counted from 0.")
 @vocabulary_option
 @click.option(
-    "--codec", help="Codec of the codes, where SOURCE does not say; forms as of encode.", shell_complete=_CODEC
+    "--codec",
+    help="Codec of the codes, if SOURCE does not record it, in any form that `encode` takes.",
+    shell_complete=_CODEC,
 )
-@click.option("--weights", metavar="DIR", type=_PATH, help="Weights of Mimi: folder, .safetensors file or hub id.")
+@click.option(
+    "--weights",
+    type=_PATH,
+    help="Weights of mimi: a folder, a .safetensors file or a hub id. [default: those of the codes]",
+)
 def decode(
     source: str,
     out: str,

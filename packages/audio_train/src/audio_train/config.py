@@ -306,9 +306,9 @@ class InitSpec:
             batch), or the whole training state (`"continue"`: moments, update count and step). A run that continues
             begins at the checkpoint's step of its own schedule and its own mixture. Its optimizer may be another with
             the same moments (`cautious_adamc` and `adamw`).
-        function: Which rotary base, rotary scaling and norm epsilon to use. They change no shape, but they change what
-            the weights compute. `"run"`: those of the run's `model`; `"weights"`: those the weights were trained with,
-            which the run's `model` must state. None refuses weights for which the two differ.
+        rope_and_epsilon_of: Which rotary base, rotary scaling and norm epsilon to use. They change no shape, but they
+            change what the weights compute. `"run"`: those of the run's `model`; `"weights"`: those the weights were
+            trained with, which the run's `model` must state. None refuses weights for which the two differ.
     """
 
     kind: Literal["scratch", "model", "checkpoint"] = "scratch"
@@ -317,7 +317,7 @@ class InitSpec:
     source: str | None = None
     revision: str | None = None
     state: Literal["fresh", "continue"] = "fresh"
-    function: Literal["run", "weights"] | None = None
+    rope_and_epsilon_of: Literal["run", "weights"] | None = None
 
     def __post_init__(self) -> None:
         if (self.kind == "scratch") != (self.source is None):
@@ -330,8 +330,10 @@ class InitSpec:
                 "`init.audio_embedding_init` and `init.vocabulary_init` apply only to `init.kind` 'scratch', got "
                 f"{self.kind!r}."
             )
-        if self.kind == "scratch" and self.function is not None:
-            raise InputError(f"`init.function` does not apply to `init.kind` 'scratch', got {self.function!r}.")
+        if self.kind == "scratch" and self.rope_and_epsilon_of is not None:
+            raise InputError(
+                f"`init.rope_and_epsilon_of` does not apply to `init.kind` 'scratch', got {self.rope_and_epsilon_of!r}."
+            )
         name, at, step = (self.source or "").rpartition("@")
         if self.kind == "checkpoint" and at and not (name and step.isdigit()):
             raise InputError(f"`init.source` of a checkpoint must be RUN or RUN@STEP, got {self.source!r}.")

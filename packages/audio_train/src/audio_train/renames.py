@@ -40,6 +40,7 @@ RENAMES = (
         "rule",
         {"wider_smaller": "inverse_sqrt_width", "wider_larger": "sqrt_width"},
     ),
+    Rename("init.function", "rope_and_epsilon_of"),
 )
 """Every rename, oldest first."""
 

@@ -82,9 +82,12 @@ class ResolvedRun:
         data = self.run.data
         weights = {int(stage.start_fraction * self.last_step): stage.weights for stage in data.mixture}
         stages = tuple(Stage(start, dict(weights[start])) for start in sorted(weights))
-        permutation = "epoch" if data.reshuffle_each_epoch else "fixed"
         return Mixture(
-            self.run.name, stages, block=data.mixture_block, permutation=permutation, remainder=data.remainder
+            self.run.name,
+            stages,
+            block_size=data.mixture_block,
+            reshuffle_each_epoch=data.reshuffle_each_epoch,
+            remainder=data.remainder,
         )
 
     @property

@@ -34,12 +34,12 @@ def test_what_a_recipe_is_stays():
         assert small.loss == whole.loss
         assert replace(small.optimizer, learning_rate=1.0) == replace(whole.optimizer, learning_rate=1.0)
         assert small.schedule == whole.schedule
-        assert replace(small.init, source=None, kind="scratch", state="fresh", function=None) == InitSpec(
+        assert replace(small.init, source=None, kind="scratch", state="fresh", rope_and_epsilon_of=None) == InitSpec(
             audio_embedding_init=whole.init.audio_embedding_init,
             vocabulary_init=whole.init.vocabulary_init,
             revision=whole.init.revision,
         )
-        for field in ("kind", "state", "function"):
+        for field in ("kind", "state", "rope_and_epsilon_of"):
             assert getattr(small.init, field) == getattr(whole.init, field)
         small_model, model = (resolve(run, COMPACT).model for run in (small, whole))
         assert (small_model.rope, small_model.rms_epsilon) == (model.rope, model.rms_epsilon)

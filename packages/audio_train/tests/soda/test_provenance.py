@@ -44,9 +44,24 @@ def test_every_given_and_derived_number_has_an_origin():
             '"continue"',
             "recipe: the whole training state, as the source's trainer",
         ),
-        (["exp2.2-0.6b"], "run.init.function", '"run"', "recipe: the run's: the source's trainer loads weights into"),
-        (["finetune-cvss-qwen3x-0.6b"], "run.init.function", '"run"', "recipe: the run's: the source's trainer"),
-        (["exp2.2-weights-function-0.6b"], "run.init.function", '"weights"', "recipe: the weights': rotary base 1e6"),
+        (
+            ["exp2.2-0.6b"],
+            "run.init.rope_and_epsilon_of",
+            '"run"',
+            "recipe: the run's: the source's trainer loads weights into",
+        ),
+        (
+            ["finetune-cvss-qwen3x-0.6b"],
+            "run.init.rope_and_epsilon_of",
+            '"run"',
+            "recipe: the run's: the source's trainer",
+        ),
+        (
+            ["exp2.2-weights-function-0.6b"],
+            "run.init.rope_and_epsilon_of",
+            '"weights"',
+            "recipe: the weights': rotary base 1e6",
+        ),
         (["exp1.3-mls-en"], "run.loss.z_loss_weight", "0.0", "recipe: the source's helper leaves it out"),
         (["exp2.1-135m"], "run.optimizer.beta1", "0.98", "recipe"),
         (["exp2.1-135m"], "run.data.positions", '"continue"', "default"),
@@ -88,7 +103,7 @@ def test_where_the_study_is_followed_its_source_is_named(name: str, path: str, v
 def test_a_choice_for_one_value_is_not_said_of_another():
     scratch, weights = (shown(f"sft-cvss-method1-{start}") for start in ("scratch", "soda-p"))
     assert scratch["run.init.kind"] == ('"scratch"', "default")
-    assert scratch["run.init.function"][1] == scratch["run.init.source"][1] == "default"
+    assert scratch["run.init.rope_and_epsilon_of"][1] == scratch["run.init.source"][1] == "default"
     assert scratch["run.init.vocabulary_init"][1] == "recipe: from scratch: haliax's"
     assert weights["run.init.kind"][1].startswith("recipe: published weights are read")
     assert weights["run.init.vocabulary_init"] == ('"unit_logits"', "not used: the weights are read")

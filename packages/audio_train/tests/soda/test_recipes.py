@@ -63,7 +63,7 @@ def test_anneals_continue_the_whole_training_state():
 def test_starts_from_qwen3x_take_the_run_s_function_and_their_twins_the_weights():
     own = ("llama3", 500_000.0, 1e-5)
     found = {
-        name: (run.init.function, (run.model.rope_scaling, run.model.rope_theta, run.model.rms_epsilon))
+        name: (run.init.rope_and_epsilon_of, (run.model.rope_scaling, run.model.rope_theta, run.model.rms_epsilon))
         for study in experiments().values()
         for name, run in study.runs.items()
         if "qwen3x" in (run.init.source or "")

@@ -9,7 +9,7 @@ import pytest
 from audio_data import InputError
 from audio_train import experiments, find_recipe
 from audio_train.recipes.smoke_scale import at_scale, init_folder
-from audio_train.soda.smoke_data import corpora_of, data_commands, start_commands
+from audio_train.soda.smoke_data import corpora_of, data_commands, weights_commands
 
 ALL = [study.name for study in experiments().values() if study.vocabulary is not None]
 
@@ -58,24 +58,25 @@ def test_what_is_there_is_not_made_again(tmp_path: Path):
 
 
 def test_beginnings_are_made_in_the_order_in_which_they_need_each_other(tmp_path: Path):
-    commands = list(start_commands(tmp_path, find("sft-cvss-method1-soda-600m-warm")))
+    commands = list(weights_commands(tmp_path, find("sft-cvss-method1-soda-600m-warm")))
     assert [command.words[2] for command in commands] == ["exp1.4-text-100", "exp2.2-0.6b"]
     model = json.loads(commands[0].words[-1].partition("=")[2])
     small = at_scale(find("exp2.2-0.6b"), "smoke", find)
     assert {name: model[name] for name in ("embed", "mlp", "layers", "tied")} == {
         name: getattr(small.model, name) for name in ("embed", "mlp", "layers", "tied")
     }
-    done(tmp_path, "starts/qwen3x-0.6b/export/config.json", "starts/exp2.2-0.6b/export/config.json")
-    assert not list(start_commands(tmp_path, find("sft-cvss-method1-soda-600m-warm")))
-    assert not list(start_commands(tmp_path, find("exp2.1-4b")))
+    done(tmp_path, "initial_weights/qwen3x-0.6b/export/config.json", "starts/exp2.2-0.6b/export/config.json")
+    assert not list(weights_commands(tmp_path, find("sft-cvss-method1-soda-600m-warm")))
+    assert not list(weights_commands(tmp_path, find("exp2.1-4b")))
 
 
-def test_a_beginning_that_is_not_there_is_said_with_the_command_that_makes_it(tmp_path: Path):
+@pytest.mark.parametrize("folder", ["initial_weights", "starts"])
+def test_weights_that_are_not_there_are_named_with_the_command_that_makes_them(tmp_path: Path, folder: str):
     anneal = at_scale(find("exp1.3-mls-en"), "smoke", find)
     with pytest.raises(InputError, match=r"audio-train soda make-smoke-data --out .* --for exp1\.3-mls-en"):
         init_folder(anneal, find_recipe("exp1.3-mls-en")[0], tmp_path)
     assert anneal.init.step is not None
-    kept = tmp_path / "starts" / "exp1.1" / "checkpoints" / str(anneal.init.step)
+    kept = tmp_path / folder / "exp1.1" / "checkpoints" / str(anneal.init.step)
     kept.mkdir(parents=True)
     assert init_folder(anneal, find_recipe("exp1.3-mls-en")[0], tmp_path) == kept
     assert init_folder(at_scale(find("exp1.1"), "smoke", find), find_recipe("exp1.1")[0], tmp_path) is None
@@ -86,7 +87,7 @@ def test_a_beginning_that_is_not_there_is_said_with_the_command_that_makes_it(tm
 )
 def test_weights_are_looked_for_where_they_are_made(tmp_path: Path, name: str):
     experiment, run = find_recipe(name)
-    for command in start_commands(tmp_path, run):
+    for command in weights_commands(tmp_path, run):
         made = Path(command.words[command.words.index("--out") + 1])
         (made / "export").mkdir(parents=True)
         (made / "checkpoints" / str(at_scale(run, "smoke", find).init.step)).mkdir(parents=True)

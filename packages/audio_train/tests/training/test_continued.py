@@ -118,7 +118,7 @@ def test_a_rule_goes_on_with_the_moments_of_another_at_that_batch_of_new_data(
     data = resolved.run.data
     loader = BatchLoader(
         open_root(data_root),
-        replace(Mixture.constant("any name", {"long": 1.0}), block=data.mixture_block, permutation="epoch"),
+        replace(Mixture.constant("any name", {"long": 1.0}), block_size=data.mixture_block, reshuffle_each_epoch=True),
         seq_len=data.seq_len,
         batch_size=data.batch_size,
         seed=resolved.run.seed,

@@ -175,7 +175,7 @@ def test_weights_lie_where_the_mesh_wants_them(init: InitSpec, varied, pretraine
         ({"kind": "model", "source": "x", "vocabulary_init": "haliax"}, "apply only to `init.kind` 'scratch'"),
         ({"kind": "model", "source": "x", "state": "continue"}, "needs a checkpoint whose step"),
         ({"kind": "checkpoint", "source": "x", "state": "continue"}, "needs a checkpoint whose step"),
-        ({"function": "run"}, "does not apply"),
+        ({"rope_and_epsilon_of": "run"}, "does not apply"),
     ],
 )
 def test_initial_weights_that_contradict_themselves_are_refused(fields: dict, message: str):

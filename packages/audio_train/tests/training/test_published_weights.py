@@ -169,7 +169,7 @@ def test_the_run_s_function_or_the_weights_as_the_run_says(
     starting, published: Path, data_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     """As the study's warm starts, under the run's; and as their twins, under the weights' own."""
-    under_run, under_weights = starting(SHAPE, function="run"), starting(OWN, function="weights")
+    under_run, under_weights = starting(SHAPE, rope_and_epsilon_of="run"), starting(OWN, rope_and_epsilon_of="weights")
     batch = first_batch(under_run, data_root)
     ours = first_loss(under_run, data_root, tmp_path / "run", published)
     said = capfd.readouterr().err
@@ -195,16 +195,16 @@ def test_the_run_s_function_or_the_weights_as_the_run_says(
     ]
 
 
-@pytest.mark.parametrize("function", [None, "weights"])
-def test_another_function_is_refused_with_both_ways_out(function: str | None, starting, published: Path):
-    resolved = starting(SHAPE, function=function)
+@pytest.mark.parametrize("whose", [None, "weights"])
+def test_another_function_is_refused_with_both_ways_out(whose: str | None, starting, published: Path):
+    resolved = starting(SHAPE, rope_and_epsilon_of=whose)
     with pytest.raises(
         InputError, match=r"trained with other values than run `toy` has: model\.rope_theta 1000000"
     ) as met:
         resolve_init(resolved, published)
     assert "\n" not in met.value.message
     settings = re.findall(r"--set (\S+?)[,.]?(?=\s|$)", met.value.message)
-    assert settings[0] == "init.function=run"
+    assert settings[0] == "init.rope_and_epsilon_of=run"
     assert len(settings) == 4
     for changes in (settings[:1], settings[1:]):
         assert resolve_init(resolve(override(resolved.run, *changes), resolved.vocabulary), published) is not None
@@ -216,8 +216,8 @@ def test_another_function_is_refused_with_both_ways_out(function: str | None, st
 def test_a_scaling_that_no_run_states_can_only_give_way(starting, published: Path, tmp_path: Path):
     config = json.loads((published / "config.json").read_text()) | {"rope_scaling": {**LLAMA3, "factor": 32.0}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"factor=32.0.*\. Use the run's .*init\.function=run\.$"):
+    with pytest.raises(InputError, match=r"factor=32.0.*\. Use the run's .*init\.rope_and_epsilon_of=run\.$"):
         resolve_init(starting(OWN), tmp_path)
-    weights = resolve_init(starting(OWN, function="run"), tmp_path)
+    weights = resolve_init(starting(OWN, rope_and_epsilon_of="run"), tmp_path)
     assert weights is not None
     assert list(weights.replaced) == ["model.rope_scaling"]

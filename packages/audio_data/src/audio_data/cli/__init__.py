@@ -11,7 +11,7 @@ from audio_data.cli.verification import verify
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="audio-data")
 def main() -> None:
-    """Token datasets: build, look into, count and check them. Paths are local, gs:// or s3://."""
+    """Build, inspect, count and check token datasets. Paths are local, gs:// or s3://."""
 
 
 for _command in (build, inspect, verify, stats):

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, type=PATH, help="Folder of the new dataset.")
 @click.option("--codec", type=PATH, help="JSON of what is known of the codec (id, frame_rate_hz ...), or a manifest.")
 @click.option("--ids-column", default="ids", show_default=True, help="Column, key or array that holds the ids.")
-@click.option("--holdout", "fraction", type=float, metavar="FRACTION", help="Set this share of utterances apart.")
-@click.option("--heldout", is_flag=True, help="Take the utterances set apart instead of the others.")
+@click.option(
+    "--holdout", "fraction", type=float, metavar="FRACTION", help="Hold out this share of the utterances, such as 0.01."
+)
+@click.option("--heldout", is_flag=True, help="Take the held-out utterances instead of the others.")
 @budget_option
 @click.option("--overwrite", is_flag=True, help="Replace a dataset that is there.")
 def build(
@@ -33,8 +35,8 @@ def build(
 ) -> None:
     """Make one dataset of token ids: parquet, JSONL, .npz and .npy files, datasets, or folders of these.
 
-    An utterance is set apart by a hash of its `base_id`, or else of its `id`: run the command twice, the second time
-    with --heldout and another --out, for a dataset to train on and one that shares no utterance with it.
+    With --holdout, utterances are held out by a hash of their `base_id`, or else of their `id`. Run the command twice,
+    the second time with --heldout and another --out: one dataset to train on, and one that shares no utterance with it.
     """
     from audio_data import Holdout, InputError, Interrupted, Vocabulary, build_dataset
     from audio_data.quarantine import parse_budget

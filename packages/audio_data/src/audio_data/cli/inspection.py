@@ -13,14 +13,30 @@ if TYPE_CHECKING:
 
 @click.command()
 @data_argument
-@click.option("--start", default=0, show_default=True, help="First document, or window.")
-@click.option("--count", default=5, show_default=True, help="How many.")
+@click.option("--start", default=0, show_default=True, help="Index of the first document or window.")
+@click.option("--count", default=5, show_default=True, help="Number of documents or windows.")
 @click.option(
     "--windows", "seq_len", type=int, metavar="SEQ_LEN", help="Show windows of this many tokens instead of documents."
 )
-@click.option("--packing", type=click.Choice(["windows", "best_fit", "next_fit"]), default="windows", show_default=True)
-@click.option("--positions", type=click.Choice(["continue", "reset"]), default="continue", show_default=True)
-@click.option("--tokenizer", type=PATH, help="tokenizer.json or .model; else from the vocabulary folder beside DATA.")
+@click.option(
+    "--packing",
+    type=click.Choice(["windows", "best_fit", "next_fit"]),
+    default="windows",
+    show_default=True,
+    help="How --windows are filled: a cut of the stream of documents, or whole documents.",
+)
+@click.option(
+    "--positions",
+    type=click.Choice(["continue", "reset"]),
+    default="continue",
+    show_default=True,
+    help="Whether positions restart at each document of a window.",
+)
+@click.option(
+    "--tokenizer",
+    type=PATH,
+    help="tokenizer.json or SentencePiece .model. [default: from the vocabulary folder beside DATA]",
+)
 @json_option
 def inspect(
     data: "StoragePath",
@@ -32,7 +48,7 @@ def inspect(
     tokenizer: "StoragePath | None",
     as_json: bool,
 ) -> None:
-    """Show documents of a dataset, or the windows that a model sees: text as text, audio as marks."""
+    """Show documents of a dataset, or the windows that a model trains on; audio tokens are shown as their length."""
     from audio_data import InputError, Packing, TokenDataset
     from audio_data.describe import describe_document, describe_row, document_lines, row_lines
     from audio_data.windows import make_rows

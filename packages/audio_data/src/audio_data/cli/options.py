@@ -35,7 +35,7 @@ PATH = PathType()
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 data_argument = click.argument("data", type=PATH)
 budget_option = click.option(
-    "--max-quarantined", metavar="N|P%", help="Most unusable documents to leave out, as a number or a share."
+    "--max-quarantined", metavar="N|P%", help="Maximum unusable documents to leave out, as a number or a share."
 )
 
 

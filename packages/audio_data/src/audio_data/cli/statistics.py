@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 @click.command()
 @data_argument
 @click.option("--mixture", metavar="NAME=WEIGHT,...", help="Show what this mixture draws from each dataset.")
-@click.option("--tokens", type=float, help="Tokens of a run, e.g. 500e9: show how often it reads each corpus.")
-@click.option("--html", "page", type=PATH, help="Also write a page with a figure to this file.")
+@click.option(
+    "--tokens", type=float, help="Tokens of a training run, such as 500e9: show how often it reads each dataset."
+)
+@click.option("--html", "page", type=PATH, help="Also write an HTML page with a figure to this file.")
 @json_option
 def stats(
     data: "StoragePath", mixture: str | None, tokens: float | None, page: "StoragePath | None", as_json: bool

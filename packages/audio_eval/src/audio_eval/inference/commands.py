@@ -21,14 +21,14 @@ _CODEC_WEIGHTS = click.option(
 )
 _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that are there, instead of keeping them.")
 _SOUND_OUT = click.option(
-    "--out", required=True, type=_PATH, help="A .wav file for one answer, or a folder for any number."
+    "--out", required=True, type=_PATH, help="A .wav file for one output, or a folder for any number."
 )
 _SEED = click.option(
     "--seed",
     default=0,
     show_default=True,
     type=click.IntRange(0, 2**32 - 1),
-    help="Another number gives another answer.",
+    help="Seed of the sampling.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document a file on standard output.")
 Result = TypeVar("Result")
@@ -39,8 +39,10 @@ _FILES_AT_ONCE = 16
 @click.command()
 @_MODEL
 @_FILES
-@click.option("--out", type=_PATH, help="Folder of a text file for each FILE; printed if not given.")
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Recordings at a time.")
+@click.option("--out", type=_PATH, help="Folder for a text file per recording. [default: print the transcripts]")
+@click.option(
+    "--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Recordings transcribed at a time."
+)
 @_OVERWRITE
 @_CODEC_WEIGHTS
 @_JSON
@@ -85,10 +87,10 @@ def transcribe(
 @click.command()
 @_MODEL
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=_PATH)
-@click.option("--text", "texts", multiple=True, help="What to say, repeatable, instead of files.")
+@click.option("--text", "texts", multiple=True, help="Text to speak, repeatable, instead of files.")
 @_SOUND_OUT
-@click.option("--voice", type=_PATH, help="Recording of a voice to speak in.")
-@click.option("--voice-text", default="", help="What is said there; the model transcribes it if not given.")
+@click.option("--voice", type=_PATH, help="Recording of the voice to speak in.")
+@click.option("--voice-text", default="", help="Transcript of that recording. [default: transcribed by the model]")
 @_SEED
 @_OVERWRITE
 @_CODEC_WEIGHTS
@@ -130,7 +132,7 @@ def speak(
     default=3.0,
     show_default=True,
     type=click.FloatRange(min=0, min_open=True),
-    help="How much of the beginning of a recording is given.",
+    help="Seconds of the beginning of each recording that the model continues.",
 )
 @_SEED
 @_OVERWRITE
@@ -148,7 +150,7 @@ def continue_speech(
 ) -> None:
     """Continue the beginning of each FILE, a recording or a folder of recordings, with MODEL.
 
-    The answer begins with what was given, as the codec reconstructs it.
+    The output begins with the given part, as the codec reconstructs it.
     """
     _answer(
         _load_later(model, "continue", codec_weights),

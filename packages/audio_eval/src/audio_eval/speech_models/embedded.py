@@ -126,7 +126,7 @@ def apply_network(
     """Map log-mel frames to class scores, one step every 40 ms; a clip's scores do not depend on its padding.
 
     Args:
-        parameters: As `shapes` says.
+        parameters: As `network_shapes` says.
         log_mels: Natural logarithms; `frames` is a multiple of 4.
         real: False on padding.
     """

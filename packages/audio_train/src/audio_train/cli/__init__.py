@@ -34,7 +34,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="audio-train")
 def main() -> None:
-    """Train decoders on token records, from a recipe to an exported model."""
+    """Train decoders on token datasets, from a recipe to an exported model."""
 
 
 for command in (*RECIPE_COMMANDS, isoflop, *TRAINING_COMMANDS):
@@ -43,10 +43,14 @@ for command in (*RECIPE_COMMANDS, isoflop, *TRAINING_COMMANDS):
 
 @main.command()
 @click.option(
-    "--from", "model", type=click.Path(path_type=Path), required=True, help="Model: a RUN, an export, a model folder."
+    "--from",
+    "model",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Model to adapt: a run, an export or a model folder.",
 )
 @click.option("--audio", type=click.Path(path_type=Path), required=True, help="Folder or manifest of your recordings.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Work folder.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of everything that is made.")
 @click.option(
     "--task",
     type=click.Choice(["asr", "tts", "both", "continuation", "translation"]),
@@ -54,7 +58,9 @@ for command in (*RECIPE_COMMANDS, isoflop, *TRAINING_COMMANDS):
     show_default=True,
     help="What to learn from the recordings.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=600, show_default=True, help="Longest training.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=600, show_default=True, help="Maximum number of training steps."
+)
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
@@ -64,20 +70,23 @@ for command in (*RECIPE_COMMANDS, isoflop, *TRAINING_COMMANDS):
 )
 @click.option("--language", help="Language of recordings that do not state it.")
 @click.option(
-    "--transcriber", default="auto", show_default=True, help="Transcriber of generated speech, as of audio-eval run."
+    "--transcriber",
+    default="auto",
+    show_default=True,
+    help="Transcriber of generated speech, in any form that audio-eval run takes.",
 )
 @click.option(
     "--rehearse",
     type=click.Path(path_type=Path),
     metavar="DATA",
-    help="Folder of datasets that the model was trained on, to train on too and to measure forgetting.",
+    help="Folder of the datasets that the model was trained on: they are mixed in, and forgetting is measured on them.",
 )
 @click.option(
     "--rehearsal-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help="Share of the rows that are of --rehearse.",
+    help="Share of the rows that come from --rehearse.",
 )
 @SET_OPTION
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of data order and sampling.")
@@ -85,7 +94,7 @@ for command in (*RECIPE_COMMANDS, isoflop, *TRAINING_COMMANDS):
 def adapt(assignments: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Adapt a model to your recordings, compare it with the model before, and print every command on the way.
 
-    Some utterances are held out: some choose the step of the model, the others give the scores of the report.
+    Some utterances are held out: on one part of them the best step is chosen, on the others the scores are measured.
     """
     from audio_train.adapt import Adaptation, closing, main
 
@@ -95,12 +104,16 @@ def adapt(assignments: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("quickstart"), show_default=True, help="Work folder."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("quickstart"),
+    show_default=True,
+    help="Folder of everything that is made.",
 )
 @click.option(
     "--audio", type=click.Path(path_type=Path), help="Folder of your own speech, instead of the sample corpus."
 )
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Minutes of training.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Minutes of training. [default: about 6]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights and data order.")
 @JSON_OPTION
 def quickstart(out: Path, audio: Path | None, minutes: float | None, seed: int, as_json: bool) -> None:

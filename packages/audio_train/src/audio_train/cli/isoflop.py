@@ -28,9 +28,13 @@ def losses(runs: tuple[Path, ...], out: Path) -> None:
 @click.argument("losses", type=click.Path(path_type=Path))
 @click.option("--figures", type=click.Path(path_type=Path), help="Folder for the figures curves.svg and laws.svg.")
 @click.option(
-    "--predict", "budgets", type=float, multiple=True, help="Budget in FLOPs for which to predict the best model."
+    "--predict",
+    "budgets",
+    type=float,
+    multiple=True,
+    help="Budget in FLOPs for which to predict the best model; repeatable.",
 )
-@click.option("--vocab-size", type=click.IntRange(min=1), help="Number of token ids of the predicted models.")
+@click.option("--vocab-size", type=click.IntRange(min=1), help="Vocabulary size of the predicted models.")
 @click.option("--parametric/--no-parametric", default=True, help="Also fit L(N, D) to all runs.  [default: on]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @JSON_OPTION

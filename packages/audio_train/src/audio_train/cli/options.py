@@ -12,7 +12,11 @@ DATA_OPTION = click.option(
     "--data", "data_root", type=click.Path(path_type=Path), help="Folder of the datasets: DATA/<corpus>/manifest.json."
 )
 SET_OPTION = click.option(
-    "--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Change a field, such as optimizer.beta2=0.98."
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change a field of the recipe, such as optimizer.beta2=0.98; repeatable.",
 )
 TARGET_ARGUMENT = click.argument("target", metavar="TARGET", shell_complete=complete_recipes)
 MIXTURE_OPTION = click.option(
@@ -25,6 +29,6 @@ SCALE_OPTION = click.option(
     type=click.Choice(["published", "smoke"]),
     default="published",
     show_default=True,
-    help="As published, or reduced to train in minutes on two CPU cores.",
+    help="The recipe as published, or reduced to train in minutes on two CPU cores.",
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")

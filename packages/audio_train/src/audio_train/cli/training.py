@@ -30,16 +30,29 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
         MESH_OPTION,
         MICROBATCHES_OPTION,
         click.option(
-            "--processes", type=click.IntRange(min=1), default=1, help="Number of processes to start on this machine."
+            "--processes",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Processes to start on this machine.",
         ),
-        click.option("--distributed", metavar="auto|HOST:PORT,NUM,INDEX", help="Join a multi-host run."),
-        click.option("--max-quarantined", metavar="N|P%", help="Maximum damaged documents of a dataset to leave out."),
+        click.option(
+            "--distributed",
+            metavar="auto|HOST:PORT,NUM,INDEX",
+            help="Join a multi-host run: auto on a cluster, or address of the first process, number of processes and "
+            "index of this one.",
+        ),
+        click.option(
+            "--max-quarantined",
+            metavar="N|P%",
+            help="Maximum damaged documents of a dataset to leave out. [default: none]",
+        ),
         click.option(
             "--track",
             "trackers",
             multiple=True,
             metavar="NAME",
-            help="Tracker: tensorboard, wandb or trackio.",
+            help="Also log to tensorboard, wandb or trackio; repeatable.",
             shell_complete=complete_names("tensorboard", "wandb", "trackio"),
         ),
         click.option(
@@ -57,7 +70,9 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Validate on the datasets whose names begin with heldout, if the recipe states no evaluation.",
         ),
-        click.option("--profile", metavar="FIRST:LAST", help="Trace these steps with JAX's profiler to RUN/profile."),
+        click.option(
+            "--profile", metavar="FIRST:LAST", help="Trace steps FIRST to LAST with JAX's profiler to RUN/profile."
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -83,14 +98,19 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Save and stop at this step; the same command without it continues the run.",
 )
 @click.option(
-    "--resume", default="auto", show_default=True, metavar="auto|never|PATH", help="Checkpoint to continue from."
+    "--resume",
+    default="auto",
+    show_default=True,
+    metavar="auto|never|PATH",
+    help="Continue from the newest checkpoint in OUT, from none, or from this one.",
 )
 @click.option(
     "--start",
     "--init",
     "init",
     type=click.Path(path_type=Path),
-    help="First weights: a model folder, a RUN or its checkpoint. A recipe from scratch takes their model's shape.",
+    help="Initial weights: a model folder, the folder of a run or one of its checkpoints. A recipe from scratch takes "
+    "the shape of that model.",
 )
 @launched
 def run(
@@ -146,10 +166,8 @@ def resume(run_dir: Path, data_root: Path | None, **how: Any) -> None:
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @DATA_OPTION
-@click.option(
-    "--out", "out_dir", type=click.Path(path_type=Path), help="Model folder to write; RUN/export if not given."
-)
-@click.option("--step", type=int, help="Checkpoint to export; the newest if not given.")
+@click.option("--out", "out_dir", type=click.Path(path_type=Path), help="Model folder to write. [default: RUN/export]")
+@click.option("--step", type=int, help="Step of the checkpoint to export. [default: the newest]")
 @click.option("--best", is_flag=True, help="Export the checkpoint with the lowest validation loss.")
 @click.option(
     "--push",

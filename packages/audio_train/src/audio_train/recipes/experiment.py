@@ -37,8 +37,8 @@ class Experiment:
         fixed_size: Whether `--scale smoke` changes nothing, because the runs are small already.
         smoke_data: Command line that makes the data and weights for `--scale smoke`; `{data}` and `{name}` are replaced
             by the data folder and the run's name. Empty if there is none.
-        smoke_starts: Folder below DATA/starts with the weights that replace an `init.source` at `--scale smoke`, by
-            the source, if it does not have the name of the run.
+        smoke_weights: Folder below DATA/initial_weights with the weights that replace an `init.source` at
+            `--scale smoke`, by the source, if it does not have the name of the run.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Experiment:
     fits_rows: bool = False
     fixed_size: bool = False
     smoke_data: str = ""
-    smoke_starts: Mapping[str, str] = field(default_factory=_nothing)
+    smoke_weights: Mapping[str, str] = field(default_factory=_nothing)
 
     def vocabulary_of(self, run_name: str) -> Vocabulary | None:
         """Vocabulary of a run's published data; None to take that of the user's data."""

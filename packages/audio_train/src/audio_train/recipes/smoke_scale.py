@@ -41,7 +41,9 @@ PRETRAINING_LEARNING_RATE = 1e-2
 TUNING_LEARNING_RATE = 1e-3
 HEAD_DIM = 16
 HELDOUT_FOLDER = "heldout"
-STARTS_FOLDER = "starts"
+_INIT_FOLDER = "initial_weights"
+# Its name in data that older versions made.
+_OLD_INIT_FOLDER = "starts"
 EVALUATION_BATCHES = 4
 
 
@@ -145,7 +147,7 @@ def _heldout(run: TrainRun) -> tuple[str, ...]:
 
 
 def init_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path | None:
-    """Folder of the first weights of a run at smoke scale, `DATA/starts/NAME`; None from scratch.
+    """Folder of the initial weights of a run at smoke scale, `DATA/initial_weights/NAME`; None from scratch.
 
     Args:
         run: The run at smoke scale.
@@ -159,7 +161,7 @@ def init_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path 
     if init.kind == "scratch":
         return None
     source = init.source or ""
-    folder = data_root / STARTS_FOLDER / experiment.smoke_starts.get(source, source.partition("@")[0])
+    folder = weights_folder(data_root, experiment.smoke_weights.get(source, source.partition("@")[0]))
     path = folder / "export" if init.kind == "model" else folder / "checkpoints" / str(init.step)
     if not path.is_dir():
         command = experiment.smoke_data.format(data=data_root, name=run.name)
@@ -168,3 +170,14 @@ def init_folder(run: TrainRun, experiment: Experiment, data_root: Path) -> Path 
             + (f"make them with `{command}`" if command else "give --start")
         )
     return path
+
+
+def weights_folder(data_root: Path, name: str) -> Path:
+    """Folder of a run that provides initial weights at smoke scale; it need not exist.
+
+    Args:
+        data_root: Folder of the datasets.
+        name: Name of the weights.
+    """
+    folder, old = data_root / _INIT_FOLDER / name, data_root / _OLD_INIT_FOLDER / name
+    return old if old.is_dir() and not folder.is_dir() else folder

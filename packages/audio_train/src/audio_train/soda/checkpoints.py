@@ -32,7 +32,7 @@ class PublishedCheckpoint:
     @property
     def init(self) -> InitSpec:
         """Start from these weights, with the rotary base, scaling and epsilon of the run's model."""
-        return InitSpec(kind="model", source=self.repository, revision=self.revision, function="run")
+        return InitSpec(kind="model", source=self.repository, revision=self.revision, rope_and_epsilon_of="run")
 
     @property
     def run_model(self) -> NamedModel:
@@ -102,9 +102,9 @@ CHECKPOINTS = {
 
 PUBLISHED_WEIGHTS_CHOICES: dict[str, str] = {
     "init.kind=model": "published weights are read as they are stored; the source reads them through bfloat16",
-    "init.function=run": "the run's: the source's trainer loads weights into the run's own configuration (Levanter "
-    "`main/train_lm.py`, `use_hf_model_config` False): rotary base 5e5, Llama-3 scaling, epsilon 1e-5. Qwen3x was "
-    "trained with base 1e6, no scaling and 1e-6, which `exp2.2-weights-function` keeps",
+    "init.rope_and_epsilon_of=run": "the run's: the source's trainer loads weights into the run's own configuration "
+    "(Levanter `main/train_lm.py`, `use_hf_model_config` False): rotary base 5e5, Llama-3 scaling, epsilon 1e-5. "
+    "Qwen3x was trained with base 1e6, no scaling and 1e-6, which `exp2.2-weights-function` keeps",
 }
 """Choices of runs that start from published weights."""
 

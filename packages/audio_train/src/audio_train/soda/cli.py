@@ -21,7 +21,7 @@ def soda() -> None:
 @soda.command()
 @JSON_OPTION
 def checkpoints(as_json: bool) -> None:
-    """List the published weights from which runs start, and the checkpoints that the study exported."""
+    """List the published weights that runs start from, and the checkpoints that the study exported."""
     from audio_train.soda.page import checkpoint_rows
 
     found = checkpoint_rows()
@@ -38,7 +38,7 @@ def checkpoints(as_json: bool) -> None:
 @click.argument("name", required=False, shell_complete=complete_names("audio_train.soda.mixtures:MIXTURES"))
 @JSON_OPTION
 def mixtures(name: str | None, as_json: bool) -> None:
-    """List the mixtures of the study, or the weights and rows per block of one."""
+    """List the mixtures of the study, or the weights of the one called NAME and its rows in each block of rows."""
     from audio_train.soda.mixtures import MIXTURES, named_mixture
 
     if name is None:
@@ -52,17 +52,17 @@ def mixtures(name: str | None, as_json: bool) -> None:
     shares = dict(zip(mixture.corpora, mixture.shares(0), strict=True))
     if as_json:
         weights = mixture.weights(0)
-        click.echo(json.dumps({"name": name, "weights": weights, "block": mixture.block, "rows_of_block": shares}))
+        click.echo(json.dumps({"name": name, "weights": weights, "block": mixture.block_size, "rows_of_block": shares}))
         return
     for corpus, weight in mixture.weights(0).items():
-        click.echo(f"{corpus:26} {weight:.5f} {shares[corpus]:5} of {mixture.block}")
+        click.echo(f"{corpus:26} {weight:.5f} {shares[corpus]:5} of {mixture.block_size}")
 
 
 @soda.command()
 @click.argument("name", required=False, shell_complete=complete_names("audio_train.soda.tokenization:TOKENIZATIONS"))
 @JSON_OPTION
 def tokenization(name: str | None, as_json: bool) -> None:
-    """List the tokenizations of the study, or print the command lines of the one called NAME, and its choices."""
+    """List the tokenizations of the study, or print the commands and choices of the one called NAME."""
     from dataclasses import asdict
 
     from audio_train.soda.tokenization import CHOICES, TOKENIZATIONS, find_tokenization
@@ -85,7 +85,7 @@ def tokenization(name: str | None, as_json: bool) -> None:
 @soda.command()
 @JSON_OPTION
 def grid(as_json: bool) -> None:
-    """List the models of every budget of the isoFLOP grid: the sweep and the targets."""
+    """List the models of the isoFLOP sweep at every budget, and the target models."""
     from audio_train.soda.catalogue import MARIN_MIMI
     from audio_train.soda.isoflop import grid_rows
 
@@ -109,13 +109,13 @@ def grid(as_json: bool) -> None:
     "names",
     multiple=True,
     metavar="NAME",
-    help="Recipe or experiment; all if not given.",
+    help="Recipe or experiment, repeatable. [default: all]",
     shell_complete=complete_experiments,
 )
 def make_smoke_data(out: Path, names: tuple[str, ...]) -> None:
-    """Make the data for --scale smoke: a small synthetic dataset for each one of a mixture, and first weights.
+    """Make the data for --scale smoke: a small stand-in for every dataset of the mixtures, and initial weights.
 
-    The datasets are made from the sample recordings of audio-tokenize. Finished ones are kept.
+    The stand-ins are made from the sample recordings of audio-tokenize. Finished ones are kept.
     """
     from audio_train.soda.experiments import EXPERIMENTS
     from audio_train.soda.smoke_data import generate
@@ -129,7 +129,7 @@ def make_smoke_data(out: Path, names: tuple[str, ...]) -> None:
 @click.option("--data", "data_root", type=click.Path(path_type=Path), required=True, help="Folder of the datasets.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs and the report.")
 @SCALE_OPTION
-@click.option("--only", multiple=True, metavar="RUN", help="Train this run only; may be given several times.")
+@click.option("--only", multiple=True, metavar="RUN", help="Train this run only, repeatable.")
 @JSON_OPTION
 def run_all(experiment: str, data_root: Path, out: Path, scale: "Scale", only: tuple[str, ...], as_json: bool) -> None:
     """Train every run of EXPERIMENT and write OUT/report.md. Finished runs are kept, stopped ones are resumed.
@@ -154,7 +154,7 @@ def run_all(experiment: str, data_root: Path, out: Path, scale: "Scale", only: t
     "--only",
     multiple=True,
     metavar="NAME",
-    help="Train this comparison only; keep the others of DOCS.",
+    help="Train this comparison only, repeatable; the others of DOCS are kept.",
     shell_complete=complete_names("audio_train.soda.comparisons:COMPARISONS"),
 )
 @click.option(

@@ -103,7 +103,7 @@ _KEPT = {
         warm,
         name=run_name("exp2.2-weights-function", size),
         model=CHECKPOINTS[f"qwen3x-{size}"].model,
-        init=replace(warm.init, function="weights"),
+        init=replace(warm.init, rope_and_epsilon_of="weights"),
     )
     for size, warm in _WARM.items()
 }
@@ -115,8 +115,8 @@ WARM_KEPT = Experiment(
     runs=runs_by_name(*_KEPT.values()),
     vocabulary=QWEN3X_MIMI,
     choices={
-        **{key: why for key, why in _WARM_CHOICES.items() if key != "init.function=run"},
-        "init.function=weights": "the weights': rotary base 1e6, no scaling and epsilon 1e-6, where exp2.2 takes the "
-        "run's",
+        **{key: why for key, why in _WARM_CHOICES.items() if key != "init.rope_and_epsilon_of=run"},
+        "init.rope_and_epsilon_of=weights": "the weights': rotary base 1e6, no scaling and epsilon 1e-6, where "
+        "exp2.2 takes the run's",
     },
 )

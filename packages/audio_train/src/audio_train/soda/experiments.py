@@ -19,10 +19,10 @@ from audio_train.soda.checkpoints import CHECKPOINTS
 from audio_train.soda.mixtures import WEIGHTS
 
 _SMOKE_DATA = "audio-train soda make-smoke-data --out {data} --for {name}"
-_SMOKE_STARTS = {checkpoint.repository: checkpoint.recipe or name for name, checkpoint in CHECKPOINTS.items()}
+_SMOKE_WEIGHTS = {checkpoint.repository: checkpoint.recipe or name for name, checkpoint in CHECKPOINTS.items()}
 
 EXPERIMENTS: tuple[Experiment, ...] = tuple(
-    replace(experiment, mixtures=WEIGHTS, smoke_data=_SMOKE_DATA, smoke_starts=_SMOKE_STARTS)
+    replace(experiment, mixtures=WEIGHTS, smoke_data=_SMOKE_DATA, smoke_weights=_SMOKE_WEIGHTS)
     for experiment in (
         exp1_1.EXPERIMENT,
         exp1_2.EXPERIMENT,

@@ -68,7 +68,7 @@ class NamedMixture:
     @property
     def mixture(self) -> Mixture:
         """The mixture, with the order and rounding of the study's loader."""
-        return Mixture(self.name, (Stage(0, self.weights),), permutation="fixed", remainder="largest_corpus")
+        return Mixture(self.name, (Stage(0, self.weights),), reshuffle_each_epoch=False, remainder="largest_corpus")
 
 
 def named_mixture(name: str) -> Mixture:

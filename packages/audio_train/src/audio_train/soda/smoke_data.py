@@ -8,7 +8,7 @@ other sentences. Everything is made with commands of `audio-tokenize` and `audio
     ROOT/vocabulary              one vocabulary, learned from the transcripts
     ROOT/<corpus>                a dataset
     ROOT/heldout/<corpus>        its held-out dataset
-    ROOT/starts/<name>           a run that provides first weights of other runs
+    ROOT/initial_weights/<name>  a run that provides initial weights of other runs
 
 Existing results are kept.
 """
@@ -23,7 +23,7 @@ from audio_data import InputError, to_json
 from audio_train.command_lines import Command, find_programs, run_command
 from audio_train.config import InitSpec, TrainRun
 from audio_train.recipes import find_recipe, find_runs
-from audio_train.recipes.smoke_scale import STARTS_FOLDER, heldout_of, smoke_model
+from audio_train.recipes.smoke_scale import heldout_of, smoke_model, weights_folder
 from audio_train.soda.checkpoints import CHECKPOINTS, PublishedCheckpoint
 from audio_train.soda.tokenization import Tokenization, produced_by
 
@@ -113,21 +113,21 @@ def _document_words(corpus: str, recipe: Tokenization) -> tuple[str, ...]:
     )
 
 
-def start_commands(root: Path, run: TrainRun) -> Iterator[Command]:
-    """Command lines that train the first weights of a run at smoke scale, and the first weights of those."""
+def weights_commands(root: Path, run: TrainRun) -> Iterator[Command]:
+    """Command lines that train the initial weights of a run at smoke scale, and the initial weights of those."""
     if run.init.kind == "scratch":
         return
     name, recipe, settings = _maker(run.init)
-    yield from start_commands(root, find_recipe(recipe)[1])
-    out = root / STARTS_FOLDER / name
+    yield from weights_commands(root, find_recipe(recipe)[1])
+    out = weights_folder(root, name)
     model = out / "export" / "config.json"
     if not model.exists():
         words = ("run", recipe, "--scale", "smoke", "--data", str(root), "--out", str(out), *settings)
-        yield Command(f"First weights: {name}", ("audio-train", *words), makes=model)
+        yield Command(f"Initial weights: {name}", ("audio-train", *words), makes=model)
 
 
 def _maker(init: InitSpec) -> tuple[str, str, tuple[str, ...]]:
-    """Folder of first weights, recipe that trains them, and its settings."""
+    """Folder of initial weights, recipe that trains them, and its settings."""
     if init.kind == "checkpoint":
         return base_of(init), base_of(init), ()
     checkpoint = _checkpoint(init)
@@ -148,7 +148,7 @@ def _checkpoint(init: InitSpec) -> PublishedCheckpoint:
 
 
 def generate(root: Path, names: Iterable[str], *, at_hand: Collection[str] = (), to_stderr: bool = False) -> int:
-    """Make the data and first weights that recipes need at smoke scale.
+    """Make the data and initial weights that recipes need at smoke scale.
 
     Args:
         root: Folder of the smoke data.
@@ -169,7 +169,7 @@ def generate(root: Path, names: Iterable[str], *, at_hand: Collection[str] = (),
     for command in data_commands(root, corpora):
         num_commands += _run(command, programs, to_stderr)
     for run in (run for name in names for run in find_runs(name) if base_of(run.init) not in at_hand):
-        for command in start_commands(root, run):
+        for command in weights_commands(root, run):
             num_commands += _run(command, programs, to_stderr)
     return num_commands
 

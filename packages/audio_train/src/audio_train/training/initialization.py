@@ -61,7 +61,7 @@ class InitialWeights:
         )
         return [
             f"the weights in `{self.path}` were trained with {theirs} and are used with the run's {ours} "
-            "(init.function=run), so the model at first does not compute what it was trained to"
+            "(init.rope_and_epsilon_of=run), so the model at first does not compute what it was trained to"
         ]
 
 
@@ -223,13 +223,13 @@ def _check_model(resolved: ResolvedRun, found: Qwen3xConfig, what: str) -> dict[
         raise InputError(f"the {what} must have the shape of the model of run `{name}`, got {pairs}; {remedy}.")
     theirs, ours = _function(found), _function(expected)
     other = {setting: value for setting, value in theirs.items() if value != ours[setting]}
-    if not other or resolved.run.init.function == "run":
+    if not other or resolved.run.init.rope_and_epsilon_of == "run":
         return other
     pairs = ", ".join(f"{setting} {value} for {ours[setting]}" for setting, value in other.items())
     keep = " ".join(f"--set {setting}={value}" for setting, value in other.items())
     raise InputError(
         f"the weights of the {what} were trained with other values than run `{name}` has: {pairs}. Use the run's with "
-        "--set init.function=run" + (f", or keep theirs with {keep}." if _is_stated(found) else ".")
+        "--set init.rope_and_epsilon_of=run" + (f", or keep theirs with {keep}." if _is_stated(found) else ".")
     )
 
 

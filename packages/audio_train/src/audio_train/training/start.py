@@ -45,7 +45,9 @@ def _checkpoint(path: Path) -> tuple[InitSpec, Qwen3xConfig] | None:
             step = checkpoints.newest_whole()
     if step is None:
         return None
-    init = InitSpec("checkpoint", source=f"{other.run.name}@{step}", revision=other.fingerprint, function="weights")
+    init = InitSpec(
+        "checkpoint", source=f"{other.run.name}@{step}", revision=other.fingerprint, rope_and_epsilon_of="weights"
+    )
     return init, other.model
 
 
@@ -60,7 +62,7 @@ def _model(path: Path) -> tuple[InitSpec, Qwen3xConfig]:
         )
     parts = sorted(folder.glob("model*.safetensors"))
     revision = "-".join(hash_file(part)[: 64 // len(parts) or 1] for part in parts)
-    return InitSpec("model", source=folder.name, revision=revision, function="weights"), load_config(folder)
+    return InitSpec("model", source=folder.name, revision=revision, rope_and_epsilon_of="weights"), load_config(folder)
 
 
 def _shape(found: Qwen3xConfig, max_seq_len: int, path: Path) -> ModelShape:
