@@ -77,7 +77,9 @@ def lines_in_a_terminal(width: int, code: str, stdout: Path | None = None) -> li
     here, there = pty.openpty()
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     with stdout.open("w") if stdout else contextlib.nullcontext(there) as out:
-        options = {"stdin": there, "stdout": out, "stderr": there, "env": {**os.environ, "TERM": "xterm"}}
+        # Where COLUMNS is set, as by pytest-xdist, it counts instead of the terminal's width.
+        environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        options = {"stdin": there, "stdout": out, "stderr": there, "env": environment | {"TERM": "xterm"}}
         with subprocess.Popen([sys.executable, "-c", code], **options) as process:
             os.close(there)
             shown = b""
