@@ -7,16 +7,21 @@ from audio_eval.report.tables import comparison_table
 from audio_eval.scores import Comparison
 
 _NUM_LISTENED = 8
+# Scores of no model, or of one that is the same in both.
+_CONTROLS = ("_mismatched_audio", "_mismatched_text", "_untrained", "_original", "_reconstructed")
 
 
 def main_comparisons(base: Evaluation, evaluation: Evaluation) -> list[Comparison]:
-    """Return the differences of the scores that have a meaning of their own, such as error rates; not of each kind.
+    """Return the differences of the scores that have a meaning of their own, those by generation before likelihoods.
 
     Args:
         base: The evaluation of the model before.
         evaluation: That of the model now.
     """
-    return [one for one in compare(base, evaluation) if one.measure.meaning]
+    found = [
+        one for one in compare(base, evaluation) if one.measure.meaning and not one.measure.name.endswith(_CONTROLS)
+    ]
+    return sorted(found, key=lambda one: "nll" in one.measure.name or "bits" in one.measure.name)
 
 
 def comparison(base: Evaluation, evaluation: Evaluation) -> Markup:

@@ -87,8 +87,8 @@ def item_table(columns: Sequence[str], rows: Iterable[Sequence[Markup | str]]) -
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Markup:
     """Return a table of paired differences: values before and after, the difference with its interval, a verdict."""
-    titles = ("Score", "Dataset", "Before", "After", "Difference", "95 % interval", "")
-    head = tag("tr", [tag("th", title, scope="col") for title in titles])
+    titles = ("Score", "Dataset", "Before", "After", "Difference", "95 % interval")
+    head = tag("tr", [tag("th", title, scope="col") for title in (*titles, "")])
     rows = []
     for one in comparisons:
         found = one.difference
@@ -98,8 +98,11 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Markup:
             tag(
                 "tr",
                 _name_cell(one.measure),
-                tag("td", one.dataset),
-                [tag("td", cell, class_="number") for cell in cells],
+                tag("td", one.dataset, data_label=titles[1]),
+                [
+                    tag("td", cell, class_="number", data_label=title)
+                    for cell, title in zip(cells, titles[2:], strict=True)
+                ],
                 tag("td", one.verdict),
             )
         )
