@@ -20,6 +20,7 @@ from audio_train.adapt import (
     encode_commands,
     evaluate_command,
     read_base,
+    text_cost,
     train_command,
 )
 from audio_train.cli import main
@@ -115,6 +116,20 @@ def test_the_smallest_dataset_has_a_row_of_each_block():
 def test_training_stops_after_two_rounds_without_fewer_errors(scores, best: int, is_over: bool):
     rounds = Rounds(scores=scores)
     assert (rounds.best, rounds.is_over) == (best, is_over)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "characters", "expected"),
+    [
+        (150, 100, 500, "text: 1.50 tokens a word, 0.30 a character"),
+        (900, 100, 300, "text: 9.00 tokens a word, 3.00 a character; the model's tokenizer spells this language"),
+        (0, 0, 0, None),
+    ],
+)
+def test_the_cost_of_the_text_is_said(text: int, words: int, characters: int, expected: str | None):
+    counts = {"tokens_by_kind": {"text": text, "codebook_0": 5}, "num_words": words, "num_characters": characters}
+    found = text_cost(counts)
+    assert found is None if expected is None else str(found).startswith(expected)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -8,7 +8,6 @@ does the chain. Held-out utterances are of two kinds that share none: `heldout` 
 import json
 import math
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,8 @@ _HOLDOUT, _DEV = "0.1", "0.2"
 _ROW_TOKENS = 2048
 _ROW_MULTIPLE = 64
 _CODEC_LEVEL = "0.07"
+# Tokens a character from which a tokenizer spells letters or bytes.
+_SPELLED = 0.8
 # Documents of each held-out dataset, for the scores and for the choice of a step.
 _FINAL_ITEMS, _ROUND_ITEMS = 100, 32
 
@@ -328,6 +329,8 @@ def main(wanted: Adaptation, *, as_json: bool = False) -> dict[str, Any]:
     speakers = _speakers(wanted, programs["audio-tokenize"])
     for command in build_commands(wanted, base, speakers):
         do(command)
+    if line := text_cost(_statistics(wanted.data / next(iter(TASKS[wanted.task].layouts)), programs["audio-tokenize"])):
+        click.echo(line, err=as_json)
     mixture, old = _mixture(wanted)
     heldout = [name for name in ("heldout", "heldout-speaker") if (wanted.data / name).exists()] + old
     before, after = wanted.out / "base", wanted.out / "adapted"
@@ -448,12 +451,41 @@ def _speakers(wanted: Adaptation, program: str) -> list[str]:
             f"`{wanted.audio}` must have at least {FEWEST_UTTERANCES} utterances for task {wanted.task}, of which some "
             f"are held out, got {usable}; record more, or cut long recordings into utterances"
         )
-    counted = subprocess.run(
-        [program, "statistics", str(wanted.codes), "--json"], check=True, stdout=subprocess.PIPE, stderr=sys.stderr
-    )
-    tally = json.loads(counted.stdout)["speakers"]
+    tally = _statistics(wanted.codes, program)["speakers"]
     # Of very many speakers only the largest are listed: then none is held out.
     return [entry["name"] for entry in tally["largest"]] if tally["num_values"] == len(tally["largest"]) else []
+
+
+def _statistics(source: Path, program: str) -> dict[str, Any]:
+    """Return what `audio-tokenize statistics` counts in codes or in a dataset."""
+    words = [program, "statistics", str(source), "--json"]
+    counted = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return json.loads(counted.stdout)
+
+
+def text_cost(statistics: Mapping[str, Any]) -> str | None:
+    """Say how many tokens the model's tokenizer needs for the transcripts; None where there are none.
+
+    A tokenizer that spells a language in bytes needs a token and more for each character, so that the model has to
+    learn to spell before it learns words.
+
+    Args:
+        statistics: JSON of `audio-tokenize statistics` of a dataset.
+    """
+    tokens, words, characters = (
+        statistics["tokens_by_kind"].get("text", 0),
+        statistics["num_words"],
+        statistics["num_characters"],
+    )
+    if not (tokens and words and characters):
+        return None
+    line = f"text: {tokens / words:.2f} tokens a word, {tokens / characters:.2f} a character"
+    if tokens / characters < _SPELLED:
+        return line
+    return (
+        f"{line}; the model's tokenizer spells this language, so that it needs much more data: for another language a "
+        "model whose tokenizer knows it is a better start"
+    )
 
 
 def _scores(folder: Path) -> dict[str, dict[str, float | None]]:
