@@ -7,6 +7,7 @@ does the chain. Held-out utterances are of two kinds that share none: `heldout` 
 
 import json
 import math
+import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -459,7 +460,9 @@ def _speakers(wanted: Adaptation, program: str) -> list[str]:
 def _statistics(source: Path, program: str) -> dict[str, Any]:
     """Return what `audio-tokenize statistics` counts in codes or in a dataset."""
     words = [program, "statistics", str(source), "--json"]
-    counted = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    counted = subprocess.run(words, capture_output=True, text=True)
+    if counted.returncode:
+        raise InputError(f"`{shlex.join(words)}` failed: {counted.stderr.strip().splitlines()[-1]}")
     return json.loads(counted.stdout)
 
 
