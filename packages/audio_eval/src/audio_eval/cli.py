@@ -160,8 +160,10 @@ def testset(name: str, out: Path, items: int) -> None:
     "--codec", default="embedded", show_default=True, help="Codec: embedded, mimi, a weights file or FILE.py:NAME."
 )
 @click.option("--codec-weights", help="Location of Mimi's weights.")
-@click.option("--transcriber", default="auto", show_default=True, help="Transcriber; forms as of run.")
-@click.option("--utterances", default=24, show_default=True, type=click.IntRange(min=1), help="Number to compare.")
+@click.option("--transcriber", default="auto", show_default=True, help="Transcriber, in any form that `run` takes.")
+@click.option(
+    "--utterances", default=24, show_default=True, type=click.IntRange(min=1), help="Number of utterances to compare."
+)
 @click.option(
     "--max-increase",
     default=0.25,
@@ -178,7 +180,7 @@ def check_codec(
     max_increase: float,
     as_json: bool,
 ) -> None:
-    """Check that a codec keeps what CORPUS says: transcribe recordings and their reconstructions.
+    """Check that a codec keeps the words of CORPUS: compare transcripts of recordings and of their reconstructions.
 
     It also warns of a speaker whose recordings are of two voices.
     """
@@ -222,7 +224,7 @@ def check_codec(
 @click.option(
     "--base",
     type=click.Path(path_type=Path),
-    help="Evaluation of another model on the same data, such as the one before training, to compare with.",
+    help="Evaluation to compare with: of another model on the same data, such as the one before training.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="HTML page to write, ending in .html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")

@@ -247,10 +247,9 @@ def encode(
 ) -> None:
     """Encode CORPUS, a name that `corpora` lists or your own folder or manifest, to codes on disk.
 
-    Your own audio may lie in a folder, with transcripts or without, in a manifest (JSONL, CSV, lhotse, NeMo), a data
-    folder of Kaldi, tar archives or parquet tables; --root DIR with the form as CORPUS (folder, jsonl, ljspeech, kaldi,
-    lhotse, parquet, tar) says which. Run the same
-    command again to continue after a stop.
+    Your own audio may lie in a folder, with or without transcripts, in a manifest (JSONL, CSV, lhotse, NeMo), a data
+    folder of Kaldi, tar archives or parquet tables. CORPUS is its path, or its form (folder, jsonl, ljspeech, kaldi,
+    lhotse, parquet, tar) with the path as --root. Run the same command again to continue after a stop.
     """
     from audio_data import Interrupted, disk_errors, parse_budget, storage_path
     from audio_tokenize import CodecSpec, encode_corpus, open_corpus
@@ -420,7 +419,9 @@ _OF_TEXTS = {"root"}
 )
 @click.option("--heldout", is_flag=True, help="Take the held-out documents instead of the others.")
 @click.option(
-    "--holdout-after", default=0.0, help="Of the held-out documents, leave out those of this smaller fraction."
+    "--holdout-after",
+    default=0.0,
+    help="With --heldout, leave out what --holdout of this smaller share would hold out.",
 )
 @click.option("--lenient", is_flag=True, help="Skip and count unusable utterances or texts. [default: stop]")
 @root_option

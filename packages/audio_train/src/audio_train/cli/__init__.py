@@ -66,7 +66,7 @@ for command in (*RECIPE_COMMANDS, isoflop, *TRAINING_COMMANDS):
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Evaluations while training; it stops after two without lower errors, and the step of the lowest is kept.",
+    help="Evaluations during training, which stops after two without improvement; the best step is kept.",
 )
 @click.option("--language", help="Language of recordings that do not state it.")
 @click.option(

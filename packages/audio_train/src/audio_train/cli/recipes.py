@@ -29,7 +29,8 @@ def recipes(words: tuple[str, ...], every: bool, as_json: bool) -> None:
     """List the experiments, or the recipes that have each WORD in a name, with size, tokens, FLOPs and reported result.
 
     A WORD is a part of the name of a recipe, an experiment, a model size or a mixture, such as exp1.2 or 600m. On a
-    terminal lines are cut to its width; `show` prints everything about one recipe. --json lists recipes in any case.
+    terminal lines are cut to its width; `show` prints everything about one recipe. With --json, recipes are listed even
+    without a WORD.
     """
     import shutil
     from dataclasses import asdict

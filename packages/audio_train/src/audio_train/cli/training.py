@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from audio_train.recipes.smoke_scale import Scale
     from audio_train.training.launch import RunResult
 
-MESH_OPTION = click.option("--mesh", metavar="AXIS=N,...", help="Devices along fsdp, tensor, data and replica.")
+MESH_OPTION = click.option(
+    "--mesh",
+    metavar="AXIS=N,...",
+    help="Devices along fsdp, tensor, data and replica, such as fsdp=8. [default: fsdp, as many as share the batch]",
+)
 MICROBATCHES_OPTION = click.option(
     "--microbatches", type=click.IntRange(min=1), default=1, show_default=True, help="Gradient-accumulation steps."
 )
@@ -61,7 +65,7 @@ def launched(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(min=0),
             default=0,
             metavar="N",
-            help="Generate N audio samples at each validation, and log them to the trackers.",
+            help="Generate N audio samples at each validation, and log them to the trackers. [default: 0]",
         ),
         click.option(
             "--validation/--no-validation",
