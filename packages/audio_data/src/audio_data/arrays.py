@@ -1,4 +1,4 @@
-"""Arrays of numpy's `.npy` and `.npz` files, read so that no header, however wrong, costs more memory than the file.
+"""Readers of numpy's `.npy` and `.npz` files, whose memory is bounded by the file's size, whatever its header states.
 
 `numpy.load` believes the shape that a header states, and allocates it before it reads; here the size of the file has to
 agree first. Only plain types are read: no structures, no objects.

@@ -1,4 +1,4 @@
-"""Charts as SVG, from numbers alone: axes, lines, points, bars and legends in the light or dark colours of the page.
+"""SVG charts from numbers: axes, lines, points, bars and legends, in the light or dark colours of the page.
 
 A page that holds charts includes `chart_style()`, the style sheet of their classes and colours.
 """

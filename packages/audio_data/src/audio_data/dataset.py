@@ -1,4 +1,4 @@
-"""Reading a dataset at random: its documents, and the one stream of tokens they form end to end."""
+"""A dataset for random access: its documents, and the stream of tokens that they form end to end."""
 
 import hashlib
 import json

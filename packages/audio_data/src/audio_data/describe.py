@@ -1,4 +1,4 @@
-"""Documents, rows and datasets in words, for people who look into them."""
+"""Descriptions of documents, rows and datasets, for `inspect`."""
 
 import itertools
 from collections.abc import Iterator, Mapping

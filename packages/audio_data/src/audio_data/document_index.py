@@ -1,4 +1,4 @@
-"""Where documents lie: from a token of a dataset's stream to the record of a shard that holds it, and back.
+"""An index of documents: from a token of a dataset's stream to its shard and record, and back.
 
 What a process keeps of a shard is read when something of the shard is first needed: 4 bytes a document, and 4 more in
 shards with documents of several records or of which a part is chosen. (Mapping the files instead would keep a file

@@ -1,4 +1,4 @@
-"""How a command ends that cannot go on: by a mistake that its user can repair, or by Ctrl-C."""
+"""Errors of users and Ctrl-C, and the exit statuses of commands that end by them."""
 
 from typing import IO, Any
 

@@ -1,4 +1,4 @@
-"""Objects that a user adds from outside: from a file, from a module, or by an entry point of an installed package.
+"""Objects that users add: from a file, from a module, or by an entry point of an installed package.
 
 `FILE.py:NAME` and `MODULE:NAME` name one object. `FILE.py` alone names the only one of its kind in the file. Recipes,
 evaluation tasks and codecs are all added in these ways.

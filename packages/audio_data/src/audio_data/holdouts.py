@@ -1,4 +1,4 @@
-"""Which utterances are held out of training: a hash of what an utterance is called, and nothing else, decides.
+"""Held-out utterances, chosen by a hash of their name alone.
 
 So the two orders of an utterance, and all else that is made of it, fall on the same side: in this dataset and in any
 other that is made later.

@@ -1,4 +1,4 @@
-"""What a dataset holds: counts, seconds, vocabulary, checksums. A folder is a dataset exactly when it has one.
+"""The manifest of a dataset: counts, seconds, vocabulary, checksums. A folder is a dataset exactly when it has one.
 
 `manifest.json` is written last and under a temporary name that is then renamed, so a process that is killed leaves
 either the old dataset or a folder that says it is unfinished, never a dataset that lies.

@@ -1,4 +1,4 @@
-"""Weights to an index map: which corpus, and which of its rows, fills each place of each batch.
+"""Mixtures: from weights to the corpus, and the row of it, that fills each place of each batch.
 
 This is the only place where weights are normalised. In every block of 2,048 places each corpus has its exact share, so
 that "5 % text" is a fact about any stretch of the log and not an expectation; the order inside a block is shuffled. The

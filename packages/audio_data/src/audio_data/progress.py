@@ -1,4 +1,4 @@
-"""How long work reports: a bar on a terminal, one plain line every few seconds elsewhere."""
+"""Progress of long work: a bar on a terminal, one plain line every few seconds elsewhere."""
 
 import sys
 import time

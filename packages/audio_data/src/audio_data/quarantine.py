@@ -1,4 +1,4 @@
-"""What may be left out: a list with a budget, off unless asked for, the same in every run, and counted.
+"""A list of records that are left out, with a budget: off unless asked for, the same in every run, and counted.
 
 Two things use it. A build leaves out documents that cannot be used, and lists them in the dataset's
 `quarantine.jsonl`. `verify` lists documents that can no longer be read in `damaged.json`; a dataset that is opened

@@ -1,4 +1,4 @@
-"""Folders of datasets: finding, opening and comparing all that lie below one."""
+"""Folders of datasets: find, open and compare all datasets below one."""
 
 import os
 import shlex

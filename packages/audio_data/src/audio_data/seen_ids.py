@@ -1,4 +1,4 @@
-"""Which ids were met before: a set of any size in bounded memory."""
+"""A set of ids of any size in bounded memory, to find ids that occur twice."""
 
 import hashlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""Settings as a command line has them, `NAME=VALUE`: taken apart, read as a type, put into a value."""
+"""Settings of a command line, `NAME=VALUE`: split, read as the type of the field, and put into a value."""
 
 import types
 import typing

@@ -1,4 +1,4 @@
-"""The counts of datasets as one HTML page with charts: tokens by kind and corpus, and epochs of a run."""
+"""An HTML page with charts of the counts of datasets: tokens by kind and corpus, and epochs of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

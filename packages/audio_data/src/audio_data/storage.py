@@ -1,4 +1,4 @@
-"""Where files lie: this machine or an object store, one path type for both; files that are either whole or absent.
+"""Paths on this machine or in an object store, of one type; files that are either whole or absent.
 
 A path is a `pathlib.Path`, or a `upath.UPath` for `gs://`, `s3://` and whatever else fsspec knows. Random access needs
 a local file, so remote shards are fetched once into a cache (`fetch`); large files are written locally and then

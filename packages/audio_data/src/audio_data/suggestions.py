@@ -1,4 +1,4 @@
-"""What a message says of a name that does not exist: the nearest names that do."""
+"""Suggestions in error messages: the known names nearest to one that does not exist."""
 
 import difflib
 import itertools

@@ -1,4 +1,4 @@
-"""Reading everything of a dataset, to learn whether it still is what its manifest says."""
+"""Verification of a dataset: every byte is read and compared with the manifest."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Writing a dataset: shards that appear whole, a manifest that appears last, and going on after a crash."""
+"""The writer of datasets: shards that appear whole, a manifest that appears last, and resuming after a crash."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What is evaluated: a model with the vocabulary and the text tokenizer that give its ids meaning."""
+"""A checkpoint to evaluate: a model with its vocabulary and its text tokenizer."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""`audio-eval`: measure a model, and show what was measured."""
+"""The command line: `audio-eval run | report | compare | ...`."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Token automata of generated speech and text, and the continuation of many prompts under them, with progress.
+"""Token automata of generated speech and text, and the continuation of many prompts under them.
 
 A prompt that does not fit has no continuation.
 """

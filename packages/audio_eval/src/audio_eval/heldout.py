@@ -1,4 +1,4 @@
-"""Held-out speech as the tasks see it: documents and their utterances, read back from token datasets."""
+"""Held-out speech for tasks: documents and their utterances, read from token datasets."""
 
 import dataclasses
 import hashlib

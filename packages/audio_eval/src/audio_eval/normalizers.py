@@ -1,4 +1,4 @@
-"""Named text normalisers: what two transcripts must agree in before their words are compared.
+"""Named text normalisers, applied to two transcripts before their words are compared.
 
 A word error rate means nothing without the name of its normaliser, so every score carries one of the names in
 `NORMALIZERS`. A transcriber writes "9:30" where a corpus of spoken commands says "nine thirty": `spoken_english`

@@ -1,4 +1,4 @@
-"""Scores: what a task measured, how the items' counts become numbers, and how two evaluations are compared."""
+"""Scores: from the counts of items to numbers with intervals, and the comparison of two evaluations."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence

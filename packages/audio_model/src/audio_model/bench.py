@@ -1,4 +1,4 @@
-"""How fast this machine trains a model: forward, loss and backward on random tokens."""
+"""Benchmark of training on this machine: forward, loss and backward on random tokens."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""What a configuration amounts to, as numbers a person can read."""
+"""Description of a configuration: parameters, FLOPs, memory and shapes."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""An automaton as arrays of the device, and which few rows of the head each of its states needs."""
+"""A token automaton as device arrays, and the few rows of the head that each of its states needs."""
 
 import equinox as eqx
 import jax.numpy as jnp

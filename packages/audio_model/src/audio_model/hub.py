@@ -1,4 +1,4 @@
-"""Where a model's folder is: here, in the local cache of a hub, or on the hub."""
+"""The folder of a model: local, in the cache of the hub, or downloaded."""
 
 import dataclasses
 import importlib.util

@@ -1,4 +1,4 @@
-"""Random weights, and audio rows that begin where their codes sound alike."""
+"""Random weights, and audio rows initialised from codec centroids."""
 
 from typing import Literal, get_args
 

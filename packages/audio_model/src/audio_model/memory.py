@@ -1,4 +1,4 @@
-"""What a model needs in memory, counted from its traced program: nothing is built or compiled."""
+"""Memory that a model needs, counted from its traced program: nothing is built or compiled."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How one forward pass is spread over several devices: the collectives that the model calls."""
+"""The forward pass over several devices: the collectives that the model calls."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""Logical axes of every parameter: what a trainer's mesh rules are written in."""
+"""Logical axes of every parameter, for a trainer's mesh rules."""
 
 import equinox as eqx
 import jax

@@ -1,4 +1,4 @@
-"""From token ids of any producer to a dataset."""
+"""The command `build`: token ids of any producer to a dataset."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""A look at documents and windows."""
+"""The command `inspect`: documents and windows in words."""
 
 from typing import TYPE_CHECKING, Any
 

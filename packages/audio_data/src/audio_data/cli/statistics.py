@@ -1,4 +1,4 @@
-"""Counts of datasets."""
+"""The command `stats`: counts of datasets."""
 
 import math
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Whether datasets still are what their manifests say."""
+"""The command `verify`: datasets compared with their manifests."""
 
 from typing import TYPE_CHECKING
 

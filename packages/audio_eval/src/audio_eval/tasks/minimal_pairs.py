@@ -1,4 +1,4 @@
-"""Minimal pairs: is the right stimulus more likely than the wrong one? sWUGGY, sBLIMP, SALMon, StoryCloze, as text too.
+"""Minimal pairs, in which the right stimulus must be more likely: sWUGGY, sBLIMP, SALMon, StoryCloze, as text too.
 
 A stimulus is the document `begin_of_text audio_start A audio_end`, or the same with text, and counts by the mean
 log-likelihood of the tokens between the markers. A tie is an error; so is a stimulus that cannot be read.

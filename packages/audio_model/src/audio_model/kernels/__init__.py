@@ -1,4 +1,4 @@
-"""Operations that deserve more than one implementation: one folder each.
+"""Operations with several implementations: one folder each.
 
 A folder's `__init__` has the public function, which validates and dispatches; `reference` is the definition, never
 optimised; `xla` is the fast form in plain JAX; `cases` are the shapes that tests and benchmarks share.

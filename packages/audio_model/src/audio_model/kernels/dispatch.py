@@ -1,4 +1,4 @@
-"""Which implementation of an operation runs."""
+"""Choice of the implementation of an operation."""
 
 import functools
 import logging

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""The format of a file, from its first bytes, whatever its name says."""
 
 import re
 from typing import Literal

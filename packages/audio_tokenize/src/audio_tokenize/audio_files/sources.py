@@ -1,4 +1,4 @@
-"""Where the bytes of an audio file lie, files made of some of those bytes, and what a look at them finds."""
+"""Sources of audio bytes: files, parts of files, and the information that is read from them."""
 
 import io
 import mmap

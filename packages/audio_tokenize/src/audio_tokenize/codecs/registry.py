@@ -1,4 +1,4 @@
-"""From what names a codec to the codec.
+"""The registry of codecs: from a name or a path to the codec.
 
 An installed package adds its codecs through the entry-point group `audio_tokenize.codecs`: each entry point is a
 `RegisteredCodec`, or an iterable of them. The codecs of this package are registered in the same way.

@@ -1,4 +1,4 @@
-"""What is known of a corpus before any of it is here."""
+"""The card of a corpus: the facts that are known before any of it is downloaded."""
 
 import re
 from dataclasses import dataclass

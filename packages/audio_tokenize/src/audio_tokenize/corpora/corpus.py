@@ -1,4 +1,4 @@
-"""What every corpus is to a job, shards that are listed cheaply and read one utterance at a time; and one in memory."""
+"""The interface of a corpus, whose shards are listed cheaply and read one utterance at a time; and one in memory."""
 
 import abc
 import hashlib

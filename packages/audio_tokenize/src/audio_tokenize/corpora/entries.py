@@ -1,4 +1,4 @@
-"""What every reader yields, the rules for transcripts, and the one place where entries become utterances."""
+"""Entries, which every reader yields; the rules for transcripts; and their conversion to utterances."""
 
 import errno
 import hashlib

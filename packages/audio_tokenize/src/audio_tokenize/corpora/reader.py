@@ -1,4 +1,4 @@
-"""What a reader of a published layout is: how its files form shards, and how a shard becomes entries."""
+"""The interface of a reader: how the files of a published layout form shards, and how a shard becomes entries."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a record of a corpus may hold and how large it may be: one rule for every reader.
+"""Limits and rules for the records of a corpus, the same for every reader.
 
 A record that breaks the rule is skipped with its reason, and the records after it are read. A file whose end is missing
 is another matter: what is missing cannot be named, so that reading stops with an error.

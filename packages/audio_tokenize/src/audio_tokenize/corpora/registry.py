@@ -1,4 +1,4 @@
-"""The shipped corpora as data, how a name or a path becomes a corpus, and what the command line says of one."""
+"""The shipped corpora; from a name or a path to a corpus; and its description for the command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Text files that people bring: UTF-8, or UTF-16 and UTF-32 with a byte order mark, packed with gzip or zstd or not.
+"""Text files of users: UTF-8, or UTF-16 and UTF-32 with a byte order mark, packed with gzip or zstd or not.
 
 A byte that is not UTF-8 becomes a lone surrogate (`surrogateescape`), which `record_rules.text_problem` names; so it
 costs the record it lies in and not the file.

@@ -1,4 +1,4 @@
-"""The keys with which manifests, tables and archives say where in its file an utterance lies.
+"""Keys of manifests, tables and archives that state where in its file an utterance lies.
 
 `start` and `end` are this project's, `offset` and `duration` NeMo's, all in seconds. A key of another name that means a
 time is refused by its name: to ignore it would pair the whole file with the words of a part.

@@ -1,4 +1,4 @@
-"""Which utterances of a corpus go into a dataset, and which of them form a document, as data.
+"""Groupings and selections: the utterances of a dataset, and those that form a document.
 
     utterance           each alone
     recording           all of a recording, in the order of the codes

@@ -1,4 +1,4 @@
-"""What a text or a document string becomes: ids, and what is known of them without another look at the source."""
+"""Encoders of texts and document strings: ids and metadata."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a document holds, token by token, read without being told its layout.
+"""The passages of a document, token by token, read without knowing its layout.
 
     <|begin_of_text|> (<|audio_start|> A <|audio_end|> | <|text_start|> T <|text_end|>)* <|end_of_text|>
     <|begin_of_text|> T <|end_of_text|>

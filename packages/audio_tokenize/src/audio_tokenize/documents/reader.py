@@ -1,4 +1,4 @@
-"""Walking over the ids of one document; every complaint names a position."""
+"""A reader of the ids of one document; every error names a position."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Codes, characters and ids, three spellings of the same audio, and what can be wrong with a document string.
+"""Codes, characters and ids, three forms of the same audio, and the faults of a document string.
 
 A *code* is the index 0..2047 that a codebook gives to a frame. A *character* is how published corpora spell it inside
 a string, `chr(0xE000 + 2048 * codebook + code)`. An *id* is what a model reads, `audio_base + 2048 * codebook + code`.

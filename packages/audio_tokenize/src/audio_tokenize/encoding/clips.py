@@ -1,4 +1,4 @@
-"""Utterances as waveforms, read by threads ahead of whoever needs them, and the signals that they are encoded as."""
+"""Utterances as waveforms, read ahead by threads, and the signals that are encoded."""
 
 import hashlib
 from collections import deque

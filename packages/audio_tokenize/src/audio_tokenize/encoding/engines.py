@@ -1,4 +1,4 @@
-"""Where shards are encoded: in this process, in processes of this machine, or on a Ray cluster; the result is the same.
+"""Engines that encode shards: this process, processes of this machine, or a Ray cluster, with the same result.
 
 An engine is given the shards to do and yields what happens to them. It may hand out a shard again whose worker died:
 shards are resumable, and whole or absent.

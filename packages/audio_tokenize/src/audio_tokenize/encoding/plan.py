@@ -1,4 +1,4 @@
-"""What a folder of codes is to hold and what it is made of: recorded when it is begun, required of whoever goes on.
+"""The plan of a folder of codes, and a sample of its inputs: recorded at the start, checked by every later job.
 
 Names and sizes are in the plan, but a recording may be replaced by another of the same size. So the time stamps of a
 shard's files are recorded, and a sample of their bytes: 64 blocks of 4 KiB, which is all of most utterances. Where the

@@ -1,1 +1,1 @@
-"""Looking at what was made, listening to it, counting it, and pricing what is to be made."""
+"""Inspection: documents and codes as text and sound, statistics, cards, and estimates before encoding."""

@@ -1,4 +1,4 @@
-"""What a card says in words, the same in every form."""
+"""The facts of a card, the same in every form."""
 
 import json
 from collections.abc import Iterator, Mapping

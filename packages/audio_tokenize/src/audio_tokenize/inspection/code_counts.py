@@ -1,4 +1,4 @@
-"""How often each token and each code occurs, and recurs, counted exactly from streams of any length."""
+"""Exact counts of tokens and codes, and of their repetitions, in streams of any length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

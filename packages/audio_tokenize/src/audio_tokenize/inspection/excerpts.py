@@ -1,4 +1,4 @@
-"""One entry of whatever holds codes or documents, for `inspect` and `decode`."""
+"""One entry of a folder of codes or a dataset, for `inspect` and `decode`."""
 
 import tokenize
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Looking at and listening to what was written: a document or an utterance, as text and as sound."""
+"""A document or an utterance as text and as sound."""
 
 import dataclasses
 import io

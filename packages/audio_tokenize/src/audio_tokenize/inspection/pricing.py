@@ -1,4 +1,4 @@
-"""What a corpus comes to before it is encoded: hours, tokens of each layout, bytes, device hours.
+"""The cost of encoding a corpus, estimated: hours, tokens of each layout, bytes, device hours.
 
 Every figure says where it is from: published by whoever made the corpus, counted in its files, measured here, given on
 the command line, or estimated, and then from what.

@@ -1,4 +1,4 @@
-"""What a folder of codes or a token dataset holds, counted exactly in one pass and in bounded memory."""
+"""Statistics of a folder of codes or a token dataset, counted exactly in one pass and in bounded memory."""
 
 import dataclasses
 import math

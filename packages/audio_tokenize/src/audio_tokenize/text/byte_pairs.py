@@ -1,4 +1,4 @@
-"""Byte-level byte-pair encoding, whatever file it came from.
+"""Byte-level byte-pair encoding, from any of its file formats.
 
 A text is cut into words by a regular expression, a word is spelled in bytes, and pairs are merged in a fixed order. Two
 kinds of files hold that: `tokenizer.json`, which lists tokens and merges, and tiktoken's *ranks*, which lists tokens

@@ -1,4 +1,4 @@
-"""Text tokenizers that published vocabularies are made of: what a file of ranks does not say about them.
+"""Families of text tokenizers: the facts that a file of ranks does not state.
 
 The tokens themselves come from a file that the user has; a digest says whether they are the right ones. How a text is
 cut into words and which merges come first is fixed here, so that any file with the right tokens gives the same ids.

@@ -1,4 +1,4 @@
-"""What `audio-tokenize vocabulary` does: make a vocabulary of some kind, add merges, say where its ids are."""
+"""The command `vocabulary`: make a vocabulary of some kind, add merges, and describe it."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Files with which other programs read and write whole documents: the vocabulary as `transformers` knows it.
+"""Tokenizer files of whole documents, with which `transformers` reads and writes them.
 
 `transformers.AutoTokenizer.from_pretrained(FOLDER)` and `tokenizers.Tokenizer.from_file` give a document string, its
 markers `<|text_start|>` and its audio characters included, the very ids that this package gives it. Markers and audio

@@ -1,1 +1,1 @@
-"""One step on many devices: the mesh, what each device does, what travels between them, several processes."""
+"""One step on many devices: mesh, shardings, collectives, and several processes."""

@@ -1,4 +1,4 @@
-"""How many bytes a compiled step moves between devices, read off the compiled module, and how many it has to."""
+"""Bytes that a compiled step moves between devices, counted in its module, and the number that it must move."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Where a run's arrays lie: a mesh of devices with axes `replica`, `data`, `fsdp` and `tensor`, and its rules.
+"""The mesh of devices, with axes `replica`, `data`, `fsdp` and `tensor`, and the shardings of a run's arrays.
 
 The mesh is given at launch and is no part of the experiment: it changes how long a step takes and, by rounding
 only, its numbers.

@@ -1,4 +1,4 @@
-"""One step as a pure function: loss, gradient, update, and what is worth knowing about them."""
+"""One step as a pure function: loss, gradient, update and their statistics."""
 
 from collections.abc import Callable
 from functools import partial

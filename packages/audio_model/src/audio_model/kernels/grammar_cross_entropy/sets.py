@@ -1,4 +1,4 @@
-"""Which ids compete with which: disjoint sets of token ids, written as ranges."""
+"""Disjoint sets of token ids that compete with each other, written as ranges."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""How large the tiles of the TPU kernel are, and what they take of a core's vector memory."""
+"""Sizes of the tiles of the TPU kernel, and the vector memory that they take."""
 
 import dataclasses
 
