@@ -255,7 +255,8 @@ def train_command(
         f"Train to step {until} of {wanted.steps}",
         (
             *("audio-train", "run", RECIPE, "--start", str(wanted.model), "--data", str(wanted.data)),
-            *("--out", str(wanted.run), "--mixture", weights),
+            # The step is chosen by generation, so that losses on held-out data are not needed.
+            *("--out", str(wanted.run), "--mixture", weights, "--no-validation"),
             *(word for one in (*settings, *base.loss, f"seed={wanted.seed}") for word in ("--set", one)),
             *(word for one in wanted.settings for word in ("--set", one)),
             *stop,
