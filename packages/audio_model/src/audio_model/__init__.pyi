@@ -27,6 +27,11 @@ from .kernels.grammar_cross_entropy import TokenSets as TokenSets
 from .kernels.grammar_cross_entropy import grammar_cross_entropy as grammar_cross_entropy
 from .kernels.linear_cross_entropy import linear_cross_entropy as linear_cross_entropy
 from .loss import token_log_likelihoods as token_log_likelihoods
+from .low_rank import Adapters as Adapters
+from .low_rank import LowRank as LowRank
+from .low_rank import initialize_adapters as initialize_adapters
+from .low_rank import merge as merge
+from .low_rank import write_adapters as write_adapters
 from .parallelism import Parallelism as Parallelism
 from .qwen3x import Qwen3x as Qwen3x
 from .sampling import Sampling as Sampling

@@ -5,6 +5,7 @@ from .config import InitSpec as InitSpec
 from .config import Intervals as Intervals
 from .config import LearningRateRule as LearningRateRule
 from .config import LossSpec as LossSpec
+from .config import LowRankSpec as LowRankSpec
 from .config import MixtureStage as MixtureStage
 from .config import ModelShape as ModelShape
 from .config import NamedModel as NamedModel

@@ -10,9 +10,9 @@ A field that was renamed needs an entry in `audio_train.renames`, so that files 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
-from audio_data import InputError
+from audio_data import InputError, to_json
 
 OptimizerName = Literal["cautious_adamc", "adamw", "muon"]
 """`cautious_adamc`: cautious AdamW with AdamC decay. `adamw`: plain. `muon`: for layer matrices, AdamW elsewhere."""
@@ -412,6 +412,27 @@ class Intervals:
 
 
 @dataclass(frozen=True)
+class LowRankSpec:
+    """Training of low-rank adapters in place of the weights; see `audio_model.LowRank`.
+
+    Attributes:
+        rank: Rank of the adapters.
+        alpha: The product of an adapter's factors is scaled by `alpha / rank`.
+        targets: Adapted matrices of every block, of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj.
+        dora: Whether the norms of the adapted weights are trained apart from their directions (DoRA).
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    dora: bool = False
+
+    def __post_init__(self) -> None:
+        _require_positive("low_rank.rank", self.rank)
+        _require_positive("low_rank.alpha", self.alpha)
+
+
+@dataclass(frozen=True)
 class TrainRun:
     """A training run: the value of a recipe.
 
@@ -430,6 +451,8 @@ class TrainRun:
             fingerprint, because it does not change the result.
         seed: Seed of the weights and of the data order.
         intervals: How often to save, log and evaluate. Not part of the fingerprint.
+        low_rank: Adapters that are trained in place of the weights, which stay as `init` gives them; None trains all
+            weights, and is left out of the run's JSON and fingerprint.
     """
 
     name: str
@@ -445,6 +468,7 @@ class TrainRun:
     remat: Literal["none", "dots", "full", "offload"] = "dots"
     seed: int = 0
     intervals: Intervals = Intervals()
+    low_rank: LowRankSpec | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.tokens is None):
@@ -453,3 +477,8 @@ class TrainRun:
                 "set the other to null."
             )
         _require_positive("steps" if self.tokens is None else "tokens", self.steps or self.tokens or 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to JSON; a run without `low_rank` has the JSON that it had before the field was there."""
+        value = to_json(self)
+        return {name: value[name] for name in value if name != "low_rank" or value[name] is not None}

@@ -17,12 +17,12 @@ from jaxtyping import Float32, Int32
 from audio_data import InputError, Manifest, Mixture, Packing, Stage, Vocabulary, from_json, to_json
 from audio_model import InputError as ModelInputError
 from audio_model import Qwen3xConfig, RopeConfig, named_config
-from audio_train.config import LearningRateRule, ModelShape, NamedModel, TrainRun
+from audio_train.config import LearningRateRule, LowRankSpec, ModelShape, NamedModel, TrainRun
 from audio_train.optimization.schedules import learning_rate, step_counts
 from audio_train.renames import with_current_names, with_old_names
 
 if TYPE_CHECKING:
-    from audio_model import TokenSets
+    from audio_model import LowRank, TokenSets
     from audio_train.optimization.warmup_stable_decay import WarmupStableDecay
 
 
@@ -179,7 +179,7 @@ class ResolvedRun:
             "training_flops": 3 * flops_per_token * self.num_tokens,
         }
         return {
-            "run": to_json(self.run),
+            "run": self.run.to_json(),
             "vocabulary": self.vocabulary.to_json(),
             "datasets": dict(sorted(self.datasets.items())),
             "derived": derived,
@@ -209,7 +209,8 @@ def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manif
 
     Raises:
         InputError: A dataset of the run is missing, a weight names no token kind of the vocabulary, rows are longer
-            than the model's context, or the schedule is longer than the run.
+            than the model's context, the schedule is longer than the run, or a low-rank run starts from scratch.
+        audio_model.InputError: The rank or a target of `low_rank` does not fit the model.
     """
     model = replace(model_config(run.model, vocabulary), remat=run.remat)
     if run.data.seq_len > model.max_seq_len:
@@ -218,6 +219,13 @@ def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manif
             f"exported model would refuse its training rows; set model.max_seq_len={run.data.seq_len}, or shorten the "
             "rows."
         )
+    if run.low_rank is not None:
+        if run.init.kind == "scratch":
+            raise InputError(
+                "`low_rank` adapts weights that the run starts from, got init.kind='scratch'; give the weights with "
+                "--start, or set low_rank=null."
+            )
+        low_rank_of(run.low_rank).check(model)
     num_steps = run.steps if run.steps is not None else math.ceil((run.tokens or 0) / run.data.tokens_per_step)
     peak = run.optimizer.learning_rate
     if isinstance(peak, LearningRateRule):
@@ -225,6 +233,17 @@ def resolve(run: TrainRun, vocabulary: Vocabulary, manifests: Mapping[str, Manif
     resolved = ResolvedRun(run, vocabulary, model, num_steps, peak)
     resolved.to_json()  # derives every number once, so a wrong run is refused here and not at its start
     return resolved if manifests is None else replace(resolved, datasets=_fingerprints(resolved, manifests))
+
+
+def low_rank_of(spec: LowRankSpec) -> "LowRank":
+    """Return the adapters' form for a model.
+
+    Raises:
+        audio_model.InputError: A target is unknown.
+    """
+    from audio_model import LowRank
+
+    return LowRank(spec.rank, spec.alpha, spec.targets, spec.dora)
 
 
 def model_config(model: NamedModel | ModelShape, vocabulary: Vocabulary) -> Qwen3xConfig:

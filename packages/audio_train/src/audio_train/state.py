@@ -12,12 +12,15 @@ from jaxtyping import Array, Float32, Int32, PRNGKeyArray, PyTree
 from safetensors.numpy import load_file
 
 from audio_data import InputError
-from audio_model import Qwen3x, initialize, initialize_audio_rows
+from audio_model import Adapters, Qwen3x, initialize, initialize_adapters, initialize_audio_rows, merge
 from audio_train.optimization.optimizers import initial_moments
-from audio_train.resolved import ResolvedRun
+from audio_train.resolved import ResolvedRun, low_rank_of
 from audio_train.sharding.mesh import MeshConfig, like_parameters, model_sharding, replicated
 
 CODEBOOKS_FILE = "codebooks.safetensors"
+
+_ADAPTERS = 1
+"""Folded into the seed for the draws of adapters, which then differ from those of weights."""
 
 
 class TrainState(eqx.Module):
@@ -27,8 +30,9 @@ class TrainState(eqx.Module):
         step: Steps taken, which is also the position in the data.
         skipped: Steps among these with a non-finite loss or gradient, which changed no weight.
         consecutive_nonfinite: Such steps in a row up to now.
-        model: Float32 weights.
-        optimizer: State of the update rule.
+        model: Float32 weights; those that a low-rank run adapts, which stay as they are.
+        optimizer: State of the update rule, with moments of what is trained.
+        adapters: Trained adapters of a low-rank run, or None.
     """
 
     step: Int32[Array, ""]
@@ -36,6 +40,13 @@ class TrainState(eqx.Module):
     consecutive_nonfinite: Int32[Array, ""]
     model: Qwen3x
     optimizer: PyTree
+    adapters: Adapters | None = None
+
+    def trained_model(self, resolved: ResolvedRun) -> Qwen3x:
+        """Return the weights that the run has trained, with its adapters merged."""
+        if self.adapters is None or resolved.run.low_rank is None:
+            return self.model
+        return jax.jit(merge, static_argnums=2)(self.model, self.adapters, low_rank_of(resolved.run.low_rank))
 
 
 def abstract_state(resolved: ResolvedRun, mesh: Mesh | AbstractMesh, mesh_config: MeshConfig) -> TrainState:
@@ -84,6 +95,19 @@ def random_state(
     return jax.jit(make, out_shardings=places)(codebooks)
 
 
+def first_adapters(resolved: ResolvedRun, model: Qwen3x) -> Adapters | None:
+    """Draw the adapters of a low-rank run from its seed; None for a run that trains all weights.
+
+    Args:
+        resolved: The run.
+        model: Its first weights.
+    """
+    if resolved.run.low_rank is None:
+        return None
+    key = jax.random.fold_in(jax.random.key(resolved.run.seed), _ADAPTERS)
+    return initialize_adapters(model, low_rank_of(resolved.run.low_rank), key)
+
+
 def read_codebooks(folder: Path) -> Float32[np.ndarray, "codebooks codebook_size dim"]:
     """Read the codec's centroids from a vocabulary folder.
 
@@ -111,5 +135,7 @@ def _random_state(resolved: ResolvedRun, key: PRNGKeyArray, codebooks: Array | N
     model = initialize(resolved.model, weights_key, resolved.run.init.vocabulary_init)
     if codebooks is not None:
         model = initialize_audio_rows(model, codebooks, resolved.vocabulary.audio_base, rows_key)
-    zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, zero, zero, model, initial_moments(resolved.run.optimizer, resolved.learning_rate, model))
+    zero, adapters = jnp.zeros((), jnp.int32), first_adapters(resolved, model)
+    trained = model if adapters is None else adapters
+    moments = initial_moments(resolved.run.optimizer, resolved.learning_rate, trained)
+    return TrainState(zero, zero, zero, model, moments, adapters)

@@ -173,6 +173,7 @@ def resume(run_dir: Path, data_root: Path | None, **how: Any) -> None:
 @click.option("--out", "out_dir", type=click.Path(path_type=Path), help="Model folder to write. [default: RUN/export]")
 @click.option("--step", type=int, help="Step of the checkpoint to export. [default: the newest]")
 @click.option("--best", is_flag=True, help="Export the checkpoint with the lowest validation loss.")
+@click.option("--adapter", is_flag=True, help="Write only the adapters of a low-rank run, in PEFT's format, to --out.")
 @click.option(
     "--push",
     "repository",
@@ -180,14 +181,20 @@ def resume(run_dir: Path, data_root: Path | None, **how: Any) -> None:
     help="Also upload the folder to this repository of the Hugging Face hub; a new repository is private.",
 )
 def export(
-    run_dir: Path, data_root: Path | None, out_dir: Path | None, step: int | None, best: bool, repository: str | None
+    run_dir: Path,
+    data_root: Path | None,
+    out_dir: Path | None,
+    step: int | None,
+    best: bool,
+    adapter: bool,
+    repository: str | None,
 ) -> None:
     """Write a checkpoint of RUN as a model folder in Hugging Face's Qwen3 format, with tokenizer and model card."""
     from audio_train.training import launch
 
     if best and step is not None:
         raise click.UsageError("--best and --step name two checkpoints; give one of them")
-    folder = launch.export(run_dir, data_root, step="best" if best else step, out_dir=out_dir)
+    folder = launch.export(run_dir, data_root, step="best" if best else step, out_dir=out_dir, adapter=adapter)
     click.echo(folder)
     if repository is not None:
         from audio_data import HubRepository

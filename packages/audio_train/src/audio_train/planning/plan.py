@@ -310,13 +310,15 @@ def bytes_per_device(resolved: ResolvedRun, mesh_config: MeshConfig) -> dict[str
     batch_sharding(mesh, batch, mesh_config.microbatches)
     state = abstract_state(resolved, mesh, mesh_config)
     parameters = _held(state.model)
+    # A step of a low-rank run holds the adapters, and the merged weights and their gradient.
+    added = 0 if state.adapters is None else parameters + _held(state.adapters)
     rows = batch // (math.prod(mesh.shape[axis] for axis in BATCH_AXES) * mesh_config.microbatches)
     itemsize = jnp.dtype(resolved.run.precision).itemsize
     tokens = rows * resolved.run.data.seq_len
     kept = kept_bytes_per_token(resolved.model, itemsize, mesh_config.tensor)
     cut = mesh_config.fsdp * mesh_config.tensor > 1
     return {
-        "parameters": parameters,
+        "parameters": parameters + added,
         "moments": _held(state.optimizer),
         "gradients": parameters * (2 if mesh_config.microbatches > 1 else 1),
         "activations": kept * tokens,

@@ -46,7 +46,7 @@ def _given(
     published, defaults = dict(leaves(to_json(recipe))), _defaults()
     user = set(map(assigned_path, assignments))
     found: dict[str, str] = {}
-    for path, value in leaves(to_json(resolved.run)):
+    for path, value in leaves(resolved.run.to_json()):
         if path in _FROM_SCRATCH and resolved.run.init.kind != "scratch":
             origin = "not used: the weights are read"
         elif any(path == name or path.startswith(f"{name}.") for name in user):

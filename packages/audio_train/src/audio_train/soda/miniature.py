@@ -150,7 +150,7 @@ def measurements(results: Mapping[str, Any]) -> list[Measurement]:
 def _row(folders: Sequence[Path], comparison: RunComparison, scores: "Scores") -> dict[str, Any]:
     resolved = require_run(folders[0])
     return {
-        "run": to_json(resolved.run),
+        "run": resolved.run.to_json(),
         "num_parameters": resolved.model.num_parameters,
         "num_steps": resolved.num_steps,
         "num_tokens": resolved.num_tokens,

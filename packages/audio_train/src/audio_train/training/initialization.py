@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from audio_train.resolved import ResolvedRun
 from audio_train.run_folder.checkpoint import Checkpoints, flat_paths
 from audio_train.run_folder.folder import CHECKPOINTS_FOLDER, EXPORT_FOLDER, saved_run
 from audio_train.run_folder.model_folder import VOCABULARY_FOLDER
-from audio_train.state import TrainState, random_state, read_codebooks, state_shapes
+from audio_train.state import TrainState, first_adapters, random_state, read_codebooks, state_shapes
 
 _COUNTERS = (optax.ScaleByScheduleState, DecayState)
 """Optimizer states that hold only a number of updates; optimizers with the same moments differ in these."""
@@ -119,7 +120,8 @@ def init_state(resolved: ResolvedRun, like: TrainState, weights: InitialWeights 
         return random_state(resolved, like, read_codebooks(data_root / VOCABULARY_FOLDER) if from_codebooks else None)
     state = random_state(resolved, like, None)
     if weights.step is None:
-        return _with(state, {f"model.{name}": leaf for name, leaf in flat_paths(load_model(weights.path)).items()})
+        model = {f"model.{name}": leaf for name, leaf in flat_paths(load_model(weights.path)).items()}
+        return _with_first_adapters(resolved, _with(state, model))
     run, whole, counters = saved_run(weights.path), resolved.run.init.state == "continue", _counters(like)
     assert run is not None
     wanted = {
@@ -132,7 +134,15 @@ def init_state(resolved: ResolvedRun, like: TrainState, weights: InitialWeights 
     if whole:
         # One array per counter: the step donates the state, and an array must not be donated twice.
         arrays |= dict.fromkeys(counters, np.asarray(arrays["step"]) - np.asarray(arrays["skipped"]))
-    return _with(state, arrays)
+    return _with(state, arrays) if whole else _with_first_adapters(resolved, _with(state, arrays))
+
+
+def _with_first_adapters(resolved: ResolvedRun, state: TrainState) -> TrainState:
+    """Return a state with the adapters that belong to its weights: a magnitude begins as their norm."""
+    if state.adapters is None:
+        return state
+    places = jax.tree.map(lambda leaf: leaf.sharding, state.adapters)
+    return replace(state, adapters=jax.jit(partial(first_adapters, resolved), out_shardings=places)(state.model))
 
 
 def _with(state: TrainState, arrays: Mapping[str, Any]) -> TrainState:
@@ -191,6 +201,16 @@ def _from_checkpoint(resolved: ResolvedRun, path: Path) -> InitialWeights:
         )
     replaced = _check_model(resolved, run.model, f"run `{run.run.name}` in `{path}`")
     _check_vocabulary(resolved, run.vocabulary, path)
+    if run.run.low_rank != resolved.run.low_rank and (run.run.low_rank or spec.state == "continue"):
+        raise InputError(
+            f"the run `{run.run.name}` in `{path}` must have `low_rank` {resolved.run.low_rank!r} as this run, got "
+            f"{run.run.low_rank!r}; start from its export with init.kind=model."
+        )
+    if run.run.low_rank is not None and spec.state == "fresh":
+        raise InputError(
+            f"a checkpoint of the low-rank run `{run.run.name}` in `{path}` holds the weights before training, got "
+            "init.state='fresh'; start from its export with init.kind=model, or set init.state=continue."
+        )
     if spec.state == "continue" and _moments(run) != _moments(resolved):
         raise InputError(
             f"`init.state` 'continue' needs an optimizer with the moments of `{run.run.optimizer.name}`, got "

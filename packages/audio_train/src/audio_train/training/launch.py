@@ -13,9 +13,10 @@ import jax
 import numpy as np
 
 from audio_data import Budget, InputError, Progress, check_replaceable, open_root, release_writer, sole_writer
+from audio_model import write_adapters
 from audio_train.config import TrainRun
 from audio_train.recipes.targets import resolved_for
-from audio_train.resolved import ResolvedRun
+from audio_train.resolved import ResolvedRun, low_rank_of
 from audio_train.run_folder.checkpoint import Checkpoints
 from audio_train.run_folder.folder import (
     BEST_FILE,
@@ -269,14 +270,16 @@ def export(
     *,
     step: int | Literal["best"] | None = None,
     out_dir: Path | None = None,
+    adapter: bool = False,
 ) -> Path:
-    """Export a checkpoint of a run as a model folder.
+    """Export a checkpoint of a run as a model folder, or the adapters of a low-rank run as a folder of PEFT.
 
     Args:
         run_dir: Folder of the run.
         data_root: Folder of its datasets; None for that of the last launch.
         step: Step of the checkpoint, or `"best"` for that with the lowest validation loss; None for the newest.
         out_dir: Folder to write; None for `RUN/export`.
+        adapter: Whether to write only the adapters, into `out_dir`, which must be given and be empty or absent.
 
     Returns:
         The folder written.
@@ -284,7 +287,12 @@ def export(
     Raises:
         InputError: The folder holds no run, the checkpoint does not exist, or the datasets are not those of the run.
     """
-    resolved, data_root = require_run(run_dir), data_root or last_data_root(run_dir)
+    resolved = require_run(run_dir)
+    if adapter and resolved.run.low_rank is None:
+        raise InputError(f"`{run_dir}` must be a low-rank run to export adapters, got a run without `low_rank`.")
+    if adapter and (out_dir is None or (out_dir.exists() and any(out_dir.iterdir()))):
+        raise InputError(f"`--out` must name a new or empty folder for adapters, got {out_dir and str(out_dir)!r}.")
+    data_root = data_root or last_data_root(run_dir)
     steps, one_device = checkpoint_steps(run_dir, resolved), MeshConfig(data=1)
     if step == "best":
         best = read_best(run_dir)
@@ -302,11 +310,15 @@ def export(
     datasets = open_root(data_root)
     check_datasets(resolved, datasets)
     folder = out_dir or run_dir / EXPORT_FOLDER
-    check_replaceable(folder, foreign_file)
+    if not adapter:
+        check_replaceable(folder, foreign_file)
     with Checkpoints(run_dir, resolved.fingerprint) as checkpoints:
         like = abstract_state(resolved, make_mesh(one_device), one_device)
         state = checkpoints.restore(chosen, like, checked=step is None)
-    export_model(folder, state.model, resolved, step=chosen, data_root=data_root, datasets=datasets)
+    if adapter and state.adapters is not None and resolved.run.low_rank is not None:
+        write_adapters(folder, state.adapters, low_rank_of(resolved.run.low_rank), resolved.run.init.source or "")
+        return folder
+    export_model(folder, state.trained_model(resolved), resolved, step=chosen, data_root=data_root, datasets=datasets)
     return folder
 
 

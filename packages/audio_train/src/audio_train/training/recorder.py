@@ -177,7 +177,7 @@ class RunRecorder:
 
     def export(self, state: TrainState, step: int, folder: Path) -> None:
         """Write a model folder. Every process helps to gather the weights; the first one writes them."""
-        trainer, model = self.trainer, on_host(state.model)
+        trainer, model = self.trainer, on_host(self.trainer.trained_model(state))
         if is_first():
             export_model(
                 folder,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float32, Int32
 
-from audio_model import Qwen3x, TokenSets, grammar_cross_entropy, linear_cross_entropy
+from audio_model import LowRank, Qwen3x, TokenSets, grammar_cross_entropy, linear_cross_entropy, merge
 from audio_train.config import OptimizerSpec
 from audio_train.optimization.optimizers import update
 from audio_train.optimization.warmup_stable_decay import WarmupStableDecay
@@ -201,6 +201,7 @@ def train_step(
     requests: Int32[Array, " parts"] | None = None,
     *,
     spec: OptimizerSpec,
+    low_rank: LowRank | None = None,
     differentiate: Differentiate = loss_and_gradient,
 ) -> tuple[TrainState, StepMetrics]:
     """Take one step.
@@ -215,22 +216,32 @@ def train_step(
         learning_rate: The schedule, as traced numbers.
         requests: What the processes of the run ask for; the largest comes back, the same to all.
         spec: The update rule (static).
+        low_rank: Form of the state's adapters, if these are trained in place of the weights (static).
         differentiate: `loss_and_gradient`, as it is or laid out over a mesh (static).
 
     Returns:
         The state after the step, and what it did.
     """
-    loss, sums, gradient, weight = differentiate(state.model, batch, objective)
+    if low_rank is None:
+        trained: Any = state.model
+        loss, sums, gradient, weight = differentiate(state.model, batch, objective)
+    else:
+        # The gradient of the merged weights, on any mesh, is pulled back to the adapters; the base has none.
+        trained = state.adapters
+        merged, pull = jax.vjp(lambda adapters: merge(state.model, adapters, low_rank), state.adapters)
+        loss, sums, gradient, weight = differentiate(merged, batch, objective)
+        (gradient,) = pull(gradient)
     grad_norm = optax.tree.norm(gradient) / weight
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    model, new_optimizer = update(
-        spec, learning_rate, gradient, state.optimizer, state.model, weight=weight, norm=grad_norm, finite=finite
+    trained, new_optimizer = update(
+        spec, learning_rate, gradient, state.optimizer, trained, weight=weight, norm=grad_norm, finite=finite
     )
     bad = 1 - finite.astype(jnp.int32)
     nonfinite = (state.consecutive_nonfinite + 1) * bad
     request = jnp.zeros((), jnp.int32) if requests is None else jnp.max(requests)
     metrics = StepMetrics(loss, sums, grad_norm, learning_rate(state.step - state.skipped), nonfinite, request)
-    return TrainState(state.step + 1, state.skipped + bad, nonfinite, model, new_optimizer), metrics
+    model, adapters = (trained, None) if low_rank is None else (state.model, trained)
+    return TrainState(state.step + 1, state.skipped + bad, nonfinite, model, new_optimizer, adapters), metrics
 
 
 def evaluation_step(

@@ -14,11 +14,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from audio_data import BatchLoader, Budget, InputError, Mixture, TokenBatch, TokenDataset, cut_documents, open_root
+from audio_model import Qwen3x
 from audio_train.config import EvaluationSpec
 from audio_train.hardware import peak_flops
 from audio_train.recipes.smoke_scale import HELDOUT_FOLDER
 from audio_train.recipes.targets import rows_for
-from audio_train.resolved import ResolvedRun
+from audio_train.resolved import ResolvedRun, low_rank_of
 from audio_train.sharding.mesh import (
     AXES,
     MeshConfig,
@@ -132,6 +133,10 @@ class Trainer:
         """Create the state before the first step, on its devices."""
         return init_state(self.resolved, self.abstract_state, self.init, self.data_root)
 
+    def trained_model(self, state: TrainState) -> Qwen3x:
+        """Return the weights that the run has trained, with its adapters merged, on the run's devices."""
+        return state.model if state.adapters is None else self._functions.merge(state)
+
     def compile(self) -> float:
         """Compile step and evaluation for the shapes of the run; returns the time in seconds."""
         start = time.monotonic()
@@ -170,7 +175,8 @@ class Trainer:
         one_batch = self._compiled_evaluation or self._functions.evaluate
 
         def evaluate(state: TrainState) -> LossSums:
-            sums = jax.device_get([one_batch(state.model, batch, self._objective) for batch in batches])
+            model = self.trained_model(state)
+            sums = jax.device_get([one_batch(model, batch, self._objective) for batch in batches])
             return jax.tree.map(lambda *parts: np.sum(parts, axis=0), *sums)
 
         return evaluate
@@ -228,10 +234,12 @@ class CompiledFunctions(NamedTuple):
     Attributes:
         train: `(state, batch, objective, schedule, requests) -> (state, metrics)`; the state is donated.
         evaluate: `(model, batch, objective) -> sums`.
+        merge: `(state) -> model`, `TrainState.trained_model`.
     """
 
     train: Any
     evaluate: Any
+    merge: Any
 
 
 def jit_functions(resolved: ResolvedRun, mesh: Mesh, mesh_config: MeshConfig, state: TrainState) -> CompiledFunctions:
@@ -249,13 +257,15 @@ def jit_functions(resolved: ResolvedRun, mesh: Mesh, mesh_config: MeshConfig, st
     arguments = (model, batch_sharding(mesh, resolved.run.data.batch_size, mesh_config.microbatches), whole)
     gradient = partial(loss_and_gradient, microbatches=mesh_config.microbatches, parallelism=parallelism)
     differentiate = on_mesh(gradient, parallelism, mesh, arguments, (whole, whole, model, whole))
-    step = partial(train_step, spec=resolved.run.optimizer, differentiate=differentiate)
+    low_rank = None if resolved.run.low_rank is None else low_rank_of(resolved.run.low_rank)
+    step = partial(train_step, spec=resolved.run.optimizer, low_rank=low_rank, differentiate=differentiate)
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
     return CompiledFunctions(
         train=jax.jit(step, donate_argnums=0, out_shardings=(places, whole)),
         evaluate=jax.jit(
             on_mesh(partial(evaluation_step, parallelism=parallelism), parallelism, mesh, arguments, whole)
         ),
+        merge=jax.jit(lambda state: state.trained_model(resolved), out_shardings=model),
     )
 
 
