@@ -6,6 +6,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -144,8 +145,9 @@ def test_every_command_line_is_one_that_its_program_knows(task: str):
     made += [evaluate_command(wanted, Path("m"), Path("o"), ["heldout"], "", 3)]
     for command in made:
         program, name, *words = shlex.split(str(command))
-        known = groups[program].commands[name]
-        known.make_context(name, words)
+        # Below its group, whose names of the help option the command keeps.
+        group = groups[program]
+        group.commands[name].make_context(name, words, parent=click.Context(group, **group.context_settings))
 
 
 def test_recordings_that_do_not_exist_are_named(tmp_path: Path):
